@@ -1,0 +1,1 @@
+//! Private networks of Linux namespaces on this machine.

@@ -1,0 +1,3 @@
+//! The test harness of `anima-grasp`: private networks on one machine ([`lab`]).
+
+pub mod lab;

@@ -1,0 +1,2 @@
+//! ASAtest.
+fn main() {}
