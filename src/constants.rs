@@ -1,0 +1,61 @@
+//! The numbers of RFC 8990, under its own names. Defaults that are not fixed by the RFC are in
+//! [`Config`](crate::Config).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The IPv6 group of all GRASP neighbours (RFC 8990 §2.6).
+pub const ALL_GRASP_NEIGHBORS_6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x13);
+/// The IPv4 group of all GRASP neighbours (RFC 8990 §2.6). The engine speaks IPv6 only, as graspy does.
+pub const ALL_GRASP_NEIGHBORS_4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 119);
+/// The UDP port that receives the multicasts (RFC 8990 §2.6).
+pub const GRASP_LISTEN_PORT: u16 = 7017;
+/// The default timeout in milliseconds (RFC 8990 §2.6).
+pub const GRASP_DEF_TIMEOUT: u32 = 60_000;
+/// The default loop count (RFC 8990 §2.6).
+pub const GRASP_DEF_LOOPCT: u8 = 6;
+/// The default maximum size of a message in bytes (RFC 8990 §2.6).
+pub const GRASP_DEF_MAX_SIZE: usize = 2048;
+
+/// The message types (RFC 8990 §4).
+pub mod message_type {
+    /// Does nothing (RFC 8990 §2.8.13).
+    pub const M_NOOP: u64 = 0;
+    /// Who supports this objective? (RFC 8990 §2.8.4)
+    pub const M_DISCOVERY: u64 = 1;
+    /// The answer to a discovery (RFC 8990 §2.8.5).
+    pub const M_RESPONSE: u64 = 2;
+    /// Opens a negotiation (RFC 8990 §2.8.6).
+    pub const M_REQ_NEG: u64 = 3;
+    /// Asks for the current value (RFC 8990 §2.8.6).
+    pub const M_REQ_SYN: u64 = 4;
+    /// A counter-offer (RFC 8990 §2.8.7).
+    pub const M_NEGOTIATE: u64 = 5;
+    /// Ends a negotiation (RFC 8990 §2.8.8).
+    pub const M_END: u64 = 6;
+    /// Asks the peer for patience (RFC 8990 §2.8.9).
+    pub const M_WAIT: u64 = 7;
+    /// The current value (RFC 8990 §2.8.10).
+    pub const M_SYNCH: u64 = 8;
+    /// Values for everyone (RFC 8990 §2.8.11).
+    pub const M_FLOOD: u64 = 9;
+    /// What you sent was invalid (RFC 8990 §2.8.12).
+    pub const M_INVALID: u64 = 99;
+}
+
+/// The option types (RFC 8990 §4).
+pub mod option_type {
+    /// Look there instead (RFC 8990 §2.9.2).
+    pub const O_DIVERT: u64 = 100;
+    /// The negotiation succeeded (RFC 8990 §2.9.3).
+    pub const O_ACCEPT: u64 = 101;
+    /// The negotiation failed (RFC 8990 §2.9.4).
+    pub const O_DECLINE: u64 = 102;
+    /// An IPv6 address (RFC 8990 §2.9.5.1).
+    pub const O_IPV6_LOCATOR: u64 = 103;
+    /// An IPv4 address (RFC 8990 §2.9.5.2).
+    pub const O_IPV4_LOCATOR: u64 = 104;
+    /// A fully qualified domain name (RFC 8990 §2.9.5.3).
+    pub const O_FQDN_LOCATOR: u64 = 105;
+    /// A URI (RFC 8990 §2.9.5.4).
+    pub const O_URI_LOCATOR: u64 = 106;
+}

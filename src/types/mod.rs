@@ -1,0 +1,11 @@
+//! The data types of the API (RFC 8991 §2.3): what an ASA holds in its hands, and what the wire carries.
+
+mod handle;
+mod locator;
+mod objective;
+mod value;
+
+pub use handle::{AsaNonce, SessionNonce};
+pub use locator::{AsaLocator, Locator, Protocol};
+pub use objective::{Objective, TaggedObjective};
+pub use value::Value;

@@ -1,0 +1,174 @@
+//! The messages of RFC 8990 §2.8 as values. What can be built here can be encoded; what was decoded
+//! encodes to the same bytes wherever those were in CBOR's preferred form.
+
+use std::net::IpAddr;
+
+use crate::types::{Locator, Protocol, Value};
+
+/// A message with whatever stood behind its known elements: options that this version does not know are
+/// carried, not judged (RFC 8990 §2.8.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// What it says.
+    pub body: Body,
+    /// Elements behind those that RFC 8990 defines for this type, in their order.
+    pub extra: Vec<Value>,
+}
+
+/// The messages of RFC 8990, by type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// `[0]` (§2.8.13).
+    Noop,
+    /// `[1, session-id, initiator, objective]` (§2.8.4).
+    Discovery {
+        /// Session identifier.
+        session: u32,
+        /// The initiator's address, which makes the session identifier unique.
+        initiator: IpAddr,
+        /// What is looked for.
+        objective: WireObjective,
+    },
+    /// `[2, session-id, initiator, ttl, (+locator-option // divert-option), ?objective]` (§2.8.5).
+    Response(Response),
+    /// `[3, session-id, objective]` (§2.8.6).
+    RequestNegotiate(Step),
+    /// `[4, session-id, objective]` (§2.8.6).
+    RequestSynchronize(Step),
+    /// `[5, session-id, objective]` (§2.8.7).
+    Negotiate(Step),
+    /// `[6, session-id, accept-option / decline-option]` (§2.8.8).
+    End {
+        /// Session identifier.
+        session: u32,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// `[7, session-id, waiting-time]` (§2.8.9).
+    Wait {
+        /// Session identifier.
+        session: u32,
+        /// The waiting time in milliseconds.
+        time: u32,
+    },
+    /// `[8, session-id, objective]` (§2.8.10).
+    Synch(Step),
+    /// `[9, session-id, initiator, ttl, +[objective, (locator-option / [])]]` (§2.8.11).
+    Flood(Flood),
+    /// `[99, session-id, ?any]` (§2.8.12).
+    Invalid {
+        /// Session identifier.
+        session: u32,
+        /// Diagnostic content.
+        content: Option<Value>,
+    },
+    /// A message type that this version does not know (§2.8.2). Its elements are in [`Message::extra`].
+    Unknown {
+        /// The message type.
+        message_type: u64,
+        /// The session identifier, if the second element can be one.
+        session: Option<u32>,
+    },
+}
+
+/// A message that is a session identifier and an objective: a request, an offer, a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Session identifier.
+    pub session: u32,
+    /// The objective.
+    pub objective: WireObjective,
+}
+
+/// What M_RESPONSE says (RFC 8990 §2.8.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// Session identifier of the discovery.
+    pub session: u32,
+    /// Initiator of the discovery.
+    pub initiator: IpAddr,
+    /// How long the locators are valid, in milliseconds; 0 means long.
+    pub ttl: u32,
+    /// The options, in their order; at least one of them is a locator or a Divert.
+    pub options: Vec<WireOption>,
+    /// The objective, in rapid mode with its value.
+    pub objective: Option<WireObjective>,
+}
+
+/// What M_FLOOD says (RFC 8990 §2.8.11).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flood {
+    /// Session identifier.
+    pub session: u32,
+    /// The address of the node that began the flood.
+    pub initiator: IpAddr,
+    /// How long the values are valid, in milliseconds; 0 is for ever.
+    pub ttl: u32,
+    /// The objectives, at least one, each with its locator if it has one.
+    pub objectives: Vec<(WireObjective, Option<WireLocator>)>,
+}
+
+/// How a negotiation ended (RFC 8990 §2.9.3, §2.9.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `[101]`.
+    Accept,
+    /// `[102, ?reason]`.
+    Decline(Option<String>),
+}
+
+/// An option (RFC 8990 §2.9).
+#[derive(Clone, Debug, PartialEq)]
+pub enum WireOption {
+    /// `[103..106, ...]`.
+    Locator(WireLocator),
+    /// `[100, +locator-option]`.
+    Divert(Vec<WireLocator>),
+    /// An option that is unknown or does not belong here, as it came.
+    Other(Value),
+}
+
+/// A locator option (RFC 8990 §2.9.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WireLocator {
+    /// Where.
+    pub locator: Locator,
+    /// The transport protocol; never absent but for a URI.
+    pub protocol: Option<Protocol>,
+    /// The port; never absent but for a URI.
+    pub port: Option<u16>,
+}
+
+/// An objective option `[name, flags, loop-count, ?value]` (RFC 8990 §2.10.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct WireObjective {
+    /// The name.
+    pub name: String,
+    /// The flags, unknown bits included.
+    pub flags: Flags,
+    /// The loop count.
+    pub loop_count: u8,
+    /// The value; absent only in discoveries and responses (§2.10.3).
+    pub value: Option<Value>,
+}
+
+/// The objective flags (RFC 8990 §2.10.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flags(pub u64);
+
+impl Flags {
+    /// Valid for discovery.
+    pub const F_DISC: u64 = 1;
+    /// Valid for negotiation.
+    pub const F_NEG: u64 = 1 << 1;
+    /// Valid for synchronization.
+    pub const F_SYNCH: u64 = 1 << 2;
+    /// Negotiation is a dry run.
+    pub const F_NEG_DRY: u64 = 1 << 3;
+
+    /// Whether all bits of `mask` are set.
+    #[must_use]
+    pub const fn has(self, mask: u64) -> bool {
+        self.0 & mask == mask
+    }
+}

@@ -1,0 +1,22 @@
+//! Bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: no socket, no lock, no clock.
+//!
+//! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses deeper than
+//! [`Limits::depth`], and allocates no more than a small multiple of the input. What can be constructed can be
+//! encoded. Called by `threads` for what arrives, by `api` and `proto` for what is sent.
+
+pub mod cbor;
+mod convert;
+mod decode;
+mod encode;
+mod framing;
+mod head;
+mod message;
+mod patch;
+
+pub use decode::{DecodeError, Limits, decode, decode_prefix};
+pub use encode::encode;
+pub use framing::{ItemScanner, Progress};
+pub use message::{
+    Body, Flags, Flood, Message, Outcome, Response, Step, WireLocator, WireObjective, WireOption,
+};
+pub use patch::with_loop_count;
