@@ -1,0 +1,17 @@
+//! The only clock of the engine. It goes on while the machine sleeps, so that lifetimes end when they should.
+
+use std::time::Duration;
+
+/// Milliseconds since the machine started, sleep included. The unit of [`AsaLocator::expire`](crate::AsaLocator).
+#[must_use]
+pub fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,128 @@
+//! Every setting of an engine with its default and the source of that default.
+
+use std::time::Duration;
+
+use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
+
+/// What secures the engine's traffic (RFC 8990 §2.5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Acp {
+    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
+    #[default]
+    Layer2,
+    /// There is no secure substrate: calls that need one return `noSecurity`, received messages are dropped.
+    None,
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
+        /// returns the whole, so that calls chain.
+        ///
+        /// ```
+        /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
+        /// assert_eq!(config.get_objective_ttl(), 10_000);
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config { $(pub(crate) $name: $type,)* }
+
+        impl Default for Config {
+            fn default() -> Self { Self { $($name: $default,)* } }
+        }
+
+        impl Config {
+            /// The defaults.
+            #[must_use]
+            pub fn new() -> Self { Self::default() }
+
+            $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+        }
+    };
+}
+
+settings! {
+    /// Detailed diagnostics in `ttprint` (graspy's `test_mode`). Defaults to off.
+    test_mode: bool = false;
+    /// Print what is wrong with received messages (graspy's `_mess_check`). Defaults to off: they are counted.
+    diagnose: bool = false;
+    /// Print nothing at all (graspy's `silent`). Defaults to off.
+    silent: bool = false;
+    /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
+    /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
+    listen_self: bool = false;
+    /// Run as a DULL instance (RFC 8990 §2.5.2). Defaults to off.
+    dull: bool = false;
+    /// What secures the traffic. Defaults to [`Acp::Layer2`], as in graspy.
+    acp: Acp = Acp::Layer2;
+    /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
+    interfaces: Option<Vec<String>> = None;
+    /// Interfaces to leave alone, by name. Defaults to none.
+    exclude_interfaces: Vec<String> = Vec::new();
+    /// Start even if there is no usable interface yet. Defaults to off: starting fails with a sentence.
+    wait_for_interfaces: bool = false;
+    /// How often interfaces and addresses are looked at. Defaults to 2 s; graspy takes 10 s.
+    watch_interval: Duration = Duration::from_secs(2);
+    /// The timeout of negotiation and synchronization in milliseconds where a call gives none. Defaults to
+    /// 60000 (RFC 8990 §2.6).
+    default_timeout: u32 = GRASP_DEF_TIMEOUT;
+    /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
+    connect_timeout: Duration = Duration::from_secs(5);
+    /// How long connecting to an asker and sending a response may take. Defaults to 1 s, as in graspy.
+    response_timeout: Duration = Duration::from_secs(1);
+    /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
+    request_deadline: Duration = Duration::from_secs(3);
+    /// How long a request waits for a listener that has just returned with another request. Defaults to
+    /// 200 ms; graspy refuses at once, so that a busy server loses peers between two calls.
+    listen_grace: Duration = Duration::from_millis(200);
+    /// The longest waiting time accepted from a peer's M_WAIT in milliseconds; longer ones count as this.
+    /// Defaults to one hour.
+    wait_limit: u32 = 3_600_000;
+    /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
+    /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
+    objective_ttl: u32 = 600_000;
+    /// The largest unicast message in bytes, sent or received. Defaults to 2048 (RFC 8990 §2.6).
+    unicast_size: usize = GRASP_DEF_MAX_SIZE;
+    /// The largest multicast message accepted, in bytes. Defaults to 2048, as in graspy.
+    multicast_size: usize = GRASP_DEF_MAX_SIZE;
+    /// The largest multicast message sent, in bytes. Defaults to 1232: an IPv6 packet of 1280 bytes is never
+    /// fragmented (RFC 8990 §2.5.3).
+    multicast_send_size: usize = 1232;
+    /// How deep CBOR may be nested in a received message. Defaults to 32.
+    nesting: usize = 32;
+    /// How many ASAs may be registered. Defaults to 100, as in graspy.
+    asa_limit: usize = 100;
+    /// How many objectives may be registered. Defaults to 200, as in graspy.
+    objective_limit: usize = 200;
+    /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
+    discovery_cache_limit: usize = 500;
+    /// How many locators the discovery cache holds for one objective. Defaults to 32; graspy has no limit.
+    locators_limit: usize = 32;
+    /// How many entries the flood cache holds; the oldest goes. Defaults to 1000; graspy holds 100.
+    flood_cache_limit: usize = 1000;
+    /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
+    session_limit: usize = 10_000;
+    /// How many requests may wait for a listener, per objective. Defaults to 5, as in graspy.
+    request_queue: usize = 5;
+    /// How many multicasts may wait to be handled. Defaults to 1000; graspy queues 100.
+    multicast_queue: usize = 1000;
+    /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
+    response_queue: usize = 32;
+    /// How many connections may be waiting for their first message. Defaults to 256; the one that has waited
+    /// longest makes room.
+    reader_limit: usize = 256;
+    /// How many responses may be on their way at the same time. Defaults to 64.
+    responder_limit: usize = 64;
+    /// How many relayed discoveries may be open. Defaults to 64.
+    relay_limit: usize = 64;
+    /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
+    relay_memory: usize = 10_000;
+}
+
+impl Config {
+    /// The lifetime announced for objectives whose registration gives none, in milliseconds.
+    #[must_use]
+    pub const fn get_objective_ttl(&self) -> u32 {
+        self.objective_ttl
+    }
+}

@@ -1,0 +1,79 @@
+//! A listening TCP socket whose blocked `accept` can be ended from another thread.
+
+use std::io;
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::registry::Close;
+
+/// How many connections the system may hold for us until we accept them.
+const BACKLOG: i32 = 128;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    closed: AtomicBool,
+}
+
+impl Listener {
+    /// Listens on all addresses of the machine, on a port that the system chooses.
+    pub(crate) fn any() -> io::Result<Self> {
+        Self::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0))
+    }
+
+    /// Listens on one address.
+    pub(crate) fn bind(address: SocketAddrV6) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SockAddr::from(address))?;
+        socket.listen(BACKLOG)?;
+        Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.port())
+    }
+
+    /// Waits for a connection; `None` once the listener is closed.
+    pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let accepted = self.socket.accept();
+        if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
+    }
+}
+
+impl Close for Listener {
+    /// On Linux, shutting a listening socket down ends an `accept` that is blocked in it, now or later.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Err(error) = SockRef::from(&self.socket).shutdown(Shutdown::Both) {
+            log::debug!("closing a listener: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn closing_ends_a_blocked_accept_and_every_later_one() {
+        let listener = Arc::new(Listener::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).unwrap());
+        let port = listener.port().unwrap();
+        let (tx, rx) = crossbeam_channel::bounded(2);
+        let acceptor = Arc::clone(&listener);
+        let thread = std::thread::Builder::new().spawn(move || {
+            tx.send(acceptor.accept().is_some()).unwrap();
+            tx.send(acceptor.accept().is_some()).unwrap();
+        });
+        let _client = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        assert!(rx.recv().unwrap(), "a connection is accepted");
+        listener.close();
+        assert!(!rx.recv_timeout(std::time::Duration::from_secs(5)).unwrap());
+        thread.unwrap().join().unwrap();
+        assert!(listener.accept().is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! The UDP sockets of one interface (graspy's `_mcssocks` and the socket of `_mclisten`).
+//!
+//! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the port on which their responses
+//! are accepted over TCP.
+
+use std::io;
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::listener::Listener;
+use crate::constants::{ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT};
+
+/// How often another port is tried where UDP and TCP cannot have the same, as in graspy.
+const PORT_TRIES: usize = 10;
+/// The receive buffer asked of the system, in bytes: a burst of floods should not be lost while one is handled.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    socket: UdpSocket,
+    closed: AtomicBool,
+}
+
+impl Receiver {
+    /// Receives what is sent to the group on one interface, and nothing else (RFC 8990 §2.6): bound to the
+    /// group's address there, so that a unicast datagram cannot pass for a multicast.
+    pub(crate) fn multicast(ifi: u32) -> io::Result<Self> {
+        let socket = Self::bound(SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi))?;
+        socket.join_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi)?;
+        Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
+    }
+
+    /// Receives what is sent to port 7017 of an interface's link-local address.
+    pub(crate) fn unicast(ifi: u32, link_local: Ipv6Addr) -> io::Result<Self> {
+        let socket = Self::bound(SocketAddrV6::new(link_local, GRASP_LISTEN_PORT, 0, ifi))?;
+        Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
+    }
+
+    fn bound(address: SocketAddrV6) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_only_v6(true)?;
+        // Every instance on the machine hears every multicast (RFC 8990 §2.3).
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
+            log::debug!("the receive buffer stays as it is: {error}");
+        }
+        Ok(socket)
+    }
+
+    /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
+        let received = self.socket.recv_from(buffer);
+        if self.closed.load(Ordering::Acquire) { None } else { Some(received) }
+    }
+
+    /// On Linux, shutting a datagram socket down ends a `recv` that is blocked in it, now or later, although
+    /// it reports that the socket is not connected.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// The socket that sends to the group on one interface.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    socket: UdpSocket,
+    ifi: u32,
+}
+
+impl Sender {
+    /// Opens the sending socket of an interface and the TCP listener on the same port (graspy's `_init_drsocks`).
+    pub(crate) fn open(ifi: u32, link_local: Ipv6Addr) -> io::Result<(Self, Listener)> {
+        let mut tries = 0;
+        loop {
+            let listener = Listener::bind(SocketAddrV6::new(link_local, 0, 0, ifi))?;
+            match Self::bind(SocketAddrV6::new(link_local, listener.port()?, 0, ifi)) {
+                Ok(socket) => return Ok((Self { socket, ifi }, listener)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn bind(address: SocketAddrV6) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_only_v6(true)?;
+        socket.set_multicast_if_v6(address.scope_id())?;
+        socket.set_multicast_hops_v6(1)?;
+        // Other processes on this host are peers like any other.
+        socket.set_multicast_loop_v6(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        Ok(socket.into())
+    }
+
+    pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        let group = SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, self.ifi);
+        self.socket.send_to(datagram, group).map(|_| ())
+    }
+}

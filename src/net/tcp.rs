@@ -1,0 +1,240 @@
+//! One TCP connection that carries messages (graspy's `_recvraw` and the sockets of its sessions).
+//!
+//! There is no framing but CBOR's own (RFC 8990 §2.5.3): a message ends where its item ends, however TCP cuts
+//! it. Everything has a deadline and a size limit.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::interfaces::as_ipv6;
+use crate::registry::{Transport, TransportError};
+use crate::wire::{ItemScanner, Limits, Progress};
+
+/// How much is read at once.
+const CHUNK: usize = 2048;
+
+/// A connection with a peer.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    peer: Ipv6Addr,
+    limits: Limits,
+    incoming: Mutex<Incoming>,
+    outgoing: Mutex<Outgoing>,
+}
+
+/// Bytes that belong to the next message, and the timeout that the socket has now.
+#[derive(Default)]
+struct Incoming {
+    rest: Vec<u8>,
+    timeout: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    timeout: Option<Duration>,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Wraps a connected socket.
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, limits: Limits) -> Self {
+        // One write is one message: there is nothing to gain by waiting for more.
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("TCP_NODELAY: {error}");
+        }
+        let peer = as_ipv6(peer.ip());
+        Self { stream, peer, limits, incoming: Mutex::default(), outgoing: Mutex::default() }
+    }
+
+    /// Connects to the first of some addresses that answers within the time for all of them.
+    pub(crate) fn open(addresses: &[SocketAddr], timeout: Duration, limits: Limits) -> Result<Self, TransportError> {
+        let deadline = Instant::now() + timeout;
+        for address in addresses {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            match TcpStream::connect_timeout(address, left) {
+                Ok(stream) => return Ok(Self::new(stream, *address, limits)),
+                Err(error) => log::debug!("connecting to {address}: {error}"),
+            }
+        }
+        Err(TransportError::Failed)
+    }
+
+    /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
+    fn read(&self, incoming: &mut Incoming, chunk: &mut [u8], left: Duration) -> Result<usize, TransportError> {
+        // Zero would mean "no timeout" to the system. A timeout that has not changed is not set again.
+        let left = left.max(Duration::from_millis(1));
+        if incoming.timeout != Some(left) {
+            self.stream.set_read_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
+            incoming.timeout = Some(left);
+        }
+        loop {
+            match (&self.stream).read(chunk) {
+                Ok(count) => return Ok(count),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
+                    _ => return Err(TransportError::Failed),
+                },
+            }
+        }
+    }
+}
+
+impl Transport for Connection {
+    fn send(&self, message: &[u8], timeout: Duration) -> Result<(), TransportError> {
+        let mut outgoing = self.outgoing.lock();
+        if let Some(not_before) = outgoing.not_before.take() {
+            std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
+        }
+        let timeout = timeout.max(Duration::from_millis(1));
+        if outgoing.timeout != Some(timeout) {
+            self.stream.set_write_timeout(Some(timeout)).map_err(|_| TransportError::Failed)?;
+            outgoing.timeout = Some(timeout);
+        }
+        (&self.stream).write_all(message).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => TransportError::Timeout,
+            _ => TransportError::Failed,
+        })
+    }
+
+    fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
+        let mut incoming = self.incoming.lock();
+        let mut message = std::mem::take(&mut incoming.rest);
+        let mut scanner = ItemScanner::new(&self.limits);
+        let mut progress = scanner.feed(&message).map_err(|_| TransportError::Broken)?;
+        let mut chunk = [0; CHUNK];
+        let mut deadline = None;
+        while progress == Progress::Incomplete {
+            // The clock is looked at only when one read was not enough.
+            let left = match deadline {
+                None => timeout,
+                Some(deadline) => Instant::saturating_duration_since(&deadline, Instant::now()),
+            };
+            let started = Instant::now();
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            let count = self.read(&mut incoming, &mut chunk, left)?;
+            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
+                let clean = message.is_empty();
+                return Err(if clean { TransportError::Closed } else { TransportError::Broken });
+            };
+            deadline = deadline.or_else(|| started.checked_add(timeout));
+            message.extend_from_slice(piece);
+            progress = scanner.feed(piece).map_err(|_| TransportError::Broken)?;
+        }
+        if let Progress::Complete(end) = progress {
+            incoming.rest = message.split_off(end.min(message.len()));
+        }
+        Ok(message)
+    }
+
+    fn pause_before_next(&self, pause: Duration) {
+        self.outgoing.lock().not_before = Instant::now().checked_add(pause);
+    }
+
+    fn close(&self) {
+        // The peer may have closed first: then there is nothing left to do.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn peer(&self) -> Ipv6Addr {
+        self.peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn pair(size: usize) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        (Connection::new(server, peer, Limits { size, ..Limits::default() }), client)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_message_in_single_bytes_and_two_messages_in_one_piece_are_read_one_by_one() {
+        let (connection, mut client) = pair(2048);
+        let writer = std::thread::Builder::new().spawn(move || {
+            for byte in [0x82, 0x01, 0x61, b'a'] {
+                client.write_all(&[byte]).unwrap();
+                client.flush().unwrap();
+            }
+            client.write_all(&[0x81, 0x00, 0x81, 0x07]).unwrap();
+        });
+        assert_eq!(connection.receive(SECOND).unwrap(), [0x82, 0x01, 0x61, b'a']);
+        assert_eq!(connection.receive(SECOND).unwrap(), [0x81, 0x00]);
+        assert_eq!(connection.receive(SECOND).unwrap(), [0x81, 0x07]);
+        writer.unwrap().join().unwrap();
+        assert!(matches!(connection.receive(SECOND), Err(TransportError::Closed)));
+    }
+
+    #[test]
+    fn every_way_of_not_sending_a_message_has_its_error() {
+        let (connection, mut client) = pair(16);
+        assert!(matches!(connection.receive(Duration::from_millis(20)), Err(TransportError::Timeout)));
+        client.write_all(&[0x82]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(connection.receive(SECOND), Err(TransportError::Broken)));
+        let (connection, mut client) = pair(16);
+        client.write_all(&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).unwrap();
+        assert!(matches!(connection.receive(SECOND), Err(TransportError::Broken)), "an exabyte is refused at once");
+    }
+
+    #[test]
+    fn a_trickle_of_bytes_does_not_extend_the_deadline() {
+        let (connection, mut client) = pair(2048);
+        let trickle = std::thread::Builder::new().spawn(move || {
+            let started = Instant::now();
+            // An array that never ends, a byte at a time, for longer than the receiver waits.
+            while started.elapsed() < SECOND && client.write_all(&[0x9f]).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let started = Instant::now();
+        let result = connection.receive(Duration::from_millis(200));
+        assert!(matches!(result, Err(TransportError::Timeout)), "{result:?}");
+        assert!(started.elapsed() < Duration::from_millis(900));
+        connection.close();
+        trickle.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn closing_wakes_a_receiver_and_a_pause_is_kept() {
+        let (connection, _client) = pair(2048);
+        let connection = Arc::new(connection);
+        let waiting = Arc::clone(&connection);
+        let thread = std::thread::Builder::new().spawn(move || waiting.receive(Duration::from_secs(30)).is_err());
+        connection.close();
+        assert!(thread.unwrap().join().unwrap());
+        let (connection, mut client) = pair(2048);
+        let started = Instant::now();
+        connection.pause_before_next(Duration::from_millis(30));
+        connection.send(&[0x81, 0x00], SECOND).unwrap();
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        let mut received = [0; 2];
+        client.read_exact(&mut received).unwrap();
+        assert_eq!(received, [0x81, 0x00]);
+    }
+}

@@ -1,0 +1,209 @@
+//! Answering, relaying and concluding discoveries (RFC 8990 §2.5.4, §2.8.4, §2.8.5).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crossbeam_channel::Sender;
+
+use super::{Action, Addresses, Arrival, Node, Origin, may_relay};
+use crate::registry::{DiscoveryAnswer, Offering, RapidValue};
+use crate::types::{AsaLocator, Locator, Protocol};
+use crate::wire::{Body, Message, Response, WireLocator, WireObjective, WireOption, with_loop_count};
+
+/// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
+const LONG: u32 = 600_000;
+/// The time that a relay gives each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
+const HOP_TIME: u64 = 100;
+
+/// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
+pub(super) fn handle(
+    node: &Node<'_>,
+    arrival: Arrival,
+    (session, initiator): (u32, IpAddr),
+    objective: &WireObjective,
+    origin: Origin,
+    raw: &[u8],
+    now: u64,
+) -> Vec<Action> {
+    // RFC 8990 §2.5.2: a DULL instance takes nothing that has come, or could go, further than the link.
+    if node.config.dull && objective.loop_count != 1 {
+        node.counters.dropped_dull.add();
+        return Vec::new();
+    }
+    node.counters.discoveries_received.add();
+    let offering = node.registries.objectives.offering(&objective.name).filter(|_| !node.test_divert);
+    let respond = |ttl, options, objective| {
+        let response = Response { session, initiator, ttl, options, objective };
+        vec![Action::Respond { to: arrival, message: Message::new(Body::Response(response)) }]
+    };
+    if let Some(offering) = offering {
+        let options: Vec<_> = own_locators(node.config.dull, node.addresses, &offering, arrival.ifi)
+            .iter()
+            .filter_map(WireLocator::from_locator)
+            .map(WireOption::Locator)
+            .collect();
+        let rapid = offering.rapid && offering.objective.synch;
+        let objective = rapid.then(|| WireObjective::from_objective(&offering.objective));
+        if !options.is_empty() {
+            return respond(offering.ttl, options, objective);
+        }
+    } else if let Some((ttl, locators)) = divert(node, arrival.ifi, &objective.name, now) {
+        return respond(ttl, vec![WireOption::Divert(locators)], None);
+    } else if may_relay(node, origin)
+        && let Some(relay) = relay(node, arrival, (session, initiator), objective, raw, now)
+    {
+        return vec![relay];
+    }
+    node.counters.discoveries_unanswered.add();
+    Vec::new()
+}
+
+/// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
+/// registered with, or this node's address; the link-local one of the interface where there is no other, where
+/// the objective is for the link only, and in a DULL instance (§2.5.2).
+pub(crate) fn own_locators(dull: bool, addresses: &Addresses, offering: &Offering, ifi: u32) -> Vec<AsaLocator> {
+    if !offering.locators.is_empty() {
+        return offering.locators.clone();
+    }
+    let link_local = || addresses.link_local(ifi);
+    let address = match addresses.global {
+        Some(global) if !offering.local && !dull => Some(global),
+        _ => link_local(),
+    };
+    address.map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port)).into_iter().collect()
+}
+
+/// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
+/// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3). The lifetime is the
+/// shortest that remains.
+fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<WireLocator>)> {
+    if node.config.dull {
+        return None;
+    }
+    let cached = node.registries.discovery.lookup(name, now);
+    let usable: Vec<_> = cached
+        .iter()
+        .filter(|locator| node.test_divert || locator.ifi != Some(ifi))
+        .filter(|locator| !locator.is_link_local() && !is_mdns_name(locator))
+        .collect();
+    let ttl = remaining(usable.iter().copied(), now);
+    let locators: Vec<_> = usable.into_iter().filter_map(WireLocator::from_locator).collect();
+    (!locators.is_empty()).then_some((ttl, locators))
+}
+
+/// The shortest remaining life of some locators in milliseconds, never 0, which would mean "long".
+fn remaining<'a>(locators: impl Iterator<Item = &'a AsaLocator>, now: u64) -> u32 {
+    let left = locators.filter(|locator| locator.expire != 0).map(|locator| locator.expire.saturating_sub(now)).min();
+    left.map_or(LONG, |left| u32::try_from(left).unwrap_or(u32::MAX).max(1))
+}
+
+fn is_mdns_name(locator: &AsaLocator) -> bool {
+    let host = match &locator.locator {
+        Some(Locator::Fqdn(name)) => name.as_str(),
+        Some(Locator::Uri(uri)) => {
+            let authority = uri.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
+            authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default()
+        }
+        _ => return false,
+    };
+    host.trim_end_matches('.').to_ascii_lowercase().ends_with(".local")
+}
+
+/// RFC 8990 §2.5.4.4: one loop count less, each discovery once, for 100 ms a remaining hop.
+fn relay(
+    node: &Node<'_>,
+    arrival: Arrival,
+    (session, initiator): (u32, IpAddr),
+    objective: &WireObjective,
+    raw: &[u8],
+    now: u64,
+) -> Option<Action> {
+    let count = node.counters;
+    let loop_count = objective.loop_count.saturating_sub(1);
+    if loop_count == 0 {
+        count.not_relayed_loop_count.add();
+        return None;
+    }
+    let timeout = HOP_TIME.saturating_mul(u64::from(loop_count));
+    let remembered = now.saturating_add(u64::from(node.config.default_timeout).saturating_mul(2)).saturating_add(timeout);
+    if !node.registries.sessions.mark_relayed(session, initiator, now, remembered) {
+        count.not_relayed_duplicate.add();
+        return None;
+    }
+    let datagram = with_loop_count(raw, loop_count)?;
+    let name = objective.name.clone();
+    Some(Action::RelayDiscovery { asker: arrival, session, initiator, name, timeout, datagram })
+}
+
+/// An answer on its way to the discovery that waits for it.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) mailbox: Sender<DiscoveryAnswer>,
+    pub(crate) answer: DiscoveryAnswer,
+}
+
+/// Takes up an M_RESPONSE: caches its locators (RFC 8990 §2.5.4.3) and says who waits for it. `None`, counted,
+/// if no discovery with this session and initiator is open (§2.8.5).
+pub(crate) fn handle_response(
+    node: &Node<'_>,
+    ifi: u32,
+    peer: Ipv6Addr,
+    response: &Response,
+    now: u64,
+) -> Option<Delivery> {
+    let dull = node.config.dull;
+    // RFC 8990 §2.5.2: from off the link, a DULL instance believes nothing.
+    if dull && !peer.is_unicast_link_local() {
+        node.counters.dropped_dull.add();
+        return None;
+    }
+    let Some((mailbox, name)) = node.registries.sessions.mailbox(response.session, response.initiator) else {
+        node.counters.dropped_stray_response.add();
+        return None;
+    };
+    node.counters.responses_received.add();
+    let ttl = if response.ttl == 0 { LONG } else { response.ttl };
+    let expire = now.saturating_add(u64::from(ttl));
+    let mut locators = Vec::new();
+    for option in &response.options {
+        let (found, diverted): (&[WireLocator], bool) = match option {
+            WireOption::Locator(locator) => (std::slice::from_ref(locator), false),
+            // RFC 8990 §2.5.2: a DULL instance neither sends nor believes a Divert.
+            WireOption::Divert(locators) if !dull => (locators, true),
+            WireOption::Divert(_) | WireOption::Other(_) => continue,
+        };
+        locators.extend(found.iter().map(|locator| locator.clone().into_locator(Some(ifi), expire, diverted)));
+    }
+    let rapid = response.objective.as_ref().filter(|objective| objective.name == name && objective.value.is_some());
+    let rapid = rapid.map(|objective| RapidValue { objective: objective.to_objective(), expire });
+    node.registries.discovery.insert(&name, &locators, rapid.filter(|rapid| rapid.objective.synch), now);
+    Some(Delivery { mailbox, answer: DiscoveryAnswer { locators, ttl, ifi } })
+}
+
+/// What a relay sends back of an answer that it was given: a Divert to what can be used from elsewhere, with
+/// the lifetime that remains (RFC 8990 §2.5.4.4). `None` if nothing of it can.
+pub(crate) fn relayed_response(
+    session: u32,
+    initiator: IpAddr,
+    asker_ifi: u32,
+    answer: &DiscoveryAnswer,
+) -> Option<Message> {
+    let usable = answer.locators.iter().filter(|locator| !locator.is_link_local() && !is_mdns_name(locator));
+    let locators: Vec<_> = usable.filter_map(WireLocator::from_locator).collect();
+    if locators.is_empty() || answer.ifi == asker_ifi {
+        return None;
+    }
+    let options = vec![WireOption::Divert(locators)];
+    Some(Message::new(Body::Response(Response { session, initiator, ttl: answer.ttl, options, objective: None })))
+}
+
+/// The locators under which ASAs of the same engine find each other.
+pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
+    let ifi = addresses.links.first().map_or(0, |(ifi, _)| *ifi);
+    let found = own_locators(false, addresses, offering, ifi);
+    if !found.is_empty() {
+        return found;
+    }
+    let mut locator = AsaLocator::new(Ipv6Addr::LOCALHOST, None).with_port(offering.port);
+    locator.protocol = Some(Protocol::Tcp);
+    vec![locator]
+}

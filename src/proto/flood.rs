@@ -1,0 +1,67 @@
+//! Caching and relaying floods (RFC 8990 §2.5.6.2, §2.8.11).
+
+use std::net::IpAddr;
+
+use super::{Action, Arrival, Node, Origin, may_relay};
+use crate::types::{AsaLocator, TaggedObjective};
+use crate::wire::{Flood, with_loop_count};
+
+/// How long a relayed flood is remembered, in milliseconds: twice the default timeout (RFC 8990 §2.5.6.2).
+const MEMORY: u64 = 120_000;
+
+/// Decides about an M_FLOOD: every objective goes into the cache, the datagram on to the other interfaces.
+pub(super) fn handle(
+    node: &Node<'_>,
+    arrival: Arrival,
+    flood: &Flood,
+    origin: Origin,
+    raw: &[u8],
+    now: u64,
+) -> Vec<Action> {
+    let count = node.counters;
+    let Some((first, _)) = flood.objectives.first() else { return Vec::new() };
+    // RFC 8990 §2.5.2
+    if node.config.dull && flood.objectives.iter().any(|(objective, _)| objective.loop_count != 1) {
+        count.dropped_dull.add();
+        return Vec::new();
+    }
+    // RFC 8990 §2.5.6.2. Over UDP every IP source is link-local, so the rule is applied to the initiator.
+    if first.loop_count != 1 && is_link_local(flood.initiator) {
+        count.dropped_link_local_flood.add();
+        return Vec::new();
+    }
+    count.floods_received.add();
+    let expire = if flood.ttl == 0 { 0 } else { now.saturating_add(u64::from(flood.ttl)) };
+    for (objective, locator) in &flood.objectives {
+        let source = match locator {
+            Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
+            None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },
+        };
+        node.registries.floods.insert(TaggedObjective { objective: objective.to_objective(), source });
+        count.flood_entries_cached.add();
+    }
+    if may_relay(node, origin) { relay(node, arrival, flood, first.loop_count, raw, now) } else { Vec::new() }
+}
+
+/// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.
+fn relay(node: &Node<'_>, arrival: Arrival, flood: &Flood, loop_count: u8, raw: &[u8], now: u64) -> Vec<Action> {
+    let loop_count = loop_count.saturating_sub(1);
+    if loop_count == 0 {
+        node.counters.not_relayed_loop_count.add();
+        return Vec::new();
+    }
+    let until = now.saturating_add(MEMORY);
+    if !node.registries.sessions.mark_relayed(flood.session, flood.initiator, now, until) {
+        node.counters.not_relayed_duplicate.add();
+        return Vec::new();
+    }
+    let datagram = with_loop_count(raw, loop_count);
+    datagram.map(|datagram| Action::Relay { except: arrival.ifi, datagram }).into_iter().collect()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+        IpAddr::V4(address) => address.is_link_local(),
+    }
+}

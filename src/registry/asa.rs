@@ -1,0 +1,86 @@
+//! The ASA registry (graspy's `_asa_registry`): who may call.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::types::AsaNonce;
+
+/// Registered ASAs, by handle and by name.
+#[derive(Debug)]
+pub(crate) struct AsaRegistry {
+    inner: Mutex<Inner>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_handle: HashMap<AsaNonce, String>,
+    by_name: HashMap<String, AsaNonce>,
+}
+
+impl AsaRegistry {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit }
+    }
+
+    /// Adds an ASA: `ASAfull` before `dupASA`.
+    pub(crate) fn register(&self, nonce: AsaNonce, name: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.by_handle.len() >= self.limit {
+            return Err(Error::AsaFull);
+        }
+        if inner.by_name.contains_key(name) {
+            return Err(Error::DupAsa);
+        }
+        inner.by_handle.insert(nonce, name.to_owned());
+        inner.by_name.insert(name.to_owned(), nonce);
+        Ok(())
+    }
+
+    /// Removes an ASA: `noASA` if the name is unknown, `notYourASA` if it is another's.
+    pub(crate) fn deregister(&self, nonce: AsaNonce, name: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        match inner.by_name.get(name) {
+            None => Err(Error::NoAsa),
+            Some(owner) if *owner != nonce => Err(Error::NotYourAsa),
+            Some(_) => {
+                inner.by_name.remove(name);
+                inner.by_handle.remove(&nonce);
+                Ok(())
+            }
+        }
+    }
+
+    /// `noASA` unless the handle is that of a registered ASA.
+    pub(crate) fn check(&self, nonce: AsaNonce) -> Result<()> {
+        if self.inner.lock().by_handle.contains_key(&nonce) { Ok(()) } else { Err(Error::NoAsa) }
+    }
+
+    /// All ASAs by name, for `dump_all`.
+    pub(crate) fn list(&self) -> Vec<(String, AsaNonce)> {
+        let mut list: Vec<_> = self.inner.lock().by_name.iter().map(|(n, h)| (n.clone(), *h)).collect();
+        list.sort();
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_handles_are_checked_in_the_documented_order() {
+        let asas = AsaRegistry::new(2);
+        asas.register(AsaNonce(1), "a").unwrap();
+        assert_eq!(asas.register(AsaNonce(2), "a"), Err(Error::DupAsa));
+        asas.register(AsaNonce(2), "b").unwrap();
+        assert_eq!(asas.register(AsaNonce(3), "a"), Err(Error::AsaFull));
+        assert_eq!(asas.deregister(AsaNonce(1), "c"), Err(Error::NoAsa));
+        assert_eq!(asas.deregister(AsaNonce(1), "b"), Err(Error::NotYourAsa));
+        asas.deregister(AsaNonce(1), "a").unwrap();
+        assert_eq!(asas.check(AsaNonce(1)), Err(Error::NoAsa));
+        assert_eq!(asas.list(), vec![("b".to_owned(), AsaNonce(2))]);
+    }
+}

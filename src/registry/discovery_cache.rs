@@ -1,0 +1,225 @@
+//! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
+//! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::types::{AsaLocator, Objective};
+
+/// An objective with its value that came with a response, in rapid mode.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RapidValue {
+    pub(crate) objective: Objective,
+    /// Milliseconds of the engine's clock.
+    pub(crate) expire: u64,
+}
+
+/// Locators by objective.
+#[derive(Debug)]
+pub(crate) struct DiscoveryCache {
+    inner: Mutex<Inner>,
+    limit: usize,
+    locators_limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: HashMap<String, Entry>,
+    uses: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    locators: Vec<AsaLocator>,
+    rapid: Option<RapidValue>,
+    last_use: u64,
+}
+
+impl DiscoveryCache {
+    pub(crate) fn new(limit: usize, locators_limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit, locators_limit }
+    }
+
+    /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
+    /// its two expiries; two ports of one address are two locators.
+    pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
+        let mut inner = self.inner.lock();
+        if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
+            inner.evict(now);
+        }
+        let entry = inner.touch_or_add(name);
+        entry.locators.retain(|known| known.is_valid_at(now));
+        for locator in locators {
+            entry.add(locator, self.locators_limit);
+        }
+        if rapid.is_some() {
+            entry.rapid = rapid;
+        }
+    }
+
+    /// The valid locators of an objective, in order of arrival. Counts as a use.
+    pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
+        let mut inner = self.inner.lock();
+        if !inner.entries.contains_key(name) {
+            return Vec::new();
+        }
+        let entry = inner.touch_or_add(name);
+        entry.locators.retain(|known| known.is_valid_at(now));
+        entry.locators.clone()
+    }
+
+    /// Forgets locators that expire before `limit`; those that never expire stay.
+    pub(crate) fn expire_before(&self, name: &str, limit: u64) {
+        if let Some(entry) = self.inner.lock().entries.get_mut(name) {
+            entry.locators.retain(|known| known.is_valid_at(limit.saturating_sub(1)));
+        }
+    }
+
+    /// The value that came in rapid mode, while it is valid.
+    pub(crate) fn rapid(&self, name: &str, now: u64) -> Option<Objective> {
+        let inner = self.inner.lock();
+        let rapid = inner.entries.get(name)?.rapid.as_ref()?;
+        (rapid.expire > now).then(|| rapid.objective.clone())
+    }
+
+    /// Forgets all about an objective.
+    pub(crate) fn flush(&self, name: &str) {
+        self.inner.lock().entries.remove(name);
+    }
+
+    /// Forgets one locator, because nobody answers there.
+    pub(crate) fn remove(&self, name: &str, dead: &AsaLocator) {
+        if let Some(entry) = self.inner.lock().entries.get_mut(name) {
+            entry.locators.retain(|known| !same_place(known, dead));
+        }
+    }
+
+    /// Forgets what has expired, and what was learnt on interfaces that are gone.
+    pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
+        self.inner.lock().entries.retain(|_, entry| {
+            entry.locators.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+            entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
+            !entry.locators.is_empty() || entry.rapid.is_some()
+        });
+    }
+
+    /// All entries by name, for `dump_all`.
+    pub(crate) fn list(&self) -> Vec<(String, Vec<AsaLocator>, Option<RapidValue>)> {
+        let inner = self.inner.lock();
+        let mut list: Vec<_> =
+            inner.entries.iter().map(|(n, e)| (n.clone(), e.locators.clone(), e.rapid.clone())).collect();
+        list.sort_by(|a, b| a.0.cmp(&b.0));
+        list
+    }
+}
+
+impl Inner {
+    fn touch_or_add(&mut self, name: &str) -> &mut Entry {
+        self.uses += 1;
+        let entry = self.entries.entry(name.to_owned()).or_default();
+        entry.last_use = self.uses;
+        entry
+    }
+
+    /// Makes room: an entry without a valid locator if there is one, else the least recently used.
+    fn evict(&mut self, now: u64) {
+        let victim = self
+            .entries
+            .iter()
+            .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
+            .map(|(name, _)| name.clone());
+        if let Some(name) = victim {
+            self.entries.remove(&name);
+        }
+    }
+}
+
+impl Entry {
+    fn add(&mut self, locator: &AsaLocator, limit: usize) {
+        if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
+            known.expire = if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
+            known.diverted &= locator.diverted;
+            return;
+        }
+        if self.locators.len() >= limit {
+            // The one that ends first makes room; those that never end go last.
+            let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
+            if let Some(index) = soonest.map(|(index, _)| index) {
+                self.locators.remove(index);
+            }
+        }
+        self.locators.push(locator.clone());
+    }
+}
+
+/// Whether two locators lead to the same place. A link-local address needs its interface to be one.
+fn same_place(a: &AsaLocator, b: &AsaLocator) -> bool {
+    a.locator == b.locator
+        && a.protocol == b.protocol
+        && a.port == b.port
+        && (!a.is_link_local() || a.ifi == b.ifi)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+
+    fn locator(port: u16, expire: u64) -> AsaLocator {
+        AsaLocator { expire, ..AsaLocator::new(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Some(2)).with_port(port) }
+    }
+
+    #[test]
+    fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
+        let cache = DiscoveryCache::new(10, 10);
+        cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
+        cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
+        let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
+        assert_eq!(found, vec![(Some(1), 90), (Some(2), 50)]);
+        assert_eq!(cache.lookup("EX1", 60).len(), 1);
+        assert!(cache.lookup("EX1", 90).is_empty());
+    }
+
+    #[test]
+    fn a_link_local_address_on_two_interfaces_is_two() {
+        let cache = DiscoveryCache::new(10, 10);
+        let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
+        cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
+        assert_eq!(cache.lookup("EX1", 0).len(), 2);
+    }
+
+    #[test]
+    fn the_least_recently_used_objective_goes_first() {
+        let cache = DiscoveryCache::new(2, 10);
+        cache.insert("a", &[locator(1, 0)], None, 0);
+        cache.insert("b", &[locator(1, 0)], None, 0);
+        cache.lookup("a", 0);
+        cache.insert("c", &[locator(1, 0)], None, 0);
+        let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["a", "c"]);
+    }
+
+    #[test]
+    fn locators_of_one_objective_are_bounded() {
+        let cache = DiscoveryCache::new(2, 3);
+        let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
+        cache.insert("a", &many, None, 0);
+        assert_eq!(cache.lookup("a", 0).len(), 3);
+        cache.insert("a", &[locator(99, 0)], None, 0);
+        assert!(cache.lookup("a", 0).iter().any(|l| l.expire == 0));
+    }
+
+    #[test]
+    fn minimum_ttl_and_removal_forget_locators() {
+        let cache = DiscoveryCache::new(2, 5);
+        cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
+        cache.expire_before("a", 150);
+        assert_eq!(cache.lookup("a", 0).len(), 2);
+        cache.remove("a", &locator(2, 7));
+        assert_eq!(cache.lookup("a", 0), vec![locator(3, 0)]);
+        cache.purge(0, |_| false);
+        assert!(cache.list().is_empty());
+    }
+}

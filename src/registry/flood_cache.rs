@@ -1,0 +1,185 @@
+//! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
+
+use std::collections::{BTreeMap, HashMap};
+
+use parking_lot::Mutex;
+
+use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
+
+/// Flooded objectives by name and tag; the oldest received goes when it is full.
+#[derive(Debug)]
+pub(crate) struct FloodCache {
+    inner: Mutex<Inner>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// In order of reception: the number only grows.
+    entries: BTreeMap<u64, TaggedObjective>,
+    by_name: HashMap<String, HashMap<Tag, u64>>,
+    next: u64,
+}
+
+/// What tells two entries of one name apart (RFC 8990 §2.8.11): the locator, not the initiator. A link-local
+/// address counts with its interface.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Tag {
+    locator: Option<Locator>,
+    protocol: Option<Protocol>,
+    port: Option<u16>,
+    ifi: Option<u32>,
+}
+
+impl Tag {
+    fn of(source: &AsaLocator) -> Self {
+        // The null tag is one tag, whatever stands in its other fields.
+        let named = source.locator.is_some();
+        Self {
+            locator: source.locator.clone(),
+            protocol: source.protocol.filter(|_| named),
+            port: source.port.filter(|_| named),
+            ifi: source.ifi.filter(|_| source.is_link_local()),
+        }
+    }
+}
+
+impl FloodCache {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit }
+    }
+
+    /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
+    pub(crate) fn insert(&self, tagged: TaggedObjective) {
+        let mut inner = self.inner.lock();
+        inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
+        while inner.entries.len() >= self.limit.max(1) {
+            inner.remove_oldest();
+        }
+        let number = inner.next;
+        inner.next += 1;
+        let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
+        tags.insert(Tag::of(&tagged.source), number);
+        inner.entries.insert(number, tagged);
+    }
+
+    /// Valid entries of this name, oldest received first.
+    pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<TaggedObjective> {
+        let inner = self.inner.lock();
+        let mut numbers: Vec<u64> = inner.by_name.get(name).map(|tags| tags.values().copied().collect()).unwrap_or_default();
+        numbers.sort_unstable();
+        let entries = numbers.iter().filter_map(|number| inner.entries.get(number));
+        entries.filter(|tagged| tagged.source.is_valid_at(now)).cloned().collect()
+    }
+
+    /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
+    /// Returns whether there was one.
+    pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
+        let mut inner = self.inner.lock();
+        let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
+        let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
+        let current = number.and_then(|number| inner.entries.get(&number));
+        current.is_some_and(|current| current.objective.value == stale.objective.value) && inner.remove(name, &tag)
+    }
+
+    /// Forgets what has expired.
+    pub(crate) fn purge(&self, now: u64) {
+        let mut inner = self.inner.lock();
+        let expired: Vec<_> =
+            inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
+        for tagged in expired {
+            inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
+        }
+    }
+
+    /// All entries, oldest received first, for `dump_all`.
+    pub(crate) fn list(&self) -> Vec<TaggedObjective> {
+        self.inner.lock().entries.values().cloned().collect()
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, name: &str, tag: &Tag) -> bool {
+        let Some(tags) = self.by_name.get_mut(name) else { return false };
+        let number = tags.remove(tag);
+        if tags.is_empty() {
+            self.by_name.remove(name);
+        }
+        number.is_some_and(|number| self.entries.remove(&number).is_some())
+    }
+
+    fn remove_oldest(&mut self) {
+        let Some((_, oldest)) = self.entries.pop_first() else { return };
+        let tag = Tag::of(&oldest.source);
+        if let Some(tags) = self.by_name.get_mut(&oldest.objective.name) {
+            tags.remove(&tag);
+            if tags.is_empty() {
+                self.by_name.remove(&oldest.objective.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+    use crate::types::{Objective, Value};
+
+    fn tagged(name: &str, last: Option<u16>, expire: u64, value: i64) -> TaggedObjective {
+        let mut objective = Objective::new(name);
+        objective.value = Value::from(value);
+        let source = last.map_or_else(AsaLocator::null, |last| {
+            AsaLocator::new(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last), Some(2))
+        });
+        TaggedObjective { objective, source: AsaLocator { expire, ..source } }
+    }
+
+    fn values(cache: &FloodCache, name: &str, now: u64) -> Vec<Value> {
+        cache.lookup(name, now).into_iter().map(|t| t.objective.value).collect()
+    }
+
+    #[test]
+    fn the_same_tag_overwrites_and_another_tag_adds() {
+        let cache = FloodCache::new(10);
+        cache.insert(tagged("EX1", None, 0, 1));
+        cache.insert(tagged("EX1", Some(1), 0, 2));
+        cache.insert(tagged("EX1", None, 0, 3));
+        assert_eq!(values(&cache, "EX1", 5), vec![Value::from(2), Value::from(3)]);
+        assert!(values(&cache, "ex1", 5).is_empty());
+    }
+
+    #[test]
+    fn expired_entries_are_not_seen_and_can_be_purged() {
+        let cache = FloodCache::new(10);
+        cache.insert(tagged("EX1", None, 100, 1));
+        assert_eq!(values(&cache, "EX1", 99).len(), 1);
+        assert!(values(&cache, "EX1", 100).is_empty());
+        cache.purge(100);
+        assert!(cache.list().is_empty());
+    }
+
+    #[test]
+    fn a_copy_expires_the_entry_even_one_without_end() {
+        let cache = FloodCache::new(10);
+        cache.insert(tagged("EX1", Some(1), 0, 1));
+        let copy = cache.lookup("EX1", 0).remove(0);
+        assert!(cache.expire(&copy));
+        assert!(!cache.expire(&copy));
+        assert!(cache.lookup("EX1", 0).is_empty());
+        cache.insert(tagged("EX1", Some(1), 0, 2));
+        assert!(!cache.expire(&copy), "a newer value is not expired by a copy of the old one");
+    }
+
+    #[test]
+    fn the_oldest_received_makes_room() {
+        let cache = FloodCache::new(2);
+        for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            cache.insert(tagged(name, None, 0, value));
+        }
+        let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert!(cache.inner.lock().by_name.len() == 2);
+    }
+}

@@ -1,0 +1,42 @@
+//! What the engine knows: five registries, each one lock and one file. Used by `proto` and `api`.
+//!
+//! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls
+//! out while it holds it: no lock is held across a send, a receive, a channel operation or a callback.
+
+mod asa;
+mod discovery_cache;
+mod flood_cache;
+mod objective;
+mod session;
+
+pub(crate) use asa::AsaRegistry;
+pub(crate) use discovery_cache::{DiscoveryCache, RapidValue};
+pub(crate) use flood_cache::FloodCache;
+pub(crate) use objective::{
+    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, ObjectiveView, Offering, Registration, SynchRequest,
+};
+pub(crate) use session::{Dialogue, DiscoveryAnswer, SessionRegistry, Transport, TransportError};
+
+use crate::config::Config;
+
+/// The five registries of one engine.
+#[derive(Debug)]
+pub(crate) struct Registries {
+    pub(crate) asas: AsaRegistry,
+    pub(crate) objectives: ObjectiveRegistry,
+    pub(crate) discovery: DiscoveryCache,
+    pub(crate) sessions: SessionRegistry,
+    pub(crate) floods: FloodCache,
+}
+
+impl Registries {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            asas: AsaRegistry::new(config.asa_limit),
+            objectives: ObjectiveRegistry::new(config.objective_limit),
+            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit),
+            sessions: SessionRegistry::new(config.session_limit, config.relay_memory),
+            floods: FloodCache::new(config.flood_cache_limit),
+        }
+    }
+}

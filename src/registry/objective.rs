@@ -1,0 +1,426 @@
+//! The objective registry (graspy's `_obj_registry`): what this node supports, who owns it, who listens.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+use super::Transport;
+use crate::error::{Error, Result};
+use crate::types::{AsaLocator, AsaNonce, Objective};
+
+/// A listening socket that ends with its objective.
+pub(crate) trait Close: fmt::Debug + Send + Sync {
+    /// Closes the socket and ends its thread.
+    fn close(&self);
+}
+
+/// A request that opens a negotiation, on its way to a listener.
+#[derive(Debug)]
+pub(crate) struct NegotiationRequest {
+    pub(crate) session: u32,
+    pub(crate) objective: Objective,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+/// A request for the current value, on its way to the objective's `_synch_listen`.
+#[derive(Debug)]
+pub(crate) struct SynchRequest {
+    pub(crate) session: u32,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+/// What a registration says besides the objective.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) ttl: u32,
+    pub(crate) discoverable: bool,
+    pub(crate) overlap: bool,
+    pub(crate) local: bool,
+    pub(crate) rapid: bool,
+    pub(crate) locators: Vec<AsaLocator>,
+    pub(crate) port: u16,
+    pub(crate) listener: Option<Arc<dyn Close>>,
+}
+
+/// What a discovery is answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Offering {
+    pub(crate) objective: Objective,
+    pub(crate) ttl: u32,
+    pub(crate) local: bool,
+    pub(crate) rapid: bool,
+    pub(crate) locators: Vec<AsaLocator>,
+    pub(crate) port: u16,
+    pub(crate) owners: Vec<AsaNonce>,
+}
+
+/// A line of `dump_all`.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectiveView {
+    pub(crate) objective: Objective,
+    pub(crate) owners: Vec<AsaNonce>,
+    pub(crate) listening: usize,
+    pub(crate) port: u16,
+    pub(crate) locators: Vec<AsaLocator>,
+}
+
+/// Where a negotiation request goes.
+#[derive(Debug)]
+pub(crate) enum Dispatch {
+    /// To this channel, within the time for which listeners that have just returned are waited for.
+    Listener(Sender<NegotiationRequest>, AsaNonce),
+    /// Nobody listens.
+    NotListening,
+    /// As many as allowed are waiting already.
+    QueueFull,
+}
+
+/// Registered objectives by name.
+#[derive(Debug)]
+pub(crate) struct ObjectiveRegistry {
+    inner: Mutex<HashMap<String, Entry>>,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    objective: Objective,
+    owners: Vec<AsaNonce>,
+    registration: Registration,
+    negotiation: HashMap<AsaNonce, Queue>,
+    /// The owner that listens for synchronization, and its queue.
+    synchronization: Option<(AsaNonce, Sender<SynchRequest>)>,
+}
+
+/// The requests for one owner. The channel has no room of its own: a request waits with its reader, so that
+/// nothing is lost when a listener returns or stops.
+#[derive(Debug)]
+struct Queue {
+    tx: Sender<NegotiationRequest>,
+    rx: Receiver<NegotiationRequest>,
+    listeners: usize,
+    waiting: usize,
+    /// When a listener last returned, in milliseconds.
+    returned: Option<u64>,
+}
+
+impl Entry {
+    fn is_discoverable(&self) -> bool {
+        let listened = !self.negotiation.is_empty() || self.synchronization.is_some();
+        self.objective.discoverable && (self.registration.discoverable || listened)
+    }
+
+    fn disown(&mut self, nonce: AsaNonce) {
+        self.owners.retain(|owner| *owner != nonce);
+        self.negotiation.remove(&nonce);
+        self.stop_synchronize(nonce);
+    }
+
+    fn stop_synchronize(&mut self, nonce: AsaNonce) {
+        self.synchronization = self.synchronization.take().filter(|(owner, _)| *owner != nonce);
+    }
+}
+
+impl ObjectiveRegistry {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit }
+    }
+
+    /// Whether `register` would succeed: `objFull` before `objReg`. `Ok(true)` if it would only add an owner.
+    pub(crate) fn may_register(&self, name: &str, overlap: bool) -> Result<bool> {
+        Self::check(&self.inner.lock(), self.limit, name, overlap)
+    }
+
+    fn check(inner: &HashMap<String, Entry>, limit: usize, name: &str, overlap: bool) -> Result<bool> {
+        let entry = inner.get(name);
+        if entry.is_none() && inner.len() >= limit {
+            return Err(Error::ObjFull);
+        }
+        match entry {
+            None => Ok(false),
+            Some(entry) if entry.registration.overlap && overlap => Ok(true),
+            Some(_) if inner.len() >= limit => Err(Error::ObjFull),
+            Some(_) => Err(Error::ObjReg),
+        }
+    }
+
+    /// Registers an objective, or adds an owner to one that overlaps.
+    pub(crate) fn register(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
+        let mut inner = self.inner.lock();
+        Self::check(&inner, self.limit, &objective.name, registration.overlap)?;
+        let entry = inner.entry(objective.name.clone()).or_insert_with(|| Entry {
+            objective: objective.clone(),
+            owners: Vec::new(),
+            registration,
+            negotiation: HashMap::new(),
+            synchronization: None,
+        });
+        if !entry.owners.contains(&nonce) {
+            entry.owners.push(nonce);
+        }
+        Ok(())
+    }
+
+    /// Takes an objective off an ASA: `notObj` if nobody has it, `notYourObj` if others have. Returns the
+    /// socket to close if this was the last owner.
+    pub(crate) fn deregister(&self, nonce: AsaNonce, name: &str) -> Result<Option<Arc<dyn Close>>> {
+        let mut inner = self.inner.lock();
+        let entry = inner.get_mut(name).ok_or(Error::NotObj)?;
+        if !entry.owners.contains(&nonce) {
+            return Err(Error::NotYourObj);
+        }
+        entry.disown(nonce);
+        if !entry.owners.is_empty() {
+            return Ok(None);
+        }
+        Ok(inner.remove(name).and_then(|entry| entry.registration.listener))
+    }
+
+    /// Takes an ASA off every objective. Returns the sockets to close.
+    pub(crate) fn deregister_all(&self, nonce: AsaNonce) -> Vec<Arc<dyn Close>> {
+        let mut inner = self.inner.lock();
+        let mut orphans = Vec::new();
+        inner.retain(|_, entry| {
+            entry.disown(nonce);
+            if entry.owners.is_empty() {
+                orphans.extend(entry.registration.listener.take());
+            }
+            !entry.owners.is_empty()
+        });
+        orphans
+    }
+
+    /// Forgets everything, at shutdown: blocked listeners see their channel close. Returns the sockets to close.
+    pub(crate) fn clear(&self) -> Vec<Arc<dyn Close>> {
+        let entries = std::mem::take(&mut *self.inner.lock());
+        entries.into_values().filter_map(|entry| entry.registration.listener).collect()
+    }
+
+    /// `notYourObj` unless the objective is registered by this ASA.
+    pub(crate) fn check_owner(&self, nonce: AsaNonce, name: &str) -> Result<()> {
+        let inner = self.inner.lock();
+        let owned = inner.get(name).is_some_and(|entry| entry.owners.contains(&nonce));
+        if owned { Ok(()) } else { Err(Error::NotYourObj) }
+    }
+
+    /// What a discovery of this name is answered with, if the objective can be discovered now.
+    pub(crate) fn offering(&self, name: &str) -> Option<Offering> {
+        let inner = self.inner.lock();
+        let entry = inner.get(name).filter(|entry| entry.is_discoverable())?;
+        let registration = &entry.registration;
+        Some(Offering {
+            objective: entry.objective.clone(),
+            ttl: registration.ttl,
+            local: registration.local,
+            rapid: registration.rapid,
+            locators: registration.locators.clone(),
+            port: registration.port,
+            owners: entry.owners.clone(),
+        })
+    }
+
+    /// Begins to listen for negotiations and makes the objective discoverable.
+    pub(crate) fn begin_listening(&self, nonce: AsaNonce, name: &str) -> Result<Receiver<NegotiationRequest>> {
+        let mut inner = self.inner.lock();
+        let entry = inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
+        let queue = entry.negotiation.entry(nonce).or_insert_with(|| {
+            let (tx, rx) = bounded(0);
+            Queue { tx, rx, listeners: 0, waiting: 0, returned: None }
+        });
+        queue.listeners += 1;
+        Ok(queue.rx.clone())
+    }
+
+    /// A listener has returned with a request.
+    pub(crate) fn listener_returned(&self, nonce: AsaNonce, name: &str, now: u64) {
+        if let Some(queue) = self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce)) {
+            queue.listeners = queue.listeners.saturating_sub(1);
+            queue.returned = Some(now);
+        }
+    }
+
+    /// Ends listening of one ASA: its blocked listeners wake, waiting requests are refused.
+    pub(crate) fn stop_negotiate(&self, nonce: AsaNonce, name: &str) {
+        if let Some(entry) = self.inner.lock().get_mut(name) {
+            entry.negotiation.remove(&nonce);
+        }
+    }
+
+    /// Where a request for this objective goes. A `Listener` counts as waiting until `dispatched`.
+    pub(crate) fn dispatch(&self, name: &str, now: u64, grace: u64, queue_limit: usize) -> Dispatch {
+        let mut inner = self.inner.lock();
+        let Some(entry) = inner.get_mut(name) else { return Dispatch::NotListening };
+        let ready = |queue: &Queue| {
+            queue.listeners > 0 || queue.returned.is_some_and(|at| now.saturating_sub(at) <= grace)
+        };
+        // The owner with the most listeners that are not spoken for.
+        let best = entry
+            .negotiation
+            .iter_mut()
+            .filter(|(_, queue)| ready(queue))
+            .max_by_key(|(_, queue)| (queue.listeners.saturating_sub(queue.waiting), usize::MAX - queue.waiting));
+        match best {
+            None => Dispatch::NotListening,
+            Some((_, queue)) if queue.waiting >= queue_limit + queue.listeners => Dispatch::QueueFull,
+            Some((nonce, queue)) => {
+                queue.waiting += 1;
+                Dispatch::Listener(queue.tx.clone(), *nonce)
+            }
+        }
+    }
+
+    /// A request given out by `dispatch` has been taken or refused.
+    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str) {
+        if let Some(queue) = self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce)) {
+            queue.waiting = queue.waiting.saturating_sub(1);
+        }
+    }
+
+    /// The registered objective, for checks of what a request may ask.
+    pub(crate) fn get(&self, name: &str) -> Option<Objective> {
+        self.inner.lock().get(name).map(|entry| entry.objective.clone())
+    }
+
+    /// Sets the value that synchronization serves; flags and loop count of the first call stay, as in graspy.
+    /// Returns the receiving end for a new `_synch_listen` if none is running.
+    pub(crate) fn begin_synchronization(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        queue_limit: usize,
+    ) -> Result<Option<Receiver<SynchRequest>>> {
+        let mut inner = self.inner.lock();
+        let entry = inner
+            .get_mut(&objective.name)
+            .filter(|entry| entry.owners.contains(&nonce))
+            .ok_or(Error::NotYourObj)?;
+        entry.objective.value = objective.value.clone();
+        if entry.synchronization.is_some() {
+            return Ok(None);
+        }
+        entry.objective.loop_count = objective.loop_count;
+        let (tx, rx) = bounded(queue_limit);
+        entry.synchronization = Some((nonce, tx));
+        Ok(Some(rx))
+    }
+
+    /// Ends synchronization: its thread ends, further requests are refused.
+    pub(crate) fn stop_synchronize(&self, nonce: AsaNonce, name: &str) {
+        if let Some(entry) = self.inner.lock().get_mut(name) {
+            entry.stop_synchronize(nonce);
+        }
+    }
+
+    /// Where requests for the current value go, if anybody serves it.
+    pub(crate) fn synchronization(&self, name: &str) -> Option<Sender<SynchRequest>> {
+        let inner = self.inner.lock();
+        inner.get(name).and_then(|entry| entry.synchronization.as_ref()).map(|(_, tx)| tx.clone())
+    }
+
+    /// All objectives by name, for `dump_all`.
+    pub(crate) fn list(&self) -> Vec<ObjectiveView> {
+        let inner = self.inner.lock();
+        let mut list: Vec<_> = inner
+            .values()
+            .map(|entry| ObjectiveView {
+                objective: entry.objective.clone(),
+                owners: entry.owners.clone(),
+                listening: entry.negotiation.values().map(|queue| queue.listeners).sum::<usize>()
+                    + usize::from(entry.synchronization.is_some()),
+                port: entry.registration.port,
+                locators: entry.registration.locators.clone(),
+            })
+            .collect();
+        list.sort_by(|a, b| a.objective.name.cmp(&b.objective.name));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Value;
+
+    const A: AsaNonce = AsaNonce(1);
+    const B: AsaNonce = AsaNonce(2);
+
+    fn registration(overlap: bool) -> Registration {
+        Registration {
+            ttl: 1000,
+            discoverable: false,
+            overlap,
+            local: false,
+            rapid: false,
+            locators: Vec::new(),
+            port: 0,
+            listener: None,
+        }
+    }
+
+    fn registry_with(name: &str, overlap: bool) -> ObjectiveRegistry {
+        let registry = ObjectiveRegistry::new(2);
+        registry.register(A, &Objective::new(name), registration(overlap)).unwrap();
+        registry
+    }
+
+    #[test]
+    fn registration_obeys_limit_and_overlap() {
+        let registry = registry_with("a", false);
+        assert_eq!(registry.register(B, &Objective::new("a"), registration(true)), Err(Error::ObjReg));
+        registry.register(A, &Objective::new("b"), registration(true)).unwrap();
+        assert_eq!(registry.may_register("c", false), Err(Error::ObjFull));
+        assert_eq!(registry.may_register("a", false), Err(Error::ObjFull));
+        registry.register(B, &Objective::new("b"), registration(true)).unwrap();
+        registry.deregister(A, "b").unwrap();
+        assert_eq!(registry.check_owner(A, "b"), Err(Error::NotYourObj));
+        registry.check_owner(B, "b").unwrap();
+        assert!(matches!(registry.deregister(A, "b"), Err(Error::NotYourObj)));
+        assert!(matches!(registry.deregister(A, "z"), Err(Error::NotObj)));
+        registry.deregister_all(B);
+        assert_eq!(registry.list().len(), 1);
+    }
+
+    #[test]
+    fn listening_makes_discoverable_and_stopping_ends_it() {
+        let registry = registry_with("a", false);
+        assert!(registry.offering("a").is_none());
+        let rx = registry.begin_listening(A, "a").unwrap();
+        assert!(registry.offering("a").is_some());
+        registry.stop_negotiate(A, "a");
+        assert!(registry.offering("a").is_none());
+        assert!(rx.recv().is_err(), "a blocked listener wakes");
+    }
+
+    #[test]
+    fn requests_wait_only_for_listeners_and_only_so_many() {
+        let registry = registry_with("a", false);
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
+        let _rx = registry.begin_listening(A, "a").unwrap();
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener(_, A)));
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener(_, A)));
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
+        registry.dispatched(A, "a");
+        registry.dispatched(A, "a");
+        registry.listener_returned(A, "a", 1000);
+        assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener(_, A)));
+        assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn a_second_listen_synchronize_replaces_the_value_only() {
+        let registry = registry_with("a", false);
+        let mut objective = Objective::new("a");
+        objective.loop_count = 3;
+        objective.value = Value::from(1);
+        assert!(registry.begin_synchronization(A, &objective, 5).unwrap().is_some());
+        objective.loop_count = 9;
+        objective.value = Value::from(2);
+        assert!(registry.begin_synchronization(A, &objective, 5).unwrap().is_none());
+        let current = registry.get("a").unwrap();
+        assert_eq!((current.loop_count, current.value), (3, Value::from(2)));
+        assert!(matches!(registry.begin_synchronization(B, &objective, 5), Err(Error::NotYourObj)));
+    }
+}

@@ -1,0 +1,414 @@
+//! The session registry (graspy's `_session_id_cache`): what is open, under which identifier, with whom
+//! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
+//! back, and what it has relayed.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce};
+
+/// How many of this node's own identifiers are remembered after their end.
+const RECENT_LIMIT: usize = 4096;
+/// How often a new identifier is drawn before giving up; each draw fails with a chance of about one in a million.
+const DRAWS: usize = 100;
+
+/// Why nothing could be read from or written to a peer.
+#[derive(Debug)]
+pub(crate) enum TransportError {
+    /// The peer closed the connection and had sent nothing more.
+    Closed,
+    /// The time is over.
+    Timeout,
+    /// What came is not one CBOR item within the limits.
+    Broken,
+    /// The connection failed.
+    Failed,
+}
+
+/// The connection of a session, as the API uses it. `net::Connection` is the real one.
+pub(crate) trait Transport: fmt::Debug + Send + Sync {
+    /// Sends one encoded message in one write.
+    fn send(&self, message: &[u8], timeout: Duration) -> std::result::Result<(), TransportError>;
+    /// Receives one whole CBOR item, however many pieces it comes in.
+    fn receive(&self, timeout: Duration) -> std::result::Result<Vec<u8>, TransportError>;
+    /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
+    fn pause_before_next(&self, pause: Duration);
+    /// Closes the connection and wakes whoever waits on it.
+    fn close(&self);
+    /// The peer's address; an IPv4 one is mapped.
+    fn peer(&self) -> Ipv6Addr;
+}
+
+/// A negotiation, synchronization or messaging session.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialogue {
+    pub(crate) transport: Arc<dyn Transport>,
+    /// The objective's name: every step is about it.
+    pub(crate) name: String,
+    /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
+    pub(crate) dry: bool,
+}
+
+/// What an M_RESPONSE brought to a discovery.
+#[derive(Clone, Debug)]
+pub(crate) struct DiscoveryAnswer {
+    pub(crate) locators: Vec<AsaLocator>,
+    /// Milliseconds from now until the locators expire.
+    pub(crate) ttl: u32,
+    /// The interface it came in on.
+    pub(crate) ifi: u32,
+}
+
+/// The identifier with the peer's address; with the initiator's for a relayed discovery; with none for what
+/// began here.
+type Key = (u32, Option<IpAddr>);
+
+fn key_of(nonce: SessionNonce) -> Key {
+    (nonce.id_value, nonce.id_source.map(IpAddr::V6))
+}
+
+#[derive(Debug)]
+enum Session {
+    /// The handle of an ASA, kept here so that it never equals a session identifier.
+    AsaHandle,
+    /// A discovery that collects answers.
+    Discovery { initiator: IpAddr, name: String, mailbox: Sender<DiscoveryAnswer> },
+    /// A connection with a peer.
+    Dialogue(Dialogue),
+}
+
+/// Open sessions by identifier and source.
+#[derive(Debug)]
+pub(crate) struct SessionRegistry {
+    inner: Mutex<Inner>,
+    limit: usize,
+    relay_memory: usize,
+}
+
+struct Inner {
+    active: HashMap<Key, Session>,
+    own: Recent<u32, IpAddr>,
+    relayed: Recent<(u32, IpAddr), u64>,
+    draw: fn() -> Option<u32>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("active", &self.active.len()).finish_non_exhaustive()
+    }
+}
+
+impl SessionRegistry {
+    pub(crate) fn new(limit: usize, relay_memory: usize) -> Self {
+        Self::with_generator(limit, relay_memory, || getrandom::u32().ok())
+    }
+
+    /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
+    fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
+        let inner = Inner { active: HashMap::new(), own: Recent::default(), relayed: Recent::default(), draw };
+        Self { inner: Mutex::new(inner), limit, relay_memory }
+    }
+
+    /// A handle for a new ASA.
+    pub(crate) fn new_asa_handle(&self) -> Result<AsaNonce> {
+        let mut inner = self.inner.lock();
+        let id = inner.new_id()?;
+        inner.active.insert((id, None), Session::AsaHandle);
+        Ok(AsaNonce(id))
+    }
+
+    pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
+        self.inner.lock().active.remove(&(nonce.0, None));
+    }
+
+    /// Opens a discovery. Its identifier is known as this node's own from here on.
+    pub(crate) fn open_discovery(&self, initiator: IpAddr, name: &str, mailbox: Sender<DiscoveryAnswer>) -> Result<u32> {
+        let mut inner = self.inner.lock();
+        let id = inner.new_id()?;
+        inner.active.insert((id, None), Session::Discovery { initiator, name: name.to_owned(), mailbox });
+        inner.own.insert(id, initiator, RECENT_LIMIT);
+        Ok(id)
+    }
+
+    /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
+    pub(crate) fn open_relay(&self, id: u32, initiator: IpAddr, name: &str, mailbox: Sender<DiscoveryAnswer>) -> bool {
+        let mut inner = self.inner.lock();
+        let key = (id, Some(initiator));
+        if inner.active.contains_key(&key) {
+            return false;
+        }
+        let name = name.to_owned();
+        inner.active.insert(key, Session::Discovery { initiator, name, mailbox });
+        true
+    }
+
+    /// An identifier for a flood; it needs no open session.
+    pub(crate) fn flood_id(&self, initiator: IpAddr) -> Result<u32> {
+        let mut inner = self.inner.lock();
+        let id = inner.new_id()?;
+        inner.own.insert(id, initiator, RECENT_LIMIT);
+        Ok(id)
+    }
+
+    /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
+    pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
+        self.inner.lock().own.get(&id) == Some(&initiator)
+    }
+
+    /// Where the answers to a discovery go, this node's own or one that it relays, and the name of what is
+    /// looked for (RFC 8990 §2.8.5).
+    pub(crate) fn mailbox(&self, id: u32, initiator: IpAddr) -> Option<(Sender<DiscoveryAnswer>, String)> {
+        let inner = self.inner.lock();
+        for key in [(id, None), (id, Some(initiator))] {
+            match inner.active.get(&key) {
+                Some(Session::Discovery { initiator: own, name, mailbox }) if *own == initiator => {
+                    return Some((mailbox.clone(), name.clone()));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
+    pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut inner = self.inner.lock();
+        if inner.active.len() >= self.limit {
+            return Err(Error::Unspec);
+        }
+        inner.active.insert((id, None), Session::Dialogue(dialogue));
+        Ok(SessionNonce { id_value: id, id_source: None })
+    }
+
+    /// An identifier for a request (RFC 8990 §2.7).
+    pub(crate) fn request_id(&self) -> Result<u32> {
+        self.inner.lock().new_id()
+    }
+
+    /// Takes up a session that a peer opened. `IDclash` if one with this identifier and source is open
+    /// (RFC 8990 §2.8.6), `unspec` at the limit on sessions.
+    pub(crate) fn accept_dialogue(&self, id: u32, source: Ipv6Addr, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut inner = self.inner.lock();
+        let key = (id, Some(IpAddr::V6(source)));
+        if inner.active.contains_key(&key) {
+            return Err(Error::IdClash);
+        }
+        if inner.active.len() >= self.limit {
+            return Err(Error::Unspec);
+        }
+        inner.active.insert(key, Session::Dialogue(dialogue));
+        Ok(SessionNonce { id_value: id, id_source: Some(source) })
+    }
+
+    /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
+    pub(crate) fn dialogue(&self, nonce: SessionNonce) -> Result<Dialogue> {
+        match self.inner.lock().active.get(&key_of(nonce)) {
+            None => Err(Error::NoSession),
+            Some(Session::Dialogue(dialogue)) => Ok(dialogue.clone()),
+            Some(_) => Err(Error::NoSocket),
+        }
+    }
+
+    /// Ends a session and returns its dialogue, whose transport the caller closes.
+    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
+        match self.inner.lock().active.remove(&key_of(nonce)) {
+            Some(Session::Dialogue(dialogue)) => Some(dialogue),
+            _ => None,
+        }
+    }
+
+    /// Ends a discovery; `source` is the initiator of one that is relayed.
+    pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
+        self.inner.lock().active.remove(&(id, source));
+    }
+
+    /// Remembers until `expire` that a multicast is relayed; `false` if it was already (RFC 8990 §2.5.4.4,
+    /// §2.5.6.2). When the memory is full the oldest is forgotten.
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.relayed.get(&(id, initiator)).is_some_and(|until| *until > now) {
+            return false;
+        }
+        let limit = self.relay_memory;
+        inner.relayed.insert((id, initiator), expire, limit);
+        true
+    }
+
+    /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
+    pub(crate) fn end_all(&self) -> Vec<Dialogue> {
+        let ended = std::mem::take(&mut self.inner.lock().active);
+        let dialogues = ended.into_values().filter_map(|session| match session {
+            Session::Dialogue(dialogue) => Some(dialogue),
+            _ => None,
+        });
+        dialogues.collect()
+    }
+
+    /// Number of open sessions, the handles of ASAs not counted.
+    pub(crate) fn open_count(&self) -> usize {
+        self.inner.lock().active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+    }
+
+    /// Open sessions with what they are, for `dump_all`.
+    pub(crate) fn list(&self) -> Vec<(u32, Option<IpAddr>, &'static str)> {
+        let inner = self.inner.lock();
+        let mut list: Vec<_> = inner
+            .active
+            .iter()
+            .map(|((id, source), session)| {
+                let kind = match session {
+                    Session::AsaHandle => "ASA handle",
+                    Session::Discovery { .. } => "discovery",
+                    Session::Dialogue(_) => "dialogue",
+                };
+                (*id, *source, kind)
+            })
+            .collect();
+        list.sort_unstable();
+        list
+    }
+}
+
+impl Inner {
+    /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
+    fn new_id(&self) -> Result<u32> {
+        for _ in 0..DRAWS {
+            let id = (self.draw)().ok_or(Error::Unspec)?;
+            if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
+                return Ok(id);
+            }
+        }
+        Err(Error::Unspec)
+    }
+}
+
+/// A map that remembers its newest entries only.
+#[derive(Debug)]
+struct Recent<K, V> {
+    map: HashMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key)
+    }
+
+    fn insert(&mut self, key: K, value: V, limit: usize) {
+        if self.map.insert(key, value).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > limit.max(1) {
+            if let Some(oldest) = self.order.pop_front() {
+                self.map.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Transport for Nowhere {
+        fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
+            Err(TransportError::Failed)
+        }
+        fn receive(&self, _: Duration) -> std::result::Result<Vec<u8>, TransportError> {
+            Err(TransportError::Closed)
+        }
+        fn pause_before_next(&self, _: Duration) {}
+        fn close(&self) {}
+        fn peer(&self) -> Ipv6Addr {
+            Ipv6Addr::LOCALHOST
+        }
+    }
+
+    fn dialogue() -> Dialogue {
+        Dialogue { transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+    }
+
+    #[test]
+    fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
+        static DRAWN: AtomicU32 = AtomicU32::new(0);
+        // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
+        let sessions = SessionRegistry::with_generator(10, 10, || Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2));
+        let handle = sessions.new_asa_handle().unwrap();
+        assert_eq!(handle, AsaNonce(5));
+        let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(sessions.flood_id(initiator).unwrap(), 6);
+        let next = sessions.request_id().unwrap();
+        assert_eq!(next, 7, "6 is remembered although it has ended");
+        let fake = SessionNonce { id_value: handle.0, id_source: None };
+        assert!(matches!(sessions.dialogue(fake), Err(Error::NoSocket)));
+        let unknown = SessionNonce { id_value: 99, id_source: None };
+        assert!(matches!(sessions.dialogue(unknown), Err(Error::NoSession)));
+    }
+
+    #[test]
+    fn a_generator_that_repeats_itself_is_given_up() {
+        let sessions = SessionRegistry::with_generator(10, 10, || Some(5));
+        sessions.new_asa_handle().unwrap();
+        assert_eq!(sessions.request_id(), Err(Error::Unspec));
+    }
+
+    #[test]
+    fn equal_identifiers_from_two_sources_are_two_sessions() {
+        let sessions = SessionRegistry::new(10, 10);
+        let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
+        let first = sessions.accept_dialogue(7, a, dialogue()).unwrap();
+        sessions.accept_dialogue(7, b, dialogue()).unwrap();
+        assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
+        sessions.open_dialogue(7, dialogue()).unwrap();
+        assert!(sessions.end(first).is_some());
+        sessions.accept_dialogue(7, a, dialogue()).unwrap();
+        assert_eq!(sessions.end_all().len(), 3);
+    }
+
+    #[test]
+    fn sessions_and_memories_are_bounded() {
+        let sessions = SessionRegistry::new(1, 2);
+        sessions.open_dialogue(1, dialogue()).unwrap();
+        assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        for id in 0..3 {
+            assert!(sessions.mark_relayed(id, initiator, 0, 100));
+        }
+        assert!(!sessions.mark_relayed(2, initiator, 99, 200));
+        assert!(sessions.mark_relayed(2, initiator, 100, 200), "forgotten after its time");
+        assert!(sessions.mark_relayed(0, initiator, 1, 100), "forgotten for want of room");
+    }
+
+    #[test]
+    fn answers_find_the_discovery_with_their_identifier_and_initiator() {
+        let sessions = SessionRegistry::new(10, 10);
+        let (tx, _rx) = crossbeam_channel::bounded(1);
+        let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();
+        assert!(sessions.mailbox(id, own).is_some() && sessions.is_own(id, own));
+        assert!(sessions.mailbox(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).is_none());
+        assert!(sessions.open_relay(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED), "EX1", tx.clone()));
+        assert!(!sessions.open_relay(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED), "EX1", tx));
+        assert!(sessions.mailbox(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).is_some());
+        sessions.end_discovery(id, None);
+        assert!(sessions.mailbox(id, own).is_none() && sessions.is_own(id, own));
+    }
+}

@@ -1,0 +1,70 @@
+//! Why an engine cannot start. Each text says what is missing and what to do.
+
+use std::fmt;
+use std::io;
+
+use crate::constants::GRASP_LISTEN_PORT;
+
+/// Why an engine cannot start. A retry helps once the cause is gone.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The system has no IPv6.
+    NoIpv6(io::Error),
+    /// No interface that may be used is up with an IPv6 link-local address.
+    NoInterface,
+    /// Another program holds UDP port 7017 without sharing it.
+    PortTaken(io::Error),
+    /// The interfaces cannot be listed.
+    Interfaces(io::Error),
+    /// A socket cannot be made.
+    Socket(io::Error),
+    /// A thread cannot be started.
+    Thread(io::Error),
+    /// The system's random generator fails.
+    Random,
+    /// The process-wide engine is already running.
+    AlreadyRunning,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIpv6(_) => f.write_str(
+                "this system has no IPv6, which GRASP needs: enable it (on Linux: sysctl net.ipv6.conf.all.disable_ipv6=0)",
+            ),
+            Self::NoInterface => f.write_str(
+                "no usable interface: GRASP needs one that is up, permitted by the configuration and has an IPv6 link-local address",
+            ),
+            Self::PortTaken(_) => write!(
+                f,
+                "UDP port {GRASP_LISTEN_PORT} is held exclusively by another program: stop it (on Linux: ss -ulpn sport = :{GRASP_LISTEN_PORT} names it)"
+            ),
+            Self::Interfaces(error) => write!(f, "the network interfaces cannot be listed: {error}"),
+            Self::Socket(error) => write!(
+                f,
+                "a socket cannot be made: {error}; check the limits on open files and the address settings"
+            ),
+            Self::Thread(error) => {
+                write!(f, "a thread cannot be started: {error}; check the limits on threads and memory")
+            }
+            Self::Random => f.write_str("the system's random generator does not answer: session identifiers need it"),
+            Self::AlreadyRunning => {
+                f.write_str("the process-wide engine is already running: configure it before its first use")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoIpv6(error)
+            | Self::PortTaken(error)
+            | Self::Interfaces(error)
+            | Self::Socket(error)
+            | Self::Thread(error) => Some(error),
+            Self::NoInterface | Self::Random | Self::AlreadyRunning => None,
+        }
+    }
+}
