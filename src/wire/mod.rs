@@ -1,20 +1,27 @@
 //! Bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: no socket, no lock, no clock.
 //!
 //! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses deeper than
-//! [`Limits::depth`], and allocates no more than a small multiple of the input. What can be constructed can be
-//! encoded. Called by `threads` for what arrives, by `api` and `proto` for what is sent.
+//! [`Limits::depth`], and allocates no more than a small multiple of the input: the shape of an item is
+//! verified (by the [`ItemScanner`], which keeps a bounded stack) before anything is built from it. What can
+//! be constructed can be encoded. Called by `threads` for what arrives, by `api` and `proto` for what is
+//! sent.
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
+#![deny(clippy::arithmetic_side_effects)]
 
 pub mod cbor;
 mod convert;
 mod decode;
 mod encode;
+mod error;
 mod framing;
 mod head;
 mod message;
+mod option;
 mod patch;
 
-pub use decode::{DecodeError, Limits, decode, decode_prefix};
+pub use decode::{decode, decode_prefix};
 pub use encode::encode;
+pub use error::{DecodeError, Limits};
 pub use framing::{ItemScanner, Progress};
 pub use message::{
     Body, Flags, Flood, Message, Outcome, Response, Step, WireLocator, WireObjective, WireOption,
