@@ -1,0 +1,298 @@
+//! The requests the lab makes of the kernel (rtnetlink), so that no `ip` program is needed. Used by
+//! [`namespace`](super::namespace) (each namespace has one [`Netlink`] socket), for nodes and links.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    os::fd::RawFd,
+};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage},
+    link::{
+        AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
+        InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+        LinkMessage, State,
+    },
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// Larger than any message the kernel makes (it stays below 32 KiB).
+const BUFFER: usize = 64 * 1024;
+
+/// One end of a new veth pair, in the namespace of the socket that makes it.
+pub(super) struct VethEnd<'a> {
+    pub(super) name: &'a str,
+    /// The interface index it is to have.
+    pub(super) index: u32,
+    /// The bridge it is to join.
+    pub(super) bridge: u32,
+}
+
+/// The other end of a new veth pair, in another namespace.
+pub(super) struct VethPeer<'a> {
+    pub(super) name: &'a str,
+    pub(super) mac: [u8; 6],
+    pub(super) namespace: RawFd,
+}
+
+/// What the kernel says about an interface.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkStatus {
+    pub(super) index: u32,
+    /// Up, with carrier, and ready to send.
+    pub(super) running: bool,
+    /// Whether it is a port of a bridge and forwards.
+    pub(super) forwarding: bool,
+}
+
+/// A static route: `prefix` through the neighbour `via` on `interface`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StaticRoute {
+    pub(super) prefix: (Ipv6Addr, u8),
+    pub(super) via: Ipv6Addr,
+    pub(super) interface: u32,
+}
+
+/// A socket to the kernel, which stays with the namespace it was opened in.
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Makes a bridge that forwards everything at once: no spanning tree, no snooping.
+    pub(super) fn create_bridge(&mut self, name: &str, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bridge),
+                LinkInfo::Data(InfoData::Bridge(vec![
+                    InfoBridge::StpState(BridgeStpState::Disabled),
+                    InfoBridge::ForwardDelay(0),
+                    InfoBridge::MulticastSnooping(false),
+                ])),
+            ]),
+        ];
+        self.create(RouteNetlinkMessage::NewLink(message))
+    }
+
+    pub(super) fn create_veth(&mut self, here: &VethEnd<'_>, there: &VethPeer<'_>) -> io::Result<()> {
+        let mut peer = LinkMessage::default();
+        peer.attributes = vec![
+            LinkAttribute::IfName(there.name.to_owned()),
+            LinkAttribute::Address(there.mac.to_vec()),
+            LinkAttribute::NetNsFd(there.namespace),
+        ];
+        let mut message = LinkMessage::default();
+        message.header.index = here.index;
+        message.attributes = vec![
+            LinkAttribute::IfName(here.name.to_owned()),
+            LinkAttribute::Controller(here.bridge),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+            ]),
+        ];
+        self.create(RouteNetlinkMessage::NewLink(message))
+    }
+
+    pub(super) fn delete_link(&mut self, index: u32) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelLink(interface(index)), NLM_F_ACK).map(drop)
+    }
+
+    pub(super) fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
+        let mut message = interface(index);
+        message.header.change_mask = LinkFlags::Up;
+        if up {
+            message.header.flags = LinkFlags::Up;
+        }
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Makes an interface the port of a bridge, or (0) of none.
+    pub(super) fn set_bridge(&mut self, index: u32, bridge: u32) -> io::Result<()> {
+        let mut message = interface(index);
+        message.attributes = vec![LinkAttribute::Controller(bridge)];
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Keeps the kernel from making up a link-local address.
+    pub(super) fn no_automatic_address(&mut self, index: u32) -> io::Result<()> {
+        let mut message = interface(index);
+        message.attributes =
+            vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+                In6AddrGenMode::None,
+            )])])];
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    pub(super) fn link(&mut self, name: &str) -> io::Result<LinkStatus> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        let answers = self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK)?;
+        answers
+            .iter()
+            .find_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(link) => Some(status(link)),
+                _ => None,
+            })
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Adds an address that is usable at once, without duplicate address detection.
+    pub(super) fn add_address(&mut self, index: u32, address: Ipv6Addr, prefix: u8) -> io::Result<()> {
+        let mut message = address_message(index, address, prefix);
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        self.create(RouteNetlinkMessage::NewAddress(message))
+    }
+
+    pub(super) fn remove_address(&mut self, index: u32, address: Ipv6Addr, prefix: u8) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelAddress(address_message(index, address, prefix)), NLM_F_ACK)
+            .map(drop)
+    }
+
+    /// The IPv6 addresses of an interface with their prefix lengths, sorted.
+    pub(super) fn addresses(&mut self, index: u32) -> io::Result<Vec<(Ipv6Addr, u8)>> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let answers = self.ask(RouteNetlinkMessage::GetAddress(message), NLM_F_DUMP)?;
+        let mut found: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(entry) if entry.header.index == index => {
+                    entry.attributes.iter().find_map(|attribute| match attribute {
+                        AddressAttribute::Address(IpAddr::V6(address)) => {
+                            Some((*address, entry.header.prefix_len))
+                        }
+                        _ => None,
+                    })
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    pub(super) fn add_route(&mut self, route: &StaticRoute) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route));
+        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+    }
+
+    pub(super) fn remove_route(&mut self, route: &StaticRoute) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelRoute(route_message(route)), NLM_F_ACK).map(drop)
+    }
+
+    fn create(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
+        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
+    }
+
+    /// Sends a request and collects what the kernel answers, up to its acknowledgement or the end of the dump.
+    fn ask(&mut self, payload: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(payload));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let mut answers = Vec::new();
+        loop {
+            let mut received = Vec::with_capacity(BUFFER);
+            self.socket.recv(&mut received, 0)?;
+            let mut rest = received.as_slice();
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+                let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+                if message.header.sequence_number != self.sequence {
+                    // Left over from a request that failed half-way.
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(error) => match error.code {
+                        None => return Ok(answers),
+                        Some(code) => return Err(io::Error::from_raw_os_error(code.get().abs())),
+                    },
+                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn interface(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn status(link: &LinkMessage) -> LinkStatus {
+    let mut operational = false;
+    let mut queue = false;
+    let mut forwarding = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::OperState(State::Up) => operational = true,
+            // "noop" drops everything: the kernel replaces it a moment after the carrier has come.
+            LinkAttribute::Qdisc(name) => queue = name != "noop",
+            LinkAttribute::LinkInfo(parts) => {
+                forwarding = parts.iter().any(|part| match part {
+                    LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+                        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+                    }
+                    _ => false,
+                });
+            }
+            _ => {}
+        }
+    }
+    LinkStatus { index: link.header.index, running: operational && queue, forwarding }
+}
+
+fn address_message(index: u32, address: Ipv6Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.index = index;
+    message.header.prefix_len = prefix;
+    message.attributes = vec![AddressAttribute::Local(IpAddr::V6(address))];
+    message
+}
+
+fn route_message(route: &StaticRoute) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = route.prefix.1;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet6(route.prefix.0)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(route.via)),
+        RouteAttribute::Oif(route.interface),
+    ];
+    message
+}

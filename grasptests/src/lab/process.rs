@@ -1,0 +1,93 @@
+//! What a test may want to know about its own process, and waiting without sleeping blindly. Everything is read
+//! from `/proc/self`.
+
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
+
+/// How many threads this process has.
+///
+/// # Panics
+///
+/// When `/proc` is not mounted.
+#[must_use]
+pub fn threads() -> usize {
+    entries("/proc/self/task")
+}
+
+/// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.
+///
+/// # Panics
+///
+/// When `/proc` is not mounted.
+#[must_use]
+pub fn thread_names() -> Vec<String> {
+    read_dir("/proc/self/task")
+        // A thread may end between the two reads.
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect()
+}
+
+/// How many descriptors this process has open.
+///
+/// # Panics
+///
+/// When `/proc` is not mounted.
+#[must_use]
+pub fn descriptors() -> usize {
+    // One of them is the directory being read.
+    entries("/proc/self/fd").saturating_sub(1)
+}
+
+/// This process's resident memory in KiB.
+///
+/// # Panics
+///
+/// When `/proc` is not mounted.
+#[must_use]
+pub fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_else(|error| no_proc("status", &error));
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok())
+        .unwrap_or_default()
+}
+
+/// Waits until `holds` returns true, looking every few milliseconds.
+///
+/// # Panics
+///
+/// When `holds` is still false after `within`; the message says `what` was waited for.
+#[track_caller]
+pub fn eventually(within: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    assert!(poll(within, || holds().then_some(())).is_some(), "after {within:?} still not true: {what}");
+}
+
+/// Calls `look` until it returns something, or the time is up; it is called once more after that, so that a
+/// machine that stalled us does not decide.
+pub(super) fn poll<T>(within: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + within;
+    let mut pause = Duration::from_micros(200);
+    while Instant::now() < deadline {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+    look()
+}
+
+fn entries(path: &str) -> usize {
+    read_dir(path).count()
+}
+
+fn read_dir(path: &str) -> fs::ReadDir {
+    fs::read_dir(path).unwrap_or_else(|error| no_proc(path, &error))
+}
+
+fn no_proc(path: &str, error: &io::Error) -> ! {
+    panic!("cannot read {path} ({error}): is /proc mounted?")
+}
