@@ -34,14 +34,18 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
     for interface in interfaces {
         let IfAddr::V6(address) = &interface.addr else { continue };
         let address = address.ip;
-        let down = matches!(interface.oper_status, IfOperStatus::Down | IfOperStatus::NotPresent | IfOperStatus::LowerLayerDown);
+        let down = matches!(
+            interface.oper_status,
+            IfOperStatus::Down | IfOperStatus::NotPresent | IfOperStatus::LowerLayerDown
+        );
         let loopback = loopbacks.contains(&interface.name);
         if down || !(is_permitted(config, &interface.name) || loopback) {
             continue;
         }
         if is_wider_than_link(address) {
             found.globals.push(address);
-        } else if let (true, false, Some(ifi)) = (address.is_unicast_link_local(), loopback, interface.index) {
+        } else if let (true, false, Some(ifi)) = (address.is_unicast_link_local(), loopback, interface.index)
+        {
             // One link-local address an interface: two would make one link look like two.
             if found.links.iter().all(|link| link.ifi != ifi) {
                 found.links.push(Link { ifi, name: interface.name, link_local: address });
@@ -96,7 +100,8 @@ mod tests {
     fn names_permit_and_exclude() {
         let config = Config::new().interfaces(Some(vec!["eth0".to_owned(), "eth1".to_owned()]));
         let config = config.exclude_interfaces(vec!["eth1".to_owned()]);
-        let permitted: Vec<_> = ["eth0", "eth1", "eth2"].into_iter().filter(|name| is_permitted(&config, name)).collect();
+        let permitted: Vec<_> =
+            ["eth0", "eth1", "eth2"].into_iter().filter(|name| is_permitted(&config, name)).collect();
         assert_eq!(permitted, ["eth0"]);
     }
 }

@@ -7,7 +7,9 @@ use crate::types::{AsaLocator, Locator, Protocol};
 /// The addresses behind a locator, to be tried in order. Empty if there are none: a URI, UDP, no port, or a
 /// name that cannot be resolved.
 pub(crate) fn resolve(locator: &AsaLocator) -> Vec<SocketAddr> {
-    let Some(port) = locator.port.filter(|_| locator.protocol != Some(Protocol::Udp)) else { return Vec::new() };
+    let Some(port) = locator.port.filter(|_| locator.protocol != Some(Protocol::Udp)) else {
+        return Vec::new();
+    };
     match &locator.locator {
         Some(Locator::Ipv6(address)) => {
             let scope = if address.is_unicast_link_local() { locator.ifi.unwrap_or(0) } else { 0 };

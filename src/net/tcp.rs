@@ -58,7 +58,11 @@ impl Connection {
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
-    pub(crate) fn open(addresses: &[SocketAddr], timeout: Duration, limits: Limits) -> Result<Self, TransportError> {
+    pub(crate) fn open(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        limits: Limits,
+    ) -> Result<Self, TransportError> {
         let deadline = Instant::now() + timeout;
         for address in addresses {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -74,7 +78,12 @@ impl Connection {
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
-    fn read(&self, incoming: &mut Incoming, chunk: &mut [u8], left: Duration) -> Result<usize, TransportError> {
+    fn read(
+        &self,
+        incoming: &mut Incoming,
+        chunk: &mut [u8],
+        left: Duration,
+    ) -> Result<usize, TransportError> {
         // Zero would mean "no timeout" to the system. A timeout that has not changed is not set again.
         let left = left.max(Duration::from_millis(1));
         if incoming.timeout != Some(left) {
@@ -114,7 +123,7 @@ impl Transport for Connection {
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
         let mut incoming = self.incoming.lock();
         let mut message = std::mem::take(&mut incoming.rest);
-        let mut scanner = ItemScanner::new(&self.limits);
+        let mut scanner = ItemScanner::new(self.limits);
         let mut progress = scanner.feed(&message).map_err(|_| TransportError::Broken)?;
         let mut chunk = [0; CHUNK];
         let mut deadline = None;
@@ -199,7 +208,10 @@ mod tests {
         assert!(matches!(connection.receive(SECOND), Err(TransportError::Broken)));
         let (connection, mut client) = pair(16);
         client.write_all(&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).unwrap();
-        assert!(matches!(connection.receive(SECOND), Err(TransportError::Broken)), "an exabyte is refused at once");
+        assert!(
+            matches!(connection.receive(SECOND), Err(TransportError::Broken)),
+            "an exabyte is refused at once"
+        );
     }
 
     #[test]
@@ -225,7 +237,8 @@ mod tests {
         let (connection, _client) = pair(2048);
         let connection = Arc::new(connection);
         let waiting = Arc::clone(&connection);
-        let thread = std::thread::Builder::new().spawn(move || waiting.receive(Duration::from_secs(30)).is_err());
+        let thread =
+            std::thread::Builder::new().spawn(move || waiting.receive(Duration::from_secs(30)).is_err());
         connection.close();
         assert!(thread.unwrap().join().unwrap());
         let (connection, mut client) = pair(2048);

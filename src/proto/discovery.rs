@@ -60,7 +60,12 @@ pub(super) fn handle(
 /// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
 /// registered with, or this node's address; the link-local one of the interface where there is no other, where
 /// the objective is for the link only, and in a DULL instance (§2.5.2).
-pub(crate) fn own_locators(dull: bool, addresses: &Addresses, offering: &Offering, ifi: u32) -> Vec<AsaLocator> {
+pub(crate) fn own_locators(
+    dull: bool,
+    addresses: &Addresses,
+    offering: &Offering,
+    ifi: u32,
+) -> Vec<AsaLocator> {
     if !offering.locators.is_empty() {
         return offering.locators.clone();
     }
@@ -92,7 +97,10 @@ fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<W
 
 /// The shortest remaining life of some locators in milliseconds, never 0, which would mean "long".
 fn remaining<'a>(locators: impl Iterator<Item = &'a AsaLocator>, now: u64) -> u32 {
-    let left = locators.filter(|locator| locator.expire != 0).map(|locator| locator.expire.saturating_sub(now)).min();
+    let left = locators
+        .filter(|locator| locator.expire != 0)
+        .map(|locator| locator.expire.saturating_sub(now))
+        .min();
     left.map_or(LONG, |left| u32::try_from(left).unwrap_or(u32::MAX).max(1))
 }
 
@@ -124,7 +132,8 @@ fn relay(
         return None;
     }
     let timeout = HOP_TIME.saturating_mul(u64::from(loop_count));
-    let remembered = now.saturating_add(u64::from(node.config.default_timeout).saturating_mul(2)).saturating_add(timeout);
+    let remembered =
+        now.saturating_add(u64::from(node.config.default_timeout).saturating_mul(2)).saturating_add(timeout);
     if !node.registries.sessions.mark_relayed(session, initiator, now, remembered) {
         count.not_relayed_duplicate.add();
         return None;
@@ -171,9 +180,11 @@ pub(crate) fn handle_response(
             WireOption::Divert(locators) if !dull => (locators, true),
             WireOption::Divert(_) | WireOption::Other(_) => continue,
         };
-        locators.extend(found.iter().map(|locator| locator.clone().into_locator(Some(ifi), expire, diverted)));
+        locators
+            .extend(found.iter().map(|locator| locator.clone().into_locator(Some(ifi), expire, diverted)));
     }
-    let rapid = response.objective.as_ref().filter(|objective| objective.name == name && objective.value.is_some());
+    let rapid =
+        response.objective.as_ref().filter(|objective| objective.name == name && objective.value.is_some());
     let rapid = rapid.map(|objective| RapidValue { objective: objective.to_objective(), expire });
     node.registries.discovery.insert(&name, &locators, rapid.filter(|rapid| rapid.objective.synch), now);
     Some(Delivery { mailbox, answer: DiscoveryAnswer { locators, ttl, ifi } })
@@ -193,7 +204,13 @@ pub(crate) fn relayed_response(
         return None;
     }
     let options = vec![WireOption::Divert(locators)];
-    Some(Message::new(Body::Response(Response { session, initiator, ttl: answer.ttl, options, objective: None })))
+    Some(Message::new(Body::Response(Response {
+        session,
+        initiator,
+        ttl: answer.ttl,
+        options,
+        objective: None,
+    })))
 }
 
 /// The locators under which ASAs of the same engine find each other.

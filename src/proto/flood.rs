@@ -44,7 +44,14 @@ pub(super) fn handle(
 }
 
 /// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.
-fn relay(node: &Node<'_>, arrival: Arrival, flood: &Flood, loop_count: u8, raw: &[u8], now: u64) -> Vec<Action> {
+fn relay(
+    node: &Node<'_>,
+    arrival: Arrival,
+    flood: &Flood,
+    loop_count: u8,
+    raw: &[u8],
+    now: u64,
+) -> Vec<Action> {
     let loop_count = loop_count.saturating_sub(1);
     if loop_count == 0 {
         node.counters.not_relayed_loop_count.add();

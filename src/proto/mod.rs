@@ -72,11 +72,24 @@ pub(crate) enum Action {
     /// Send a datagram to the group on all interfaces but one.
     Relay { except: u32, datagram: Vec<u8> },
     /// Send a discovery on, and pass what is found to the asker until the time is over.
-    RelayDiscovery { asker: Arrival, session: u32, initiator: IpAddr, name: String, timeout: u64, datagram: Vec<u8> },
+    RelayDiscovery {
+        asker: Arrival,
+        session: u32,
+        initiator: IpAddr,
+        name: String,
+        timeout: u64,
+        datagram: Vec<u8>,
+    },
 }
 
 /// Decides about a datagram that was received on port 7017 and decoded.
-pub(crate) fn handle_datagram(node: &Node<'_>, arrival: Arrival, message: &Message, raw: &[u8], now: u64) -> Vec<Action> {
+pub(crate) fn handle_datagram(
+    node: &Node<'_>,
+    arrival: Arrival,
+    message: &Message,
+    raw: &[u8],
+    now: u64,
+) -> Vec<Action> {
     let count = node.counters;
     // RFC 8990 §2.6: the group is link-local, and so is every source (see also docs/design.md on unicast).
     if !arrival.source.is_unicast_link_local() {
@@ -94,7 +107,9 @@ pub(crate) fn handle_datagram(node: &Node<'_>, arrival: Arrival, message: &Messa
         Body::Discovery { session, initiator, objective } => {
             return match origin(node, *session, *initiator) {
                 Origin::Ignore => Vec::new(),
-                origin => discovery::handle(node, arrival, (*session, *initiator), objective, origin, raw, now),
+                origin => {
+                    discovery::handle(node, arrival, (*session, *initiator), objective, origin, raw, now)
+                }
             };
         }
         Body::Flood(flood) if arrival.multicast => {

@@ -30,8 +30,10 @@ pub(crate) fn negotiation_reply(
 ) -> NegotiationReply {
     let message = match received {
         Ok(message) => message,
-        Err(DecodeError::InvalidEnd) => return NegotiationReply::Failed(Error::InvalidEnd),
-        Err(error) if error.is_not_cbor() => return NegotiationReply::Failed(Error::CborFail),
+        Err(DecodeError::InvalidEnd { session: Some(id) }) if id == session => {
+            return NegotiationReply::Failed(Error::InvalidEnd);
+        }
+        Err(error) if is_not_cbor(&error) => return NegotiationReply::Failed(Error::CborFail),
         Err(_) => return NegotiationReply::Failed(Error::NoValidStep),
     };
     match message.body {
@@ -76,7 +78,19 @@ pub(crate) fn synch_reply(session: u32, name: &str, received: Result<Message, De
         Ok(Body::Synch(step)) if step.session == session && step.objective.name == name => {
             SynchReply::Value(step.objective.to_objective())
         }
-        Err(error) if error.is_not_cbor() => SynchReply::Failed(Error::CborFail),
+        Err(error) if is_not_cbor(&error) => SynchReply::Failed(Error::CborFail),
         _ => SynchReply::Failed(Error::NoValidSynch),
     }
+}
+
+/// Whether the bytes were no CBOR item within the limits, as against an item that is no message.
+const fn is_not_cbor(error: &DecodeError) -> bool {
+    matches!(
+        error,
+        DecodeError::Truncated
+            | DecodeError::TooLarge { .. }
+            | DecodeError::TooDeep { .. }
+            | DecodeError::Malformed { .. }
+            | DecodeError::TrailingBytes
+    )
 }

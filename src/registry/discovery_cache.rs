@@ -138,7 +138,8 @@ impl Inner {
 impl Entry {
     fn add(&mut self, locator: &AsaLocator, limit: usize) {
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
-            known.expire = if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
+            known.expire =
+                if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
             known.diverted &= locator.diverted;
             return;
         }
@@ -168,7 +169,10 @@ mod tests {
     use super::*;
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
-        AsaLocator { expire, ..AsaLocator::new(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Some(2)).with_port(port) }
+        AsaLocator {
+            expire,
+            ..AsaLocator::new(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Some(2)).with_port(port)
+        }
     }
 
     #[test]

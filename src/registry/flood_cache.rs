@@ -66,7 +66,8 @@ impl FloodCache {
     /// Valid entries of this name, oldest received first.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<TaggedObjective> {
         let inner = self.inner.lock();
-        let mut numbers: Vec<u64> = inner.by_name.get(name).map(|tags| tags.values().copied().collect()).unwrap_or_default();
+        let mut numbers: Vec<u64> =
+            inner.by_name.get(name).map(|tags| tags.values().copied().collect()).unwrap_or_default();
         numbers.sort_unstable();
         let entries = numbers.iter().filter_map(|number| inner.entries.get(number));
         entries.filter(|tagged| tagged.source.is_valid_at(now)).cloned().collect()
@@ -79,7 +80,8 @@ impl FloodCache {
         let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
         let current = number.and_then(|number| inner.entries.get(&number));
-        current.is_some_and(|current| current.objective.value == stale.objective.value) && inner.remove(name, &tag)
+        current.is_some_and(|current| current.objective.value == stale.objective.value)
+            && inner.remove(name, &tag)
     }
 
     /// Forgets what has expired.

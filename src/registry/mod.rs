@@ -13,7 +13,7 @@ pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue};
 pub(crate) use flood_cache::FloodCache;
 pub(crate) use objective::{
-    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, ObjectiveView, Offering, Registration, SynchRequest,
+    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };
 pub(crate) use session::{Dialogue, DiscoveryAnswer, SessionRegistry, Transport, TransportError};
 

@@ -148,7 +148,12 @@ impl ObjectiveRegistry {
     }
 
     /// Registers an objective, or adds an owner to one that overlaps.
-    pub(crate) fn register(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
+    pub(crate) fn register(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        registration: Registration,
+    ) -> Result<()> {
         let mut inner = self.inner.lock();
         Self::check(&inner, self.limit, &objective.name, registration.overlap)?;
         let entry = inner.entry(objective.name.clone()).or_insert_with(|| Entry {
@@ -223,9 +228,14 @@ impl ObjectiveRegistry {
     }
 
     /// Begins to listen for negotiations and makes the objective discoverable.
-    pub(crate) fn begin_listening(&self, nonce: AsaNonce, name: &str) -> Result<Receiver<NegotiationRequest>> {
+    pub(crate) fn begin_listening(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+    ) -> Result<Receiver<NegotiationRequest>> {
         let mut inner = self.inner.lock();
-        let entry = inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
+        let entry =
+            inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
         let queue = entry.negotiation.entry(nonce).or_insert_with(|| {
             let (tx, rx) = bounded(0);
             Queue { tx, rx, listeners: 0, waiting: 0, returned: None }
@@ -236,7 +246,9 @@ impl ObjectiveRegistry {
 
     /// A listener has returned with a request.
     pub(crate) fn listener_returned(&self, nonce: AsaNonce, name: &str, now: u64) {
-        if let Some(queue) = self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce)) {
+        if let Some(queue) =
+            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
+        {
             queue.listeners = queue.listeners.saturating_sub(1);
             queue.returned = Some(now);
         }
@@ -257,11 +269,9 @@ impl ObjectiveRegistry {
             queue.listeners > 0 || queue.returned.is_some_and(|at| now.saturating_sub(at) <= grace)
         };
         // The owner with the most listeners that are not spoken for.
-        let best = entry
-            .negotiation
-            .iter_mut()
-            .filter(|(_, queue)| ready(queue))
-            .max_by_key(|(_, queue)| (queue.listeners.saturating_sub(queue.waiting), usize::MAX - queue.waiting));
+        let best = entry.negotiation.iter_mut().filter(|(_, queue)| ready(queue)).max_by_key(|(_, queue)| {
+            (queue.listeners.saturating_sub(queue.waiting), usize::MAX - queue.waiting)
+        });
         match best {
             None => Dispatch::NotListening,
             Some((_, queue)) if queue.waiting >= queue_limit + queue.listeners => Dispatch::QueueFull,
@@ -274,7 +284,9 @@ impl ObjectiveRegistry {
 
     /// A request given out by `dispatch` has been taken or refused.
     pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str) {
-        if let Some(queue) = self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce)) {
+        if let Some(queue) =
+            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
+        {
             queue.waiting = queue.waiting.saturating_sub(1);
         }
     }

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce};
+use crate::types::{AsaLocator, AsaNonce, SessionNonce};
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
@@ -112,7 +112,8 @@ impl SessionRegistry {
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
     fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
-        let inner = Inner { active: HashMap::new(), own: Recent::default(), relayed: Recent::default(), draw };
+        let inner =
+            Inner { active: HashMap::new(), own: Recent::default(), relayed: Recent::default(), draw };
         Self { inner: Mutex::new(inner), limit, relay_memory }
     }
 
@@ -129,7 +130,12 @@ impl SessionRegistry {
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
-    pub(crate) fn open_discovery(&self, initiator: IpAddr, name: &str, mailbox: Sender<DiscoveryAnswer>) -> Result<u32> {
+    pub(crate) fn open_discovery(
+        &self,
+        initiator: IpAddr,
+        name: &str,
+        mailbox: Sender<DiscoveryAnswer>,
+    ) -> Result<u32> {
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         inner.active.insert((id, None), Session::Discovery { initiator, name: name.to_owned(), mailbox });
@@ -138,7 +144,13 @@ impl SessionRegistry {
     }
 
     /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
-    pub(crate) fn open_relay(&self, id: u32, initiator: IpAddr, name: &str, mailbox: Sender<DiscoveryAnswer>) -> bool {
+    pub(crate) fn open_relay(
+        &self,
+        id: u32,
+        initiator: IpAddr,
+        name: &str,
+        mailbox: Sender<DiscoveryAnswer>,
+    ) -> bool {
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
@@ -194,7 +206,12 @@ impl SessionRegistry {
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier and source is open
     /// (RFC 8990 §2.8.6), `unspec` at the limit on sessions.
-    pub(crate) fn accept_dialogue(&self, id: u32, source: Ipv6Addr, dialogue: Dialogue) -> Result<SessionNonce> {
+    pub(crate) fn accept_dialogue(
+        &self,
+        id: u32,
+        source: Ipv6Addr,
+        dialogue: Dialogue,
+    ) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
         let key = (id, Some(IpAddr::V6(source)));
         if inner.active.contains_key(&key) {
@@ -350,7 +367,8 @@ mod tests {
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions = SessionRegistry::with_generator(10, 10, || Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2));
+        let sessions =
+            SessionRegistry::with_generator(10, 10, || Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2));
         let handle = sessions.new_asa_handle().unwrap();
         assert_eq!(handle, AsaNonce(5));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);

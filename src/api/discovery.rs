@@ -1,0 +1,192 @@
+//! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::proto::local_locators;
+use crate::registry::DiscoveryAnswer;
+use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::wire::{Body, Message, WireObjective, encode};
+
+/// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
+const HOP_TIME: u64 = 100;
+/// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
+const DULL_LOOP_COUNT: u8 = 1;
+
+/// What [`Engine::discover`] takes besides its timeout, with graspy's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Discover {
+    /// Forget what is cached for the objective first.
+    pub flush: bool,
+    /// Forget cached locators that expire within so many milliseconds; 0 forgets all (RFC 8991 §2.3.4,
+    /// `minimum_TTL`). None keeps all that are valid, graspy's -1.
+    pub minimum_ttl: Option<u32>,
+    /// Return as soon as so many locators are known, instead of collecting until the timeout.
+    pub enough: Option<usize>,
+}
+
+impl Engine {
+    /// Finds peers that support an objective (RFC 8991 §2.3.4; graspy's `discover`). The ASA need not have
+    /// registered it.
+    ///
+    /// What is cached is returned at once. Otherwise answers are collected until `timeout` milliseconds are
+    /// over, at least 100 for each count of the objective's loop count, which is also the default. While
+    /// nothing is found the discovery is repeated under a new session, with growing pauses. The first
+    /// locator is the default peer; an empty list means that nobody has answered.
+    ///
+    /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
+    /// [`Config::listen_self`](crate::Config::listen_self).
+    ///
+    /// # Errors
+    /// [`Error::NoSecurity`] unless this is a DULL instance, [`Error::NotBoth`], [`Error::NoAsa`]. A retry
+    /// helps only with the first.
+    pub fn discover(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        timeout: Option<u32>,
+        options: Discover,
+    ) -> Result<Vec<AsaLocator>> {
+        self.core.check_running()?;
+        self.check_secure_or_dull()?;
+        if objective.neg && objective.synch {
+            return Err(Error::NotBoth);
+        }
+        self.check_asa(nonce)?;
+        self.find(nonce, objective, timeout, options)
+    }
+
+    /// `discover` without its checks, for calls that look for a peer themselves.
+    pub(super) fn find(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        timeout: Option<u32>,
+        options: Discover,
+    ) -> Result<Vec<AsaLocator>> {
+        let name = &objective.name;
+        if !self.core.switches.test_divert.load(std::sync::atomic::Ordering::Relaxed) {
+            self.forget(name, options);
+            let known = self.core.registries.discovery.lookup(name, self.core.now());
+            if !known.is_empty() {
+                return Ok(self.with_local(nonce, name, known));
+            }
+        }
+        let enough = options.enough.unwrap_or(usize::MAX);
+        if self.with_local(nonce, name, Vec::new()).len() < enough {
+            self.ask(objective, timeout, enough)?;
+        }
+        let found = self.core.registries.discovery.lookup(name, self.core.now());
+        Ok(self.with_local(nonce, name, found))
+    }
+
+    fn forget(&self, name: &str, options: Discover) {
+        let cache = &self.core.registries.discovery;
+        match options.minimum_ttl {
+            _ if options.flush => cache.flush(name),
+            Some(0) => cache.flush(name),
+            Some(minimum) => cache.expire_before(name, self.core.now().saturating_add(minimum.into())),
+            None => {}
+        }
+    }
+
+    /// Adds where other ASAs of this engine offer the objective.
+    fn with_local(&self, nonce: AsaNonce, name: &str, mut found: Vec<AsaLocator>) -> Vec<AsaLocator> {
+        let offering = self.core.registries.objectives.offering(name);
+        if let Some(offering) =
+            offering.filter(|offering| offering.owners.iter().any(|owner| *owner != nonce))
+        {
+            for local in local_locators(&self.core.addresses(), &offering) {
+                let known = |other: &AsaLocator| other.locator == local.locator && other.port == local.port;
+                if !found.iter().any(known) {
+                    found.push(local);
+                }
+            }
+        }
+        found
+    }
+
+    /// Asks the network until the timeout is over or enough is known. The cache has the answers.
+    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<()> {
+        let mut objective = objective.clone();
+        if self.core.config.dull {
+            objective.loop_count = DULL_LOOP_COUNT;
+        }
+        let floor = HOP_TIME.saturating_mul(u64::from(objective.loop_count.max(1)));
+        let wait = u64::from(timeout.unwrap_or(0)).max(floor);
+        let deadline = Instant::now() + Duration::from_millis(wait);
+        let (mailbox, answers) = bounded(self.core.config.response_queue);
+        let mut open = Sessions { engine: self, ids: Vec::new() };
+        let floor = Duration::from_millis(floor);
+        let mut pause = floor;
+        // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
+        loop {
+            open.ids.push(self.send_discovery(&objective, &mailbox)?);
+            let next = Instant::now() + pause;
+            let until = if next + floor > deadline { deadline } else { next };
+            let count = self.collect(&answers, until, enough)?;
+            if count > 0 {
+                self.collect(&answers, deadline, enough.saturating_sub(count))?;
+                return Ok(());
+            }
+            if until == deadline {
+                return Ok(());
+            }
+            pause *= 2;
+        }
+    }
+
+    /// Waits for so many locators, but not beyond `until`; returns how many came.
+    fn collect(&self, answers: &Receiver<DiscoveryAnswer>, until: Instant, enough: usize) -> Result<usize> {
+        let mut count = 0;
+        while count < enough {
+            select! {
+                recv(answers) -> answer => count += answer.map_or(0, |answer| answer.locators.len()),
+                recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
+                default(until.saturating_duration_since(Instant::now())) => break,
+            }
+        }
+        Ok(count)
+    }
+
+    fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
+        let initiator = IpAddr::V6(self.core.addresses().session_locator());
+        let session =
+            self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
+        let limit = self.core.config.multicast_send_size;
+        let mut objective = WireObjective::from_objective(objective);
+        let message = |objective: &WireObjective| {
+            encode(&Message::new(Body::Discovery { session, initiator, objective: objective.clone() }))
+        };
+        let mut datagram = message(&objective);
+        if datagram.len() > limit {
+            // A discovery needs no value (RFC 8990 §2.10.3).
+            objective.value = None;
+            datagram = message(&objective);
+        }
+        if datagram.len() > limit {
+            self.core.registries.sessions.end_discovery(session, None);
+            return Err(Error::Unspec);
+        }
+        self.core.multicast(|_| datagram.clone(), None);
+        Ok(session)
+    }
+}
+
+/// The sessions of one call of `discover`, which end with it.
+struct Sessions<'a> {
+    engine: &'a Engine,
+    ids: Vec<u32>,
+}
+
+impl Drop for Sessions<'_> {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            self.engine.core.registries.sessions.end_discovery(*id, None);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! gsend and grecv: any CBOR over an open session (graspy's extension; neither in RFC 8991 nor in `graspi`).
+//! The server listens with `listen_negotiate`, the client opens with `req_negotiate_noloop`; `end_negotiate`
+//! ends.
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::registry::TransportError;
+use crate::types::{AsaNonce, SessionNonce, Value};
+
+impl Engine {
+    /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::Unspec`] if the item
+    /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
+    /// session.
+    pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
+        self.check_asa(nonce)?;
+        let dialogue = self.dialogue(session)?;
+        let bytes = message.encode();
+        if bytes.len() > self.core.config.unicast_size {
+            return Err(Error::Unspec);
+        }
+        self.send(session, &dialogue, &bytes, Error::SockErr)
+    }
+
+    /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`]. The following end the
+    /// session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
+    /// came in time.
+    pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
+        self.check_asa(nonce)?;
+        let dialogue = self.dialogue(session)?;
+        let limits = self.core.unicast_limits();
+        let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        let error = match received {
+            Ok(bytes) => match crate::wire::cbor::decode(&bytes, &limits) {
+                Ok(value) => return Ok(value),
+                Err(_) => Error::CborFail,
+            },
+            Err(TransportError::Closed) => Error::NoPeer,
+            Err(TransportError::Broken) => Error::CborFail,
+            Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
+        };
+        self.end(session, &dialogue);
+        self.core.check_running()?;
+        Err(error)
+    }
+}

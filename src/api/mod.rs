@@ -1,0 +1,94 @@
+//! The calls of the API (RFC 8991 §2.3.3 to §2.3.7), one file a subject, as methods of [`Engine`]. The free functions of
+//! the same names use the engine of the process. All may be called from any thread; those that wait block only
+//! their caller.
+
+mod asa;
+mod discovery;
+mod flooding;
+mod messaging;
+mod negotiation;
+mod registration;
+mod synchronization;
+
+pub mod graspi;
+pub(crate) mod process;
+pub(crate) mod utility;
+
+pub use asa::Asa;
+pub use discovery::Discover;
+pub use negotiation::Negotiation;
+pub use registration::RegisterObj;
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::net::resolve::resolve;
+use crate::net::tcp::Connection;
+use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::wire::{Body, Message, Step, WireObjective, encode};
+
+impl Engine {
+    /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
+    fn check_asa_obj(&self, nonce: AsaNonce, objective: &Objective, sending: bool) -> Result<()> {
+        self.core.check_running()?;
+        if objective.neg && objective.synch {
+            return Err(Error::NotBoth);
+        }
+        if sending && !objective.synch {
+            return Err(Error::NotSynch);
+        }
+        self.core.registries.asas.check(nonce)?;
+        if objective.neg || sending {
+            self.core.registries.objectives.check_owner(nonce, &objective.name)?;
+        }
+        Ok(())
+    }
+
+    fn check_asa(&self, nonce: AsaNonce) -> Result<()> {
+        self.core.check_running()?;
+        self.core.registries.asas.check(nonce)
+    }
+
+    fn check_secure(&self) -> Result<()> {
+        if self.core.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
+    }
+
+    /// As `check_secure`, but a DULL instance passes.
+    fn check_secure_or_dull(&self) -> Result<()> {
+        if self.core.config.dull { Ok(()) } else { self.check_secure() }
+    }
+
+    /// A timeout in milliseconds; none and 0 are the default (RFC 8991 §2.3.2.1).
+    fn timeout(&self, timeout: Option<u32>) -> Duration {
+        let milliseconds = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
+        Duration::from_millis(milliseconds.into())
+    }
+
+    /// Encodes a unicast message. `unspec` if it is larger than may be sent (RFC 8990 §2.8.3).
+    fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
+        let bytes = encode(&Message::new(body));
+        if bytes.len() > self.core.config.unicast_size { Err(Error::Unspec) } else { Ok(bytes) }
+    }
+
+    /// Connects to the first of some peers that can be reached. What was discovered and cannot be reached is
+    /// forgotten, so that it is not found again.
+    fn connect<'a>(&self, name: &str, peers: impl IntoIterator<Item = &'a AsaLocator>) -> Option<Connection> {
+        for peer in peers {
+            let addresses = resolve(peer);
+            match Connection::open(&addresses, self.core.config.connect_timeout, self.core.unicast_limits()) {
+                Ok(connection) => return Some(connection),
+                Err(error) => {
+                    log::debug!("{name:?}: no connection to {peer}: {error:?}");
+                    self.core.registries.discovery.remove(name, peer);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A session identifier with an objective, ready for a message body.
+fn step(session: u32, objective: &Objective) -> Step {
+    Step { session, objective: WireObjective::from_objective(objective) }
+}

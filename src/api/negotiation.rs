@@ -1,0 +1,335 @@
+//! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Discover, step};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::proto::{NegotiationReply, negotiation_reply};
+use crate::registry::{Dialogue, Transport, TransportError};
+use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
+use crate::wire::{Body, Outcome, decode};
+
+/// How long nothing follows an M_WAIT: graspy reads one message at a time and loses what comes with it.
+const PAUSE_AFTER_WAIT: Duration = Duration::from_millis(25);
+
+/// How a request or a step of a negotiation was answered, if it did not fail.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Negotiation {
+    /// The peer accepts what was last offered to it. The session is over.
+    Agreed(Objective),
+    /// The peer makes an offer: it is this side's turn to step, wait or end.
+    Offer(SessionNonce, Objective),
+}
+
+impl Engine {
+    /// Asks a peer to negotiate an objective, which must be registered by this ASA (RFC 8991 §2.3.5
+    /// `request_negotiate`; graspy's `req_negotiate`). Without a peer one is discovered, and the first answer
+    /// is taken. Waits `timeout` milliseconds for the answer, 60000 by default; a peer that asks for time
+    /// gets it.
+    ///
+    /// # Errors
+    /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoDiscReply`], [`Error::Unspec`] if the objective is
+    /// too large, [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
+    /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
+    /// `NoPeer` and `NoNegReply`.
+    pub fn req_negotiate(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<Negotiation> {
+        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+    }
+
+    /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
+    /// follow (graspy's `req_negotiate` with `noloop`, which returns `noReply` for success).
+    ///
+    /// # Errors
+    /// As [`req_negotiate`](Self::req_negotiate) before the answer.
+    pub fn req_negotiate_noloop(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<SessionNonce> {
+        Ok(self.request(nonce, objective, peer, timeout)?.0)
+    }
+
+    fn request(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(SessionNonce, Dialogue)> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !objective.neg {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()?;
+        let found = match peer {
+            Some(peer) => vec![peer.clone()],
+            None => {
+                self.find(nonce, objective, timeout, Discover { enough: Some(1), ..Discover::default() })?
+            }
+        };
+        if found.is_empty() {
+            return Err(Error::NoDiscReply);
+        }
+        let id = self.core.registries.sessions.request_id()?;
+        let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
+        let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
+        let transport: Arc<dyn Transport> = Arc::new(connection);
+        let dialogue = Dialogue { transport, name: objective.name.clone(), dry: objective.dry };
+        let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
+        self.core.counters.sessions_opened.add();
+        self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
+        Ok((session, dialogue))
+    }
+
+    /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
+    /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
+    /// lowered here. Waits `timeout` milliseconds, 60000 by default.
+    ///
+    /// # Errors
+    /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`],
+    /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
+    /// [`Error::LoopExhausted`], [`Error::Unspec`] if the objective is too large; the session stays open. Then
+    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session.
+    pub fn negotiate_step(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        objective: &Objective,
+        timeout: Option<u32>,
+    ) -> Result<Negotiation> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !objective.neg {
+            return Err(Error::NotNeg);
+        }
+        let dialogue = self.dialogue(session)?;
+        if objective.name != dialogue.name || objective.dry != dialogue.dry {
+            return Err(Error::InvalidNeg);
+        }
+        // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
+        let mut offer = objective.clone();
+        offer.loop_count = objective.loop_count.saturating_sub(1);
+        if offer.loop_count == 0 {
+            return Err(Error::LoopExhausted);
+        }
+        let bytes = match self.test_message(session.id_value) {
+            Some(bytes) => bytes,
+            None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
+        };
+        self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+    }
+
+    /// What `make_invalid` and `make_badmess` want sent in place of the next step.
+    fn test_message(&self, id: u32) -> Option<Vec<u8>> {
+        let switches = &self.core.switches;
+        if switches.make_invalid.swap(false, Ordering::Relaxed) {
+            let content = Some(Value::from("Test of M_INVALID"));
+            return self.encode_unicast(Body::Invalid { session: id, content }).ok();
+        }
+        // M_NEGOTIATE whose objective is a number.
+        let bad = || Value::Array(vec![Value::from(5), Value::from(id), Value::from(0)]).encode();
+        switches.make_badmess.swap(false, Ordering::Relaxed).then(bad)
+    }
+
+    /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
+    /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`];
+    /// [`Error::SockErrWait`], which ends the session.
+    pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
+        self.check_asa(nonce)?;
+        let dialogue = self.dialogue(session)?;
+        let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
+        let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
+        self.send(session, &dialogue, &bytes, Error::SockErrWait)?;
+        dialogue.transport.pause_before_next(PAUSE_AFTER_WAIT);
+        Ok(())
+    }
+
+    /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
+    /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
+    /// [`Error::NoSocket`]; [`Error::Unspec`] if the reason is too long; [`Error::SockErrEnd`]. But for the
+    /// first four and `Unspec` the session is over.
+    pub fn end_negotiate(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        accept: bool,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        let reason = reason.filter(|text| !text.is_empty()).map(str::to_owned);
+        let outcome = if accept { Outcome::Accept } else { Outcome::Decline(reason) };
+        self.finish(nonce, session, Body::End { session: session.id_value, outcome })
+    }
+
+    /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
+    /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
+    ///
+    /// # Errors
+    /// As [`end_negotiate`](Self::end_negotiate).
+    pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
+        let content = Some(info.unwrap_or_else(|| Value::from("No information")));
+        self.finish(nonce, session, Body::Invalid { session: session.id_value, content })
+    }
+
+    fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
+        self.check_asa(nonce)?;
+        let dialogue = self.dialogue(session)?;
+        let bytes = self.encode_unicast(body)?;
+        let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
+        self.end(session, &dialogue);
+        sent
+    }
+
+    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
+    /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
+    /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
+    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
+    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
+    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
+    /// or a deregistration, [`Error::Unspec`] after shutdown. [`Error::IdClash`]: listen again.
+    pub fn listen_negotiate(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+    ) -> Result<(SessionNonce, Objective)> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !(objective.neg && objective.discoverable) {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()?;
+        let objectives = &self.core.registries.objectives;
+        let requests = objectives.begin_listening(nonce, &objective.name)?;
+        let request = requests.recv();
+        objectives.listener_returned(nonce, &objective.name, self.core.now());
+        self.core.check_running()?;
+        let request = request.map_err(|_| Error::NoSession)?;
+        let transport = request.transport;
+        let dialogue = Dialogue {
+            transport: Arc::clone(&transport),
+            name: objective.name.clone(),
+            dry: request.objective.dry,
+        };
+        let accepted =
+            self.core.registries.sessions.accept_dialogue(request.session, transport.peer(), dialogue);
+        let session = accepted.inspect_err(|error| {
+            let count = &self.core.counters;
+            if *error == Error::IdClash {
+                count.session_clashes.add()
+            } else {
+                count.session_limit.add()
+            }
+            transport.close();
+        })?;
+        self.core.counters.sessions_accepted.add();
+        Ok((session, request.objective))
+    }
+
+    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
+    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
+    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
+    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        self.core.registries.objectives.stop_negotiate(nonce, &objective.name);
+        Ok(())
+    }
+
+    /// The dialogue of a session: `noSecurity`, `noSession`, `noSocket`.
+    pub(super) fn dialogue(&self, session: SessionNonce) -> Result<Dialogue> {
+        self.check_secure()?;
+        self.core.registries.sessions.dialogue(session)
+    }
+
+    /// Sends; a failure ends the session.
+    pub(super) fn send(
+        &self,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+        bytes: &[u8],
+        error: Error,
+    ) -> Result<()> {
+        dialogue.transport.send(bytes, self.core.config.connect_timeout).map_err(|cause| {
+            log::debug!("{session:?}: {error}: {cause:?}");
+            self.end(session, dialogue);
+            error
+        })
+    }
+
+    /// Ends a session on this side. `false` if another thread has done so already.
+    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
+        let was_open = self.core.registries.sessions.end(session).is_some();
+        dialogue.transport.close();
+        was_open
+    }
+
+    /// graspy's `_negloop`: waits for the peer's answer, and longer if it asks for time.
+    fn await_reply(
+        &self,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+        offered: &Objective,
+        timeout: Duration,
+    ) -> Result<Negotiation> {
+        let mut left = timeout;
+        loop {
+            let started = Instant::now();
+            let reply = match dialogue.transport.receive(left) {
+                Ok(bytes) => {
+                    let received = decode(&bytes, &self.core.unicast_limits());
+                    negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received)
+                }
+                Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
+                Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
+                Err(TransportError::Timeout | TransportError::Failed) => {
+                    NegotiationReply::Failed(Error::NoNegReply)
+                }
+            };
+            let error = match reply {
+                NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
+                NegotiationReply::Accepted => {
+                    self.end(session, dialogue);
+                    return Ok(Negotiation::Agreed(offered.clone()));
+                }
+                NegotiationReply::Wait(time) => {
+                    left = Duration::from_millis(time.min(self.core.config.wait_limit).into());
+                    continue;
+                }
+                NegotiationReply::Ignore => {
+                    left = left.saturating_sub(started.elapsed());
+                    continue;
+                }
+                NegotiationReply::Declined(reason) => Error::Declined(reason),
+                NegotiationReply::Failed(error) => error,
+            };
+            let was_open = self.end(session, dialogue);
+            self.core.check_running()?;
+            // Another thread ended the session: what the closed socket says is not the peer's word.
+            return Err(if was_open { error } else { Error::NoSession });
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Registering ASAs and objectives (RFC 8991 §2.3.3).
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::net::listener::Listener;
+use crate::registry::{Close, Registration};
+use crate::threads;
+use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::wire::WireLocator;
+
+/// What [`Engine::register_obj`] takes besides the objective, with graspy's defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RegisterObj {
+    /// How long discovered locators of the objective are valid, in milliseconds. None and 0 are the default,
+    /// [`Config::objective_ttl`](crate::Config::objective_ttl).
+    pub ttl: Option<u32>,
+    /// Answer discoveries at once and always; otherwise while the ASA listens.
+    pub discoverable: bool,
+    /// Other ASAs may register the same objective, if all of them say so.
+    pub overlap: bool,
+    /// Announce the link-local address: the objective is for the link only.
+    pub local: bool,
+    /// Put the value into responses to discoveries. For synchronization only.
+    pub rapid: bool,
+    /// Announce these locators, verbatim and in this order, instead of this node's address.
+    pub locators: Vec<AsaLocator>,
+}
+
+impl Engine {
+    /// Registers an ASA (RFC 8991 §2.3.3.1; graspy's `register_asa`). The name is unique in the engine.
+    ///
+    /// # Errors
+    /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
+    pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
+        self.core.check_running()?;
+        let (asas, sessions) = (&self.core.registries.asas, &self.core.registries.sessions);
+        let nonce = sessions.new_asa_handle()?;
+        asas.register(nonce, name).inspect_err(|_| sessions.remove_asa_handle(nonce))?;
+        Ok(nonce)
+    }
+
+    /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
+    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. Open
+    /// sessions go on until they are ended.
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
+    pub fn deregister_asa(&self, nonce: AsaNonce, name: &str) -> Result<()> {
+        self.core.check_running()?;
+        self.core.registries.asas.deregister(nonce, name)?;
+        for listener in self.core.registries.objectives.deregister_all(nonce) {
+            listener.close();
+        }
+        self.core.registries.sessions.remove_asa_handle(nonce);
+        Ok(())
+    }
+
+    /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
+    /// be negotiated or synchronized gets a TCP port of its own.
+    ///
+    /// # Errors
+    /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent. A retry helps with
+    /// `ObjFull` and `ObjReg` once another objective is gone.
+    pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
+        self.check_asa(nonce)?;
+        if objective.synch && (objective.neg || objective.dry) {
+            return Err(Error::NotBoth);
+        }
+        if objective.dry && !objective.neg {
+            return Err(Error::NotDry);
+        }
+        let objectives = &self.core.registries.objectives;
+        let adds_owner = objectives.may_register(&objective.name, options.overlap)?;
+        if options.locators.iter().any(|locator| WireLocator::from_locator(locator).is_none()) {
+            return Err(Error::InvalidLoc);
+        }
+        let mut registration = Registration {
+            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.config.objective_ttl),
+            discoverable: options.discoverable,
+            overlap: options.overlap,
+            local: options.local,
+            rapid: options.rapid,
+            locators: options.locators,
+            port: 0,
+            listener: None,
+        };
+        if adds_owner || !(objective.neg || objective.synch) {
+            return objectives.register(nonce, objective, registration);
+        }
+        let listener = self.listen()?;
+        registration.port = listener.port().map_err(|_| Error::ObjFull)?;
+        registration.listener = Some(Arc::clone(&listener) as Arc<dyn Close>);
+        objectives.register(nonce, objective, registration).inspect_err(|_| listener.close())?;
+        // What was registered while the engine was being shut down has missed the clearing.
+        if self.core.is_stopping() {
+            listener.close();
+            return Err(Error::Unspec);
+        }
+        Ok(())
+    }
+
+    fn listen(&self) -> Result<Arc<Listener>> {
+        let listener = Listener::any().map(Arc::new).map_err(|error| {
+            log::warn!("no port for an objective: {error}");
+            Error::ObjFull
+        })?;
+        threads::start_tcp_listen(&self.core, Arc::clone(&listener)).map_err(|_| Error::ObjFull)?;
+        Ok(listener)
+    }
+
+    /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
+    /// name. It vanishes with its last owner.
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NotObj`] if nobody has registered it, [`Error::NotYourObj`] if others have.
+    /// A retry does not help.
+    pub fn deregister_obj(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa(nonce)?;
+        if let Some(listener) = self.core.registries.objectives.deregister(nonce, &objective.name)? {
+            listener.close();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! What the threads and the calls of one engine share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock::monotonic_ms;
+use crate::config::{Acp, Config};
+use crate::error::{Error, Result};
+use crate::net::multicast;
+use crate::proto::{Addresses, Node};
+use crate::registry::{Close, Registries};
+use crate::stats::Counters;
+use crate::threads::{ReaderTable, ThreadGroup};
+use crate::wire::Limits;
+
+/// The sockets of one interface, with the address they are bound to.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) link_local: std::net::Ipv6Addr,
+    pub(crate) sender: multicast::Sender,
+    pub(crate) multicasts: multicast::Receiver,
+    /// Absent where another program holds port 7017 of this address for itself.
+    pub(crate) unicasts: Option<multicast::Receiver>,
+    pub(crate) responses: Arc<dyn Close>,
+}
+
+impl Interface {
+    pub(crate) fn close(&self) {
+        self.multicasts.close();
+        if let Some(unicasts) = &self.unicasts {
+            unicasts.close();
+        }
+        self.responses.close();
+    }
+}
+
+/// The interfaces in use. Addresses are replaced whole, so that readers keep a consistent view.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
+}
+
+/// graspy's switches for tests.
+#[derive(Debug, Default)]
+pub(crate) struct Switches {
+    pub(crate) test_divert: AtomicBool,
+    pub(crate) make_invalid: AtomicBool,
+    pub(crate) make_badmess: AtomicBool,
+}
+
+/// One engine.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) registries: Registries,
+    pub(crate) counters: Counters,
+    pub(crate) threads: ThreadGroup,
+    pub(crate) readers: ReaderTable,
+    pub(crate) responders: AtomicUsize,
+    pub(crate) relays: AtomicUsize,
+    pub(crate) network: RwLock<Network>,
+    pub(crate) switches: Switches,
+    stopping: AtomicBool,
+    /// Dropped at shutdown, which wakes everyone who waits on `stop`.
+    stopper: Mutex<Option<Sender<()>>>,
+    stop: Receiver<()>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("registries", &self.registries).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(config: Config) -> Self {
+        let (stopper, stop) = bounded(0);
+        Self {
+            registries: Registries::new(&config),
+            counters: Counters::default(),
+            threads: ThreadGroup::default(),
+            readers: ReaderTable::new(config.reader_limit),
+            responders: AtomicUsize::new(0),
+            relays: AtomicUsize::new(0),
+            network: RwLock::default(),
+            switches: Switches::default(),
+            stopping: AtomicBool::new(false),
+            stopper: Mutex::new(Some(stopper)),
+            stop,
+            config,
+        }
+    }
+
+    /// Whether there is a secure substrate. Never in a DULL instance (RFC 8990 §2.5.2).
+    pub(crate) fn is_secure(&self) -> bool {
+        !self.config.dull && self.config.acp == Acp::Layer2
+    }
+
+    /// `unspec` once the engine has been shut down.
+    pub(crate) fn check_running(&self) -> Result<()> {
+        if self.is_stopping() { Err(Error::Unspec) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Becomes readable, as disconnected, at shutdown.
+    pub(crate) const fn stop_signal(&self) -> &Receiver<()> {
+        &self.stop
+    }
+
+    /// Waits, but not beyond shutdown. Returns whether the engine still runs.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        matches!(self.stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+    }
+
+    /// Milliseconds of the engine's clock.
+    pub(crate) fn now(&self) -> u64 {
+        monotonic_ms()
+    }
+
+    pub(crate) fn addresses(&self) -> Arc<Addresses> {
+        Arc::clone(&self.network.read().addresses)
+    }
+
+    /// What a unicast message may be.
+    pub(crate) const fn unicast_limits(&self) -> Limits {
+        Limits { size: self.config.unicast_size, depth: self.config.nesting }
+    }
+
+    /// Runs a decision with this engine as the node.
+    pub(crate) fn with_node<R>(&self, decide: impl FnOnce(&Node<'_>) -> R) -> R {
+        let addresses = self.addresses();
+        decide(&Node {
+            config: &self.config,
+            registries: &self.registries,
+            addresses: &addresses,
+            counters: &self.counters,
+            secure: self.is_secure(),
+            test_divert: self.switches.test_divert.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Sends a datagram to the group on every interface but one. Returns how many it went out of.
+    pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, except: Option<u32>) -> usize {
+        let interfaces: Vec<_> = self
+            .network
+            .read()
+            .interfaces
+            .iter()
+            .map(|(ifi, interface)| (*ifi, Arc::clone(interface)))
+            .collect();
+        let mut sent = 0;
+        for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
+            match interface.sender.send(&datagram(ifi)) {
+                Ok(()) => {
+                    self.counters.multicast_sent.add();
+                    sent += 1;
+                }
+                Err(error) => {
+                    self.counters.multicast_send_failed.add();
+                    log::debug!("sending on {}: {error}", interface.name);
+                }
+            }
+        }
+        sent
+    }
+
+    /// Ends everything: wakes blocked callers, closes sockets, joins threads. The second call does nothing.
+    pub(crate) fn shutdown(&self) {
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            self.threads.join_all();
+            return;
+        }
+        drop(self.stopper.lock().take());
+        for listener in self.registries.objectives.clear() {
+            listener.close();
+        }
+        for dialogue in self.registries.sessions.end_all() {
+            dialogue.transport.close();
+        }
+        self.readers.close_all();
+        let network = std::mem::take(&mut *self.network.write());
+        for interface in network.interfaces.values() {
+            interface.close();
+        }
+        self.threads.join_all();
+    }
+}

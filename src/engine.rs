@@ -1,0 +1,126 @@
+//! An engine: start, look inside, stop. The calls of the API are in `api`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::bounded;
+
+use crate::config::{Acp, Config};
+use crate::core::Core;
+use crate::start_error::StartError;
+use crate::stats::Stats;
+use crate::threads;
+use crate::types::Locator;
+
+/// A GRASP node: five registries, the sockets of its interfaces, and threads.
+///
+/// A cheap handle: clones are the same engine. It stops when the last handle is dropped, or at
+/// [`shutdown`](Self::shutdown). Most programs need no handle and use the free functions, which share one
+/// engine of the process.
+///
+/// An engine lives in the network namespace of the thread that starts it; its calls are to be made by threads
+/// of the same namespace.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) core: Arc<Core>,
+    _owner: Arc<Owner>,
+}
+
+#[derive(Debug)]
+struct Owner(Arc<Core>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
+impl Engine {
+    /// Starts an engine. It is ready when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        getrandom::u32().map_err(|_| StartError::Random)?;
+        if config.acp == Acp::Layer2 && !config.dull {
+            log::warn!(
+                "the simple layer 2 ACP trusts everything on its links: whoever is there can steer this node"
+            );
+        }
+        let core = Arc::new(Core::new(config));
+        // From here on, dropping the engine ends what has been started.
+        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
+        let (tx, rx) = bounded(core.config.multicast_queue);
+        threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
+        threads::refresh(&core, &tx)?;
+        if core.addresses().links.is_empty() && !core.config.wait_for_interfaces {
+            return Err(StartError::NoInterface);
+        }
+        threads::start_watcher(&core, tx).map_err(StartError::Thread)?;
+        Ok(engine)
+    }
+
+    /// Ends every thread, closes every socket and wakes every blocked call with an error. Afterwards every call
+    /// returns `unspec`. A second shutdown does nothing.
+    pub fn shutdown(&self) {
+        self.core.shutdown();
+    }
+
+    /// The counters at this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.counters.snapshot()
+    }
+
+    /// The configuration it was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// The node's preferred address of more than link scope (graspy's `_my_address`).
+    #[must_use]
+    pub fn my_address(&self) -> Option<Locator> {
+        self.core.addresses().global.map(Locator::Ipv6)
+    }
+
+    /// The interfaces in use: index and link-local address (graspy's `_ll_zone_ids`).
+    #[must_use]
+    pub fn links(&self) -> Vec<(u32, std::net::Ipv6Addr)> {
+        self.core.addresses().links.clone()
+    }
+
+    /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).
+    #[must_use]
+    pub fn session_locator(&self) -> std::net::Ipv6Addr {
+        self.core.addresses().session_locator()
+    }
+
+    /// Number of sessions that are open.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.core.registries.sessions.open_count()
+    }
+
+    /// Number of threads that are running.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.core.threads.count()
+    }
+
+    /// For tests, graspy's `_test_divert`: answer every discovery from the cache, as if nothing were
+    /// registered here, and do not use the cache for own discoveries.
+    pub fn set_test_divert(&self, on: bool) {
+        self.core.switches.test_divert.store(on, Ordering::Relaxed);
+    }
+
+    /// For tests, graspy's `_make_invalid`: the next `negotiate_step` sends M_INVALID instead.
+    pub fn make_invalid(&self) {
+        self.core.switches.make_invalid.store(true, Ordering::Relaxed);
+    }
+
+    /// For tests, graspy's `_make_badmess`: the next `negotiate_step` sends a malformed message instead.
+    pub fn make_badmess(&self) {
+        self.core.switches.make_badmess.store(true, Ordering::Relaxed);
+    }
+}

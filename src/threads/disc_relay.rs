@@ -1,0 +1,54 @@
+//! `_disc_relay`: relays one discovery to the other interfaces, and sends what is found there back to the
+//! asker as it comes, until its time is over (RFC 8990 §2.5.4.4).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{after, bounded, select};
+
+use super::responder::{self, Slot};
+use super::spawn;
+use crate::core::Core;
+use crate::proto::{Arrival, relayed_response};
+
+/// Relays in a thread of its own, if one is free; otherwise the discovery is dropped and counted.
+pub(super) fn start(
+    core: &Arc<Core>,
+    asker: Arrival,
+    (session, initiator): (u32, IpAddr),
+    name: String,
+    timeout: u64,
+    datagram: Vec<u8>,
+) {
+    let Some(slot) = Slot::take(core, |core| &core.relays, core.config.relay_limit) else {
+        core.counters.dropped_relay_full.add();
+        return;
+    };
+    let spawned = spawn(core, "_disc_relay", move |core| {
+        let (mailbox, answers) = bounded(core.config.response_queue);
+        if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            core.multicast(|_| datagram.clone(), Some(asker.ifi));
+            core.counters.discoveries_relayed.add();
+            let deadline = after(Duration::from_millis(timeout));
+            loop {
+                select! {
+                    recv(answers) -> answer => match answer {
+                        Ok(answer) => {
+                            if let Some(response) = relayed_response(session, initiator, asker.ifi, &answer) {
+                                responder::start(core, asker, &response);
+                            }
+                        }
+                        Err(_) => break,
+                    },
+                    recv(deadline) -> _ => break,
+                }
+            }
+            core.registries.sessions.end_discovery(session, Some(initiator));
+        }
+        drop(slot);
+    });
+    if spawned.is_err() {
+        core.counters.dropped_relay_full.add();
+    }
+}

@@ -1,0 +1,38 @@
+//! `_drlisten`: accepts the responses to the discoveries of one interface and hands each to the session that
+//! waits for it (RFC 8990 §2.8.4).
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::TrySendError;
+
+use super::reader::accept_loop;
+use super::spawn;
+use crate::core::Core;
+use crate::net::listener::Listener;
+use crate::proto::handle_response;
+use crate::registry::Transport;
+use crate::wire::Body;
+
+/// Starts the thread of an interface.
+pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::Result<()> {
+    spawn(core, "_drlisten", move |core| {
+        accept_loop(core, &listener, move |core, connection, message| {
+            let peer = connection.peer();
+            connection.close();
+            let Body::Response(response) = message.body else {
+                core.counters.dropped_misplaced.add();
+                return;
+            };
+            let delivery = core.with_node(|node| handle_response(node, ifi, peer, &response, core.now()));
+            if let Some(delivery) = delivery {
+                match delivery.mailbox.try_send(delivery.answer) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => core.counters.dropped_mailbox_full.add(),
+                    // The discovery ended just now; what it asked for is in the cache.
+                    Err(TrySendError::Disconnected(_)) => core.counters.dropped_stray_response.add(),
+                }
+            }
+        });
+    })
+}

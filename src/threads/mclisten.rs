@@ -1,0 +1,92 @@
+//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, queues the rest for `_mhandler`.
+//! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use super::mhandler::Datagram;
+use super::spawn;
+use crate::core::{Core, Interface};
+use crate::net::multicast::Receiver;
+use crate::proto::Arrival;
+use crate::wire::{Limits, decode};
+
+/// How long receiving rests after the system has reported an error.
+const REST: Duration = Duration::from_millis(50);
+
+/// Starts `_mclisten` and `_uclisten` of an interface.
+pub(super) fn start(
+    core: &Arc<Core>,
+    ifi: u32,
+    interface: &Arc<Interface>,
+    queue: &Sender<Datagram>,
+) -> io::Result<()> {
+    let (own, tx) = (Arc::clone(interface), queue.clone());
+    spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
+    if interface.unicasts.is_some() {
+        let (own, tx) = (Arc::clone(interface), queue.clone());
+        spawn(core, "_uclisten", move |core| {
+            if let Some(unicasts) = &own.unicasts {
+                listen(core, unicasts, ifi, false, &tx);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
+    let limits = Limits { size: core.config.multicast_size, depth: core.config.nesting };
+    // One byte more than may come, so that a longer datagram shows.
+    let mut buffer = vec![0; limits.size.saturating_add(1)];
+    while let Some(received) = socket.receive(&mut buffer) {
+        match received {
+            Ok((length, SocketAddr::V6(source))) => {
+                let count = &core.counters;
+                if multicast {
+                    count.multicast_received.add()
+                } else {
+                    count.unicast_datagram_received.add()
+                }
+                let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
+                if let Some(datagram) =
+                    buffer.get(..length).and_then(|bytes| check(core, arrival, bytes, &limits))
+                {
+                    match queue.try_send(datagram) {
+                        Ok(()) => count.queue_peak.raise_to(queue.len()),
+                        Err(TrySendError::Full(_)) => count.dropped_queue_full.add(),
+                        Err(TrySendError::Disconnected(_)) => return,
+                    }
+                }
+            }
+            Ok((_, SocketAddr::V4(_))) => core.counters.dropped_bad_source.add(),
+            Err(error) => {
+                log::debug!("receiving on interface {ifi}: {error}");
+                if !core.pause(REST) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A datagram that is a message, or nothing, counted by reason.
+fn check(core: &Core, arrival: Arrival, bytes: &[u8], limits: &Limits) -> Option<Datagram> {
+    if bytes.len() > limits.size {
+        core.counters.dropped_oversize.add();
+        return None;
+    }
+    match decode(bytes, limits) {
+        Ok(message) => Some(Datagram { arrival, message, raw: bytes.to_vec() }),
+        Err(error) => {
+            core.counters.dropped_malformed.add();
+            if core.config.diagnose {
+                log::info!("a datagram from {}%{} is dropped: {error}", arrival.source, arrival.ifi);
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `_mhandler`: decides about discoveries and floods (graspy's `_mchandler`). Never blocks on a peer: what
+//! takes time is done by `_responder` and `_disc_relay`.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, select};
+
+use super::{disc_relay, responder, spawn};
+use crate::core::Core;
+use crate::proto::{Action, Arrival, handle_datagram};
+use crate::wire::Message;
+
+/// A datagram that `_mclisten` found to be a message.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub(crate) arrival: Arrival,
+    pub(crate) message: Message,
+    /// As it came, to be relayed byte for byte.
+    pub(crate) raw: Vec<u8>,
+}
+
+/// Starts the thread.
+pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Datagram>) -> io::Result<()> {
+    spawn(core, "_mhandler", move |core| {
+        loop {
+            select! {
+                recv(queue) -> datagram => match datagram {
+                    Ok(datagram) => handle(core, &datagram),
+                    Err(_) => return,
+                },
+                recv(core.stop_signal()) -> _ => return,
+            }
+        }
+    })
+}
+
+fn handle(core: &Arc<Core>, datagram: &Datagram) {
+    let Datagram { arrival, message, raw } = datagram;
+    let actions = core.with_node(|node| handle_datagram(node, *arrival, message, raw, core.now()));
+    for action in actions {
+        match action {
+            Action::Respond { to, message } => responder::start(core, to, &message),
+            Action::Relay { except, datagram } => {
+                core.multicast(|_| datagram.clone(), Some(except));
+                core.counters.floods_relayed.add();
+            }
+            Action::RelayDiscovery { asker, session, initiator, name, timeout, datagram } => {
+                disc_relay::start(core, asker, (session, initiator), name, timeout, datagram);
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The threads of an engine, and the only place that starts any.
+//!
+//! ```text
+//!   _mclisten  (interfaces x)    multicasts in --+
+//!   _uclisten  (interfaces x)    datagrams in ---+-> bounded queue -> _mhandler (1x) -> proto
+//!                                                                        | actions
+//!                                      _responder (bounded) <------------+
+//!                                      _disc_relay (bounded) <-----------+--> datagrams out
+//!   _drlisten  (interfaces x) -> _reader (bounded) -> proto -> mailbox of the discovery
+//!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
+//!                                                           +-> _synch_listen (objectives x)
+//!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//! ```
+//!
+//! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
+
+mod disc_relay;
+mod drlisten;
+mod mclisten;
+mod mhandler;
+mod reader;
+mod responder;
+mod synch_listen;
+mod tcp_listen;
+mod watcher;
+
+pub(crate) use mhandler::start as start_mhandler;
+pub(crate) use reader::ReaderTable;
+pub(crate) use synch_listen::start as start_synch_listen;
+pub(crate) use tcp_listen::start as start_tcp_listen;
+pub(crate) use watcher::{refresh, start as start_watcher};
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::core::Core;
+
+/// The stack of every thread: decoding recurses no deeper than the limit on nesting.
+const STACK: usize = 256 * 1024;
+/// How long shutdown waits for the threads. All are woken; only a bug keeps one.
+const JOIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// The threads of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadGroup {
+    inner: Mutex<Group>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    next: u64,
+    live: HashMap<u64, JoinHandle<()>>,
+    /// Threads that have ended and wait to be joined, which takes no time any more.
+    finished: Vec<JoinHandle<()>>,
+}
+
+impl ThreadGroup {
+    /// Number of threads that are running.
+    pub(crate) fn count(&self) -> usize {
+        self.inner.lock().live.len()
+    }
+
+    /// Waits until every thread has ended, and joins them.
+    pub(crate) fn join_all(&self) {
+        let deadline = Instant::now() + JOIN_LIMIT;
+        let finished = {
+            let mut group = self.inner.lock();
+            while !group.live.is_empty() {
+                if self.ended.wait_until(&mut group, deadline).timed_out() {
+                    log::error!(
+                        "{} threads did not end at shutdown: this is a bug of the engine",
+                        group.live.len()
+                    );
+                    break;
+                }
+            }
+            std::mem::take(&mut group.finished)
+        };
+        join(finished);
+    }
+
+    fn end(&self, number: u64) {
+        let mut group = self.inner.lock();
+        if let Some(handle) = group.live.remove(&number) {
+            group.finished.push(handle);
+        }
+        self.ended.notify_all();
+    }
+}
+
+fn join(finished: Vec<JoinHandle<()>>) {
+    for handle in finished {
+        if handle.join().is_err() {
+            log::error!("a thread ended in a panic outside its activity");
+        }
+    }
+}
+
+/// Starts a thread. The name has at most 15 bytes, which is what Linux shows. A panic in `body` ends this
+/// thread and nothing else.
+pub(crate) fn spawn(
+    core: &Arc<Core>,
+    name: &'static str,
+    body: impl FnOnce(&Arc<Core>) + Send + 'static,
+) -> io::Result<()> {
+    debug_assert!(name.len() <= 15, "{name}");
+    let own = Arc::clone(core);
+    let mut group = core.threads.inner.lock();
+    let number = group.next;
+    // The new thread can end only after this lock is free: it finds itself in the group.
+    let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(|| body(&own))).is_err() {
+            own.counters.panics.add();
+            log::error!("{name} panicked: this is a bug of the engine; everything else goes on");
+        }
+        own.threads.end(number);
+    });
+    let finished = std::mem::take(&mut group.finished);
+    let result = match spawned {
+        Ok(handle) => {
+            group.next += 1;
+            group.live.insert(number, handle);
+            Ok(())
+        }
+        Err(error) => {
+            core.counters.thread_failed.add();
+            log::warn!("{name} cannot be started: {error}");
+            Err(error)
+        }
+    };
+    drop(group);
+    join(finished);
+    result
+}

@@ -1,0 +1,122 @@
+//! Reads the first message of an accepted connection within a deadline, so that a silent client holds up
+//! nobody (graspy reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::spawn;
+use crate::core::Core;
+use crate::net::listener::Listener;
+use crate::net::tcp::Connection;
+use crate::registry::Transport;
+use crate::wire::{Message, decode};
+
+/// How long accepting rests after the system has refused, for want of descriptors for instance.
+const REST: Duration = Duration::from_millis(50);
+
+/// Connections that wait for their first message. When it is full the one that has waited longest makes room:
+/// honest peers send at once.
+#[derive(Debug)]
+pub(crate) struct ReaderTable {
+    inner: Mutex<Table>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    waiting: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl ReaderTable {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit: limit.max(1) }
+    }
+
+    /// Adds a connection. Returns its number, and the connection that has to go.
+    fn add(&self, connection: &Arc<Connection>) -> (u64, Option<Arc<Connection>>) {
+        let mut table = self.inner.lock();
+        let full = table.waiting.len() >= self.limit;
+        let victim = if full { table.waiting.pop_first().map(|(_, oldest)| oldest) } else { None };
+        let number = table.next;
+        table.next += 1;
+        table.waiting.insert(number, Arc::clone(connection));
+        (number, victim)
+    }
+
+    fn remove(&self, number: u64) {
+        self.inner.lock().waiting.remove(&number);
+    }
+
+    pub(crate) fn close_all(&self) {
+        let waiting = std::mem::take(&mut self.inner.lock().waiting);
+        for connection in waiting.values() {
+            connection.close();
+        }
+    }
+}
+
+/// Accepts connections until the listener is closed, and reads the first message of each in a thread of its
+/// own. `handle` gets every message that decodes.
+pub(super) fn accept_loop(
+    core: &Arc<Core>,
+    listener: &Listener,
+    handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) + Clone + Send + 'static,
+) {
+    while let Some(accepted) = listener.accept() {
+        match accepted {
+            Ok((stream, peer)) => {
+                core.counters.connections_accepted.add();
+                start_reader(core, stream, peer, handle.clone());
+            }
+            Err(error) => {
+                core.counters.accept_failed.add();
+                log::debug!("accepting a connection: {error}");
+                if !core.pause(REST) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn start_reader(
+    core: &Arc<Core>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) + Send + 'static,
+) {
+    let connection = Arc::new(Connection::new(stream, peer, core.unicast_limits()));
+    let (number, victim) = core.readers.add(&connection);
+    if let Some(victim) = victim {
+        core.counters.dropped_reader_full.add();
+        victim.close();
+    }
+    let spawned = spawn(core, "_reader", move |core| {
+        // Between `add` and here the engine may have been shut down, and the connection overlooked.
+        let message = if core.is_stopping() { None } else { read_first(core, &connection) };
+        core.readers.remove(number);
+        match message {
+            Some(message) => handle(core, connection, message),
+            None => core.counters.dropped_bad_request.add(),
+        }
+    });
+    if spawned.is_err() {
+        core.readers.remove(number);
+    }
+}
+
+fn read_first(core: &Core, connection: &Connection) -> Option<Message> {
+    let bytes = connection.receive(core.config.request_deadline).ok()?;
+    match decode(&bytes, &core.unicast_limits()) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            log::debug!("a first message from {} is dropped: {error}", connection.peer());
+            None
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `_tcp_listen`: accepts requests on the port of one objective (RFC 8990 §2.8.6).
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{SendTimeoutError, TrySendError};
+
+use super::reader::accept_loop;
+use super::spawn;
+use crate::clock::millis;
+use crate::core::Core;
+use crate::net::listener::Listener;
+use crate::net::tcp::Connection;
+use crate::proto::{Request, classify_request};
+use crate::registry::{Dispatch, NegotiationRequest, SynchRequest, Transport};
+use crate::types::Objective;
+use crate::wire::Message;
+
+/// Starts the thread of an objective. It ends when the listener is closed.
+pub(crate) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()> {
+    spawn(core, "_tcp_listen", move |core| accept_loop(core, &listener, handle))
+}
+
+fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
+    let count = &core.counters;
+    if !core.is_secure() {
+        count.dropped_insecure.add();
+        return connection.close();
+    }
+    match classify_request(message, |name| core.registries.objectives.get(name)) {
+        Request::Negotiate { session, objective } => {
+            count.negotiation_requests.add();
+            negotiate(core, connection, session, objective);
+        }
+        Request::Synchronize { session, name } => {
+            count.synchronization_requests.add();
+            synchronize(core, connection, session, &name);
+        }
+        Request::WrongKind => {
+            count.refused_wrong_kind.add();
+            connection.close();
+        }
+        Request::Unregistered => {
+            count.refused_not_listening.add();
+            connection.close();
+        }
+        Request::NotARequest => {
+            count.dropped_misplaced.add();
+            connection.close();
+        }
+    }
+}
+
+/// Hands a request to whoever listens, and waits a little for one who has just been busy with another. The
+/// connection is closed if nobody takes it (RFC 8990 §2.8.6).
+fn negotiate(core: &Core, connection: Arc<Connection>, session: u32, objective: Objective) {
+    let (grace, name) = (core.config.listen_grace, objective.name.clone());
+    let objectives = &core.registries.objectives;
+    match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
+        Dispatch::Listener(tx, owner) => {
+            let request = NegotiationRequest { session, objective, transport: connection };
+            let sent = tx.send_timeout(request, grace);
+            objectives.dispatched(owner, &name);
+            if let Err(SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request)) = sent {
+                core.counters.refused_not_listening.add();
+                request.transport.close();
+            }
+        }
+        Dispatch::NotListening => {
+            core.counters.refused_not_listening.add();
+            connection.close();
+        }
+        Dispatch::QueueFull => {
+            core.counters.refused_queue_full.add();
+            connection.close();
+        }
+    }
+}
+
+fn synchronize(core: &Core, connection: Arc<Connection>, session: u32, name: &str) {
+    let Some(tx) = core.registries.objectives.synchronization(name) else {
+        core.counters.refused_not_listening.add();
+        return connection.close();
+    };
+    match tx.try_send(SynchRequest { session, transport: connection }) {
+        Ok(()) => {}
+        Err(TrySendError::Full(request)) => {
+            core.counters.refused_queue_full.add();
+            request.transport.close();
+        }
+        Err(TrySendError::Disconnected(request)) => {
+            core.counters.refused_not_listening.add();
+            request.transport.close();
+        }
+    }
+}

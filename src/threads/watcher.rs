@@ -1,0 +1,131 @@
+//! `_watcher`: follows interfaces and addresses as they come, go and change, and clears away what has expired.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::mhandler::Datagram;
+use super::{drlisten, mclisten, spawn};
+use crate::core::{Core, Interface};
+use crate::net::interfaces::{Link, Snapshot, snapshot};
+use crate::net::multicast;
+use crate::proto::Addresses;
+use crate::registry::Close;
+use crate::start_error::StartError;
+
+/// Starts the thread.
+pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()> {
+    spawn(core, "_watcher", move |core| {
+        while core.pause(core.config.watch_interval) {
+            if let Err(error) = refresh(core, &queue) {
+                log::warn!("{error}");
+            }
+            let now = core.now();
+            core.registries.floods.purge(now);
+            let known: Vec<_> = core.addresses().links.iter().map(|(ifi, _)| *ifi).collect();
+            core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+        }
+    })
+}
+
+/// Looks at the interfaces once: opens those that are new, closes those that are gone or have another address.
+pub(crate) fn refresh(core: &Arc<Core>, queue: &Sender<Datagram>) -> Result<(), StartError> {
+    let seen = snapshot(&core.config).map_err(StartError::Interfaces)?;
+    close_gone(core, &seen);
+    let mut failure = None;
+    for link in new_links(core, &seen) {
+        match open(core, link, queue) {
+            Ok(()) => {}
+            // The address may still be tentative: the next look finds it ready.
+            Err(StartError::Socket(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                log::debug!("the address of {} is not ready: {error}", link.name);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    update_addresses(core, &seen);
+    failure.map_or(Ok(()), Err)
+}
+
+fn close_gone(core: &Core, seen: &Snapshot) {
+    let gone: BTreeMap<u32, Arc<Interface>> = {
+        let mut network = core.network.write();
+        let (kept, gone) =
+            std::mem::take(&mut network.interfaces).into_iter().partition(|(ifi, interface)| {
+                seen.links.iter().any(|link| link.ifi == *ifi && link.link_local == interface.link_local)
+            });
+        network.interfaces = kept;
+        gone
+    };
+    for interface in gone.values() {
+        log::info!("interface {} with {} is no longer used", interface.name, interface.link_local);
+        core.counters.interfaces_removed.add();
+        interface.close();
+    }
+}
+
+fn new_links<'a>(core: &Core, seen: &'a Snapshot) -> Vec<&'a Link> {
+    let network = core.network.read();
+    seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).collect()
+}
+
+fn open(core: &Arc<Core>, link: &Link, queue: &Sender<Datagram>) -> Result<(), StartError> {
+    let multicasts = multicast::Receiver::multicast(link.ifi).map_err(receive_error)?;
+    let unicasts = multicast::Receiver::unicast(link.ifi, link.link_local).inspect_err(|error| {
+        log::debug!("no unicast datagrams on {}: {error}", link.name);
+    });
+    let (sender, listener) =
+        multicast::Sender::open(link.ifi, link.link_local).map_err(StartError::Socket)?;
+    let listener = Arc::new(listener);
+    let interface = Arc::new(Interface {
+        name: link.name.clone(),
+        link_local: link.link_local,
+        sender,
+        multicasts,
+        unicasts: unicasts.ok(),
+        responses: Arc::clone(&listener) as Arc<dyn Close>,
+    });
+    let started = mclisten::start(core, link.ifi, &interface, queue)
+        .and_then(|()| drlisten::start(core, link.ifi, listener))
+        .map_err(StartError::Thread);
+    if let Err(error) = started {
+        interface.close();
+        return Err(error);
+    }
+    log::info!("interface {} with {} is used", link.name, link.link_local);
+    core.counters.interfaces_added.add();
+    core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
+    // Shutdown takes the interfaces away once: one that came too late closes itself.
+    if core.is_stopping() {
+        interface.close();
+    }
+    Ok(())
+}
+
+fn receive_error(error: io::Error) -> StartError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortTaken(error),
+        io::ErrorKind::Unsupported => StartError::NoIpv6(error),
+        // EAFNOSUPPORT has no kind of its own.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            StartError::NoIpv6(error)
+        }
+        _ => StartError::Socket(error),
+    }
+}
+
+/// Takes over the addresses, keeping a global one that is still there (RFC 8990 §2.8.4).
+fn update_addresses(core: &Core, seen: &Snapshot) {
+    let mut network = core.network.write();
+    let links: Vec<(u32, Ipv6Addr)> =
+        network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local)).collect();
+    let global = seen.globals.first().copied();
+    let addresses = Addresses { global, links };
+    if *network.addresses != addresses {
+        log::info!("addresses: {addresses:?}");
+        network.addresses = Arc::new(addresses);
+    }
+}
