@@ -2,6 +2,7 @@
 //! hold for any input.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 /// A CBOR item in a notation near to the RFC's: `cbor!([1, 7, IP6, ["EX1", 5, 6, ()]])`.
 macro_rules! cbor {
     ([$($item:tt),* $(,)?]) => { grasp::Value::Array(vec![$(cbor!($item)),*]) };

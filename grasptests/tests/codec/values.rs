@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use grasp::Value;
+use grasp::wire::{ItemScanner, Limits, Progress};
 use serde::{Deserialize, Serialize};
 
 use super::bytes;
@@ -75,6 +76,122 @@ fn malformed_items() {
     for hex in ["ff", "1c", "81", "61", "62c328", "f818", "bf01ff", "5f01ff", "7f4100ff", "c0ff", "0000", ""]
     {
         assert!(Value::decode(&bytes(hex)).is_err(), "{hex}");
+    }
+}
+
+/// The examples of RFC 8949, appendix F.1: each is too short or not well-formed, to the decoder as to the
+/// scanner.
+#[test]
+fn not_well_formed_examples_of_rfc_8949() {
+    let short = [
+        "18",
+        "19",
+        "1a",
+        "1b",
+        "1901",
+        "1a0102",
+        "1b01020304050607",
+        "38",
+        "58",
+        "78",
+        "98",
+        "9a01ff00",
+        "b8",
+        "d8",
+        "f8",
+        "f900",
+        "fa0000",
+        "fb000000",
+        "41",
+        "61",
+        "5affffffff00",
+        "5bffffffffffffffff010203",
+        "7affffffff00",
+        "7b7fffffffffffffff010203",
+        "81",
+        "818181818181818181",
+        "8200",
+        "a1",
+        "a20102",
+        "a100",
+        "a2000000",
+        "c0",
+        "5f4100",
+        "7f6100",
+        "9f",
+        "9f0102",
+        "bf",
+        "bf01020102",
+        "819f",
+        "9f8000",
+        "9f9f9f9f9fffffffff",
+        "9f819f819f9fffffff",
+    ];
+    let wrong = [
+        "1c",
+        "1d",
+        "1e",
+        "3c",
+        "3d",
+        "3e",
+        "5c",
+        "5d",
+        "5e",
+        "7c",
+        "7d",
+        "7e",
+        "9c",
+        "9d",
+        "9e",
+        "bc",
+        "bd",
+        "be",
+        "dc",
+        "dd",
+        "de",
+        "fc",
+        "fd",
+        "fe",
+        "f800",
+        "f801",
+        "f818",
+        "f81f",
+        "5f00ff",
+        "5f21ff",
+        "5f6100ff",
+        "5f80ff",
+        "5fa0ff",
+        "5fc000ff",
+        "5fe0ff",
+        "7f4100ff",
+        "5f5f4100ffff",
+        "7f7f6100ffff",
+        "ff",
+        "81ff",
+        "8200ff",
+        "a1ff",
+        "a1ff00",
+        "a100ff",
+        "a20000ff",
+        "9f81ff",
+        "9f829f819f9fffffffff",
+        "bf00ff",
+        "bf000000ff",
+        "1f",
+        "3f",
+        "df",
+    ];
+    let limits = Limits { size: usize::MAX, depth: 128 };
+    for hex in short {
+        let expected = if hex.contains("ffffffffffffffff") { "too-large" } else { "truncated" };
+        assert_eq!(Value::decode(&bytes(hex)).map_err(|error| error.reason()), Err(expected), "{hex}");
+        let scanned = ItemScanner::new(limits).feed(&bytes(hex));
+        assert!(matches!(scanned, Ok(Progress::Incomplete)) || expected == "too-large", "{hex}");
+    }
+    for hex in wrong {
+        assert_eq!(Value::decode(&bytes(hex)).map_err(|error| error.reason()), Err("malformed"), "{hex}");
+        let scanned = ItemScanner::new(limits).feed(&bytes(hex));
+        assert_eq!(scanned.map_err(|error| error.reason()), Err("malformed"), "{hex}");
     }
 }
 
