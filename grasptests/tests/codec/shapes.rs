@@ -177,13 +177,13 @@ fn response() {
 /// graspy lets the ttl of a Divert run below zero: its locators are good for the moment only.
 #[test]
 fn a_negative_ttl_is_the_shortest() {
-    for ttl in [-1, -1_000_000] {
+    for (ttl, expected) in [(-1, 1), (-1_000_000, 1), (0, 0), (1, 1), (2, 2)] {
         let Body::Response(response) =
             decode(&cbor!([2, 7, IP6, ttl, [100, [103, IP6, 6, 1]]])).expect("a response").body
         else {
             panic!("no response")
         };
-        assert_eq!(response.ttl, 1);
+        assert_eq!(response.ttl, expected);
     }
     refused("wrong-element", &[cbor!([9, 7, IP6, (-1), [["EX1", 5, 6, 0], []]])]);
 }
@@ -311,6 +311,10 @@ fn flood() {
     ]);
     let signed = decode(&cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], []], [107, IP6]])).expect("a flood");
     assert_eq!(signed.extra, [cbor!([107, IP6])]);
+    let before =
+        |count| cbor!([9, 7, IP6, 9, [107, IP6], [["EX1", 5, count, 1], []], [["EX2", 5, 6, 1], []]]);
+    assert_eq!(decode(&before(6)).expect("a flood").extra, [cbor!([107, IP6])]);
+    assert_eq!(wire::with_loop_count(&before(6).encode(), 200), Some(before(200).encode()));
     refused(
         "wrong-element",
         &[
