@@ -72,27 +72,32 @@ impl Value {
             Self::EncodedCbor(item) => cbor::from_slice(item),
             _ => cbor::from_slice(&self.encode()),
         };
-        direct.or_else(|error| {
-            let bytes = match self {
-                Self::EncodedCbor(item) => cbor::from_slice(&Self::Bytes(item.clone()).encode()),
-                _ => return self.without_tags().deserialize_again().map_err(|_| error),
-            };
-            bytes.or_else(|_| self.without_tags().deserialize_again()).map_err(|_| error)
-        })
+        direct
+            .or_else(|error| match self {
+                Self::EncodedCbor(item) => {
+                    cbor::from_slice(&Self::Bytes(item.clone()).encode()).map_err(|_| error)
+                }
+                _ => Err(error),
+            })
+            .or_else(|error| {
+                cbor::from_slice(&self.without_tags(VALUE_LIMITS.depth).encode()).map_err(|_| error)
+            })
     }
 
-    fn deserialize_again<T: DeserializeOwned>(&self) -> Result<T, SerdeError> {
-        cbor::from_slice(&self.encode())
-    }
-
-    /// The same value without its tags, embedded items unpacked.
-    fn without_tags(&self) -> Self {
+    /// The same value without tags and with embedded items unpacked, so many levels deep. Embedded items
+    /// inside each other can make more levels than any item has.
+    fn without_tags(&self, levels: usize) -> Self {
+        let Some(levels) = levels.checked_sub(1) else { return self.clone() };
         match self {
-            Self::Tag(_, value) => value.without_tags(),
-            Self::EncodedCbor(item) => Self::decode(item).unwrap_or_else(|_| Self::Bytes(item.clone())),
-            Self::Array(items) => Self::Array(items.iter().map(Self::without_tags).collect()),
+            Self::Tag(_, value) => value.without_tags(levels),
+            Self::EncodedCbor(item) => match Self::decode(item) {
+                Ok(value) => value.without_tags(levels),
+                Err(_) => Self::Bytes(item.clone()),
+            },
+            Self::Array(items) => Self::Array(items.iter().map(|item| item.without_tags(levels)).collect()),
             Self::Map(pairs) => {
-                let pair = |(key, value): &(Self, Self)| (key.without_tags(), value.without_tags());
+                let pair =
+                    |(key, value): &(Self, Self)| (key.without_tags(levels), value.without_tags(levels));
                 Self::Map(pairs.iter().map(pair).collect())
             }
             other => other.clone(),

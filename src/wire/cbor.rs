@@ -66,7 +66,7 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerdeError> {
 /// The first item in `bytes` and its length.
 pub(crate) fn decode_prefix(bytes: &[u8], limits: &Limits) -> Result<(Value, usize), DecodeError> {
     let length = item_length(bytes, limits)?;
-    let value = read(&mut Reader::new(bytes), limits.depth)?;
+    let value = read(&mut Reader::new(bytes))?;
     Ok((value, length))
 }
 
@@ -87,35 +87,115 @@ pub(super) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, Decode
 }
 
 /// Builds a value from an item whose shape has been verified: the lengths that it declares are true, hence
-/// good to allocate by.
-fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, DecodeError> {
-    let inner = || depth.checked_sub(1).ok_or(DecodeError::TooDeep { limit: depth });
+/// good to allocate by. Does not recurse.
+fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
     let count = |count| usize::try_from(count).map_err(|_| DecodeError::Truncated);
-    Ok(match reader.head()? {
+    let mut stack: Vec<Open> = Vec::new();
+    loop {
+        let mut complete = match reader.head()? {
+            Head::Array(items) => {
+                let items = count(items)?;
+                let room = Vec::with_capacity(items.min(reader.rest().len()));
+                stack.push(Open { missing: Some(items), built: Built::Array(room) });
+                None
+            }
+            Head::Map(pairs) => {
+                let pairs = count(pairs)?;
+                let room = Vec::with_capacity(pairs.min(reader.rest().len()));
+                let missing = Some(pairs.saturating_mul(2));
+                stack.push(Open { missing, built: Built::Map { pairs: room, key: None } });
+                None
+            }
+            Head::Tag(tag) => {
+                stack.push(Open { missing: Some(1), built: Built::Tag { tag, value: Value::Null } });
+                None
+            }
+            Head::OpenArray => {
+                stack.push(Open { missing: None, built: Built::Array(Vec::new()) });
+                None
+            }
+            Head::OpenMap => {
+                stack.push(Open { missing: None, built: Built::Map { pairs: Vec::new(), key: None } });
+                None
+            }
+            Head::Break => match stack.last_mut() {
+                Some(Open { missing: missing @ None, .. }) => {
+                    *missing = Some(0);
+                    None
+                }
+                _ => return Err(DecodeError::malformed("break without an open item")),
+            },
+            leaf => Some(read_leaf(leaf, reader)?),
+        };
+        // What is complete may complete what contains it.
+        loop {
+            match (complete.take(), stack.pop()) {
+                (Some(value), None) => return Ok(value),
+                (None, None) => return Err(DecodeError::Truncated),
+                (Some(value), Some(mut open)) => {
+                    open.add(value);
+                    stack.push(open);
+                }
+                (None, Some(open)) if open.missing == Some(0) => complete = Some(open.built.into()),
+                (None, Some(open)) => {
+                    stack.push(open);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What is not complete yet, with the number of items that it misses if that is known.
+struct Open {
+    missing: Option<usize>,
+    built: Built,
+}
+
+enum Built {
+    Array(Vec<Value>),
+    Map { pairs: Vec<(Value, Value)>, key: Option<Value> },
+    Tag { tag: u64, value: Value },
+}
+
+impl Open {
+    fn add(&mut self, item: Value) {
+        self.missing = self.missing.map(|missing| missing.saturating_sub(1));
+        match &mut self.built {
+            Built::Array(items) => items.push(item),
+            Built::Map { pairs, key } => match key.take() {
+                None => *key = Some(item),
+                Some(key) => pairs.push((key, item)),
+            },
+            Built::Tag { value, .. } => *value = item,
+        }
+    }
+}
+
+impl From<Built> for Value {
+    fn from(built: Built) -> Self {
+        match built {
+            Built::Array(mut items) => {
+                items.shrink_to_fit();
+                Self::Array(items)
+            }
+            Built::Map { mut pairs, .. } => {
+                pairs.shrink_to_fit();
+                Self::Map(pairs)
+            }
+            Built::Tag { tag: TAG_ENCODED_CBOR, value: Self::Bytes(bytes) } => Self::EncodedCbor(bytes),
+            Built::Tag { tag, value } => Self::Tag(tag, Box::new(value)),
+        }
+    }
+}
+
+/// The value of an item that contains no other.
+fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
+    Ok(match head {
         Head::Unsigned(number) => Value::Integer(i128::from(number)),
-        Head::Negative(number) => Value::Integer(i128::from(number).saturating_add(1).saturating_neg()),
+        Head::Negative(number) => Value::Integer(!i128::from(number)),
         Head::Bytes(length) => Value::Bytes(reader.take(length)?.to_vec()),
         Head::Text(length) => Value::Text(utf8(reader.take(length)?)?.to_owned()),
-        Head::Array(items) => {
-            let (items, depth) = (count(items)?, inner()?);
-            let mut array = Vec::with_capacity(items.min(reader.rest().len()));
-            for _ in 0..items {
-                array.push(read(reader, depth)?);
-            }
-            Value::Array(array)
-        }
-        Head::Map(pairs) => {
-            let (pairs, depth) = (count(pairs)?, inner()?);
-            let mut map = Vec::with_capacity(pairs.min(reader.rest().len()));
-            for _ in 0..pairs {
-                map.push((read(reader, depth)?, read(reader, depth)?));
-            }
-            Value::Map(map)
-        }
-        Head::Tag(tag) => match (tag, read(reader, inner()?)?) {
-            (TAG_ENCODED_CBOR, Value::Bytes(bytes)) => Value::EncodedCbor(bytes),
-            (tag, value) => Value::Tag(tag, Box::new(value)),
-        },
         Head::Simple(head::FALSE) => Value::Bool(false),
         Head::Simple(head::TRUE) => Value::Bool(true),
         Head::Simple(head::NULL) => Value::Null,
@@ -137,25 +217,9 @@ fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Value, DecodeError> {
             }
             Value::Text(text)
         }
-        Head::OpenArray => {
-            let depth = inner()?;
-            let mut array = Vec::new();
-            while !reader.take_break() {
-                array.push(read(reader, depth)?);
-            }
-            array.shrink_to_fit();
-            Value::Array(array)
+        Head::Array(_) | Head::Map(_) | Head::Tag(_) | Head::OpenArray | Head::OpenMap | Head::Break => {
+            return Err(DecodeError::malformed("an item where a string or number was expected"));
         }
-        Head::OpenMap => {
-            let depth = inner()?;
-            let mut map = Vec::new();
-            while !reader.take_break() {
-                map.push((read(reader, depth)?, read(reader, depth)?));
-            }
-            map.shrink_to_fit();
-            Value::Map(map)
-        }
-        Head::Break => return Err(DecodeError::malformed("break without an open item")),
     })
 }
 

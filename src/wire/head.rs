@@ -124,17 +124,6 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         Ok(taken)
     }
-
-    /// Reads the next byte if it is a break.
-    pub(super) fn take_break(&mut self) -> bool {
-        match self.rest.split_first() {
-            Some((&BREAK, rest)) => {
-                self.rest = rest;
-                true
-            }
-            _ => false,
-        }
-    }
 }
 
 /// Writes a head in the shortest form (RFC 8949 §4.1).
@@ -259,8 +248,6 @@ impl Major {
     }
 }
 
-/// The byte that ends what has no length.
-const BREAK: u8 = 0xff;
 /// The simple value `false` (RFC 8949 §3.3).
 pub(super) const FALSE: u8 = 20;
 /// The simple value `true`.

@@ -1,5 +1,7 @@
 //! The messages of RFC 8990 §2.8 as values. What can be built here can be encoded; what was decoded
-//! encodes to the same bytes wherever those were in CBOR's preferred form.
+//! encodes to the same bytes wherever those were in CBOR's preferred form and in the order of the grammar.
+//! Exceptions are what graspy is forgiven: a negative ttl in M_RESPONSE becomes 1, a short URI option gets
+//! its nulls.
 
 use std::net::IpAddr;
 
@@ -11,7 +13,8 @@ use crate::types::{Locator, Protocol, Value};
 pub struct Message {
     /// What it says.
     pub body: Body,
-    /// Elements behind those that RFC 8990 defines for this type, in their order.
+    /// Elements behind those that RFC 8990 defines for this type, in their order. In M_END and M_FLOOD also
+    /// options between those elements; in M_RESPONSE only what follows the objective.
     pub extra: Vec<Value>,
 }
 

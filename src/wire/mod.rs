@@ -1,10 +1,10 @@
 //! Bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: no socket, no lock, no clock.
 //!
-//! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses deeper than
-//! [`Limits::depth`], and allocates no more than a small multiple of the input: the shape of an item is
-//! verified (by the [`ItemScanner`], which keeps a bounded stack) before anything is built from it. What can
-//! be constructed can be encoded. Called by `threads` for what arrives, by `api` and `proto` for what is
-//! sent.
+//! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses, builds nothing
+//! deeper than [`Limits::depth`], and allocates no more than a small multiple of the input: the shape of an
+//! item is verified (by the [`ItemScanner`], which keeps a bounded stack) before anything is built from it.
+//! What can be constructed can be encoded. Called by `threads` for what arrives, by `api` and `proto` for
+//! what is sent.
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::arithmetic_side_effects)]
 

@@ -7,7 +7,7 @@ use crate::constants::message_type::{M_DISCOVERY, M_FLOOD};
 
 /// A copy of an encoded M_DISCOVERY or M_FLOOD in which the loop count of the first objective is another
 /// one, and everything else is the same, byte for byte. `None` if `datagram` is no such message, as far as
-/// it must be read for that: it is meant for what [`decode`](super::decode) has accepted.
+/// it must be read for that: it is meant for what [`decode`](super::decode()) has accepted.
 #[must_use]
 pub fn with_loop_count(datagram: &[u8], loop_count: u8) -> Option<Vec<u8>> {
     let mut reader = Reader::new(datagram);

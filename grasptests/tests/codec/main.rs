@@ -1,0 +1,39 @@
+//! The codec against RFC 8990: vectors from the wire, the shapes of its grammar, values, and properties that
+//! hold for any input.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+/// A CBOR item in a notation near to the RFC's: `cbor!([1, 7, IP6, ["EX1", 5, 6, ()]])`.
+macro_rules! cbor {
+    ([$($item:tt),* $(,)?]) => { grasp::Value::Array(vec![$(cbor!($item)),*]) };
+    ($item:expr) => { grasp::Value::from($item) };
+}
+
+mod properties;
+mod shapes;
+mod values;
+mod vectors;
+
+use grasp::Value;
+use grasp::wire::{self, DecodeError, Limits, Message};
+
+const IP4: &[u8] = &[192, 0, 2, 1];
+const IP6: &[u8] = &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// Decodes the message that consists of this item.
+fn decode(item: &Value) -> Result<Message, DecodeError> {
+    wire::decode(&item.encode(), &Limits::default())
+}
+
+/// Decodes bytes in hex.
+fn decode_hex(hex: &str) -> Result<Message, DecodeError> {
+    wire::decode(&bytes(hex), &Limits::default())
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(|digit| !digit.is_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hex digits"))
+        .collect()
+}
