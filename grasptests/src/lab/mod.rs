@@ -25,14 +25,18 @@
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
 mod error;
+mod impair;
 mod isolate;
 mod link;
 mod namespace;
 mod netlink;
 mod node;
 pub mod process;
+mod rawudp;
 mod rerun;
+mod route;
 mod sys;
+mod topology;
 
 use std::{fmt, sync::Arc};
 
@@ -43,7 +47,9 @@ pub use isolate::{available, enter, is_isolated};
 pub use link::{Link, LinkOptions};
 pub use node::Node;
 pub use process::eventually;
+pub use rawudp::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, RawUdp};
 pub use rerun::{Passed, rerun_isolated};
+pub use topology::{Network, Topology};
 
 use namespace::Namespace;
 
