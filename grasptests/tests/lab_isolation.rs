@@ -6,7 +6,8 @@
 
 use std::{
     env, fs,
-    process::{Command, Output},
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use grasptests::{
     lab::{self, Lab, LabError, eventually},
 };
 
-/// Tells a test that it is to fail.
+/// Tells a test that it is to fail; its value is how many seconds a hanging test has.
 const FAIL: &str = "GRASP_LAB_SELFTEST";
 
 fn wanted() -> bool {
@@ -26,7 +27,7 @@ fn wanted() -> bool {
 fn outcome_of(test: &str) -> (Output, String) {
     let output = Command::new(env::current_exe().expect("this program"))
         .args([test, "--exact", "--include-ignored"])
-        .env(FAIL, "1")
+        .env(FAIL, "2")
         .output()
         .expect("start the test binary");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -70,7 +71,7 @@ fn an_error_gets_out_with_its_sentence() {
 #[test]
 #[ignore = "started by another test"]
 fn hangs() -> Result<(), LabError> {
-    isolated!(2);
+    isolated!(env::var(FAIL).map_or(2, |seconds| seconds.parse().unwrap()));
     if wanted() {
         let lab = Lab::new()?;
         let mut child = lab.node("a")?.command("sleep").arg("1000").spawn().unwrap();
@@ -78,6 +79,23 @@ fn hangs() -> Result<(), LabError> {
         child.wait().unwrap();
     }
     Ok(())
+}
+
+#[test]
+fn a_test_does_not_outlive_the_test_binary() {
+    let mut outer = Command::new(env::current_exe().expect("this program"))
+        .args(["hangs", "--exact", "--include-ignored", "--nocapture"])
+        .env(FAIL, "60")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start the test binary");
+    let lines = BufReader::new(outer.stdout.take().expect("piped")).lines();
+    let line = lines.map_while(Result::ok).find(|line| line.contains("started <")).expect("the numbers");
+    outer.kill().expect("kill");
+    outer.wait().expect("wait");
+    eventually(Duration::from_secs(10), "both processes are gone", || {
+        line.split(['<', '>']).skip(1).step_by(2).all(ended)
+    });
 }
 
 #[test]

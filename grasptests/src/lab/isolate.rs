@@ -101,8 +101,11 @@ impl Isolation {
 
     /// Isolates the calling process, which must have one thread only. Safe between fork and exec.
     pub(super) fn apply(&self) -> Result<(), Refusal> {
-        if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
-            return Ok(());
+        match unshare(CloneFlags::CLONE_NEWNET) {
+            Ok(()) => return Ok(()),
+            // Not privileged: a user namespace first.
+            Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Refusal { step: Step::Net, errno }),
         }
         unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| Refusal { step: Step::User, errno })?;
         let map = |path: &str, text: &str| {
