@@ -1,5 +1,5 @@
-//! [`lab::enter`], which needs a process with one thread only, so this test is a program without libtest. Started
-//! without arguments of its own it starts itself in a role and looks at what comes out.
+//! [`lab::enter`], which needs a process with one thread only, so this test is a program without libtest.
+//! Started without arguments of its own it starts itself in a role and looks at what comes out.
 
 #![allow(clippy::expect_used, reason = "in helpers of tests too a failure is a panic")]
 

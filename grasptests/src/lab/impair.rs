@@ -1,9 +1,9 @@
 //! Delay and loss on a link: a thread that carries frames between the ports of a link instead of its bridge.
 //! Started by [`Link::set_impairment`](super::Link::set_impairment).
 //!
-//! The kernel's own means (netem) would be faster but is missing from many kernels, small virtual machines and
-//! containers above all, and a test that runs on some machines only proves little. This works on all, is the same
-//! on all, and loses the same frames in every run that sends the same frames in the same order.
+//! The kernel's own means (netem) would be faster but is missing from many kernels, small virtual machines
+//! and containers above all, and a test that runs on some machines only proves little. This works on all, is
+//! the same on all, and loses the same frames in every run that sends the same frames in the same order.
 
 use std::{
     collections::VecDeque,

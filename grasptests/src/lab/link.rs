@@ -1,8 +1,8 @@
 //! A link of a lab: a cable between two nodes or a shared segment of many. Made by
 //! [`Lab::link`](super::Lab::link) and [`Lab::lan`](super::Lab::lan).
 //!
-//! Either is a bridge in the lab's hidden switch namespace, with one veth pair per node: the node has one end, the
-//! other is a port of the bridge. So a link can fail without a node's own configuration changing.
+//! Either is a bridge in the lab's hidden switch namespace, with one veth pair per node: the node has one
+//! end, the other is a port of the bridge. So a link can fail without a node's own configuration changing.
 
 use std::{fmt, net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -32,8 +32,8 @@ impl LinkOptions {
     }
 }
 
-/// A cable or shared segment. Cheap to clone; all clones are the same link. The link stays in the lab when handles
-/// are dropped, until [`remove`](Self::remove).
+/// A cable or shared segment. Cheap to clone; all clones are the same link. The link stays in the lab when
+/// handles are dropped, until [`remove`](Self::remove).
 ///
 /// On link number L (counted from 1) node number N has the addresses `fe80::L:N` and, unless
 /// [`LinkOptions::link_local_only`], `fd00:L::N`, both /64 (numbers in hexadecimal).
@@ -129,8 +129,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Unknown`] when the node is attached already or the link was removed, [`LabError::Kernel`] when
-    /// the kernel refuses, [`LabError::NotReady`] when the interface does not come up.
+    /// [`LabError::Unknown`] when the node is attached already or the link was removed, [`LabError::Kernel`]
+    /// when the kernel refuses, [`LabError::NotReady`] when the interface does not come up.
     pub fn attach(&self, node: &Node) -> Result<String, LabError> {
         let number = self.0.number;
         let mut state = self.0.state.lock();
@@ -238,7 +238,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface keeps its carrier.
+    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface keeps its
+    /// carrier.
     pub fn unplug(&self) -> Result<(), LabError> {
         self.change(None, |port| port.unplugged = true)
     }
@@ -256,7 +257,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface does not come up.
+    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface does not come
+    /// up.
     pub fn heal(&self) -> Result<(), LabError> {
         self.change(None, |port| (port.cut, port.unplugged) = (false, false))
     }
@@ -270,11 +272,12 @@ impl Link {
         self.change(Some(node), |port| (port.cut, port.unplugged) = (false, false))
     }
 
-    /// Delays every frame, and loses some: each receiver, on its own, loses this share of the frames to it. Replaces
-    /// an earlier impairment; frames under way are lost, and so they are on a later change of the link.
+    /// Delays every frame, and loses some: each receiver, on its own, loses this share of the frames to it.
+    /// Replaces an earlier impairment; frames under way are lost, and so they are on a later change of the
+    /// link.
     ///
-    /// A thread of this process carries the frames then, so that it works on every kernel; bulk data are slow on
-    /// such a link.
+    /// A thread of this process carries the frames then, so that it works on every kernel; bulk data are slow
+    /// on such a link.
     ///
     /// # Errors
     ///

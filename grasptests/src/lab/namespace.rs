@@ -1,5 +1,5 @@
-//! A network namespace and the socket through which the lab configures it. Nodes have one each, and the lab has a
-//! hidden one for its switches.
+//! A network namespace and the socket through which the lab configures it. Nodes have one each, and the lab
+//! has a hidden one for its switches.
 
 use std::{
     fs::File,

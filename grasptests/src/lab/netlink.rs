@@ -208,7 +208,8 @@ impl Netlink {
         self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
     }
 
-    /// Sends a request and collects what the kernel answers, up to its acknowledgement or the end of the dump.
+    /// Sends a request and collects what the kernel answers, up to its acknowledgement or the end of the
+    /// dump.
     fn ask(&mut self, payload: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();

@@ -237,8 +237,8 @@ impl Node {
         format!("eth{}", state.interfaces.len() - 1)
     }
 
-    /// Waits until the kernel has drawn all consequences of a change at either end of an interface: it works on
-    /// carriers in the background.
+    /// Waits until the kernel has drawn all consequences of a change at either end of an interface: it works
+    /// on carriers in the background.
     pub(super) fn wait_ready(&self, interface: &str) -> Result<(), LabError> {
         let number = interface.strip_prefix("eth").and_then(|digits| digits.parse::<usize>().ok());
         let far_end = number.and_then(|number| self.0.state.lock().interfaces.get(number).cloned());
@@ -258,8 +258,8 @@ impl Node {
         })
     }
 
-    /// Whether multicast is routed through an interface, which comes a moment after the carrier. Connecting a UDP
-    /// socket asks the kernel for a route, and sends nothing.
+    /// Whether multicast is routed through an interface, which comes a moment after the carrier. Connecting a
+    /// UDP socket asks the kernel for a route, and sends nothing.
     fn can_send(&self, index: u32) -> bool {
         self.run(|| {
             UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))

@@ -1,5 +1,5 @@
-//! A UDP socket for tests that watch or imitate a protocol: it hears multicast groups on one interface, and sends
-//! from any address and port. It knows no protocol; the constants are those of GRASP for convenience.
+//! A UDP socket for tests that watch or imitate a protocol: it hears multicast groups on one interface, and
+//! sends from any address and port. It knows no protocol; the constants are those of GRASP for convenience.
 
 use std::{
     io,
@@ -37,8 +37,8 @@ pub struct Datagram {
 }
 
 impl RawUdp {
-    /// Opens a socket bound to an address (`::` for any) and port (0 for any free one), which others may share.
-    /// Multicasts leave by `interface` and do not come back to this node.
+    /// Opens a socket bound to an address (`::` for any) and port (0 for any free one), which others may
+    /// share. Multicasts leave by `interface` and do not come back to this node.
     ///
     /// # Errors
     ///

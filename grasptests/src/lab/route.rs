@@ -11,9 +11,9 @@ struct Hop {
 }
 
 impl Lab {
-    /// Makes every node a router, and gives it a route to the prefix of every link it can reach, over the fewest
-    /// links. Links (and their ends) that are cut or unplugged are not used. To be called again after a change:
-    /// old routes go.
+    /// Makes every node a router, and gives it a route to the prefix of every link it can reach, over the
+    /// fewest links. Links (and their ends) that are cut or unplugged are not used. To be called again after
+    /// a change: old routes go.
     ///
     /// # Errors
     ///
