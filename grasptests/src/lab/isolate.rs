@@ -1,8 +1,8 @@
 //! Getting a process into namespaces of its own: [`isolated!`](crate::isolated) for tests, [`enter`] for
 //! programs.
 //!
-//! As root a new network namespace is enough. For anyone else a user namespace comes first, in which the user is
-//! root and may make as many network namespaces as a test wants.
+//! As root a new network namespace is enough. For anyone else a user namespace comes first, in which the user
+//! is root and may make as many network namespaces as a test wants.
 
 use std::{
     env, fs,
@@ -25,8 +25,8 @@ pub(super) const INNER: &str = "GRASP_LAB_INNER";
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Moves this process into a network namespace of its own, in place: arguments, standard streams, exit status
-/// and signals stay as they are. To be called first in `main`, before there is a second thread. In a process that
-/// a lab started, it does nothing.
+/// and signals stay as they are. To be called first in `main`, before there is a second thread. In a process
+/// that a lab started, it does nothing.
 ///
 /// # Errors
 ///
@@ -101,8 +101,11 @@ impl Isolation {
 
     /// Isolates the calling process, which must have one thread only. Safe between fork and exec.
     pub(super) fn apply(&self) -> Result<(), Refusal> {
-        if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
-            return Ok(());
+        match unshare(CloneFlags::CLONE_NEWNET) {
+            Ok(()) => return Ok(()),
+            // Not privileged: a user namespace first.
+            Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Refusal { step: Step::Net, errno }),
         }
         unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| Refusal { step: Step::User, errno })?;
         let map = |path: &str, text: &str| {
@@ -138,8 +141,8 @@ enum Step {
 }
 
 impl Refusal {
-    /// The step and the errno in one number, because an error number is all that a child between fork and exec
-    /// can hand to its parent.
+    /// The step and the errno in one number, because an error number is all that a child between fork and
+    /// exec can hand to its parent.
     pub(super) fn code(self) -> i32 {
         ((self.step as i32) << 16) | self.errno as i32
     }

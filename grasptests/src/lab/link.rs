@@ -1,8 +1,8 @@
 //! A link of a lab: a cable between two nodes or a shared segment of many. Made by
 //! [`Lab::link`](super::Lab::link) and [`Lab::lan`](super::Lab::lan).
 //!
-//! Either is a bridge in the lab's hidden switch namespace, with one veth pair per node: the node has one end, the
-//! other is a port of the bridge. So a link can fail without a node's own configuration changing.
+//! Either is a bridge in the lab's hidden switch namespace, with one veth pair per node: the node has one
+//! end, the other is a port of the bridge. So a link can fail without a node's own configuration changing.
 
 use std::{fmt, net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -11,13 +11,10 @@ use parking_lot::Mutex;
 use super::{
     LabError, Node,
     error::Doing as _,
+    impair::{Impairment, Wire},
     namespace::Namespace,
     netlink::{VethEnd, VethPeer},
-    process,
 };
-
-/// How long the kernel may take to bring an interface up. It takes milliseconds on an idle machine.
-const READY: Duration = Duration::from_secs(20);
 
 /// What a new link is like.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,8 +32,8 @@ impl LinkOptions {
     }
 }
 
-/// A cable or shared segment. Cheap to clone; all clones are the same link. The link stays in the lab when handles
-/// are dropped, until [`remove`](Self::remove).
+/// A cable or shared segment. Cheap to clone; all clones are the same link. The link stays in the lab when
+/// handles are dropped, until [`remove`](Self::remove).
 ///
 /// On link number L (counted from 1) node number N has the addresses `fe80::L:N` and, unless
 /// [`LinkOptions::link_local_only`], `fd00:L::N`, both /64 (numbers in hexadecimal).
@@ -56,6 +53,9 @@ struct Inner {
 struct State {
     ports: Vec<Port>,
     removed: bool,
+    impairment: Option<Impairment>,
+    /// Carries the frames while there is an impairment.
+    wire: Option<Wire>,
 }
 
 /// Where a node is attached.
@@ -63,8 +63,7 @@ struct State {
 struct Port {
     node: Node,
     interface: String,
-    /// The name and index of the end in the switch namespace.
-    name: String,
+    /// The index of the end in the switch namespace.
     index: u32,
     cut: bool,
     unplugged: bool,
@@ -130,8 +129,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Unknown`] when the node is attached already or the link was removed, [`LabError::Kernel`] when
-    /// the kernel refuses, [`LabError::NotReady`] when the interface does not come up.
+    /// [`LabError::Unknown`] when the node is attached already or the link was removed, [`LabError::Kernel`]
+    /// when the kernel refuses, [`LabError::NotReady`] when the interface does not come up.
     pub fn attach(&self, node: &Node) -> Result<String, LabError> {
         let number = self.0.number;
         let mut state = self.0.state.lock();
@@ -142,10 +141,10 @@ impl Link {
                 node.name()
             )));
         }
-        let interface = node.next_interface();
         let [link_high, link_low] = number.to_be_bytes();
         let [node_high, node_low] = node.number().to_be_bytes();
         let name = format!("l{number}n{}", node.number());
+        let interface = node.next_interface(&self.0.switch, &name);
         // Never the index of the other end: the kernel would take up to a second to notice the carrier.
         let index = self.0.bridge | u32::from(node.number());
         let here = VethEnd { name: &name, index, bridge: self.0.bridge };
@@ -163,8 +162,9 @@ impl Link {
                 netlink.set_up(index, true)
             })
             .doing(doing)?;
-        let port = Port { node: node.clone(), interface, name, index, cut: false, unplugged: false };
+        let port = Port { node: node.clone(), interface, index, cut: false, unplugged: false };
         state.ports.push(port.clone());
+        self.rewire(&mut state)?;
         drop(state);
 
         let inside = node.interface_index(&port.interface)?;
@@ -176,7 +176,7 @@ impl Link {
                 self.ula(node).map_or(Ok(()), |address| netlink.add_address(inside, address, 64))
             })
             .doing(|| format!("configure {} of node {}", port.interface, node.name()))?;
-        self.wait_ready(&port)?;
+        node.wait_ready(&port.interface)?;
         Ok(port.interface)
     }
 
@@ -190,6 +190,7 @@ impl Link {
         let place =
             state.ports.iter().position(|port| port.node == *node).ok_or_else(|| self.stranger(node))?;
         let port = state.ports.remove(place);
+        self.rewire(&mut state)?;
         let deleted = self.0.switch.netlink(|netlink| netlink.delete_link(port.index));
         deleted.doing(|| format!("detach node {} from link {}", node.name(), self.0.number))
     }
@@ -205,6 +206,7 @@ impl Link {
             return Ok(());
         }
         state.removed = true;
+        state.wire = None;
         let indices: Vec<_> = state.ports.drain(..).map(|port| port.index).chain([self.0.bridge]).collect();
         self.0
             .switch
@@ -236,7 +238,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface keeps its carrier.
+    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface keeps its
+    /// carrier.
     pub fn unplug(&self) -> Result<(), LabError> {
         self.change(None, |port| port.unplugged = true)
     }
@@ -254,7 +257,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface does not come up.
+    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when an interface does not come
+    /// up.
     pub fn heal(&self) -> Result<(), LabError> {
         self.change(None, |port| (port.cut, port.unplugged) = (false, false))
     }
@@ -266,6 +270,44 @@ impl Link {
     /// As [`heal`](Self::heal), and [`LabError::Unknown`] when the node is not attached.
     pub fn heal_node(&self, node: &Node) -> Result<(), LabError> {
         self.change(Some(node), |port| (port.cut, port.unplugged) = (false, false))
+    }
+
+    /// Delays every frame, and loses some: each receiver, on its own, loses this share of the frames to it.
+    /// Replaces an earlier impairment; frames under way are lost, and so they are on a later change of the
+    /// link.
+    ///
+    /// A thread of this process carries the frames then, so that it works on every kernel; bulk data are slow
+    /// on such a link.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Unknown`] when the percentage is not from 0 to 100 or the link was removed,
+    /// [`LabError::Kernel`] when the kernel refuses.
+    pub fn set_impairment(&self, delay: Duration, loss_percent: f64) -> Result<(), LabError> {
+        if !(0.0..=100.0).contains(&loss_percent) {
+            return Err(LabError::Unknown(format!("cannot lose {loss_percent} % of the frames")));
+        }
+        self.impair(Some(Impairment { delay, loss: loss_percent / 100.0 }))
+    }
+
+    /// Ends the delay and loss.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when the kernel refuses, [`LabError::NotReady`] when the link does not come back.
+    pub fn clear_impairment(&self) -> Result<(), LabError> {
+        self.impair(None)
+    }
+
+    fn impair(&self, impairment: Option<Impairment>) -> Result<(), LabError> {
+        {
+            let mut state = self.0.state.lock();
+            if state.removed {
+                return Err(LabError::Unknown(format!("link {} was removed", self.0.number)));
+            }
+            state.impairment = impairment;
+        }
+        self.change(None, |_| {})
     }
 
     /// The nodes that the link connects at present, with the names of their interfaces.
@@ -287,8 +329,16 @@ impl Link {
         {
             return Err(self.stranger(node));
         }
-        for port in &changed {
-            let bridge = if port.cut { 0 } else { self.0.bridge };
+        self.rewire(&mut state)?;
+        drop(state);
+        changed.iter().try_for_each(|port| port.node.wait_ready(&port.interface))
+    }
+
+    /// Tells the kernel what the ports are to be like, and has frames carried by the bridge or by a [`Wire`].
+    fn rewire(&self, state: &mut State) -> Result<(), LabError> {
+        state.wire = None;
+        for port in &state.ports {
+            let bridge = if port.cut || state.impairment.is_some() { 0 } else { self.0.bridge };
             self.0
                 .switch
                 .netlink(|netlink| {
@@ -297,26 +347,15 @@ impl Link {
                 })
                 .doing(|| format!("change link {} at node {}", self.0.number, port.node.name()))?;
         }
-        changed.iter().try_for_each(|port| self.wait_ready(port))
-    }
-
-    /// Waits until the kernel has done with a port what was asked: it works on carriers in the background.
-    fn wait_ready(&self, port: &Port) -> Result<(), LabError> {
-        let ready = || {
-            if port.unplugged {
-                return port.node.namespace().link(&port.interface).is_ok_and(|link| !link.running);
-            }
-            let far = self.0.switch.link(&port.name);
-            far.is_ok_and(|far| far.running && (port.cut || far.forwarding))
-                && port.node.can_send(&port.interface)
-        };
-        process::poll(READY, || ready().then_some(())).ok_or_else(|| {
-            LabError::NotReady(format!(
-                "{} of node {} is not ready after {READY:?}",
-                port.interface,
-                port.node.name()
-            ))
-        })
+        if let Some(impairment) = state.impairment {
+            let whole = state.ports.iter().filter(|port| !port.cut && !port.unplugged);
+            let indices: Vec<_> = whole.map(|port| port.index).collect();
+            let wire = Wire::start(&self.0.switch, &indices, impairment, self.0.number.into());
+            state.wire = Some(wire.doing(|| {
+                format!("carry the frames of link {} (does the kernel have CONFIG_PACKET?)", self.0.number)
+            })?);
+        }
+        Ok(())
     }
 
     fn stranger(&self, node: &Node) -> LabError {

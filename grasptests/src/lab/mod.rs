@@ -4,9 +4,9 @@
 //! namespaces; a program begins with [`enter`]. Then [`Lab::new`] makes an empty lab, [`Lab::node`] machines,
 //! and [`Lab::link`] and [`Lab::lan`] cables between them, or [`Lab::build`] a whole [`Topology`].
 //!
-//! It works as root and as an ordinary user, and needs no program (`ip`, `tc`, `unshare`): it talks to the kernel
-//! itself. Nothing here touches the machine's own interfaces: every change is made through a socket that was
-//! opened inside a namespace made here.
+//! It works as root and as an ordinary user, and needs no program (`ip`, `tc`, `unshare`): it talks to the
+//! kernel itself. Nothing here touches the machine's own interfaces: every change is made through a socket
+//! that was opened inside a namespace made here.
 //!
 //! ```text
 //!      node a                     switch (hidden)                    node b
@@ -25,14 +25,18 @@
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
 mod error;
+mod impair;
 mod isolate;
 mod link;
 mod namespace;
 mod netlink;
 mod node;
 pub mod process;
+mod rawudp;
 mod rerun;
+mod route;
 mod sys;
+mod topology;
 
 use std::{fmt, sync::Arc};
 
@@ -43,7 +47,9 @@ pub use isolate::{available, enter, is_isolated};
 pub use link::{Link, LinkOptions};
 pub use node::Node;
 pub use process::eventually;
+pub use rawudp::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, RawUdp};
 pub use rerun::{Passed, rerun_isolated};
+pub use topology::{Network, Topology};
 
 use namespace::Namespace;
 
@@ -59,8 +65,8 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// [`LabError::NotIsolated`] when the process is not isolated, [`LabError::Kernel`] when the kernel refuses
-    /// another namespace.
+    /// [`LabError::NotIsolated`] when the process is not isolated, [`LabError::Kernel`] when the kernel
+    /// refuses another namespace.
     pub fn new() -> Result<Self, LabError> {
         if !is_isolated() {
             return Err(LabError::NotIsolated);
@@ -95,8 +101,8 @@ impl Lab {
         self.links.lock().clone()
     }
 
-    /// A cable between two nodes, which get an interface each (`eth0`, `eth1`… in the order of attaching), up and
-    /// with addresses that can be used when this returns (see [`Link`]).
+    /// A cable between two nodes, which get an interface each (`eth0`, `eth1`… in the order of attaching), up
+    /// and with addresses that can be used when this returns (see [`Link`]).
     ///
     /// # Errors
     ///

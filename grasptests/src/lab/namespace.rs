@@ -1,5 +1,5 @@
-//! A network namespace and the socket through which the lab configures it. Nodes have one each, and the lab has a
-//! hidden one for its switches.
+//! A network namespace and the socket through which the lab configures it. Nodes have one each, and the lab
+//! has a hidden one for its switches.
 
 use std::{
     fs::File,
@@ -35,7 +35,9 @@ impl Namespace {
             })?;
             maker.join().unwrap_or_else(|panic| resume_unwind(panic))
         });
-        let (descriptor, mut netlink) = made.doing(|| "make a network namespace".into())?;
+        let (descriptor, mut netlink) = made.doing(|| {
+            "make a network namespace (sysctl user.max_net_namespaces limits their number)".into()
+        })?;
         netlink.set_up(1, true).doing(|| "bring lo up".into())?;
         Ok(Self { descriptor: Arc::new(descriptor), netlink: Mutex::new(netlink) })
     }

@@ -46,10 +46,14 @@ pub(super) struct VethPeer<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkStatus {
     pub(super) index: u32,
-    /// Up, with carrier, and ready to send.
+    /// Set up by whoever administers it.
+    pub(super) up: bool,
+    /// The other end is up too.
+    pub(super) carrier: bool,
+    /// Up with carrier, and the kernel has drawn the consequences: it can send.
     pub(super) running: bool,
-    /// Whether it is a port of a bridge and forwards.
-    pub(super) forwarding: bool,
+    /// A port of a bridge that does not forward (yet).
+    pub(super) blocked: bool,
 }
 
 /// A static route: `prefix` through the neighbour `via` on `interface`.
@@ -204,7 +208,8 @@ impl Netlink {
         self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
     }
 
-    /// Sends a request and collects what the kernel answers, up to its acknowledgement or the end of the dump.
+    /// Sends a request and collects what the kernel answers, up to its acknowledgement or the end of the
+    /// dump.
     fn ask(&mut self, payload: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
@@ -253,16 +258,16 @@ fn interface(index: u32) -> LinkMessage {
 fn status(link: &LinkMessage) -> LinkStatus {
     let mut operational = false;
     let mut queue = false;
-    let mut forwarding = false;
+    let mut blocked = false;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::OperState(State::Up) => operational = true,
             // "noop" drops everything: the kernel replaces it a moment after the carrier has come.
             LinkAttribute::Qdisc(name) => queue = name != "noop",
             LinkAttribute::LinkInfo(parts) => {
-                forwarding = parts.iter().any(|part| match part {
+                blocked = parts.iter().any(|part| match part {
                     LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
-                        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+                        !port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
                     }
                     _ => false,
                 });
@@ -270,7 +275,14 @@ fn status(link: &LinkMessage) -> LinkStatus {
             _ => {}
         }
     }
-    LinkStatus { index: link.header.index, running: operational && queue, forwarding }
+    let has = |flag| link.header.flags.contains(flag);
+    LinkStatus {
+        index: link.header.index,
+        up: has(LinkFlags::Up),
+        carrier: has(LinkFlags::LowerUp),
+        running: operational && queue,
+        blocked,
+    }
 }
 
 fn address_message(index: u32, address: Ipv6Addr, prefix: u8) -> AddressMessage {

@@ -5,13 +5,16 @@ use std::{
     fmt, fs,
     net::{Ipv6Addr, SocketAddrV6, UdpSocket},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Weak},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
-use super::{LabError, error::Doing as _, isolate::INNER, namespace::Namespace, netlink::StaticRoute, sys};
+use super::{
+    LabError, error::Doing as _, isolate::INNER, namespace::Namespace, netlink::StaticRoute, process, sys,
+};
 
 /// A machine of the lab. Cheap to clone; all clones are the same machine.
 ///
@@ -28,8 +31,9 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// How many interfaces it ever had: their names are not used again.
-    interfaces: u32,
+    /// For each interface it ever had (names are not used again), where the other end is: in which namespace,
+    /// and its name there.
+    interfaces: Vec<(Weak<Namespace>, String)>,
     /// What the kernel forgets when an interface goes down.
     down: BTreeMap<String, Vec<(Ipv6Addr, u8)>>,
     /// The routes the lab installed.
@@ -123,6 +127,16 @@ impl Node {
         link.map(|link| link.index).doing(|| format!("find {interface} of node {}", self.name()))
     }
 
+    /// Whether an interface is up and plugged in, as far as the node can see.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when there is no such interface.
+    pub fn has_carrier(&self, interface: &str) -> Result<bool, LabError> {
+        let link = self.0.namespace.link(interface);
+        link.map(|link| link.up && link.carrier).doing(|| format!("find {interface} of node {}", self.name()))
+    }
+
     /// The IPv6 addresses of an interface with their prefix lengths, sorted.
     ///
     /// # Errors
@@ -149,7 +163,7 @@ impl Node {
     /// The first unique local address (fc00::/7) of the node, looking at its interfaces in order.
     #[must_use]
     pub fn ula(&self) -> Option<Ipv6Addr> {
-        let count = self.0.state.lock().interfaces;
+        let count = self.0.state.lock().interfaces.len();
         (0..count)
             .filter_map(|number| self.addresses(&format!("eth{number}")).ok())
             .flatten()
@@ -181,7 +195,7 @@ impl Node {
 
     /// Takes an interface down, or up again. The kernel forgets addresses and routes of an interface that is
     /// down; the lab gives them back, those added in the meantime included. Going up returns when the
-    /// interface can send, or soon when nothing is plugged in.
+    /// interface can send; when its link is unplugged, at once.
     ///
     /// # Errors
     ///
@@ -203,7 +217,10 @@ impl Node {
                 self.add_address(interface, address, prefix)?;
             }
         }
-        for route in state.routes.iter().filter(|route| route.interface == index) {
+        let routes = state.routes.clone();
+        drop(state);
+        self.wait_ready(interface)?;
+        for route in routes.iter().filter(|route| route.interface == index) {
             self.0.namespace.netlink(|netlink| netlink.add_route(route)).doing(doing)?;
         }
         Ok(())
@@ -213,24 +230,42 @@ impl Node {
         &self.0.namespace
     }
 
-    /// The name of the next interface.
-    pub(super) fn next_interface(&self) -> String {
+    /// The name of the next interface, whose other end will be a port of a switch.
+    pub(super) fn next_interface(&self, switch: &Arc<Namespace>, port: &str) -> String {
         let mut state = self.0.state.lock();
-        let name = format!("eth{}", state.interfaces);
-        state.interfaces += 1;
-        name
+        state.interfaces.push((Arc::downgrade(switch), port.to_owned()));
+        format!("eth{}", state.interfaces.len() - 1)
     }
 
-    /// Whether an interface can send: it has carrier, and the kernel routes multicast through it.
-    pub(super) fn can_send(&self, interface: &str) -> bool {
-        let Ok(link) = self.0.namespace.link(interface) else { return false };
-        // Routes come a moment after the carrier. Connecting a UDP socket asks for one and sends nothing.
-        link.running
-            && self.run(|| {
-                UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
-                    .and_then(|socket| socket.connect(SocketAddrV6::new(PROBE, 7, 0, link.index)))
-                    .is_ok()
-            })
+    /// Waits until the kernel has drawn all consequences of a change at either end of an interface: it works
+    /// on carriers in the background.
+    pub(super) fn wait_ready(&self, interface: &str) -> Result<(), LabError> {
+        let number = interface.strip_prefix("eth").and_then(|digits| digits.parse::<usize>().ok());
+        let far_end = number.and_then(|number| self.0.state.lock().interfaces.get(number).cloned());
+        let Some((switch, port)) = far_end.and_then(|(switch, port)| Some((switch.upgrade()?, port))) else {
+            return Ok(());
+        };
+        let ready = || {
+            let Ok(near) = self.0.namespace.link(interface) else { return false };
+            if !near.up || !near.carrier {
+                return !near.running;
+            }
+            let far = switch.link(&port);
+            near.running && far.is_ok_and(|far| far.running && !far.blocked) && self.can_send(near.index)
+        };
+        process::poll(READY, || ready().then_some(())).ok_or_else(|| {
+            LabError::NotReady(format!("{interface} of node {} is not ready after {READY:?}", self.name()))
+        })
+    }
+
+    /// Whether multicast is routed through an interface, which comes a moment after the carrier. Connecting a
+    /// UDP socket asks the kernel for a route, and sends nothing.
+    fn can_send(&self, index: u32) -> bool {
+        self.run(|| {
+            UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+                .and_then(|socket| socket.connect(SocketAddrV6::new(ALL_NODES, 7, 0, index)))
+                .is_ok()
+        })
     }
 
     /// Replaces the routes the lab installed earlier.
@@ -263,8 +298,11 @@ impl Node {
     }
 }
 
+/// How long the kernel may take to bring an interface up. It takes milliseconds on an idle machine.
+const READY: Duration = Duration::from_secs(20);
+
 /// All nodes of the link.
-const PROBE: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,5 @@
-//! What a test may want to know about its own process, and waiting without sleeping blindly. Everything is read
-//! from `/proc/self`.
+//! What a test may want to know about its own process, and waiting without sleeping blindly. Everything is
+//! read from `/proc/self`.
 
 use std::{
     fs, io, thread,

@@ -1,12 +1,12 @@
 //! [`isolated!`](crate::isolated): a test that runs again in a process of its own, inside new namespaces.
 //!
-//! The test function runs twice. In the test binary as started, [`rerun_isolated`] starts the same binary again
-//! with the name of this one test, isolated, passes its output on and turns its failure into a panic. In that
-//! second process it returns at once, and the body of the test follows.
+//! The test function runs twice. In the test binary as started, [`rerun_isolated`] starts the same binary
+//! again with the name of this one test, isolated, passes its output on and turns its failure into a panic.
+//! In that second process it returns at once, and the body of the test follows.
 
 use std::{
     env,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -15,6 +15,7 @@ use std::{
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use nix::{
+    errno::Errno,
     sys::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, waitid},
@@ -24,15 +25,21 @@ use nix::{
 
 use super::isolate::{self, INNER, Isolation};
 
+/// How long the output of a process may take to arrive when it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Output is passed on in pieces of at most this many bytes.
+const LINE: u64 = 64 * 1024;
+
 /// The inner process says this, to prove that it found the test.
 const REACHED: &str = "(inside the lab)";
 
-/// Runs the rest of a test in an isolated process of its own: the first statement of a `#[test]` function, which
-/// returns nothing or a `Result<(), E>`.
+/// Runs the rest of a test in an isolated process of its own: the first statement of a `#[test]` function,
+/// which returns nothing or a `Result<(), E>`.
 ///
-/// Each such test has its own network namespace (as an ordinary user: its own user namespace too), so tests may
-/// run in parallel and touch nothing of the machine. When the time (in seconds, default 120) is up, the inner
-/// process and all it started are killed. When namespaces cannot be had, the test fails and says why.
+/// Each such test has its own network namespace (as an ordinary user: its own user namespace too), so tests
+/// may run in parallel and touch nothing of the machine. When the time (in seconds, default 120) is up, the
+/// inner process and all it started are killed. When namespaces cannot be had, the test fails and says why.
 ///
 /// ```no_run
 /// # use grasptests::{isolated, lab::{Lab, LabError}};
@@ -79,8 +86,8 @@ impl<E> Passed for Result<(), E> {
     }
 }
 
-/// Does the work of [`isolated!`](crate::isolated). Returns true when the test has run, in another process, and
-/// passed; false when this is that other process.
+/// Does the work of [`isolated!`](crate::isolated). Returns true when the test has run, in another process,
+/// and passed; false when this is that other process.
 ///
 /// # Panics
 ///
@@ -125,42 +132,39 @@ fn run(path: &str, within: Duration) -> Result<(), String> {
     let group = Group::new(child);
 
     let (events, inbox) = bounded(64);
-    let outcome: io::Result<_> = thread::scope(|scope| {
-        let exits = events.clone();
-        let id = group.id;
-        let wait = move || {
-            // Without reaping, so that the number of the process group stays ours.
-            let _ = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-            let _ = exits.send(Event::Exited);
-        };
-        thread::Builder::new()
-            .name("lab-output".into())
-            .spawn_scoped(scope, || pass_on(reader, events))
-            .and_then(|_| thread::Builder::new().name("lab-wait".into()).spawn_scoped(scope, wait))
-            // The other thread, if there is one, ends with the process.
-            .inspect_err(|_| group.kill())?;
-        let mut reached = false;
-        let mut timely = true;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match inbox.recv_timeout(if timely { left } else { Duration::MAX }) {
-                Ok(Event::Output(line)) => {
-                    let line = String::from_utf8_lossy(&line);
-                    reached |= line.contains(REACHED);
-                    // print!, because libtest captures that and nothing else.
-                    print!("{line}");
-                }
-                // Programs that the test left behind would keep the pipe open.
-                Ok(Event::Exited) => group.kill(),
-                Err(RecvTimeoutError::Timeout) => {
-                    timely = false;
-                    group.kill();
-                }
-                Err(RecvTimeoutError::Disconnected) => return Ok((reached, timely)),
+    let id = group.id;
+    let exits = events.clone();
+    // Not waited for: a stray program with the pipe open could hold the first one up for ever.
+    thread::Builder::new()
+        .name("lab-output".into())
+        .spawn(move || pass_on(reader, &events))
+        .map_err(failed)?;
+    thread::Builder::new().name("lab-wait".into()).spawn(move || watch(id, &exits)).map_err(failed)?;
+
+    let (mut reached, mut timely, mut ending) = (false, true, false);
+    let mut until = deadline;
+    loop {
+        // Output that never ceases must not put the deadline off.
+        let event =
+            if Instant::now() < until { inbox.recv_deadline(until) } else { Err(RecvTimeoutError::Timeout) };
+        match event {
+            Ok(Event::Output(line)) => {
+                let line = String::from_utf8_lossy(&line);
+                reached |= line.contains(REACHED);
+                // print!, because libtest captures that and nothing else.
+                print!("{line}");
+                continue;
             }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if ending => break,
+            Err(RecvTimeoutError::Timeout) => timely = false,
+            // What it left behind goes too.
+            Ok(Event::Exited) => {}
         }
-    });
-    let (reached, timely) = outcome.map_err(failed)?;
+        group.kill();
+        ending = true;
+        until = Instant::now() + LAST_WORDS;
+    }
     let status = group.reap().map_err(failed)?;
     match (timely, status.success(), reached) {
         (false, ..) => Err(format!("not finished after {within:?}, killed")),
@@ -170,15 +174,22 @@ fn run(path: &str, within: Duration) -> Result<(), String> {
     }
 }
 
-fn pass_on(reader: io::PipeReader, events: Sender<Event>) {
+fn pass_on(reader: io::PipeReader, events: &Sender<Event>) {
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = Vec::new();
-        match reader.read_until(b'\n', &mut line) {
+        match reader.by_ref().take(LINE).read_until(b'\n', &mut line) {
             Ok(1..) if events.send(Event::Output(line)).is_ok() => {}
             _ => return,
         }
     }
+}
+
+/// Waits for the end of a process without reaping it, so that its number stays its own.
+fn watch(process: Pid, events: &Sender<Event>) {
+    while waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+    // Nobody listens any more when the deadline came first.
+    let _ = events.send(Event::Exited);
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -26,8 +26,8 @@ use super::isolate::Isolation;
 /// Has the command start in namespaces of its own, and die with the thread that starts it.
 pub(super) fn isolate_at_exec(command: &mut Command, isolation: Isolation) {
     let parent = nix::unistd::getpid();
-    // SAFETY: between fork and exec the closure makes system calls only, on memory prepared before the fork: it
-    // neither allocates nor takes a lock.
+    // SAFETY: between fork and exec the closure makes system calls only, on memory prepared before the fork:
+    // it neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(move || {
             isolation.apply().map_err(|refusal| io::Error::from_raw_os_error(refusal.code()))?;
@@ -36,7 +36,8 @@ pub(super) fn isolate_at_exec(command: &mut Command, isolation: Isolation) {
     }
 }
 
-/// As [`isolate_at_exec`], but the program never starts: the error the caller gets says whether it could have.
+/// As [`isolate_at_exec`], but the program never starts: the error the caller gets says whether it could
+/// have.
 pub(super) fn isolate_and_stop(command: &mut Command, isolation: Isolation, stop: i32) {
     // SAFETY: as in `isolate_at_exec`.
     unsafe {
@@ -67,17 +68,17 @@ fn die_with(parent: Pid) -> io::Result<()> {
 
 /// A socket that receives every frame arriving at an interface, and sends whole frames through it.
 ///
-/// Each frame is preceded by the kernel's `virtio_net_hdr`. Handed back unchanged, it says which checksums are
-/// still to be filled in and how a large segment is to be cut, so that frames of a virtual interface survive the
-/// way through this process.
+/// Each frame is preceded by the kernel's `virtio_net_hdr`. Handed back unchanged, it says which checksums
+/// are still to be filled in and how a large segment is to be cut, so that frames of a virtual interface
+/// survive the way through this process.
 pub(super) fn packet_socket(interface: u32) -> io::Result<Socket> {
     // Protocol 0: nothing is received before bind() says from which interface.
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING)?;
     let index = i32::try_from(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: the storage is larger than a sockaddr_ll and aligned for any address; it is zeroed before, and the
-    // length written is that of the sockaddr_ll.
+    // SAFETY: the storage is larger than a sockaddr_ll and aligned for any address; it is zeroed before, and
+    // the length written is that of the sockaddr_ll.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let link = storage.cast::<libc::sockaddr_ll>();
