@@ -4,9 +4,10 @@
 //! are accepted over TCP.
 
 use std::io;
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::listener::Listener;
@@ -51,10 +52,18 @@ impl Receiver {
         Ok(socket)
     }
 
-    /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
-        let received = self.socket.recv_from(buffer);
-        if self.closed.load(Ordering::Acquire) { None } else { Some(received) }
+    /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut. What the
+    /// system gives no sender for comes as an error.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
+        // std's recv_from takes for granted that there is a sender, which a closed socket has not.
+        let received = recvfrom(&self.socket, buffer, RecvFlags::empty());
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(received.map_err(io::Error::from).and_then(|(_, length, sender)| {
+            let sender = sender.and_then(|sender| SocketAddrV6::try_from(sender).ok());
+            sender.map(|sender| (length, sender)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }))
     }
 
     /// On Linux, shutting a datagram socket down ends a `recv` that is blocked in it, now or later, although

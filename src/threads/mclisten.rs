@@ -2,7 +2,6 @@
 //! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
     let mut buffer = vec![0; limits.size.saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
-            Ok((length, SocketAddr::V6(source))) => {
+            Ok((length, source)) => {
                 let count = &core.counters;
                 if multicast {
                     count.multicast_received.add()
@@ -62,7 +61,6 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
                     }
                 }
             }
-            Ok((_, SocketAddr::V4(_))) => core.counters.dropped_bad_source.add(),
             Err(error) => {
                 log::debug!("receiving on interface {ifi}: {error}");
                 if !core.pause(REST) {

@@ -54,7 +54,7 @@ impl Objective {
     /// The same objective with a value made from any serializable Rust value.
     ///
     /// # Errors
-    /// If `value` has no form in CBOR, or holds tags. A retry does not help.
+    /// If `value` has no form in CBOR, which few Rust values have not. A retry does not help.
     pub fn with_value(mut self, value: impl Serialize) -> Result<Self, cbor::SerdeError> {
         self.value = Value::from_serialize(&value)?;
         Ok(self)
