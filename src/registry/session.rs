@@ -224,6 +224,14 @@ impl SessionRegistry {
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
+    /// Whether a session with this identifier is open with this peer, whichever side began it (RFC 8990 §2.8.6).
+    pub(crate) fn is_open_with(&self, id: u32, peer: Ipv6Addr) -> bool {
+        let inner = self.inner.lock();
+        let ours = inner.active.get(&(id, None));
+        inner.active.contains_key(&(id, Some(IpAddr::V6(peer))))
+            || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    }
+
     /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
     pub(crate) fn dialogue(&self, nonce: SessionNonce) -> Result<Dialogue> {
         match self.inner.lock().active.get(&key_of(nonce)) {

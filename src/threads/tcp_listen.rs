@@ -28,6 +28,15 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
         return connection.close();
     }
     match classify_request(message, |name| core.registries.objectives.get(name)) {
+        // RFC 8990 §2.8.6: dropped, so that two nodes that ask each other at the same time cannot mix up their
+        // sessions.
+        Request::Negotiate { session, .. } | Request::Synchronize { session, .. }
+            if !connection.is_from_here()
+                && core.registries.sessions.is_open_with(session, connection.peer()) =>
+        {
+            count.session_clashes.add();
+            connection.close();
+        }
         Request::Negotiate { session, objective } => {
             count.negotiation_requests.add();
             negotiate(core, connection, session, objective);
