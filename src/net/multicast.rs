@@ -106,6 +106,11 @@ impl Sender {
         Ok(socket.into())
     }
 
+    /// Whether this is the port of this very socket: others on this host may have the address, none the port.
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        self.socket.local_addr().is_ok_and(|local| local.port() == port)
+    }
+
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
         let group = SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, self.ifi);
         self.socket.send_to(datagram, group).map(|_| ())
