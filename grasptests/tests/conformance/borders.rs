@@ -69,7 +69,10 @@ fn members(group: &str) -> Vec<String> {
             '{' => depth += 1,
             '}' if depth == 0 => break,
             '}' => depth -= 1,
-            ',' if depth == 0 => found.push(String::new()),
+            ',' if depth == 0 => {
+                found.push(String::new());
+                continue;
+            }
             _ => {}
         }
         found.last_mut().expect("never empty").push(character);

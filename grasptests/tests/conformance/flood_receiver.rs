@@ -175,3 +175,27 @@ fn c_flr_01_a_second_engine_on_the_node_hears_the_first() {
     bench.flood(0, &[grasp::TaggedObjective::new(objective.clone(), None)]).unwrap();
     eventually(SOON, "the other engine has it", || !second.get_flood(asa, &objective).unwrap().is_empty());
 }
+
+/// What a node relays comes back to it by multicast loopback. It is not heard a second time.
+#[test]
+fn c_flr_03_a_flood_that_is_relayed_is_cached_as_it_came() {
+    isolated!();
+    let bench = Bench::on_two_links(Config::new());
+    flood(
+        &bench,
+        1,
+        0,
+        vec![cbor!([["EX2", 5, 6, 1], []]), cbor!([["EX5", 5, 6, 2], (locator(bench.peer.address, 9))])],
+    );
+    eventually(SOON, "the relayed copy comes back", || bench.engine.stats().own_multicast == 1);
+    fence(&bench);
+    let ifi = bench.engine.links().first().map(|(ifi, _)| *ifi);
+    for name in ["EX2", "EX5"] {
+        let cached = bench.flooded(name);
+        assert_eq!(
+            (cached.len(), cached[0].objective.loop_count, cached[0].source.ifi),
+            (1, 6, ifi),
+            "{name}"
+        );
+    }
+}
