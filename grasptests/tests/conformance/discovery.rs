@@ -147,8 +147,7 @@ fn c_disc_08_every_responder_is_kept_the_first_is_the_default() {
 fn c_disc_09_only_the_answers_to_what_was_asked_are_accepted() {
     isolated!();
     let bench = Bench::new();
-    let found =
-        bench.discover(&Objective::new("EX1"), 3000, Discover { enough: Some(1), ..Discover::default() });
+    let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
     let session = sid(&heard.message);
     let own = bench.home.ula().unwrap().octets().to_vec();
@@ -192,7 +191,7 @@ fn c_disc_13_a_response_whose_transport_fails_is_no_response_and_harms_no_other(
     let bench = Bench::new();
     let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
-    let to = (*heard.source.ip(), heard.source.port());
+    let to = heard.answer_to();
     let silent: Vec<_> = (0..20).map(|_| bench.peer.connect(to)).collect();
     let bytes = response(&heard, 60_000, vec![bench.peer.locator(1)]).encode();
     for length in [0, 1, bytes.len() - 1] {

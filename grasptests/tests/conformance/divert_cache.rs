@@ -3,11 +3,11 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use grasp::{Config, Discover, Negotiation, Objective, Value, monotonic_ms};
+use grasp::{Config, Discover, Negotiation, Objective, RegisterObj, Value, monotonic_ms};
 use grasptests::isolated;
 use grasptests::lab::eventually;
 
-use crate::bench::{Bench, negotiable};
+use crate::bench::{Bench, negotiable, synchronizable};
 use crate::peer::{DISCOVERY, SOON, items, locator, sid};
 
 #[test]
@@ -101,15 +101,24 @@ fn c_cache_03_a_cache_that_is_flushed_is_filled_again() {
     assert_eq!(ports, [Some(2)]);
 }
 
+#[test]
+fn c_cache_04_lifetimes_are_configurable_for_the_node_and_for_an_objective() {
+    isolated!();
+    let bench = Bench::with(Config::new().objective_ttl(90_000));
+    bench.register(&synchronizable("EX4", 1));
+    let options = RegisterObj { ttl: Some(12_345), discoverable: true, ..RegisterObj::default() };
+    bench.register_with(&synchronizable("EX5", 1), options);
+    for (name, ttl) in [("EX4", 90_000), ("EX5", 12_345)] {
+        bench.peer.ask(7, name);
+        assert_eq!(items(&bench.peer.response())[3], cbor!(ttl));
+    }
+}
+
 /// What was learnt on an interface goes with it.
 #[test]
 fn c_rob_02_locators_of_an_interface_that_is_gone_are_forgotten() {
     isolated!();
-    let bench = Bench::build(
-        Config::new().watch_interval(Duration::from_millis(50)),
-        grasptests::lab::LinkOptions::default(),
-        2,
-    );
+    let bench = Bench::on_two_links(Config::new().watch_interval(Duration::from_millis(50)));
     bench.learn(bench.far(), "EX1", 600_000, vec![bench.far().locator(1)]);
     bench.home.set_up("eth1", false).unwrap();
     eventually(SOON, "the interface is given up", || bench.engine.links().len() == 1);

@@ -83,15 +83,11 @@ fn c_dull_04_datagrams_from_off_the_link_are_dropped() {
 fn c_dull_04_responses_and_requests_from_off_the_link_are_dropped() {
     isolated!();
     let bench = dull();
-    let found =
-        bench.discover(&Objective::new("EX1"), 20_000, Discover { enough: Some(1), ..Discover::default() });
+    let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
     let here = |port| locator(bench.peer.address, port);
     let bytes = response(&heard, 60_000, vec![here(1)]);
-    bench
-        .peer
-        .connect_from(bench.peer.global.unwrap(), (*heard.source.ip(), heard.source.port()))
-        .send(&bytes);
+    bench.peer.connect_from(bench.peer.global.unwrap(), heard.answer_to()).send(&bytes);
     eventually(SOON, "the foreign response is dropped", || bench.engine.stats().dropped_dull == 1);
     bench.peer.respond(&heard, 60_000, vec![here(2)]);
     let ports: Vec<_> = found.join().unwrap().unwrap().iter().map(|one| one.port).collect();
@@ -139,8 +135,7 @@ fn c_dull_07_a_response_shows_a_link_local_address() {
 fn c_dull_08_no_divert_is_sent_and_none_believed() {
     isolated!();
     let bench = Bench::on_two_links(Config::new().dull(true));
-    let found =
-        bench.discover(&Objective::new("EX1"), 20_000, Discover { enough: Some(1), ..Discover::default() });
+    let found = bench.discover_first("EX1");
     let heard = bench.far().heard(DISCOVERY);
     let divert = Value::Array(vec![cbor!(100), bench.far().locator(1)]);
     bench.far().respond(&heard, 60_000, vec![divert]);

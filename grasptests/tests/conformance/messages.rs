@@ -127,7 +127,7 @@ fn c_msg_14_an_unknown_message_before_a_response_is_discarded() {
     let bench = Bench::new();
     let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
-    let mut stream = bench.peer.connect((*heard.source.ip(), heard.source.port()));
+    let mut stream = bench.peer.connect(heard.answer_to());
     stream.send(&cbor!([42, 7]));
     stream.send(&response(&heard, 1000, vec![bench.peer.locator(1)]));
     assert_eq!(found.join().unwrap().unwrap().len(), 1);

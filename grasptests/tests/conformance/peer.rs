@@ -44,6 +44,13 @@ pub(crate) struct Heard {
     pub(crate) at: Instant,
 }
 
+impl Heard {
+    /// Where the engine wants the responses.
+    pub(crate) fn answer_to(&self) -> (Ipv6Addr, u16) {
+        (*self.source.ip(), self.source.port())
+    }
+}
+
 impl Peer {
     /// On a node that is attached to the link.
     pub(crate) fn new(node: &Node, link: &Link) -> Self {
@@ -196,7 +203,7 @@ impl Peer {
 
     /// Sends a message to the port from which a discovery came.
     pub(crate) fn reply(&self, to: &Heard, message: &Value) {
-        self.connect((*to.source.ip(), to.source.port())).send(message);
+        self.connect(to.answer_to()).send(message);
     }
 
     /// Answers a discovery with these options.

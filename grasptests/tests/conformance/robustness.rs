@@ -111,7 +111,7 @@ fn c_msg_17_no_malformed_message_over_tcp_stops_a_listener() {
     let at = bench.peer.locate("EX3");
     drop(bench.discover(&Objective::new("EX1"), 60_000, Discover::default()));
     let heard = bench.peer.heard(DISCOVERY);
-    let responses = (*heard.source.ip(), heard.source.port());
+    let responses = heard.answer_to();
     let mut noise = Noise(2);
     let mut pieces: Vec<_> = malformed(&bench.peer).iter().map(Value::encode).collect();
     pieces.extend((0..50).map(|_| noise.bytes(2000)));
@@ -268,10 +268,9 @@ fn c_rob_04_hundreds_of_silent_connections_delay_nobody() {
         }
     });
     let at = other.locate("EX3");
-    let found =
-        bench.discover(&Objective::new("EX1"), 60_000, Discover { enough: Some(1), ..Discover::default() });
+    let found = bench.discover_first("EX1");
     let heard = other.heard(DISCOVERY);
-    let responses = (*heard.source.ip(), heard.source.port());
+    let responses = heard.answer_to();
     let mut silent = Vec::new();
     for session in 0..10u32 {
         for _ in 0..20 {

@@ -174,7 +174,7 @@ fn c_end_08_a_noop_is_ignored_before_a_request_and_before_a_response() {
     assert_eq!(stream.receive(), cbor!([8, 7, ["EX4", 5, 6, 1]]));
     let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
-    let mut stream = bench.peer.connect((*heard.source.ip(), heard.source.port()));
+    let mut stream = bench.peer.connect(heard.answer_to());
     stream.send(&cbor!([0]));
     stream.send(&response(&heard, 1000, vec![bench.peer.locator(1)]));
     assert_eq!(found.join().unwrap().unwrap().len(), 1);
