@@ -199,7 +199,7 @@ impl Bench {
     /// Puts what `peer` answers to a discovery of the engine into its discovery cache.
     pub(crate) fn learn(&self, from: &Peer, name: &str, ttl: u32, options: Vec<Value>) -> Vec<AsaLocator> {
         let found = self.discover_first(name);
-        let heard = from.heard(super::peer::DISCOVERY);
+        let heard = from.heard_looking_for(name);
         from.respond(&heard, ttl, options);
         found.join().unwrap().unwrap()
     }

@@ -41,7 +41,7 @@ fn names(code: &str, what: &str) -> bool {
     code.match_indices(what).any(|(at, _)| {
         let before = code[..at].chars().next_back();
         let after = code[at + what.len()..].chars().next();
-        !before.is_some_and(of_word) && !(what.ends_with(of_word) && after.is_some_and(of_word))
+        !(before.is_some_and(of_word) || what.ends_with(of_word) && after.is_some_and(of_word))
     })
 }
 

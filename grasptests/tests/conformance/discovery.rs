@@ -30,13 +30,7 @@ fn c_disc_02_responses_are_accepted_on_the_port_that_discoveries_come_from() {
     let bench = Bench::on_two_links(Config::new());
     for (name, peer) in [("EX1", &bench.peer), ("EX2", bench.far())] {
         let found = bench.discover_first(name);
-        let of_this_name = || loop {
-            let heard = peer.heard(DISCOVERY);
-            if items(&items(&heard.message)[3])[0] == cbor!(name) {
-                return heard;
-            }
-        };
-        let heard = of_this_name();
+        let heard = peer.heard_looking_for(name);
         assert_ne!(heard.source.port(), 7017);
         peer.respond(&heard, 60_000, vec![peer.locator(1)]);
         assert_eq!(found.join().unwrap().unwrap().len(), 1);

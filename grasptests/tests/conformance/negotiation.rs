@@ -9,6 +9,9 @@ use grasptests::lab::eventually;
 use crate::bench::{Bench, Pending, negotiable};
 use crate::peer::{SOON, items, sid};
 
+/// What a peer answers, given the identifier of the session.
+type Answer = fn(u32) -> Value;
+
 /// The engine has asked, the peer has made an offer with this loop count: the engine's turn.
 fn offered(bench: &Bench, name: &str, loop_count: u8) -> (Pending<Negotiation>, SessionNonce, Objective) {
     let mut pending = bench.negotiate(&negotiable(name, 1), None);
@@ -79,7 +82,7 @@ fn c_neg_04_the_four_answers_to_a_request() {
 fn c_neg_04_an_answer_of_another_session_or_kind_is_a_failure() {
     isolated!();
     let bench = Bench::new();
-    let wrong: [(fn(u32) -> Value, Error); 7] = [
+    let wrong: [(Answer, Error); 7] = [
         (|sid| cbor!([5, (sid ^ 1), ["EX3", 3, 5, 2]]), Error::NoValidStep),
         (|sid| cbor!([6, (sid ^ 1), [101]]), Error::NoValidStep),
         (|sid| cbor!([5, sid, ["EX4", 3, 5, 2]]), Error::InvalidNeg),

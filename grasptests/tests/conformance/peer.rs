@@ -196,6 +196,16 @@ impl Peer {
         })
     }
 
+    /// The next discovery of this name, not a late repetition of another.
+    pub(crate) fn heard_looking_for(&self, name: &str) -> Heard {
+        loop {
+            let heard = self.heard(DISCOVERY);
+            if items(&items(&heard.message)[3])[0] == cbor!(name) {
+                return heard;
+            }
+        }
+    }
+
     /// Every datagram of the engine, whatever it is.
     pub(crate) fn hears_anything(&self, within: Duration) -> bool {
         self.ears.receive(within).unwrap().is_some()

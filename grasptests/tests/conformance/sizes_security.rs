@@ -16,9 +16,9 @@ fn request(session: u32, value: Value) -> Value {
     cbor!([3, session, ["EX3", 3, 6, value]])
 }
 
-fn request_of(length: usize) -> Vec<u8> {
-    let thousand = request(7, filler(0, 0)).encode().len();
-    let bytes = request(7, filler(thousand, length)).encode();
+fn request_of(session: u32, length: usize) -> Vec<u8> {
+    let thousand = request(session, filler(0, 0)).encode().len();
+    let bytes = request(session, filler(thousand, length)).encode();
     assert_eq!(bytes.len(), length);
     bytes
 }
@@ -29,13 +29,13 @@ fn c_size_01_2048_bytes_are_received_however_tcp_splits_them() {
     let bench = Bench::new();
     let _server = bench.accept_all("EX3");
     let at = bench.peer.locate("EX3");
-    let bytes = request_of(2048);
-    for piece in [1, 7, 1200, 2047, 2048] {
+    for (session, piece) in [(1, 1), (2, 7), (3, 1200), (4, 2047), (5, 2048)] {
+        let bytes = request_of(session, 2048);
         let mut stream = bench.peer.connect(at);
         for piece in bytes.chunks(piece) {
             stream.send_bytes(piece);
         }
-        assert_eq!(stream.receive(), cbor!([6, 7, [101]]));
+        assert_eq!(stream.receive(), cbor!([6, session, [101]]));
     }
     // And as initiator: an offer of that size, with the next message in the same segment.
     let mut pending = bench.negotiate(&negotiable("EX5", 1), None);
@@ -101,7 +101,8 @@ fn c_size_03_an_overlong_message_is_cut_off() {
     endless.resize(3000, 0);
     let mut deep = vec![0x83, 3, 7];
     deep.resize(1000, 0x81);
-    for bytes in [request_of(2049), vec![0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], endless, deep]
+    for bytes in
+        [request_of(7, 2049), vec![0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], endless, deep]
     {
         let mut stream = bench.peer.connect(at);
         stream.send_bytes(&bytes);
