@@ -72,7 +72,7 @@ impl Engine {
             let mut source = with_address(&one.source, link.map(|(_, address)| *address));
             source.expire = expire;
             if source.is_link_local() {
-                source.ifi = source.ifi.or(link.map(|(ifi, _)| *ifi));
+                source.ifi = source.ifi.or_else(|| link.map(|(ifi, _)| *ifi));
             }
             self.core.registries.floods.insert(TaggedObjective { objective: one.objective.clone(), source });
         }
