@@ -35,6 +35,11 @@
 //! docs/architecture.md has the picture, the threads and the order of the locks.
 #![forbid(unsafe_code)]
 
+/// Makes the examples of README.md tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod api;
 mod clock;
 mod config;

@@ -69,10 +69,10 @@ impl Engine {
         let expire = if ttl == 0 { 0 } else { self.core.now().saturating_add(ttl.into()) };
         let link = addresses.links.first();
         for one in tagged {
-            let mut source = with_address(&one.source, link.map(|(_, address)| *address));
+            let mut source = with_address(&one.source, link.map(|link| link.address));
             source.expire = expire;
             if source.is_link_local() {
-                source.ifi = source.ifi.or_else(|| link.map(|(ifi, _)| *ifi));
+                source.ifi = source.ifi.or_else(|| link.map(|link| link.ifi));
             }
             self.core.registries.floods.insert(TaggedObjective { objective: one.objective.clone(), source });
         }

@@ -215,7 +215,7 @@ pub(crate) fn relayed_response(
 
 /// The locators under which ASAs of the same engine find each other.
 pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
-    let ifi = addresses.links.first().map_or(0, |(ifi, _)| *ifi);
+    let ifi = addresses.links.first().map_or(0, |link| link.ifi);
     let found = own_locators(false, addresses, offering, ifi);
     if !found.is_empty() {
         return found;

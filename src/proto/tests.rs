@@ -27,7 +27,9 @@ impl Fixture {
             registries: Registries::new(&config),
             addresses: Addresses {
                 global: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
-                links: vec![(2, link_local(2)), (3, link_local(3))],
+                links: [2, 3]
+                    .map(|ifi: u16| Link { ifi: ifi.into(), address: link_local(ifi), port: 40_000 })
+                    .to_vec(),
             },
             counters: Counters::default(),
             secure: !config.dull,
@@ -230,6 +232,14 @@ fn own_multicasts_are_known_by_session_and_initiator() {
     assert_eq!(node.counters.snapshot().own_multicast, 1);
     let other = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x98));
     assert_eq!(node.receive(flood(id, other, &[6], 0), 0).len(), 1, "another node has drawn the same number");
+    let own_socket = node.addresses.links[0];
+    let arrival = Arrival { ifi: 2, source: own_socket.address, port: own_socket.port, multicast: true };
+    let relayed = Message::new(flood(99, other, &[5], 0));
+    assert_eq!(
+        handle_datagram(&node.node(), arrival, &relayed, &encode(&relayed), 0),
+        vec![],
+        "relayed from here"
+    );
     let selfing = Fixture::new(Config::new().listen_self(true));
     let id = selfing.registries.sessions.flood_id(INITIATOR).unwrap();
     assert_eq!(selfing.receive(flood(id, INITIATOR, &[6], 0), 0), vec![], "heard, but not relayed");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -12,7 +11,7 @@ use super::{drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::interfaces::{Link, Snapshot, snapshot};
 use crate::net::multicast;
-use crate::proto::Addresses;
+use crate::proto::{self, Addresses};
 use crate::registry::Close;
 use crate::start_error::StartError;
 
@@ -25,7 +24,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()>
             }
             let now = core.now();
             core.registries.floods.purge(now);
-            let known: Vec<_> = core.addresses().links.iter().map(|(ifi, _)| *ifi).collect();
+            let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
             core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
         }
     })
@@ -120,8 +119,12 @@ fn receive_error(error: io::Error) -> StartError {
 /// Takes over the addresses, keeping a global one that is still there (RFC 8990 §2.8.4).
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
-    let links: Vec<(u32, Ipv6Addr)> =
-        network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local)).collect();
+    let links = network.interfaces.iter().map(|(ifi, interface)| proto::Link {
+        ifi: *ifi,
+        address: interface.link_local,
+        port: interface.sender.port(),
+    });
+    let links = links.collect();
     let global = seen.globals.first().copied();
     let addresses = Addresses { global, links };
     if *network.addresses != addresses {
