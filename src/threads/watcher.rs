@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use super::mhandler::Datagram;
 use super::{drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
+use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
 use crate::net::multicast;
 use crate::proto::{self, Addresses};
@@ -17,8 +18,14 @@ use crate::start_error::StartError;
 
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()> {
+    let changes = Arc::new(Changes::new()?);
+    core.set_changes(&changes);
     spawn(core, "_watcher", move |core| {
-        while core.pause(core.config.watch_interval) {
+        loop {
+            changes.wait(core.config.watch_interval);
+            if core.is_stopping() {
+                return;
+            }
             if let Err(error) = refresh(core, &queue) {
                 log::warn!("{error}");
             }
@@ -116,7 +123,7 @@ fn receive_error(error: io::Error) -> StartError {
     }
 }
 
-/// Takes over the addresses, keeping a global one that is still there (RFC 8990 §2.8.4).
+/// Takes over the addresses: the preferred one of more than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
     let links = network.interfaces.iter().map(|(ifi, interface)| proto::Link {
