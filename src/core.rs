@@ -17,7 +17,7 @@ use crate::net::multicast;
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
-use crate::threads::{ReaderTable, ThreadGroup};
+use crate::threads::{Askers, ReaderTable, ThreadGroup};
 use crate::wire::Limits;
 
 /// The sockets of one interface, with the address they are bound to.
@@ -65,6 +65,7 @@ pub(crate) struct Core {
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
+    pub(crate) askers: Askers,
     pub(crate) relays: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
@@ -91,6 +92,7 @@ impl Core {
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
+            askers: Askers::default(),
             relays: AtomicUsize::new(0),
             network: RwLock::default(),
             switches: Switches::default(),

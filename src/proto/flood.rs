@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Action, Arrival, Node, Origin, may_relay};
+use super::{Action, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::types::{AsaLocator, TaggedObjective};
 use crate::wire::{Flood, with_loop_count};
 
@@ -58,8 +58,8 @@ fn relay(
         return Vec::new();
     }
     let until = now.saturating_add(MEMORY);
-    if !node.registries.sessions.mark_relayed(flood.session, flood.initiator, now, until) {
-        node.counters.not_relayed_duplicate.add();
+    let limit = (&node.registries.flood_relay, &node.counters.dropped_flood_rate);
+    if !admit_relay(node, &arrival, (flood.session, flood.initiator), limit, now, until) {
         return Vec::new();
     }
     let datagram = with_loop_count(raw, loop_count);

@@ -15,8 +15,8 @@ pub(crate) use request::{Request, classify_request};
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::Config;
-use crate::registry::Registries;
-use crate::stats::Counters;
+use crate::registry::{Registries, RelayLimit};
+use crate::stats::{Counter, Counters};
 use crate::wire::{Body, Message};
 
 /// Where a datagram came from.
@@ -169,6 +169,30 @@ fn origin(node: &Node<'_>, arrival: &Arrival, session: u32, initiator: IpAddr) -
 /// §2.5.4.4).
 fn may_relay(node: &Node<'_>, origin: Origin) -> bool {
     origin == Origin::Other && node.addresses.links.len() > 1 && !node.config.dull
+}
+
+/// Whether this message is relayed now: each session of an initiator once in its time, and no more messages than
+/// the rates allow (RFC 8990 §2.5.4.4, §2.5.6.2). What is over the rate is not remembered: it may come again by
+/// another way.
+fn admit_relay(
+    node: &Node<'_>,
+    arrival: &Arrival,
+    (session, initiator): (u32, IpAddr),
+    (limit, refused): (&RelayLimit, &Counter),
+    now: u64,
+    until: u64,
+) -> bool {
+    let sessions = &node.registries.sessions;
+    if sessions.was_relayed(session, initiator, now) {
+        node.counters.not_relayed_duplicate.add();
+        return false;
+    }
+    if !limit.allow(arrival.ifi, arrival.source, now) {
+        refused.add();
+        return false;
+    }
+    sessions.mark_relayed(session, initiator, until);
+    true
 }
 
 #[cfg(test)]

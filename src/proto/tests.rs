@@ -201,6 +201,23 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
 }
 
 #[test]
+fn what_is_over_the_rate_is_not_relayed_but_cached_and_counted() {
+    let rate = crate::config::Rate::new(1, 2);
+    let node = Fixture::new(Config::new().flood_relay_rate(rate).neighbour_discovery_relay_rate(rate));
+    let relayed = (0..5).filter(|n| !node.receive(flood(*n, INITIATOR, &[6], 0), 0).is_empty()).count();
+    assert_eq!((relayed, node.registries.floods.list().len()), (2, 1));
+    let relayed = (10..15).filter(|n| !node.receive(discovery(*n, "EX1", 6), 0).is_empty()).count();
+    assert_eq!(relayed, 2);
+    assert_eq!(
+        node.receive(discovery(14, "EX1", 6), 1000).len(),
+        1,
+        "it was not remembered, and comes again"
+    );
+    let stats = node.counters.snapshot();
+    assert_eq!((stats.dropped_flood_rate, stats.dropped_discovery_rate), (3, 3));
+}
+
+#[test]
 fn a_flood_from_a_link_local_initiator_must_have_loop_count_1() {
     let node = Fixture::new(Config::new());
     node.receive(flood(7, IpAddr::V6(PEER), &[3], 0), 0);
@@ -288,10 +305,16 @@ fn a_dull_instance_believes_no_divert_and_nobody_off_the_link() {
 fn a_relay_sends_back_what_others_can_use() {
     let answer = |locators| crate::registry::DiscoveryAnswer { locators, ttl: 700, ifi: 3 };
     let locators = vec![AsaLocator::new(PEER, Some(3)), global(5, 3)];
-    let sent = relayed_response(7, INITIATOR, 2, &answer(locators.clone())).unwrap();
+    let node = Fixture::new(Config::new());
+    let relayed = |ifi, locators: Vec<AsaLocator>| {
+        relayed_response(&node.node(), ifi, (7, INITIATOR), "EX1", &answer(locators), 0)
+    };
+    let sent = relayed(2, locators.clone()).unwrap();
     let Body::Response(sent) = sent.body else { panic!() };
     assert_eq!((sent.session, sent.initiator, sent.ttl), (7, INITIATOR, 700));
     assert!(matches!(sent.options.as_slice(), [WireOption::Divert(locators)] if locators.len() == 1));
-    assert!(relayed_response(7, INITIATOR, 2, &answer(vec![AsaLocator::new(PEER, Some(3))])).is_none());
-    assert!(relayed_response(7, INITIATOR, 3, &answer(locators)).is_none(), "learnt on the asker's own link");
+    assert!(relayed(2, vec![AsaLocator::new(PEER, Some(3))]).is_none());
+    assert!(relayed(3, locators.clone()).is_none(), "it came from the asker's own link");
+    node.cache("EX1", global(5, 2));
+    assert!(relayed(2, locators).is_none(), "it was learnt on the asker's own link");
 }
