@@ -68,8 +68,12 @@ settings! {
     /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
     /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
     listen_self: bool = false;
-    /// Run as a DULL instance (RFC 8990 §2.5.2). Defaults to off.
+    /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
+    /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
     dull: bool = false;
+    /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
+    /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
+    dull_objectives: Option<Vec<String>> = None;
     /// What secures the traffic. Defaults to [`Acp::Layer2`], as in graspy.
     acp: Acp = Acp::Layer2;
     /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
@@ -148,6 +152,12 @@ settings! {
 }
 
 impl Config {
+    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
+    pub(crate) fn permits(&self, name: &str) -> bool {
+        let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
+        !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
+    }
+
     /// The lifetime announced for objectives whose registration gives none, in milliseconds.
     #[must_use]
     pub const fn get_objective_ttl(&self) -> u32 {

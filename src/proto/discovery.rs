@@ -25,7 +25,8 @@ pub(super) fn handle(
     now: u64,
 ) -> Vec<Action> {
     // RFC 8990 §2.5.2: a DULL instance takes nothing that has come, or could go, further than the link.
-    if node.config.dull && objective.loop_count != 1 {
+    let beyond_link = node.config.dull && objective.loop_count != 1;
+    if beyond_link || !node.config.permits(&objective.name) {
         node.counters.dropped_dull.add();
         return Vec::new();
     }

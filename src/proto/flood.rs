@@ -33,6 +33,10 @@ pub(super) fn handle(
     count.floods_received.add();
     let expire = if flood.ttl == 0 { 0 } else { now.saturating_add(u64::from(flood.ttl)) };
     for (objective, locator) in &flood.objectives {
+        if !node.config.permits(&objective.name) {
+            count.dropped_dull.add();
+            continue;
+        }
         let source = match locator {
             Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
             None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },

@@ -302,6 +302,18 @@ fn a_dull_instance_believes_no_divert_and_nobody_off_the_link() {
 }
 
 #[test]
+fn a_dull_instance_handles_its_own_objectives_only() {
+    let node = Fixture::new(Config::new().dull(true).dull_objectives(Some(vec!["F0".to_owned()])));
+    node.register("EX1", |_| {});
+    assert_eq!(node.receive(discovery(7, "EX1", 1), 0), vec![]);
+    node.receive(flood(8, IpAddr::V6(PEER), &[1, 1], 0), 0);
+    let cached: Vec<_> =
+        node.registries.floods.list().into_iter().map(|tagged| tagged.objective.name).collect();
+    assert_eq!(cached, ["F0"]);
+    assert_eq!(node.counters.snapshot().dropped_dull, 2);
+}
+
+#[test]
 fn a_relay_sends_back_what_others_can_use() {
     let answer = |locators| crate::registry::DiscoveryAnswer { locators, ttl: 700, ifi: 3 };
     let locators = vec![AsaLocator::new(PEER, Some(3)), global(5, 3)];
