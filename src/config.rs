@@ -99,6 +99,14 @@ settings! {
     /// The longest waiting time accepted from a peer's M_WAIT in milliseconds; longer ones count as this.
     /// Defaults to one hour.
     wait_limit: u32 = 3_600_000;
+    /// Negotiate in rapid mode (RFC 8990 §2.5.5.1): `req_negotiate` without a peer sends its wish with the
+    /// discovery, and an objective registered as rapid answers that at once while an ASA listens. Defaults to
+    /// off (§2.5.4.5).
+    rapid_negotiation: bool = false;
+    /// Answer discoveries of rapid synchronization objectives with M_SYNCH in place of M_RESPONSE (RFC 8990
+    /// §2.5.6.3). Defaults to off: the value goes into the M_RESPONSE, which graspy understands too. Both are
+    /// always accepted.
+    rapid_synch_message: bool = false;
     /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
     /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
     objective_ttl: u32 = 600_000;

@@ -1,6 +1,7 @@
 //! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -8,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::local_locators;
-use crate::registry::DiscoveryAnswer;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::registry::{DiscoveryAnswer, Transport};
+use crate::types::{AsaLocator, AsaNonce, Objective, Value};
 use crate::wire::{Body, Message, WireObjective, encode};
 
 /// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
@@ -110,8 +111,9 @@ impl Engine {
         found
     }
 
-    /// Asks the network until the timeout is over or enough is known. The cache has the answers.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<()> {
+    /// Asks the network until the timeout is over, enough is known, or an answer came in rapid mode. The cache has
+    /// the other answers.
+    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Option<RapidAnswer>> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
@@ -128,29 +130,49 @@ impl Engine {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
             let next = Instant::now() + pause;
             let until = if next + floor > deadline { deadline } else { next };
-            let count = self.collect(&answers, until, enough)?;
-            if count > 0 {
-                self.collect(&answers, deadline, enough.saturating_sub(count))?;
-                return Ok(());
+            match self.collect(&answers, until, enough)? {
+                Collected::Rapid(answer) => return Ok(Some(answer)),
+                Collected::Locators(0) if until == deadline => return Ok(None),
+                Collected::Locators(0) => pause *= 2,
+                Collected::Locators(count) => {
+                    self.collect(&answers, deadline, enough.saturating_sub(count))?;
+                    return Ok(None);
+                }
             }
-            if until == deadline {
-                return Ok(());
-            }
-            pause *= 2;
         }
     }
 
-    /// Waits for so many locators, but not beyond `until`; returns how many came.
-    fn collect(&self, answers: &Receiver<DiscoveryAnswer>, until: Instant, enough: usize) -> Result<usize> {
+    /// Asks those on the link, with the value as the wish, and waits for the first answer of any kind, in rapid
+    /// mode or not (RFC 8990 §2.5.4.5).
+    pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
+        let mut wish = objective.clone();
+        wish.loop_count = 1;
+        self.ask(&wish, None, 1)
+    }
+
+    /// Waits for so many locators, but not beyond `until`, nor after an answer in rapid mode.
+    fn collect(
+        &self,
+        answers: &Receiver<DiscoveryAnswer>,
+        until: Instant,
+        enough: usize,
+    ) -> Result<Collected> {
         let mut count = 0;
         while count < enough {
             select! {
-                recv(answers) -> answer => count += answer.map_or(0, |answer| answer.locators.len()),
+                recv(answers) -> answer => match answer {
+                    Ok(DiscoveryAnswer::Found(found)) => count += found.locators.len(),
+                    // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
+                    Ok(DiscoveryAnswer::Rapid { message, transport }) if count == 0 => {
+                        return Ok(Collected::Rapid(RapidAnswer { message, transport }));
+                    }
+                    Ok(DiscoveryAnswer::Rapid { .. }) | Err(_) => {}
+                },
                 recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
                 default(until.saturating_duration_since(Instant::now())) => break,
             }
         }
-        Ok(count)
+        Ok(Collected::Locators(count))
     }
 
     fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
@@ -159,6 +181,10 @@ impl Engine {
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
         let limit = self.core.config.multicast_send_size;
         let mut objective = WireObjective::from_objective(objective);
+        if objective.loop_count > 1 {
+            // The value is a wish in rapid mode (RFC 8990 §2.5.4.5), which stays on the link.
+            objective.value = Some(Value::Null);
+        }
         let message = |objective: &WireObjective| {
             encode(&Message::new(Body::Discovery { session, initiator, objective: objective.clone() }))
         };
@@ -175,6 +201,18 @@ impl Engine {
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)
     }
+}
+
+/// An answer in rapid mode, with the connection it came on.
+pub(super) struct RapidAnswer {
+    pub(super) message: Message,
+    pub(super) transport: Arc<dyn Transport>,
+}
+
+/// What came while waiting for answers.
+enum Collected {
+    Locators(usize),
+    Rapid(RapidAnswer),
 }
 
 /// The sessions of one call of `discover`, which end with it.

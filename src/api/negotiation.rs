@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
-use crate::wire::{Body, Outcome, decode};
+use crate::wire::{Body, Message, Outcome, decode};
 
 /// How long nothing follows an M_WAIT: graspy reads one message at a time and loses what comes with it.
 const PAUSE_AFTER_WAIT: Duration = Duration::from_millis(25);
@@ -44,8 +44,26 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Negotiation> {
+        self.check_negotiable(nonce, objective)?;
+        if peer.is_none()
+            && self.core.config.rapid_negotiation
+            && let Some(answer) = self.ask_rapidly(objective)?
+            && let Some(id) = answer.message.session()
+        {
+            let dialogue =
+                Dialogue { transport: answer.transport, name: objective.name.clone(), dry: objective.dry };
+            let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
+            self.core.counters.sessions_opened.add();
+            return self.await_reply(
+                session,
+                &dialogue,
+                objective,
+                self.timeout(timeout),
+                Some(answer.message),
+            );
+        }
         let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -60,7 +78,16 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
+        self.check_negotiable(nonce, objective)?;
         Ok(self.request(nonce, objective, peer, timeout)?.0)
+    }
+
+    fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !objective.neg {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()
     }
 
     fn request(
@@ -70,11 +97,6 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Dialogue)> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !objective.neg {
-            return Err(Error::NotNeg);
-        }
-        self.check_secure()?;
         let found = match peer {
             Some(peer) => vec![peer.clone()],
             None => {
@@ -131,7 +153,7 @@ impl Engine {
             None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
         };
         self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
     }
 
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
@@ -287,22 +309,26 @@ impl Engine {
         was_open
     }
 
-    /// graspy's `_negloop`: waits for the peer's answer, and longer if it asks for time.
+    /// graspy's `_negloop`: waits for the peer's answer, unless it is there, and longer if it asks for time.
     fn await_reply(
         &self,
         session: SessionNonce,
         dialogue: &Dialogue,
         offered: &Objective,
         timeout: Duration,
+        mut first: Option<Message>,
     ) -> Result<Negotiation> {
         let mut left = timeout;
         loop {
             let started = Instant::now();
-            let reply = match dialogue.transport.receive(left) {
-                Ok(bytes) => {
-                    let received = decode(&bytes, &self.core.unicast_limits());
-                    negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received)
+            let received = match first.take() {
+                Some(message) => Ok(Ok(message)),
+                None => {
+                    dialogue.transport.receive(left).map(|bytes| decode(&bytes, &self.core.unicast_limits()))
                 }
+            };
+            let reply = match received {
+                Ok(received) => negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received),
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                 Err(TransportError::Timeout | TransportError::Failed) => {

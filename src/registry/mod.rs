@@ -17,7 +17,7 @@ pub(crate) use limits::RelayLimit;
 pub(crate) use objective::{
     Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };
-pub(crate) use session::{Dialogue, DiscoveryAnswer, SessionRegistry, Transport, TransportError};
+pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
 use crate::config::Config;
 

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
@@ -56,9 +57,18 @@ pub(crate) struct Dialogue {
     pub(crate) dry: bool,
 }
 
+/// What answers a discovery.
+#[derive(Debug)]
+pub(crate) enum DiscoveryAnswer {
+    /// M_RESPONSE.
+    Found(Found),
+    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
+    Rapid { message: Message, transport: Arc<dyn Transport> },
+}
+
 /// What an M_RESPONSE brought to a discovery.
 #[derive(Clone, Debug)]
-pub(crate) struct DiscoveryAnswer {
+pub(crate) struct Found {
     pub(crate) locators: Vec<AsaLocator>,
     /// Milliseconds from now until the locators expire.
     pub(crate) ttl: u32,
@@ -187,6 +197,14 @@ impl SessionRegistry {
             }
         }
         None
+    }
+
+    /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
+    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Sender<DiscoveryAnswer>> {
+        match self.inner.lock().active.get(&(id, None)) {
+            Some(Session::Discovery { mailbox, .. }) => Some(mailbox.clone()),
+            _ => None,
+        }
     }
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
