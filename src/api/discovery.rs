@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::local_locators;
-use crate::registry::DiscoveryAnswer;
+use crate::registry::{DiscoveryAnswer, same_place};
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::{Body, Message, WireObjective, encode};
 
@@ -69,14 +69,16 @@ impl Engine {
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
-        if !self.core.switches.test_divert.load(std::sync::atomic::Ordering::Relaxed) {
-            self.forget(name, options);
-            let known = self.core.registries.discovery.lookup(name, self.core.now());
-            if !known.is_empty() {
-                return Ok(self.with_local(nonce, name, known));
-            }
-        }
         let enough = options.enough.unwrap_or(usize::MAX);
+        if self.core.switches.test_divert.load(std::sync::atomic::Ordering::Relaxed) {
+            // Neither the cache nor what is registered here counts, only what the answers say.
+            return self.ask(objective, timeout, enough);
+        }
+        self.forget(name, options);
+        let known = self.core.registries.discovery.lookup(name, self.core.now());
+        if !known.is_empty() {
+            return Ok(self.with_local(nonce, name, known));
+        }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
             self.ask(objective, timeout, enough)?;
         }
@@ -110,8 +112,9 @@ impl Engine {
         found
     }
 
-    /// Asks the network until the timeout is over or enough is known. The cache has the answers.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<()> {
+    /// Asks the network until the timeout is over or enough is known. Returns what the answers say, each locator
+    /// once; the cache has it too.
+    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Vec<AsaLocator>> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
@@ -123,34 +126,46 @@ impl Engine {
         let mut open = Sessions { engine: self, ids: Vec::new() };
         let floor = Duration::from_millis(floor);
         let mut pause = floor;
+        let mut found = Vec::new();
         // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
         loop {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
             let next = Instant::now() + pause;
             let until = if next + floor > deadline { deadline } else { next };
-            let count = self.collect(&answers, until, enough)?;
-            if count > 0 {
-                self.collect(&answers, deadline, enough.saturating_sub(count))?;
-                return Ok(());
+            self.collect(&answers, until, enough, &mut found)?;
+            if !found.is_empty() {
+                self.collect(&answers, deadline, enough, &mut found)?;
+                return Ok(found);
             }
             if until == deadline {
-                return Ok(());
+                return Ok(found);
             }
             pause *= 2;
         }
     }
 
-    /// Waits for so many locators, but not beyond `until`; returns how many came.
-    fn collect(&self, answers: &Receiver<DiscoveryAnswer>, until: Instant, enough: usize) -> Result<usize> {
-        let mut count = 0;
-        while count < enough {
+    /// Waits until there are so many locators, but not beyond `until`.
+    fn collect(
+        &self,
+        answers: &Receiver<DiscoveryAnswer>,
+        until: Instant,
+        enough: usize,
+        found: &mut Vec<AsaLocator>,
+    ) -> Result<()> {
+        while found.len() < enough {
             select! {
-                recv(answers) -> answer => count += answer.map_or(0, |answer| answer.locators.len()),
+                recv(answers) -> answer => {
+                    for new in answer.map(|answer| answer.locators).unwrap_or_default() {
+                        if !found.iter().any(|known| same_place(known, &new)) {
+                            found.push(new);
+                        }
+                    }
+                }
                 recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
                 default(until.saturating_duration_since(Instant::now())) => break,
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
