@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -9,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::local_locators;
-use crate::registry::{DiscoveryAnswer, Transport};
+use crate::registry::{DiscoveryAnswer, Transport, same_place};
 use crate::types::{AsaLocator, AsaNonce, Objective, Value};
 use crate::wire::{Body, Message, WireObjective, encode};
 
@@ -70,14 +71,16 @@ impl Engine {
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
-        if !self.core.switches.test_divert.load(std::sync::atomic::Ordering::Relaxed) {
-            self.forget(name, options);
-            let known = self.core.registries.discovery.lookup(name, self.core.now());
-            if !known.is_empty() {
-                return Ok(self.with_local(nonce, name, known));
-            }
-        }
         let enough = options.enough.unwrap_or(usize::MAX);
+        if self.core.switches.test_divert.load(Ordering::Relaxed) {
+            // Neither the cache nor what is registered here counts, only what the answers say.
+            return Ok(self.ask(objective, timeout, enough)?.locators);
+        }
+        self.forget(name, options);
+        let known = self.core.registries.discovery.lookup(name, self.core.now());
+        if !known.is_empty() {
+            return Ok(self.with_local(nonce, name, known));
+        }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
             self.ask(objective, timeout, enough)?;
         }
@@ -112,8 +115,8 @@ impl Engine {
     }
 
     /// Asks the network until the timeout is over, enough is known, or an answer came in rapid mode. The cache has
-    /// the other answers.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Option<RapidAnswer>> {
+    /// the locators too.
+    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Answers> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
@@ -121,24 +124,25 @@ impl Engine {
         let floor = HOP_TIME.saturating_mul(u64::from(objective.loop_count.max(1)));
         let wait = u64::from(timeout.unwrap_or(0)).max(floor);
         let deadline = Instant::now() + Duration::from_millis(wait);
-        let (mailbox, answers) = bounded(self.core.config.response_queue);
+        let (mailbox, incoming) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
         let floor = Duration::from_millis(floor);
         let mut pause = floor;
+        let mut answers = Answers::default();
         // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
         loop {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
             let next = Instant::now() + pause;
             let until = if next + floor > deadline { deadline } else { next };
-            match self.collect(&answers, until, enough)? {
-                Collected::Rapid(answer) => return Ok(Some(answer)),
-                Collected::Locators(0) if until == deadline => return Ok(None),
-                Collected::Locators(0) => pause *= 2,
-                Collected::Locators(count) => {
-                    self.collect(&answers, deadline, enough.saturating_sub(count))?;
-                    return Ok(None);
-                }
+            self.collect(&incoming, until, enough, &mut answers)?;
+            if !answers.locators.is_empty() {
+                self.collect(&incoming, deadline, enough, &mut answers)?;
+                return Ok(answers);
             }
+            if until == deadline || answers.rapid.is_some() {
+                return Ok(answers);
+            }
+            pause *= 2;
         }
     }
 
@@ -147,32 +151,25 @@ impl Engine {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        self.ask(&wish, None, 1)
+        Ok(self.ask(&wish, None, 1)?.rapid)
     }
 
-    /// Waits for so many locators, but not beyond `until`, nor after an answer in rapid mode.
+    /// Waits until there are so many locators or an answer in rapid mode, but not beyond `until`.
     fn collect(
         &self,
-        answers: &Receiver<DiscoveryAnswer>,
+        incoming: &Receiver<DiscoveryAnswer>,
         until: Instant,
         enough: usize,
-    ) -> Result<Collected> {
-        let mut count = 0;
-        while count < enough {
+        answers: &mut Answers,
+    ) -> Result<()> {
+        while answers.locators.len() < enough && answers.rapid.is_none() {
             select! {
-                recv(answers) -> answer => match answer {
-                    Ok(DiscoveryAnswer::Found(found)) => count += found.locators.len(),
-                    // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
-                    Ok(DiscoveryAnswer::Rapid { message, transport }) if count == 0 => {
-                        return Ok(Collected::Rapid(RapidAnswer { message, transport }));
-                    }
-                    Ok(DiscoveryAnswer::Rapid { .. }) | Err(_) => {}
-                },
+                recv(incoming) -> answer => answer.into_iter().for_each(|answer| answers.add(answer)),
                 recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
                 default(until.saturating_duration_since(Instant::now())) => break,
             }
         }
-        Ok(Collected::Locators(count))
+        Ok(())
     }
 
     fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
@@ -209,10 +206,30 @@ pub(super) struct RapidAnswer {
     pub(super) transport: Arc<dyn Transport>,
 }
 
-/// What came while waiting for answers.
-enum Collected {
-    Locators(usize),
-    Rapid(RapidAnswer),
+/// What has been answered: each locator once, or an answer in rapid mode.
+#[derive(Default)]
+struct Answers {
+    locators: Vec<AsaLocator>,
+    rapid: Option<RapidAnswer>,
+}
+
+impl Answers {
+    fn add(&mut self, answer: DiscoveryAnswer) {
+        match answer {
+            DiscoveryAnswer::Found(found) => {
+                for new in found.locators {
+                    if !self.locators.iter().any(|known| same_place(known, &new)) {
+                        self.locators.push(new);
+                    }
+                }
+            }
+            // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
+            DiscoveryAnswer::Rapid { message, transport } if self.locators.is_empty() => {
+                self.rapid = Some(RapidAnswer { message, transport });
+            }
+            DiscoveryAnswer::Rapid { .. } => {}
+        }
+    }
 }
 
 /// The sessions of one call of `discover`, which end with it.

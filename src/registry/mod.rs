@@ -11,7 +11,7 @@ mod objective;
 mod session;
 
 pub(crate) use asa::AsaRegistry;
-pub(crate) use discovery_cache::{DiscoveryCache, RapidValue};
+pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
 pub(crate) use flood_cache::FloodCache;
 pub(crate) use limits::RelayLimit;
 pub(crate) use objective::{
