@@ -50,10 +50,7 @@ impl Engine {
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
         {
-            let dialogue =
-                Dialogue { transport: answer.transport, name: objective.name.clone(), dry: objective.dry };
-            let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
-            self.core.counters.sessions_opened.add();
+            let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
             return self.await_reply(
                 session,
                 &dialogue,
@@ -110,11 +107,32 @@ impl Engine {
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
-        let dialogue = Dialogue { transport, name: objective.name.clone(), dry: objective.dry };
-        let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
-        self.core.counters.sessions_opened.add();
+        let (session, dialogue) = self.open(nonce, id, objective, transport)?;
         self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
         Ok((session, dialogue))
+    }
+
+    /// Takes up a session of this ASA with a peer that is connected.
+    fn open(
+        &self,
+        nonce: AsaNonce,
+        id: u32,
+        objective: &Objective,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(SessionNonce, Dialogue)> {
+        let dialogue = Dialogue { owner: nonce, transport, name: objective.name.clone(), dry: objective.dry };
+        let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
+        let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
+        self.core.counters.sessions_opened.add();
+        self.check_still(nonce, session, &dialogue)?;
+        Ok((session, dialogue))
+    }
+
+    /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
+    fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+        self.check_asa(nonce).inspect_err(|_| {
+            self.end(session, dialogue);
+        })
     }
 
     /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
@@ -250,21 +268,21 @@ impl Engine {
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
         let dialogue = Dialogue {
+            owner: nonce,
             transport: Arc::clone(&transport),
             name: objective.name.clone(),
             dry: request.objective.dry,
         };
-        let accepted =
-            self.core.registries.sessions.accept_dialogue(request.session, transport.peer(), dialogue);
+        let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
+        let accepted = sessions.accept_dialogue(request.session, transport.peer(), dialogue.clone());
         let session = accepted.inspect_err(|error| {
-            let count = &self.core.counters;
-            if *error == Error::IdClash {
-                count.session_clashes.add()
-            } else {
-                count.session_limit.add()
+            match error {
+                Error::IdClash => count.session_clashes.add(),
+                _ => count.session_limit.add(),
             }
             transport.close();
         })?;
+        self.check_still(nonce, session, &dialogue)?;
         self.core.counters.sessions_accepted.add();
         Ok((session, request.objective))
     }

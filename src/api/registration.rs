@@ -42,8 +42,8 @@ impl Engine {
     }
 
     /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
-    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. Open
-    /// sessions go on until they are ended.
+    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. The ASA's open
+    /// sessions end: without the handle nobody could end them, and the peer sees the connection close.
     ///
     /// # Errors
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
@@ -52,6 +52,9 @@ impl Engine {
         self.core.registries.asas.deregister(nonce, name)?;
         for listener in self.core.registries.objectives.deregister_all(nonce) {
             listener.close();
+        }
+        for dialogue in self.core.registries.sessions.end_owned(nonce) {
+            dialogue.transport.close();
         }
         self.core.registries.sessions.remove_asa_handle(nonce);
         Ok(())

@@ -50,6 +50,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialogue {
+    /// The ASA that opened or accepted it: with its end the session ends.
+    pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
     pub(crate) name: String,
@@ -275,6 +277,19 @@ impl SessionRegistry {
         self.inner.lock().relayed.insert((id, initiator), expire, limit);
     }
 
+    /// Ends the sessions of an ASA; the caller closes the transports.
+    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut ended = Vec::new();
+        self.inner.lock().active.retain(|_, session| match session {
+            Session::Dialogue(dialogue) if dialogue.owner == owner => {
+                ended.push(dialogue.clone());
+                false
+            }
+            _ => true,
+        });
+        ended
+    }
+
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
         let ended = std::mem::take(&mut self.inner.lock().active);
@@ -377,7 +392,7 @@ mod tests {
     }
 
     fn dialogue() -> Dialogue {
-        Dialogue { transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
     }
 
     #[test]
@@ -413,9 +428,11 @@ mod tests {
         sessions.accept_dialogue(7, b, dialogue()).unwrap();
         assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
         sessions.open_dialogue(7, dialogue()).unwrap();
+        assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first).is_some());
         sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        assert_eq!(sessions.end_all().len(), 3);
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.end_all().is_empty());
     }
 
     #[test]
