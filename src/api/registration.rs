@@ -97,12 +97,11 @@ impl Engine {
         registration.port = listener.port().map_err(|_| Error::ObjFull)?;
         registration.listener = Some(Arc::clone(&listener) as Arc<dyn Close>);
         objectives.register(nonce, objective, registration).inspect_err(|_| listener.close())?;
-        // What was registered while the engine was being shut down has missed the clearing.
-        if self.core.is_stopping() {
+        // Deregistration of the ASA and shutdown take what they find: what came just then goes by itself.
+        self.check_asa(nonce).inspect_err(|_| {
+            let _ = objectives.deregister(nonce, &objective.name);
             listener.close();
-            return Err(Error::Unspec);
-        }
-        Ok(())
+        })
     }
 
     fn listen(&self) -> Result<Arc<Listener>> {
