@@ -131,8 +131,9 @@ settings! {
     flood_cache_limit: usize = 1000;
     /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
     session_limit: usize = 10_000;
-    /// How many requests may wait for a listener, per objective. Defaults to 5, as in graspy.
-    request_queue: usize = 5;
+    /// How many requests may wait for a listener, per objective and beyond one for each that listens. Defaults to
+    /// 64; graspy queues 5.
+    request_queue: usize = 64;
     /// How many multicasts may wait to be handled. Defaults to 1000; graspy queues 100.
     multicast_queue: usize = 1000;
     /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
