@@ -79,6 +79,7 @@ impl Receiver {
 pub(crate) struct Sender {
     socket: UdpSocket,
     ifi: u32,
+    port: u16,
 }
 
 impl Sender {
@@ -87,8 +88,9 @@ impl Sender {
         let mut tries = 0;
         loop {
             let listener = Listener::bind(SocketAddrV6::new(link_local, 0, 0, ifi))?;
-            match Self::bind(SocketAddrV6::new(link_local, listener.port()?, 0, ifi)) {
-                Ok(socket) => return Ok((Self { socket, ifi }, listener)),
+            let port = listener.port()?;
+            match Self::bind(SocketAddrV6::new(link_local, port, 0, ifi)) {
+                Ok(socket) => return Ok((Self { socket, ifi, port }, listener)),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -106,9 +108,9 @@ impl Sender {
         Ok(socket.into())
     }
 
-    /// Whether this is the port of this very socket: others on this host may have the address, none the port.
-    pub(crate) fn has_port(&self, port: u16) -> bool {
-        self.socket.local_addr().is_ok_and(|local| local.port() == port)
+    /// The port that datagrams are sent from and responses come to.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {

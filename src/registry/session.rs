@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
@@ -49,6 +50,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialogue {
+    /// The ASA that opened or accepted it: with its end the session ends.
+    pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
     pub(crate) name: String,
@@ -56,9 +59,18 @@ pub(crate) struct Dialogue {
     pub(crate) dry: bool,
 }
 
+/// What answers a discovery.
+#[derive(Debug)]
+pub(crate) enum DiscoveryAnswer {
+    /// M_RESPONSE.
+    Found(Found),
+    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
+    Rapid { message: Message, transport: Arc<dyn Transport> },
+}
+
 /// What an M_RESPONSE brought to a discovery.
 #[derive(Clone, Debug)]
-pub(crate) struct DiscoveryAnswer {
+pub(crate) struct Found {
     pub(crate) locators: Vec<AsaLocator>,
     /// Milliseconds from now until the locators expire.
     pub(crate) ttl: u32,
@@ -189,6 +201,14 @@ impl SessionRegistry {
         None
     }
 
+    /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
+    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Sender<DiscoveryAnswer>> {
+        match self.inner.lock().active.get(&(id, None)) {
+            Some(Session::Discovery { mailbox, .. }) => Some(mailbox.clone()),
+            _ => None,
+        }
+    }
+
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
@@ -254,16 +274,28 @@ impl SessionRegistry {
         self.inner.lock().active.remove(&(id, source));
     }
 
-    /// Remembers until `expire` that a multicast is relayed; `false` if it was already (RFC 8990 §2.5.4.4,
-    /// §2.5.6.2). When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.relayed.get(&(id, initiator)).is_some_and(|until| *until > now) {
-            return false;
-        }
+    /// Whether a multicast is remembered as relayed (RFC 8990 §2.5.4.4, §2.5.6.2).
+    pub(crate) fn was_relayed(&self, id: u32, initiator: IpAddr, now: u64) -> bool {
+        self.inner.lock().relayed.get(&(id, initiator)).is_some_and(|until| *until > now)
+    }
+
+    /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
         let limit = self.relay_memory;
-        inner.relayed.insert((id, initiator), expire, limit);
-        true
+        self.inner.lock().relayed.insert((id, initiator), expire, limit);
+    }
+
+    /// Ends the sessions of an ASA; the caller closes the transports.
+    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut ended = Vec::new();
+        self.inner.lock().active.retain(|_, session| match session {
+            Session::Dialogue(dialogue) if dialogue.owner == owner => {
+                ended.push(dialogue.clone());
+                false
+            }
+            _ => true,
+        });
+        ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -368,7 +400,7 @@ mod tests {
     }
 
     fn dialogue() -> Dialogue {
-        Dialogue { transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
     }
 
     #[test]
@@ -404,9 +436,11 @@ mod tests {
         sessions.accept_dialogue(7, b, dialogue()).unwrap();
         assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
         sessions.open_dialogue(7, dialogue()).unwrap();
+        assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first).is_some());
         sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        assert_eq!(sessions.end_all().len(), 3);
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.end_all().is_empty());
     }
 
     #[test]
@@ -416,11 +450,11 @@ mod tests {
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
-            assert!(sessions.mark_relayed(id, initiator, 0, 100));
+            sessions.mark_relayed(id, initiator, 100);
         }
-        assert!(!sessions.mark_relayed(2, initiator, 99, 200));
-        assert!(sessions.mark_relayed(2, initiator, 100, 200), "forgotten after its time");
-        assert!(sessions.mark_relayed(0, initiator, 1, 100), "forgotten for want of room");
+        assert!(sessions.was_relayed(2, initiator, 99));
+        assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
+        assert!(!sessions.was_relayed(0, initiator, 1), "forgotten for want of room");
     }
 
     #[test]

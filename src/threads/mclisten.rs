@@ -87,7 +87,7 @@ fn is_echo(core: &Core, interface: &Interface, datagram: &Datagram) -> bool {
         _ => return false,
     };
     let echo = arrival.source == interface.link_local
-        && interface.sender.has_port(arrival.port)
+        && interface.sender.port() == arrival.port
         && !core.registries.sessions.is_own(session, initiator);
     if echo {
         core.counters.own_multicast.add();
