@@ -74,7 +74,7 @@ impl Engine {
         let enough = options.enough.unwrap_or(usize::MAX);
         if self.core.switches.test_divert.load(Ordering::Relaxed) {
             // Neither the cache nor what is registered here counts, only what the answers say.
-            return Ok(self.ask(objective, timeout, enough)?.locators);
+            return Ok(self.ask(objective, timeout, enough, false)?.locators);
         }
         self.forget(name, options);
         let known = self.core.registries.discovery.lookup(name, self.core.now());
@@ -82,7 +82,7 @@ impl Engine {
             return Ok(self.with_local(nonce, name, known));
         }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough)?;
+            self.ask(objective, timeout, enough, false)?;
         }
         let found = self.core.registries.discovery.lookup(name, self.core.now());
         Ok(self.with_local(nonce, name, found))
@@ -114,9 +114,15 @@ impl Engine {
         found
     }
 
-    /// Asks the network until the timeout is over, enough is known, or an answer came in rapid mode. The cache has
-    /// the locators too.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Answers> {
+    /// Asks the network until the timeout is over, enough is known, or, if wanted, an answer came in rapid mode. The
+    /// cache has the locators too.
+    fn ask(
+        &self,
+        objective: &Objective,
+        timeout: Option<u32>,
+        enough: usize,
+        wants_rapid: bool,
+    ) -> Result<Answers> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
@@ -128,7 +134,7 @@ impl Engine {
         let mut open = Sessions { engine: self, ids: Vec::new() };
         let floor = Duration::from_millis(floor);
         let mut pause = floor;
-        let mut answers = Answers::default();
+        let mut answers = Answers { wants_rapid, ..Answers::default() };
         // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
         loop {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
@@ -151,7 +157,7 @@ impl Engine {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        Ok(self.ask(&wish, None, 1)?.rapid)
+        Ok(self.ask(&wish, None, 1, true)?.rapid)
     }
 
     /// Waits until there are so many locators or an answer in rapid mode, but not beyond `until`.
@@ -210,6 +216,8 @@ pub(super) struct RapidAnswer {
 #[derive(Default)]
 struct Answers {
     locators: Vec<AsaLocator>,
+    /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
+    wants_rapid: bool,
     rapid: Option<RapidAnswer>,
 }
 
@@ -224,7 +232,7 @@ impl Answers {
                 }
             }
             // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
-            DiscoveryAnswer::Rapid { message, transport } if self.locators.is_empty() => {
+            DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
                 self.rapid = Some(RapidAnswer { message, transport });
             }
             DiscoveryAnswer::Rapid { .. } => {}
