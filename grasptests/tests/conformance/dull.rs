@@ -12,6 +12,53 @@ fn dull() -> Bench {
 }
 
 #[test]
+fn c_dull_01_a_dull_instance_uses_one_interface_and_shares_no_data() {
+    isolated!();
+    let bench = Bench::on_two_links(Config::new().dull(true));
+    assert_eq!(bench.engine.links().len(), 1);
+    // Beside an ordinary engine on the same node.
+    let ordinary = bench.home.run(|| grasp::Engine::start(Config::new())).unwrap();
+    let asa = ordinary.register_asa("ordinary").unwrap();
+    bench.register(&synchronizable("EX4", 1));
+    assert_eq!(ordinary.get_flood(asa, &synchronizable("EX2", ())).unwrap(), []);
+    for peer in [&bench.peer, bench.far()] {
+        peer.multicast(&cbor!([1, 7, (peer.initiator()), ["EX4", 5, 1, ()]]));
+    }
+    bench.peer.only_response(7);
+    assert!(bench.far().response_within(QUIET).is_none());
+    drop(bench.discover(&Objective::new("EX1"), 100, Discover::default()));
+    bench.peer.heard(DISCOVERY);
+    assert!(bench.far().heard_within(DISCOVERY, QUIET).is_none());
+    // A name for another interface is obeyed.
+    let other = Config::new().dull(true).interfaces(Some(vec!["eth1".to_owned()]));
+    let other = bench.home.run(|| grasp::Engine::start(other)).unwrap();
+    assert_ne!(other.links(), bench.engine.links());
+}
+
+#[test]
+fn c_dull_05_objectives_of_other_services_are_dropped() {
+    isolated!();
+    let bench = Bench::with(Config::new().dull(true).dull_objectives(Some(vec!["EX2".to_owned()])));
+    for name in ["EX2", "EX4"] {
+        bench.register(&synchronizable(name, 1));
+    }
+    let initiator = bench.peer.initiator();
+    let both = [cbor!([["EX4", 5, 1, 1], []]), cbor!([["EX2", 5, 1, 2], []])];
+    let head = vec![cbor!(9), cbor!(6), cbor!(initiator.clone()), cbor!(0)];
+    bench.peer.multicast(&Value::Array([head, both.to_vec()].concat()));
+    for (session, name) in [(7, "EX4"), (8, "EX2")] {
+        bench.peer.multicast(&cbor!([1, session, (initiator.clone()), [name, 5, 1, ()]]));
+    }
+    bench.peer.only_response(8);
+    assert_eq!((bench.flooded("EX4").len(), bench.flooded("EX2").len()), (0, 1));
+    assert_eq!(bench.engine.stats().dropped_dull, 2);
+    let own = TaggedObjective::new(synchronizable("EX4", 1), None);
+    assert_eq!(bench.flood(0, &[own]), Err(Error::NoSecurity));
+    let refused = bench.discover(&Objective::new("EX4"), 100, Discover::default()).join().unwrap();
+    assert_eq!(refused, Err(Error::NoSecurity));
+}
+
+#[test]
 fn c_dull_02_only_discovery_and_flooding_with_loop_count_1() {
     isolated!();
     let bench = dull();
@@ -134,16 +181,16 @@ fn c_dull_07_a_response_shows_a_link_local_address() {
 #[test]
 fn c_dull_08_no_divert_is_sent_and_none_believed() {
     isolated!();
-    let bench = Bench::on_two_links(Config::new().dull(true));
+    let bench = dull();
     let found = bench.discover_first("EX1");
-    let heard = bench.far().heard(DISCOVERY);
-    let divert = Value::Array(vec![cbor!(100), bench.far().locator(1)]);
-    bench.far().respond(&heard, 60_000, vec![divert]);
+    let heard = bench.peer.heard(DISCOVERY);
+    let divert = Value::Array(vec![cbor!(100), bench.peer.locator(1)]);
+    bench.peer.respond(&heard, 60_000, vec![divert]);
     eventually(SOON, "the divert is received", || bench.engine.stats().responses_received == 1);
-    bench.far().respond(&heard, 60_000, vec![bench.far().locator(2)]);
+    bench.peer.respond(&heard, 60_000, vec![bench.peer.locator(2)]);
     let ports: Vec<_> = found.join().unwrap().unwrap().iter().map(|one| one.port).collect();
     assert_eq!(ports, [Some(2)]);
-    // The other link does not hear of it.
+    // What it knows it tells nobody.
     bench.register(&synchronizable("EX9", 1));
     for (session, name) in [(7, "EX1"), (8, "EX9")] {
         bench.peer.multicast(&cbor!([1, session, (bench.peer.initiator()), [name, 5, 1, ()]]));
