@@ -286,6 +286,19 @@ fn bad_input_is_answered_with_help() {
     }
 }
 
+#[test]
+fn the_loop_count_says_how_far_a_flood_goes() {
+    let mut lab = Running::network("line:9");
+    lab.ask("flood EX2 1", "floods 1");
+    lab.ask("@n7 floods EX2 20000", "n7: EX2 = 1");
+    lab.ask("@n8 floods EX2 500", "n8: no flood of EX2 has come");
+    lab.ask("loop-count 0", "error: loop-count: 0 is no loop count: 1 to 255");
+    lab.ask("loop-count 8", "a loop count of 8");
+    lab.ask("flood EX2 2", "floods 2");
+    lab.ask("@n9 floods EX2 20000", "n9: EX2 = 2");
+    assert!(lab.end().0.success());
+}
+
 fn commands(commands: &[&str]) -> (ExitStatus, String) {
     let all = commands.iter().flat_map(|command| ["--command", command]);
     let arguments: Vec<_> = ["--topology", "line:2"].into_iter().chain(all).collect();

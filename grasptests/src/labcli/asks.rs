@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use grasp::{AsaLocator, Discover, Negotiation, TaggedObjective, monotonic_ms};
+use grasp::{AsaLocator, Discover, Negotiation, Objective, TaggedObjective, monotonic_ms};
 
 use super::{
     bench::Bench,
@@ -25,7 +25,7 @@ pub(crate) fn discover(bench: &mut Bench, at: usize, args: &[&str]) -> Result<()
     };
     let place = &bench.places[at];
     // Neither flag is needed to ask who has it.
-    let wanted = grasp::Objective::new(&name);
+    let wanted = Objective { loop_count: bench.loop_count, ..Objective::new(&name) };
     let options = Discover { flush: fresh, ..Discover::default() };
     let started = Instant::now();
     let found = place.run(|engine, nonce| engine.discover(nonce, &wanted, timeout, options))?;
@@ -56,8 +56,8 @@ pub(crate) fn negotiate(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(
     let (name, value, policy) = (words::name(name)?, words::value(value)?, Policy::parse(policy)?);
     register(&mut bench.places[at], &name, Purpose::Negotiation)?;
     let place = &bench.places[at];
-    let mut wanted = objective(&name, Purpose::Negotiation);
-    wanted.value = value.clone();
+    let asked = objective(&name, Purpose::Negotiation);
+    let wanted = Objective { value: value.clone(), loop_count: bench.loop_count, ..asked };
     let who = format!("{}: {name}", place.node.name());
     let printer = &bench.printer;
     printer.say(format_args!("{who}: asks for {value} (loop count {})", wanted.loop_count));
@@ -83,7 +83,8 @@ pub(crate) fn sync(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), Fa
         _ => return Err(Failure::Usage),
     };
     let place = &bench.places[at];
-    let wanted = objective(&name, Purpose::Synchronization);
+    let loop_count = bench.loop_count;
+    let wanted = Objective { loop_count, ..objective(&name, Purpose::Synchronization) };
     let got = place.run(|engine, nonce| engine.synchronize(nonce, &wanted, None, timeout))?;
     bench.printer.say(format_args!("{}: {name} = {}", place.node.name(), got.value));
     Ok(())
@@ -98,8 +99,8 @@ pub(crate) fn flood(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), F
     };
     let place = &mut bench.places[at];
     register(place, &name, Purpose::Synchronization)?;
-    let mut told = objective(&name, Purpose::Synchronization);
-    told.value = value;
+    let loop_count = bench.loop_count;
+    let told = Objective { value, loop_count, ..objective(&name, Purpose::Synchronization) };
     let tagged = [TaggedObjective::new(told, None)];
     place.run(|engine, nonce| engine.flood(nonce, ttl, &tagged))?;
     let (here, value) = (place.node.name(), &tagged[0].objective.value);
@@ -144,6 +145,20 @@ pub(crate) fn floods(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), 
         let what = names.first().filter(|_| names.len() == 1).map_or("anything", String::as_str);
         bench.printer.say(format_args!("{here}: no flood of {what} has come"));
     }
+    Ok(())
+}
+
+/// `loop-count [N]`
+pub(crate) fn loop_count(bench: &mut Bench, _: usize, args: &[&str]) -> Result<(), Failure> {
+    match args {
+        [] => {}
+        [count] => {
+            let parsed = count.parse().ok().filter(|count| *count > 0);
+            bench.loop_count = parsed.ok_or_else(|| format!("{count} is no loop count: 1 to 255"))?;
+        }
+        _ => return Err(Failure::Usage),
+    }
+    bench.printer.say(format_args!("what is sent has a loop count of {}", bench.loop_count));
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     pub(crate) cables: Vec<Cable>,
     /// What new links are like.
     pub(crate) impairment: Option<Impairment>,
+    /// The loop count of what is asked and told.
+    pub(crate) loop_count: u8,
     /// The names ever flooded from the prompt.
     pub(crate) flooded: BTreeSet<String>,
     pub(crate) printer: Arc<Printer>,
@@ -78,6 +80,7 @@ impl Bench {
             places: Vec::new(),
             cables: Vec::new(),
             impairment,
+            loop_count: grasp::constants::GRASP_DEF_LOOPCT,
             flooded: BTreeSet::new(),
             printer,
             over,

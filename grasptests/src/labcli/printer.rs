@@ -34,9 +34,10 @@ impl Printer {
     /// Shows the prompt to a person.
     pub(crate) fn prompt(&self, prompt: String) {
         if self.terminal {
+            let mut shown = self.shown.lock();
             let mut out = io::stdout().lock();
             let _ = write!(out, "{prompt}").and_then(|()| out.flush());
-            *self.shown.lock() = Some(prompt);
+            *shown = Some(prompt);
         }
     }
 
@@ -47,7 +48,8 @@ impl Printer {
 
     /// The input ended, and the cursor still stands behind the prompt.
     pub(crate) fn ended(&self) {
-        if self.shown.lock().take().is_some() {
+        let shown = self.shown.lock().take();
+        if shown.is_some() {
             self.say("");
         }
     }

@@ -35,6 +35,7 @@ const VERBS: &[Verb] = &[
     Verb("link", "NODE NODE", "add a link", wires::link),
     Verb("unlink", "LINK", "remove a link", wires::unlink),
     Verb("address", "NODE add|remove ADDR/LEN [IF]", "change a node's addresses", wires::address),
+    Verb("loop-count", "[N]", "how far what is sent goes, and how often it is answered", asks::loop_count),
     Verb("sleep", "MS", "wait", sleep),
 ];
 
