@@ -224,6 +224,20 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
 }
 
 #[test]
+fn a_late_copy_of_a_flood_does_not_displace_a_newer_value() {
+    let node = Fixture::new(Config::new());
+    let flooded = |session, value: i64| {
+        let objective = WireObjective { value: Some(Value::from(value)), ..wire_objective("F0", 6) };
+        Body::Flood(Flood { session, initiator: INITIATOR, ttl: 0, objectives: vec![(objective, None)] })
+    };
+    node.receive(flooded(7, 1), 0);
+    node.receive(flooded(8, 2), 100);
+    node.receive(flooded(7, 1), 119_999);
+    assert_eq!(node.registries.floods.lookup("F0", 119_999)[0].objective.value, Value::from(2));
+    assert_eq!(node.counters.snapshot().duplicate_floods, 1);
+}
+
+#[test]
 fn what_is_over_the_rate_is_not_relayed_but_cached_and_counted() {
     let rate = crate::config::Rate::new(1, 2);
     let node = Fixture::new(Config::new().flood_relay_rate(rate).neighbour_discovery_relay_rate(rate));

@@ -110,6 +110,7 @@ struct Inner {
     active: HashMap<Key, Session>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
+    flooded: Recent<(u32, IpAddr), u64>,
     draw: fn() -> Option<u32>,
 }
 
@@ -126,8 +127,13 @@ impl SessionRegistry {
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
     fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
-        let inner =
-            Inner { active: HashMap::new(), own: Recent::default(), relayed: Recent::default(), draw };
+        let inner = Inner {
+            active: HashMap::new(),
+            own: Recent::default(),
+            relayed: Recent::default(),
+            flooded: Recent::default(),
+            draw,
+        };
         Self { inner: Mutex::new(inner), limit, relay_memory }
     }
 
@@ -268,6 +274,18 @@ impl SessionRegistry {
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
         self.inner.lock().active.remove(&(id, source));
+    }
+
+    /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
+    /// displace what has been flooded since.
+    pub(crate) fn is_new_flood(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
+        if !known {
+            let limit = self.relay_memory;
+            inner.flooded.insert((id, initiator), expire, limit);
+        }
+        !known
     }
 
     /// Whether a multicast is remembered as relayed (RFC 8990 §2.5.4.4, §2.5.6.2).
