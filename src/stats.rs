@@ -104,6 +104,8 @@ counters! {
     dropped_mailbox_full,
     /// M_FLOOD received, after all filters.
     floods_received,
+    /// Not cached: copies of a flood that has come before.
+    duplicate_floods,
     /// Objectives put into the flood cache.
     flood_entries_cached,
     /// M_FLOOD sent by ASAs here.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use if_addrs::{IfAddr, IfOperStatus};
+use if_addrs::IfAddr;
 
 use crate::config::Config;
 
@@ -34,12 +34,8 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
     for interface in interfaces {
         let IfAddr::V6(address) = &interface.addr else { continue };
         let address = address.ip;
-        let down = matches!(
-            interface.oper_status,
-            IfOperStatus::Down | IfOperStatus::NotPresent | IfOperStatus::LowerLayerDown
-        );
         let loopback = loopbacks.contains(&interface.name);
-        if down || !(is_permitted(config, &interface.name) || loopback) {
+        if !(is_permitted(config, &interface.name) || loopback) {
             continue;
         }
         if is_wider_than_link(address) {

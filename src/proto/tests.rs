@@ -29,6 +29,9 @@ impl Transport for Silent {
     fn peer(&self) -> Ipv6Addr {
         self.0
     }
+    fn is_from_here(&self) -> bool {
+        false
+    }
 }
 
 /// A node with links 2 and 3.
@@ -218,6 +221,20 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
     assert_eq!((cached.len(), cached[0].source.expire), (1, 1500));
     assert!(node.registries.floods.lookup("F1", 1500).is_empty());
     assert_eq!(node.receive(flood(7, INITIATOR, &[3, 3], 500), 120_999), vec![]);
+}
+
+#[test]
+fn a_late_copy_of_a_flood_does_not_displace_a_newer_value() {
+    let node = Fixture::new(Config::new());
+    let flooded = |session, value: i64| {
+        let objective = WireObjective { value: Some(Value::from(value)), ..wire_objective("F0", 6) };
+        Body::Flood(Flood { session, initiator: INITIATOR, ttl: 0, objectives: vec![(objective, None)] })
+    };
+    node.receive(flooded(7, 1), 0);
+    node.receive(flooded(8, 2), 100);
+    node.receive(flooded(7, 1), 119_999);
+    assert_eq!(node.registries.floods.lookup("F0", 119_999)[0].objective.value, Value::from(2));
+    assert_eq!(node.counters.snapshot().duplicate_floods, 1);
 }
 
 #[test]

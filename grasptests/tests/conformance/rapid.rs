@@ -20,6 +20,19 @@ fn c_rap_01_a_discovery_on_the_link_carries_the_value_of_its_one_objective() {
 }
 
 #[test]
+fn c_rap_01_in_rapid_mode_a_first_discovery_carries_the_wish() {
+    isolated!();
+    let bench = Bench::with(Config::new().rapid_negotiation(true));
+    let wish = negotiable("EX3", "wanted");
+    bench.register(&wish);
+    let result = bench.run(|engine, asa| engine.req_negotiate(asa, &wish, None, Some(100)));
+    assert_eq!(result, Err(Error::NoDiscReply));
+    let heard = || items(&bench.peer.heard(DISCOVERY).message)[3..].to_vec();
+    assert_eq!(heard(), [cbor!(["EX3", 3, 1, "wanted"])]);
+    assert_eq!(heard(), [cbor!(["EX3", 3, 6, ()])], "then it goes on as ever");
+}
+
+#[test]
 fn c_rap_02_by_default_a_discovery_with_a_value_is_answered_with_a_response() {
     isolated!();
     let bench = Bench::new();
