@@ -15,6 +15,23 @@ pub enum Acp {
     None,
 }
 
+/// How often something may happen: so many times at once, and so many times a second in the long run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Times a second.
+    pub per_second: u32,
+    /// Times at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// A rate.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
 macro_rules! settings {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
@@ -51,8 +68,12 @@ settings! {
     /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
     /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
     listen_self: bool = false;
-    /// Run as a DULL instance (RFC 8990 §2.5.2). Defaults to off.
+    /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
+    /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
     dull: bool = false;
+    /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
+    /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
+    dull_objectives: Option<Vec<String>> = None;
     /// What secures the traffic. Defaults to [`Acp::Layer2`], as in graspy.
     acp: Acp = Acp::Layer2;
     /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
@@ -115,11 +136,28 @@ settings! {
     responder_limit: usize = 64;
     /// How many relayed discoveries may be open. Defaults to 64.
     relay_limit: usize = 64;
+    /// How many discoveries are relayed. Defaults to 100 a second, 300 at once; docs/defaults.md has the
+    /// calculation. graspy has no limit.
+    discovery_relay_rate: Rate = Rate::new(100, 300);
+    /// How many discoveries of one neighbour are relayed. Defaults to 50 a second, 150 at once.
+    neighbour_discovery_relay_rate: Rate = Rate::new(50, 150);
+    /// How many floods are relayed. Defaults to 200 a second, 2000 at once. graspy has no limit.
+    flood_relay_rate: Rate = Rate::new(200, 2000);
+    /// How many floods of one neighbour are relayed. Defaults to 100 a second, 1000 at once.
+    neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
+    /// How many responses to one asker may be on their way at the same time. Defaults to 8.
+    responders_per_asker: usize = 8;
     /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
     relay_memory: usize = 10_000;
 }
 
 impl Config {
+    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
+    pub(crate) fn permits(&self, name: &str) -> bool {
+        let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
+        !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
+    }
+
     /// The lifetime announced for objectives whose registration gives none, in milliseconds.
     #[must_use]
     pub const fn get_objective_ttl(&self) -> u32 {

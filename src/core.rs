@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -12,11 +12,12 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::monotonic_ms;
 use crate::config::{Acp, Config};
 use crate::error::{Error, Result};
+use crate::net::changes::Changes;
 use crate::net::multicast;
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
-use crate::threads::{ReaderTable, ThreadGroup};
+use crate::threads::{Askers, ReaderTable, ThreadGroup};
 use crate::wire::Limits;
 
 /// The sockets of one interface, with the address they are bound to.
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
+    pub(crate) askers: Askers,
     pub(crate) relays: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
@@ -71,6 +73,8 @@ pub(crate) struct Core {
     /// Dropped at shutdown, which wakes everyone who waits on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
     stop: Receiver<()>,
+    /// What `_watcher` waits on.
+    changes: OnceLock<Arc<Changes>>,
 }
 
 impl fmt::Debug for Core {
@@ -88,12 +92,14 @@ impl Core {
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
+            askers: Askers::default(),
             relays: AtomicUsize::new(0),
             network: RwLock::default(),
             switches: Switches::default(),
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
+            changes: OnceLock::new(),
             config,
         }
     }
@@ -115,6 +121,11 @@ impl Core {
     /// Becomes readable, as disconnected, at shutdown.
     pub(crate) const fn stop_signal(&self) -> &Receiver<()> {
         &self.stop
+    }
+
+    /// What shutdown has to wake `_watcher` by.
+    pub(crate) fn set_changes(&self, changes: &Arc<Changes>) {
+        let _ = self.changes.set(Arc::clone(changes));
     }
 
     /// Waits, but not beyond shutdown. Returns whether the engine still runs.
@@ -181,6 +192,9 @@ impl Core {
             return;
         }
         drop(self.stopper.lock().take());
+        if let Some(changes) = self.changes.get() {
+            changes.stop();
+        }
         for listener in self.registries.objectives.clear() {
             listener.close();
         }

@@ -87,7 +87,7 @@ impl Engine {
     /// The interfaces in use: index and link-local address (graspy's `_ll_zone_ids`).
     #[must_use]
     pub fn links(&self) -> Vec<(u32, std::net::Ipv6Addr)> {
-        self.core.addresses().links.clone()
+        self.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
     }
 
     /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).

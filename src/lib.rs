@@ -35,6 +35,11 @@
 //! docs/architecture.md has the picture, the threads and the order of the locks.
 #![forbid(unsafe_code)]
 
+/// Makes the examples of README.md tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod api;
 mod clock;
 mod config;
@@ -61,7 +66,7 @@ pub use api::process::{
 pub use api::utility::{print_line, set_printing};
 pub use api::{Asa, Discover, Negotiation, RegisterObj};
 pub use clock::monotonic_ms;
-pub use config::{Acp, Config};
+pub use config::{Acp, Config, Rate};
 pub use engine::Engine;
 pub use error::{Error, Result, etext};
 pub use start_error::StartError;

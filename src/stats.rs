@@ -92,6 +92,8 @@ counters! {
     responses_failed,
     /// Dropped: responses for which no responder thread was free.
     dropped_responder_full,
+    /// Dropped: responses to an asker that has as many on their way as it may.
+    dropped_asker_limit,
     /// M_RESPONSE received and accepted.
     responses_received,
     /// Dropped: responses of no discovery that is open here.
@@ -112,6 +114,10 @@ counters! {
     not_relayed_loop_count,
     /// Not relayed: seen before.
     not_relayed_duplicate,
+    /// Not relayed: the rate at which discoveries are relayed, in all or for this neighbour, was reached.
+    dropped_discovery_rate,
+    /// Not relayed: the rate at which floods are relayed, in all or for this neighbour, was reached.
+    dropped_flood_rate,
     /// Not relayed: no relay was free.
     dropped_relay_full,
     /// TCP connections accepted.

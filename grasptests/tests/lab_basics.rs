@@ -401,7 +401,9 @@ fn nothing_is_left_of_a_lab() -> Outcome {
         let lab = Lab::new()?;
         let network = lab.build(Topology::Ring(5))?;
         network.links[0].set_impairment(Duration::from_millis(1), 0.0)?;
-        assert!(process::thread_names().contains(&"lab-wire".to_owned()));
+        eventually(SOON, "the link has its thread", || {
+            process::thread_names().iter().any(|name| name == "lab-wire")
+        });
         assert!(process::resident_kib() > 0);
     }
     eventually(SOON, "threads and descriptors are as before", || {

@@ -52,7 +52,7 @@ impl Engine {
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
         self.core.check_running()?;
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull([objective.name.as_str()])?;
         if objective.neg && objective.synch {
             return Err(Error::NotBoth);
         }

@@ -113,7 +113,8 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         be_dull: Answer::Ask,
         silent: false,
     };
-    let answers = answers.unwrap_or(if terminal { ask_all } else { SkipDialogue::default() });
+    let unasked = if terminal { ask_all } else { SkipDialogue::default() };
+    let answers = answers.unwrap_or(unasked);
     let mut ask = |answer, question, default| match answer {
         Answer::Yes => true,
         Answer::No => false,

@@ -35,7 +35,7 @@ impl Engine {
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
             let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {

@@ -95,8 +95,8 @@ impl Engine {
             }
             heading(out, &format!("Session locator: {}", addresses.session_locator()))?;
             heading(out, "Link local zone index(es):")?;
-            for (ifi, address) in &addresses.links {
-                writeln!(out, "{ifi} {address}")?;
+            for link in &addresses.links {
+                writeln!(out, "{} {}", link.ifi, link.address)?;
             }
             heading(out, "ASA registry contents:")?;
             for (name, nonce) in registries.asas.list() {

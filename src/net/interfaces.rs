@@ -52,6 +52,10 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
             }
         }
     }
+    if config.dull {
+        // RFC 8990 §2.5.2: a DULL instance has a single interface.
+        found.links.truncate(1);
+    }
     // A stable sort: among equals the first interface wins.
     found.globals.sort_by_key(|address| !is_unique_local(*address));
     Ok(found)

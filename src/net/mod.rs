@@ -1,6 +1,7 @@
 //! Sockets: the interfaces of this machine, the multicast sockets, TCP with deadlines. The only place that
 //! names socket2 and if_addrs. Called by `threads` and `api`.
 
+pub(crate) mod changes;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 pub(crate) mod multicast;

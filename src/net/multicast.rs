@@ -79,6 +79,7 @@ impl Receiver {
 pub(crate) struct Sender {
     socket: UdpSocket,
     ifi: u32,
+    port: u16,
 }
 
 impl Sender {
@@ -87,8 +88,9 @@ impl Sender {
         let mut tries = 0;
         loop {
             let listener = Listener::bind(SocketAddrV6::new(link_local, 0, 0, ifi))?;
-            match Self::bind(SocketAddrV6::new(link_local, listener.port()?, 0, ifi)) {
-                Ok(socket) => return Ok((Self { socket, ifi }, listener)),
+            let port = listener.port()?;
+            match Self::bind(SocketAddrV6::new(link_local, port, 0, ifi)) {
+                Ok(socket) => return Ok((Self { socket, ifi, port }, listener)),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -104,6 +106,11 @@ impl Sender {
         socket.set_multicast_loop_v6(true)?;
         socket.bind(&SockAddr::from(address))?;
         Ok(socket.into())
+    }
+
+    /// The port that datagrams are sent from and responses come to.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {

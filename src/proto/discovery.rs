@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crossbeam_channel::Sender;
 
-use super::{Action, Addresses, Arrival, Node, Origin, may_relay};
+use super::{Action, Addresses, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::registry::{DiscoveryAnswer, Offering, RapidValue};
 use crate::types::{AsaLocator, Locator, Protocol};
 use crate::wire::{Body, Message, Response, WireLocator, WireObjective, WireOption, with_loop_count};
@@ -25,7 +25,8 @@ pub(super) fn handle(
     now: u64,
 ) -> Vec<Action> {
     // RFC 8990 §2.5.2: a DULL instance takes nothing that has come, or could go, further than the link.
-    if node.config.dull && objective.loop_count != 1 {
+    let beyond_link = node.config.dull && objective.loop_count != 1;
+    if beyond_link || !node.config.permits(&objective.name) {
         node.counters.dropped_dull.add();
         return Vec::new();
     }
@@ -134,8 +135,8 @@ fn relay(
     let timeout = HOP_TIME.saturating_mul(u64::from(loop_count));
     let remembered =
         now.saturating_add(u64::from(node.config.default_timeout).saturating_mul(2)).saturating_add(timeout);
-    if !node.registries.sessions.mark_relayed(session, initiator, now, remembered) {
-        count.not_relayed_duplicate.add();
+    let limit = (&node.registries.discovery_relay, &count.dropped_discovery_rate);
+    if !admit_relay(node, &arrival, (session, initiator), limit, now, remembered) {
         return None;
     }
     let datagram = with_loop_count(raw, loop_count)?;
@@ -191,16 +192,27 @@ pub(crate) fn handle_response(
 }
 
 /// What a relay sends back of an answer that it was given: a Divert to what can be used from elsewhere, with
-/// the lifetime that remains (RFC 8990 §2.5.4.4). `None` if nothing of it can.
+/// the lifetime that remains (RFC 8990 §2.5.4.4). `None` if nothing of it can. What this node has learnt on the
+/// asker's own link is not sent there (§2.5.4.3), also if another relay has just told it again.
 pub(crate) fn relayed_response(
-    session: u32,
-    initiator: IpAddr,
+    node: &Node<'_>,
     asker_ifi: u32,
+    (session, initiator): (u32, IpAddr),
+    name: &str,
     answer: &DiscoveryAnswer,
+    now: u64,
 ) -> Option<Message> {
-    let usable = answer.locators.iter().filter(|locator| !locator.is_link_local() && !is_mdns_name(locator));
+    if answer.ifi == asker_ifi {
+        return None;
+    }
+    let mut known = node.registries.discovery.lookup(name, now);
+    known.retain(|known| known.ifi == Some(asker_ifi));
+    let usable = answer.locators.iter().filter(|locator| {
+        let near = known.iter().any(|known| (&known.locator, known.port) == (&locator.locator, locator.port));
+        !near && !locator.is_link_local() && !is_mdns_name(locator)
+    });
     let locators: Vec<_> = usable.filter_map(WireLocator::from_locator).collect();
-    if locators.is_empty() || answer.ifi == asker_ifi {
+    if locators.is_empty() {
         return None;
     }
     let options = vec![WireOption::Divert(locators)];
@@ -215,7 +227,7 @@ pub(crate) fn relayed_response(
 
 /// The locators under which ASAs of the same engine find each other.
 pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
-    let ifi = addresses.links.first().map_or(0, |(ifi, _)| *ifi);
+    let ifi = addresses.links.first().map_or(0, |link| link.ifi);
     let found = own_locators(false, addresses, offering, ifi);
     if !found.is_empty() {
         return found;

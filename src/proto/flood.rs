@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Action, Arrival, Node, Origin, may_relay};
+use super::{Action, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::types::{AsaLocator, TaggedObjective};
 use crate::wire::{Flood, with_loop_count};
 
@@ -33,6 +33,10 @@ pub(super) fn handle(
     count.floods_received.add();
     let expire = if flood.ttl == 0 { 0 } else { now.saturating_add(u64::from(flood.ttl)) };
     for (objective, locator) in &flood.objectives {
+        if !node.config.permits(&objective.name) {
+            count.dropped_dull.add();
+            continue;
+        }
         let source = match locator {
             Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
             None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },
@@ -58,8 +62,8 @@ fn relay(
         return Vec::new();
     }
     let until = now.saturating_add(MEMORY);
-    if !node.registries.sessions.mark_relayed(flood.session, flood.initiator, now, until) {
-        node.counters.not_relayed_duplicate.add();
+    let limit = (&node.registries.flood_relay, &node.counters.dropped_flood_rate);
+    if !admit_relay(node, &arrival, (flood.session, flood.initiator), limit, now, until) {
         return Vec::new();
     }
     let datagram = with_loop_count(raw, loop_count);

@@ -15,8 +15,8 @@ pub(crate) use request::{Request, classify_request};
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::Config;
-use crate::registry::Registries;
-use crate::stats::Counters;
+use crate::registry::{Registries, RelayLimit};
+use crate::stats::{Counter, Counters};
 use crate::wire::{Body, Message};
 
 /// Where a datagram came from.
@@ -36,18 +36,35 @@ pub(crate) struct Arrival {
 pub(crate) struct Addresses {
     /// The preferred address with more than link scope.
     pub(crate) global: Option<Ipv6Addr>,
-    /// Every interface in use: index and link-local address.
-    pub(crate) links: Vec<(u32, Ipv6Addr)>,
+    /// Every interface in use.
+    pub(crate) links: Vec<Link>,
+}
+
+/// An interface in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) ifi: u32,
+    pub(crate) address: Ipv6Addr,
+    /// Where this engine sends its multicasts from.
+    pub(crate) port: u16,
 }
 
 impl Addresses {
+    /// Whether a datagram was sent by this very engine. Its address alone would not tell: other processes of
+    /// the host have the same.
+    fn are_source_of(&self, arrival: &Arrival) -> bool {
+        let sent =
+            |link: &Link| (link.ifi, link.address, link.port) == (arrival.ifi, arrival.source, arrival.port);
+        self.links.iter().any(sent)
+    }
+
     /// The address that makes this node's session identifiers unique (RFC 8990 §2.8.4).
     pub(crate) fn session_locator(&self) -> Ipv6Addr {
-        self.global.or_else(|| self.links.first().map(|(_, address)| *address)).unwrap_or(Ipv6Addr::LOCALHOST)
+        self.global.or_else(|| self.links.first().map(|link| link.address)).unwrap_or(Ipv6Addr::LOCALHOST)
     }
 
     pub(crate) fn link_local(&self, ifi: u32) -> Option<Ipv6Addr> {
-        self.links.iter().find(|(index, _)| *index == ifi).map(|(_, address)| *address)
+        self.links.iter().find(|link| link.ifi == ifi).map(|link| link.address)
     }
 }
 
@@ -105,7 +122,7 @@ pub(crate) fn handle_datagram(
         Body::Noop => count.noop_received.add(),
         Body::Unknown { .. } => count.dropped_unknown_type.add(),
         Body::Discovery { session, initiator, objective } => {
-            return match origin(node, *session, *initiator) {
+            return match origin(node, &arrival, *session, *initiator) {
                 Origin::Ignore => Vec::new(),
                 origin => {
                     discovery::handle(node, arrival, (*session, *initiator), objective, origin, raw, now)
@@ -113,7 +130,7 @@ pub(crate) fn handle_datagram(
             };
         }
         Body::Flood(flood) if arrival.multicast => {
-            return match origin(node, flood.session, flood.initiator) {
+            return match origin(node, &arrival, flood.session, flood.initiator) {
                 Origin::Ignore => Vec::new(),
                 origin => flood::handle(node, arrival, flood, origin, raw, now),
             };
@@ -134,11 +151,13 @@ enum Origin {
     Ignore,
 }
 
-/// Own multicasts are known by session and initiator, never by address: other processes share the address.
-fn origin(node: &Node<'_>, session: u32, initiator: IpAddr) -> Origin {
-    if !node.registries.sessions.is_own(session, initiator) {
+/// What began here is known by session and initiator, also if it comes back by way of a relay. What was only
+/// relayed from here comes from our own socket.
+fn origin(node: &Node<'_>, arrival: &Arrival, session: u32, initiator: IpAddr) -> Origin {
+    let own = node.registries.sessions.is_own(session, initiator);
+    if !own && !node.addresses.are_source_of(arrival) {
         Origin::Other
-    } else if node.config.listen_self {
+    } else if own && node.config.listen_self {
         Origin::Own
     } else {
         node.counters.own_multicast.add();
@@ -150,6 +169,30 @@ fn origin(node: &Node<'_>, session: u32, initiator: IpAddr) -> Origin {
 /// §2.5.4.4).
 fn may_relay(node: &Node<'_>, origin: Origin) -> bool {
     origin == Origin::Other && node.addresses.links.len() > 1 && !node.config.dull
+}
+
+/// Whether this message is relayed now: each session of an initiator once in its time, and no more messages than
+/// the rates allow (RFC 8990 §2.5.4.4, §2.5.6.2). What is over the rate is not remembered: it may come again by
+/// another way.
+fn admit_relay(
+    node: &Node<'_>,
+    arrival: &Arrival,
+    (session, initiator): (u32, IpAddr),
+    (limit, refused): (&RelayLimit, &Counter),
+    now: u64,
+    until: u64,
+) -> bool {
+    let sessions = &node.registries.sessions;
+    if sessions.was_relayed(session, initiator, now) {
+        node.counters.not_relayed_duplicate.add();
+        return false;
+    }
+    if !limit.allow(arrival.ifi, arrival.source, now) {
+        refused.add();
+        return false;
+    }
+    sessions.mark_relayed(session, initiator, until);
+    true
 }
 
 #[cfg(test)]

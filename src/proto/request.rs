@@ -14,8 +14,8 @@ pub(crate) enum Request {
     WrongKind,
     /// A request for something that is not registered here.
     Unregistered,
-    /// No request.
-    NotARequest,
+    /// Not a request at all.
+    Other,
 }
 
 /// Sorts a request. `registered` finds an objective of this node by name: any of its ports will do for any of
@@ -24,7 +24,7 @@ pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Op
     let (negotiate, step) = match message.body {
         Body::RequestNegotiate(step) => (true, step),
         Body::RequestSynchronize(step) => (false, step),
-        _ => return Request::NotARequest,
+        _ => return Request::Other,
     };
     let Some(own) = registered(&step.objective.name) else { return Request::Unregistered };
     let flags = step.objective.flags;

@@ -6,12 +6,14 @@
 mod asa;
 mod discovery_cache;
 mod flood_cache;
+mod limits;
 mod objective;
 mod session;
 
 pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue};
 pub(crate) use flood_cache::FloodCache;
+pub(crate) use limits::RelayLimit;
 pub(crate) use objective::{
     Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };
@@ -19,7 +21,7 @@ pub(crate) use session::{Dialogue, DiscoveryAnswer, SessionRegistry, Transport, 
 
 use crate::config::Config;
 
-/// The five registries of one engine.
+/// The five registries of one engine, and its budgets for relaying.
 #[derive(Debug)]
 pub(crate) struct Registries {
     pub(crate) asas: AsaRegistry,
@@ -27,6 +29,8 @@ pub(crate) struct Registries {
     pub(crate) discovery: DiscoveryCache,
     pub(crate) sessions: SessionRegistry,
     pub(crate) floods: FloodCache,
+    pub(crate) discovery_relay: RelayLimit,
+    pub(crate) flood_relay: RelayLimit,
 }
 
 impl Registries {
@@ -37,6 +41,11 @@ impl Registries {
             discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit),
             sessions: SessionRegistry::new(config.session_limit, config.relay_memory),
             floods: FloodCache::new(config.flood_cache_limit),
+            discovery_relay: RelayLimit::new(
+                config.discovery_relay_rate,
+                config.neighbour_discovery_relay_rate,
+            ),
+            flood_relay: RelayLimit::new(config.flood_relay_rate, config.neighbour_flood_relay_rate),
         }
     }
 }

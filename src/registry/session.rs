@@ -246,16 +246,15 @@ impl SessionRegistry {
         self.inner.lock().active.remove(&(id, source));
     }
 
-    /// Remembers until `expire` that a multicast is relayed; `false` if it was already (RFC 8990 §2.5.4.4,
-    /// §2.5.6.2). When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.relayed.get(&(id, initiator)).is_some_and(|until| *until > now) {
-            return false;
-        }
+    /// Whether a multicast is remembered as relayed (RFC 8990 §2.5.4.4, §2.5.6.2).
+    pub(crate) fn was_relayed(&self, id: u32, initiator: IpAddr, now: u64) -> bool {
+        self.inner.lock().relayed.get(&(id, initiator)).is_some_and(|until| *until > now)
+    }
+
+    /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
         let limit = self.relay_memory;
-        inner.relayed.insert((id, initiator), expire, limit);
-        true
+        self.inner.lock().relayed.insert((id, initiator), expire, limit);
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -408,11 +407,11 @@ mod tests {
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
-            assert!(sessions.mark_relayed(id, initiator, 0, 100));
+            sessions.mark_relayed(id, initiator, 100);
         }
-        assert!(!sessions.mark_relayed(2, initiator, 99, 200));
-        assert!(sessions.mark_relayed(2, initiator, 100, 200), "forgotten after its time");
-        assert!(sessions.mark_relayed(0, initiator, 1, 100), "forgotten for want of room");
+        assert!(sessions.was_relayed(2, initiator, 99));
+        assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
+        assert!(!sessions.was_relayed(0, initiator, 1), "forgotten for want of room");
     }
 
     #[test]

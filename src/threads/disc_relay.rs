@@ -35,7 +35,10 @@ pub(super) fn start(
                 select! {
                     recv(answers) -> answer => match answer {
                         Ok(answer) => {
-                            if let Some(response) = relayed_response(session, initiator, asker.ifi, &answer) {
+                            let (id, now) = ((session, initiator), core.now());
+                            let response =
+                                core.with_node(|node| relayed_response(node, asker.ifi, id, &name, &answer, now));
+                            if let Some(response) = response {
                                 responder::start(core, asker, &response);
                             }
                         }

@@ -26,6 +26,7 @@ mod watcher;
 
 pub(crate) use mhandler::start as start_mhandler;
 pub(crate) use reader::ReaderTable;
+pub(crate) use responder::Askers;
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};

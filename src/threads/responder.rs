@@ -1,8 +1,11 @@
 //! `_responder`: connects to an asker and sends it one response, so that an unreachable asker holds up nobody.
 
-use std::net::SocketAddrV6;
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
 
 use super::spawn;
 use crate::core::Core;
@@ -17,10 +20,15 @@ pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
         core.counters.dropped_responder_full.add();
         return;
     };
+    if !core.askers.enter((to.ifi, to.source), core.config.responders_per_asker) {
+        core.counters.dropped_asker_limit.add();
+        return;
+    }
+    let asker = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
     let bytes = encode(message);
     let spawned = spawn(core, "_responder", move |core| {
         send(core, to, &bytes);
-        drop(slot);
+        drop((slot, asker));
     });
     if spawned.is_err() {
         core.counters.dropped_responder_full.add();
@@ -44,6 +52,44 @@ pub(super) fn send(core: &Core, to: Arrival, bytes: &[u8]) {
             core.counters.responses_failed.add();
             log::debug!("no response to {asker}: {error:?}");
         }
+    }
+}
+
+/// Responses on their way, by asker: one that cannot be reached must not take all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Askers(Mutex<HashMap<(u32, Ipv6Addr), usize>>);
+
+impl Askers {
+    /// Counts a response to an asker, unless it has as many as it may.
+    fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
+        let mut askers = self.0.lock();
+        let count = askers.entry(asker).or_insert(0);
+        let free = *count < limit.max(1);
+        *count += usize::from(free);
+        free
+    }
+
+    fn leave(&self, asker: (u32, Ipv6Addr)) {
+        let mut askers = self.0.lock();
+        if let Some(count) = askers.get_mut(&asker) {
+            *count -= 1;
+            if *count == 0 {
+                askers.remove(&asker);
+            }
+        }
+    }
+}
+
+/// Leaves when dropped, whatever became of the response.
+#[derive(Debug)]
+struct AskerGuard {
+    core: Arc<Core>,
+    key: (u32, Ipv6Addr),
+}
+
+impl Drop for AskerGuard {
+    fn drop(&mut self) {
+        self.core.askers.leave(self.key);
     }
 }
 

@@ -44,7 +44,7 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
             count.refused_not_listening.add();
             connection.close();
         }
-        Request::NotARequest => {
+        Request::Other => {
             count.dropped_misplaced.add();
             connection.close();
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -10,22 +9,29 @@ use crossbeam_channel::Sender;
 use super::mhandler::Datagram;
 use super::{drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
+use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
 use crate::net::multicast;
-use crate::proto::Addresses;
+use crate::proto::{self, Addresses};
 use crate::registry::Close;
 use crate::start_error::StartError;
 
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()> {
+    let changes = Arc::new(Changes::new()?);
+    core.set_changes(&changes);
     spawn(core, "_watcher", move |core| {
-        while core.pause(core.config.watch_interval) {
+        loop {
+            changes.wait(core.config.watch_interval);
+            if core.is_stopping() {
+                return;
+            }
             if let Err(error) = refresh(core, &queue) {
                 log::warn!("{error}");
             }
             let now = core.now();
             core.registries.floods.purge(now);
-            let known: Vec<_> = core.addresses().links.iter().map(|(ifi, _)| *ifi).collect();
+            let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
             core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
         }
     })
@@ -117,11 +123,15 @@ fn receive_error(error: io::Error) -> StartError {
     }
 }
 
-/// Takes over the addresses, keeping a global one that is still there (RFC 8990 §2.8.4).
+/// Takes over the addresses: the preferred one of more than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
-    let links: Vec<(u32, Ipv6Addr)> =
-        network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local)).collect();
+    let links = network.interfaces.iter().map(|(ifi, interface)| proto::Link {
+        ifi: *ifi,
+        address: interface.link_local,
+        port: interface.sender.port(),
+    });
+    let links = links.collect();
     let global = seen.globals.first().copied();
     let addresses = Addresses { global, links };
     if *network.addresses != addresses {

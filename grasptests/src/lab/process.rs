@@ -17,6 +17,7 @@ pub fn threads() -> usize {
 }
 
 /// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.
+/// A thread names itself: for a moment after its start it has the name of the thread that started it.
 ///
 /// # Panics
 ///

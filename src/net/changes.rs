@@ -1,0 +1,84 @@
+//! Waits until the system says that interfaces or IPv6 addresses have changed. Used by `_watcher`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+/// rtnetlink's groups for links and for IPv6 addresses: RTMGRP_LINK, RTMGRP_IPV6_IFADDR.
+const GROUPS: u32 = 0x001 | 0x100;
+
+/// What the system says of changes, and a way to end the waiting.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// Absent where the system does not tell: then only time passes.
+    notices: Option<OwnedFd>,
+    stop: OwnedFd,
+}
+
+impl Changes {
+    pub(crate) fn new() -> io::Result<Self> {
+        let notices =
+            subscribe().inspect_err(|error| log::info!("interfaces are looked at now and then: {error}"));
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { notices: notices.ok(), stop })
+    }
+
+    /// Waits for a change, for the end, or for the time.
+    pub(crate) fn wait(&self, time: Duration) {
+        if self.ready(time) {
+            let mut buffer = [0_u8; 8192];
+            while let Some(notices) = &self.notices {
+                if recv(notices, &mut buffer, RecvFlags::DONTWAIT).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether the system has notices within the time.
+    fn ready(&self, time: Duration) -> bool {
+        let mut waiting = vec![PollFd::new(&self.stop, PollFlags::IN)];
+        waiting.extend(self.notices.iter().map(|notices| PollFd::new(notices, PollFlags::IN)));
+        let time = Timespec::try_from(time).ok();
+        if poll(&mut waiting, time.as_ref()).is_err() {
+            return false;
+        }
+        waiting.get(1).is_some_and(|notices| !notices.revents().is_empty())
+    }
+
+    /// Ends `wait`, now and for ever.
+    pub(crate) fn stop(&self) {
+        if let Err(error) = rustix::io::write(&self.stop, &1_u64.to_ne_bytes()) {
+            log::debug!("waking _watcher: {error}");
+        }
+    }
+}
+
+fn subscribe() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Protocol 0 of this family is NETLINK_ROUTE.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn waiting_ends_with_the_time_and_with_stop() {
+        let changes = Changes::new().unwrap();
+        let started = Instant::now();
+        changes.wait(Duration::from_millis(30));
+        changes.stop();
+        changes.wait(Duration::from_secs(60));
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+}
