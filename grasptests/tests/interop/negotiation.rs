@@ -201,13 +201,15 @@ fn invalid_and_refused_sessions_end_for_both() {
             assert_eq!(asker.request(&objective, Some(&peer), TIMEOUT), Reply::Failed(NO_PEER));
             assert!(started.elapsed() < SOON);
         }
-        crate::pair::again(
-            (asker, |reply: Reply| drop(reply.agreed())),
-            (answerer, |session, _| answerer.end(session, true, None)),
-            &objective,
-            TIMEOUT,
-            None,
-        );
+        std::thread::scope(|scope| {
+            scope.spawn(|| answerer.end(answerer.listen(&objective).0, true, None));
+            let mut reply = Reply::Failed(NO_PEER);
+            eventually(SOON, "somebody listens at last", || {
+                reply = asker.request(&objective, Some(&peer), TIMEOUT);
+                reply != Reply::Failed(NO_PEER)
+            });
+            assert_eq!(reply.agreed().value, Value::from(1));
+        });
     });
 }
 

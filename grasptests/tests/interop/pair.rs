@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use grasp::{AsaLocator, Objective};
+use grasp::Objective;
 use grasptests::lab::{Lab, Node};
 
 use crate::graspy::Graspy;
@@ -50,24 +50,12 @@ pub(crate) fn negotiate(
 ) {
     asker.register(objective, How::default());
     answerer.register(objective, How::default());
-    again((asker, asks), (answerer, answers), objective, timeout, None);
-}
-
-/// As `negotiate` with an objective that is registered, and perhaps a peer that is known.
-#[track_caller]
-pub(crate) fn again(
-    (asker, asks): (&dyn Side, impl FnOnce(Reply)),
-    (answerer, answers): (&dyn Side, impl FnOnce(Session, Objective) + Send),
-    objective: &Objective,
-    timeout: u32,
-    peer: Option<&AsaLocator>,
-) {
     thread::scope(|scope| {
         let answering = scope.spawn(|| {
             let (session, asked) = answerer.listen(objective);
             answers(session, asked);
         });
-        let peer = peer.cloned().unwrap_or_else(|| asker.find(objective));
+        let peer = asker.find(objective);
         asks(asker.request(objective, Some(&peer), timeout));
         answering.join().unwrap();
     });
