@@ -35,13 +35,15 @@ pub(crate) fn directory() -> PathBuf {
     directory
 }
 
+/// Who waits for which result, and the number of the last command.
+type Waiting = Mutex<(u64, BTreeMap<u64, Sender<Json>>)>;
+
 /// A graspy instance with one ASA. The process is killed when this is dropped.
 pub(crate) struct Graspy {
     name: String,
     child: Mutex<Child>,
     commands: Mutex<ChildStdin>,
-    /// Who waits for which result, and the number of the last command.
-    waiting: Arc<Mutex<(u64, BTreeMap<u64, Sender<Json>>)>>,
+    waiting: Arc<Waiting>,
     starting: Receiver<Json>,
     address: Mutex<Option<Ipv6Addr>>,
 }
@@ -164,7 +166,7 @@ fn lines(output: impl Read, mut each: impl FnMut(&str)) {
     }
 }
 
-fn deliver(waiting: &Mutex<(u64, BTreeMap<u64, Sender<Json>>)>, line: &str) {
+fn deliver(waiting: &Waiting, line: &str) {
     let Some(result) = line.strip_prefix("RESULT ").and_then(|text| text.parse::<Json>().ok()) else {
         println!("driver: {line}");
         return;
