@@ -9,6 +9,8 @@ use crate::ours::Ours;
 use crate::side::{How, Reply, Side, negotiable, synchronizable};
 use crate::{SOON, TIMEOUT, needs_graspy};
 
+const NO_PEER: u8 = 23;
+
 /// Lets every side find, ask and hear every other one.
 fn all_with_all(sides: &[(&str, &dyn Side)], one_host: bool) {
     let common = |value: &str| synchronizable("common", value);
@@ -43,6 +45,36 @@ fn all_with_all(sides: &[(&str, &dyn Side)], one_host: bool) {
             (0..sides.len()).filter(|n| *n != asking).all(|n| known.contains(&Value::from(name_of(n))))
         });
     }
+}
+
+/// All others ask one at the same time, each for something else, and get an answer of their own.
+fn all_ask_one(sides: &[(&str, &dyn Side)], asked: usize) {
+    let (name, answerer) = sides[asked];
+    println!("--- all ask {name}");
+    let objective = negotiable(&format!("money of {name}"), ());
+    sides.iter().for_each(|(_, side)| side.register(&objective, How::default()));
+    std::thread::scope(|scope| {
+        for (number, (other, asker)) in sides.iter().enumerate().filter(|(other, _)| *other != asked) {
+            let objective = &objective;
+            scope.spawn(|| {
+                let (session, mut offer) = answerer.listen(objective);
+                offer.value = Value::from(format!("for {}", offer.value.as_str().unwrap()));
+                answerer.step(session, &offer, TIMEOUT).agreed();
+            });
+            scope.spawn(move || {
+                let peer = asker.find(objective);
+                let wanted = negotiable(&objective.name, *other);
+                let mut reply = Reply::Failed(NO_PEER);
+                eventually(SOON, "a listener is free", || {
+                    reply = asker.request(&wanted, Some(&peer), TIMEOUT);
+                    reply != Reply::Failed(NO_PEER)
+                });
+                let (session, offer) = reply.clone().offer();
+                assert_eq!(offer.value, Value::from(format!("for {other}")), "side {number}");
+                asker.end(session, true, None);
+            });
+        }
+    });
 }
 
 #[test]
