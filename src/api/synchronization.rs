@@ -43,6 +43,14 @@ impl Engine {
             }
         }
         self.check_secure()?;
+        if locator.is_none()
+            && self.core.config.rapid_synch_message
+            && let Some(answer) = self.ask_rapidly(objective)?
+            && let Some(id) = answer.message.session()
+            && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
+        {
+            return Ok(value);
+        }
         let peers = match locator {
             Some(locator) => vec![locator.clone()],
             None => {

@@ -77,6 +77,11 @@ impl Connection {
         Err(TransportError::Failed)
     }
 
+    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
+    pub(crate) fn is_from_here(&self) -> bool {
+        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+    }
+
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
     fn read(
         &self,

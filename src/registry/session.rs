@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
@@ -49,6 +50,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialogue {
+    /// The ASA that opened or accepted it: with its end the session ends.
+    pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
     pub(crate) name: String,
@@ -56,9 +59,18 @@ pub(crate) struct Dialogue {
     pub(crate) dry: bool,
 }
 
+/// What answers a discovery.
+#[derive(Debug)]
+pub(crate) enum DiscoveryAnswer {
+    /// M_RESPONSE.
+    Found(Found),
+    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
+    Rapid { message: Message, transport: Arc<dyn Transport> },
+}
+
 /// What an M_RESPONSE brought to a discovery.
 #[derive(Clone, Debug)]
-pub(crate) struct DiscoveryAnswer {
+pub(crate) struct Found {
     pub(crate) locators: Vec<AsaLocator>,
     /// Milliseconds from now until the locators expire.
     pub(crate) ttl: u32,
@@ -189,6 +201,14 @@ impl SessionRegistry {
         None
     }
 
+    /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
+    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Sender<DiscoveryAnswer>> {
+        match self.inner.lock().active.get(&(id, None)) {
+            Some(Session::Discovery { mailbox, .. }) => Some(mailbox.clone()),
+            _ => None,
+        }
+    }
+
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
@@ -224,6 +244,14 @@ impl SessionRegistry {
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
+    /// Whether a session with this identifier is open with this peer, whichever side began it (RFC 8990 §2.8.6).
+    pub(crate) fn is_open_with(&self, id: u32, peer: Ipv6Addr) -> bool {
+        let inner = self.inner.lock();
+        let ours = inner.active.get(&(id, None));
+        inner.active.contains_key(&(id, Some(IpAddr::V6(peer))))
+            || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    }
+
     /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
     pub(crate) fn dialogue(&self, nonce: SessionNonce) -> Result<Dialogue> {
         match self.inner.lock().active.get(&key_of(nonce)) {
@@ -255,6 +283,19 @@ impl SessionRegistry {
     pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
         let limit = self.relay_memory;
         self.inner.lock().relayed.insert((id, initiator), expire, limit);
+    }
+
+    /// Ends the sessions of an ASA; the caller closes the transports.
+    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut ended = Vec::new();
+        self.inner.lock().active.retain(|_, session| match session {
+            Session::Dialogue(dialogue) if dialogue.owner == owner => {
+                ended.push(dialogue.clone());
+                false
+            }
+            _ => true,
+        });
+        ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -359,7 +400,7 @@ mod tests {
     }
 
     fn dialogue() -> Dialogue {
-        Dialogue { transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
     }
 
     #[test]
@@ -395,9 +436,11 @@ mod tests {
         sessions.accept_dialogue(7, b, dialogue()).unwrap();
         assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
         sessions.open_dialogue(7, dialogue()).unwrap();
+        assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first).is_some());
         sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        assert_eq!(sessions.end_all().len(), 3);
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.end_all().is_empty());
     }
 
     #[test]

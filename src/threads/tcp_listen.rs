@@ -28,6 +28,15 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
         return connection.close();
     }
     match classify_request(message, |name| core.registries.objectives.get(name)) {
+        // RFC 8990 §2.8.6: dropped, so that two nodes that ask each other at the same time cannot mix up their
+        // sessions.
+        Request::Negotiate { session, .. } | Request::Synchronize { session, .. }
+            if !connection.is_from_here()
+                && core.registries.sessions.is_open_with(session, connection.peer()) =>
+        {
+            count.session_clashes.add();
+            connection.close();
+        }
         Request::Negotiate { session, objective } => {
             count.negotiation_requests.add();
             negotiate(core, connection, session, objective);
@@ -51,29 +60,42 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
     }
 }
 
-/// Hands a request to whoever listens, and waits a little for one who has just been busy with another. The
-/// connection is closed if nobody takes it (RFC 8990 §2.8.6).
+/// Hands a request on, or closes the connection if nobody takes it (RFC 8990 §2.8.6).
 fn negotiate(core: &Core, connection: Arc<Connection>, session: u32, objective: Objective) {
-    let (grace, name) = (core.config.listen_grace, objective.name.clone());
+    let request = NegotiationRequest { session, objective, transport: connection };
+    if let Err((refusal, request)) = offer(core, request) {
+        match refusal {
+            Refusal::NotListening => core.counters.refused_not_listening.add(),
+            Refusal::QueueFull => core.counters.refused_queue_full.add(),
+        }
+        request.transport.close();
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotListening,
+    QueueFull,
+}
+
+/// Hands a request to whoever listens, and waits a little for one who has just been busy with another. Gives the
+/// request back if nobody takes it.
+pub(super) fn offer(core: &Core, request: NegotiationRequest) -> Result<(), (Refusal, NegotiationRequest)> {
+    let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
     let objectives = &core.registries.objectives;
     match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
         Dispatch::Listener(tx, owner) => {
-            let request = NegotiationRequest { session, objective, transport: connection };
             let sent = tx.send_timeout(request, grace);
             objectives.dispatched(owner, &name);
-            if let Err(SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request)) = sent {
-                core.counters.refused_not_listening.add();
-                request.transport.close();
-            }
+            sent.map_err(|error| match error {
+                SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request) => {
+                    (Refusal::NotListening, request)
+                }
+            })
         }
-        Dispatch::NotListening => {
-            core.counters.refused_not_listening.add();
-            connection.close();
-        }
-        Dispatch::QueueFull => {
-            core.counters.refused_queue_full.add();
-            connection.close();
-        }
+        Dispatch::NotListening => Err((Refusal::NotListening, request)),
+        Dispatch::QueueFull => Err((Refusal::QueueFull, request)),
     }
 }
 
