@@ -85,10 +85,10 @@ fn two_of_each_share_a_link() {
     let nodes = lab.build(Topology::Lan(4)).unwrap().nodes;
     let (ours1, ours2) = (Ours::start(&nodes[0]), Ours::start(&nodes[1]));
     let [graspy1, graspy2] = Graspy::start([&nodes[2], &nodes[3]]);
-    all_with_all(
-        &[("ours1", &ours1), ("ours2", &ours2), ("graspy1", &graspy1), ("graspy2", &graspy2)],
-        false,
-    );
+    let sides: [(&str, &dyn Side); 4] =
+        [("ours1", &ours1), ("ours2", &ours2), ("graspy1", &graspy1), ("graspy2", &graspy2)];
+    all_with_all(&sides, false);
+    (0..sides.len()).for_each(|asked| all_ask_one(&sides, asked));
 }
 
 /// Whoever listens to its own multicasts hears those of the others on its host too. Ours always does.
