@@ -277,7 +277,7 @@ impl Engine {
             dry: request.objective.dry,
         };
         let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
-        let accepted = sessions.accept_dialogue(request.session, transport.peer(), dialogue.clone());
+        let accepted = sessions.accept_dialogue(request.session, dialogue.clone());
         let session = accepted.inspect_err(|error| {
             match error {
                 Error::IdClash => count.session_clashes.add(),

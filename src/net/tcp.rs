@@ -77,11 +77,6 @@ impl Connection {
         Err(TransportError::Failed)
     }
 
-    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
-    pub(crate) fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
-    }
-
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
     fn read(
         &self,
@@ -168,6 +163,10 @@ impl Transport for Connection {
 
     fn peer(&self) -> Ipv6Addr {
         self.peer
+    }
+
+    fn is_from_here(&self) -> bool {
+        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
     }
 }
 

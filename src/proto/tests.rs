@@ -29,6 +29,9 @@ impl Transport for Silent {
     fn peer(&self) -> Ipv6Addr {
         self.0
     }
+    fn is_from_here(&self) -> bool {
+        false
+    }
 }
 
 /// A node with links 2 and 3.

@@ -45,6 +45,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn close(&self);
     /// The peer's address; an IPv4 one is mapped.
     fn peer(&self) -> Ipv6Addr;
+    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
+    fn is_from_here(&self) -> bool;
 }
 
 /// A negotiation, synchronization or messaging session.
@@ -224,17 +226,13 @@ impl SessionRegistry {
         self.inner.lock().new_id()
     }
 
-    /// Takes up a session that a peer opened. `IDclash` if one with this identifier and source is open
-    /// (RFC 8990 §2.8.6), `unspec` at the limit on sessions.
-    pub(crate) fn accept_dialogue(
-        &self,
-        id: u32,
-        source: Ipv6Addr,
-        dialogue: Dialogue,
-    ) -> Result<SessionNonce> {
+    /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
+    /// §2.8.6), `unspec` at the limit on sessions.
+    pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
+        let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
-        if inner.active.contains_key(&key) {
+        if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
         if inner.active.len() >= self.limit {
@@ -244,12 +242,10 @@ impl SessionRegistry {
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
-    /// Whether a session with this identifier is open with this peer, whichever side began it (RFC 8990 §2.8.6).
-    pub(crate) fn is_open_with(&self, id: u32, peer: Ipv6Addr) -> bool {
-        let inner = self.inner.lock();
-        let ours = inner.active.get(&(id, None));
-        inner.active.contains_key(&(id, Some(IpAddr::V6(peer))))
-            || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    /// Whether a session with this identifier is open with the peer of a connection, whichever side began it
+    /// (RFC 8990 §2.8.6).
+    pub(crate) fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
+        self.inner.lock().is_open_with(id, transport)
     }
 
     /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
@@ -334,6 +330,13 @@ impl SessionRegistry {
 }
 
 impl Inner {
+    fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
+        let peer = transport.peer();
+        let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
+        let ours = self.active.get(&(id, None)).filter(|_| !transport.is_from_here());
+        theirs || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    }
+
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
     fn new_id(&self) -> Result<u32> {
         for _ in 0..DRAWS {
@@ -382,8 +385,9 @@ mod tests {
 
     use super::*;
 
+    /// A connection with a peer, and to nowhere.
     #[derive(Debug)]
-    struct Nowhere;
+    struct Nowhere(Ipv6Addr);
 
     impl Transport for Nowhere {
         fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
@@ -395,12 +399,24 @@ mod tests {
         fn pause_before_next(&self, _: Duration) {}
         fn close(&self) {}
         fn peer(&self) -> Ipv6Addr {
-            Ipv6Addr::LOCALHOST
+            self.0
+        }
+        fn is_from_here(&self) -> bool {
+            false
         }
     }
 
     fn dialogue() -> Dialogue {
-        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+        dialogue_with(Ipv6Addr::LOCALHOST)
+    }
+
+    fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
+        Dialogue {
+            owner: AsaNonce(1),
+            transport: Arc::new(Nowhere(peer)),
+            name: "EX1".to_owned(),
+            dry: false,
+        }
     }
 
     #[test]
@@ -432,14 +448,20 @@ mod tests {
     fn equal_identifiers_from_two_sources_are_two_sessions() {
         let sessions = SessionRegistry::new(10, 10);
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
-        let first = sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        sessions.accept_dialogue(7, b, dialogue()).unwrap();
-        assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
-        sessions.open_dialogue(7, dialogue()).unwrap();
+        let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
+        sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
+        assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first).is_some());
-        sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
+        sessions.open_dialogue(8, dialogue_with(a)).unwrap();
+        assert_eq!(
+            sessions.accept_dialogue(8, dialogue_with(a)),
+            Err(Error::IdClash),
+            "we opened it with that peer"
+        );
+        sessions.accept_dialogue(8, dialogue_with(b)).unwrap();
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
         assert!(sessions.end_all().is_empty());
     }
 

@@ -12,7 +12,7 @@ use super::spawn;
 use crate::core::{Core, Interface};
 use crate::net::multicast::Receiver;
 use crate::proto::Arrival;
-use crate::wire::{Body, Limits, decode};
+use crate::wire::{Limits, decode};
 
 /// How long receiving rests after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
@@ -25,26 +25,19 @@ pub(super) fn start(
     queue: &Sender<Datagram>,
 ) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
-    spawn(core, "_mclisten", move |core| listen(core, &own, &own.multicasts, ifi, true, &tx))?;
+    spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
     if interface.unicasts.is_some() {
         let (own, tx) = (Arc::clone(interface), queue.clone());
         spawn(core, "_uclisten", move |core| {
             if let Some(unicasts) = &own.unicasts {
-                listen(core, &own, unicasts, ifi, false, &tx);
+                listen(core, unicasts, ifi, false, &tx);
             }
         })?;
     }
     Ok(())
 }
 
-fn listen(
-    core: &Core,
-    interface: &Interface,
-    socket: &Receiver,
-    ifi: u32,
-    multicast: bool,
-    queue: &Sender<Datagram>,
-) {
+fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
     let limits = Limits { size: core.config.multicast_size, depth: core.config.nesting };
     // One byte more than may come, so that a longer datagram shows.
     let mut buffer = vec![0; limits.size.saturating_add(1)];
@@ -59,7 +52,7 @@ fn listen(
                 }
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes, &limits));
-                if let Some(datagram) = datagram.filter(|datagram| !is_echo(core, interface, datagram)) {
+                if let Some(datagram) = datagram {
                     match queue.try_send(datagram) {
                         Ok(()) => count.queue_peak.raise_to(queue.len()),
                         Err(TrySendError::Full(_)) => count.dropped_queue_full.add(),
@@ -75,24 +68,6 @@ fn listen(
             }
         }
     }
-}
-
-/// Whether this is what this engine has just relayed, which comes back because other processes on this host are
-/// to hear it. What began here is another matter (`listen_self`).
-fn is_echo(core: &Core, interface: &Interface, datagram: &Datagram) -> bool {
-    let Datagram { arrival, message, .. } = datagram;
-    let (session, initiator) = match &message.body {
-        Body::Discovery { session, initiator, .. } => (*session, *initiator),
-        Body::Flood(flood) => (flood.session, flood.initiator),
-        _ => return false,
-    };
-    let echo = arrival.source == interface.link_local
-        && interface.sender.port() == arrival.port
-        && !core.registries.sessions.is_own(session, initiator);
-    if echo {
-        core.counters.own_multicast.add();
-    }
-    echo
 }
 
 /// A datagram that is a message, or nothing, counted by reason.

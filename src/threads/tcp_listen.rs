@@ -28,18 +28,16 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
         return connection.close();
     }
     match classify_request(message, |name| core.registries.objectives.get(name)) {
-        // RFC 8990 §2.8.6: dropped, so that two nodes that ask each other at the same time cannot mix up their
-        // sessions.
-        Request::Negotiate { session, .. } | Request::Synchronize { session, .. }
-            if !connection.is_from_here()
-                && core.registries.sessions.is_open_with(session, connection.peer()) =>
-        {
-            count.session_clashes.add();
-            connection.close();
-        }
         Request::Negotiate { session, objective } => {
             count.negotiation_requests.add();
             negotiate(core, connection, session, objective);
+        }
+        // RFC 8990 §2.8.6: the request is dropped. One to negotiate is known to `listen_negotiate` as a clash.
+        Request::Synchronize { session, .. }
+            if core.registries.sessions.is_open_with(session, connection.as_ref()) =>
+        {
+            count.session_clashes.add();
+            connection.close();
         }
         Request::Synchronize { session, name } => {
             count.synchronization_requests.add();

@@ -136,14 +136,13 @@ fn c_dull_08_no_divert_is_sent_and_none_believed() {
     isolated!();
     let bench = Bench::on_two_links(Config::new().dull(true));
     let found = bench.discover_first("EX1");
-    let heard = bench.far().heard(DISCOVERY);
-    let divert = Value::Array(vec![cbor!(100), bench.far().locator(1)]);
-    bench.far().respond(&heard, 60_000, vec![divert]);
+    let heard = bench.peer.heard(DISCOVERY);
+    let divert = Value::Array(vec![cbor!(100), bench.peer.locator(1)]);
+    bench.peer.respond(&heard, 60_000, vec![divert]);
     eventually(SOON, "the divert is received", || bench.engine.stats().responses_received == 1);
-    bench.far().respond(&heard, 60_000, vec![bench.far().locator(2)]);
+    bench.peer.respond(&heard, 60_000, vec![bench.peer.locator(2)]);
     let ports: Vec<_> = found.join().unwrap().unwrap().iter().map(|one| one.port).collect();
     assert_eq!(ports, [Some(2)]);
-    // The other link does not hear of it.
     bench.register(&synchronizable("EX9", 1));
     for (session, name) in [(7, "EX1"), (8, "EX9")] {
         bench.peer.multicast(&cbor!([1, session, (bench.peer.initiator()), [name, 5, 1, ()]]));

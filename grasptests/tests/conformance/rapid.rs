@@ -1,17 +1,22 @@
 //! Rapid mode (RFC 8990 §2.5.4.5, §2.5.5.1, §2.5.6.3).
 
+use grasp::{Config, Error};
 use grasptests::isolated;
 
 use crate::bench::{Bench, negotiable, synchronizable};
 use crate::peer::{DISCOVERY, RESPONSE, items};
 
 #[test]
-fn c_rap_01_a_discovery_carries_the_value_of_its_one_objective() {
+fn c_rap_01_in_rapid_mode_a_first_discovery_carries_the_wish() {
     isolated!();
-    let bench = Bench::new();
-    drop(bench.discover(&negotiable("EX3", "wanted"), 100, Default::default()));
-    let heard = bench.peer.heard(DISCOVERY).message;
-    assert_eq!(items(&heard)[3..], [cbor!(["EX3", 3, 6, "wanted"])]);
+    let bench = Bench::with(Config::new().rapid_negotiation(true));
+    let wish = negotiable("EX3", "wanted");
+    bench.register(&wish);
+    let result = bench.run(|engine, asa| engine.req_negotiate(asa, &wish, None, Some(100)));
+    assert_eq!(result, Err(Error::NoDiscReply));
+    let mut heard = || items(&bench.peer.heard(DISCOVERY).message)[3..].to_vec();
+    assert_eq!(heard(), [cbor!(["EX3", 3, 1, "wanted"])]);
+    assert_eq!(heard(), [cbor!(["EX3", 3, 6, ()])], "then it goes on as ever");
 }
 
 #[test]

@@ -141,12 +141,12 @@ fn c_size_04_a_multicast_fits_into_a_packet_of_1280_bytes() {
 }
 
 #[test]
-fn c_size_04_a_discovery_leaves_out_a_value_that_does_not_fit() {
+fn c_size_04_a_discovery_does_without_a_value_and_a_name_must_fit() {
     isolated!();
     let bench = Bench::new();
     drop(bench.discover(&synchronizable("EX2", Value::from(vec![0; 1300])), 100, Discover::default()));
     let heard = bench.peer.heard(DISCOVERY).message;
-    assert_eq!(items(&heard)[3], cbor!(["EX2", 5, 6]));
+    assert_eq!(items(&heard)[3], cbor!(["EX2", 5, 6, ()]));
     let long = Objective::new("x".repeat(1300));
     let refused = bench.discover(&long, 100, Discover::default()).join().unwrap();
     assert_eq!(refused, Err(Error::Unspec));
