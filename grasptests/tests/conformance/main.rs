@@ -25,6 +25,7 @@ mod negotiation;
 mod objectives;
 mod options;
 mod rapid;
+mod relay;
 mod responder;
 mod robustness;
 mod sid;
