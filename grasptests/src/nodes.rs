@@ -9,7 +9,7 @@
 use std::{
     fmt::Debug,
     io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream},
+    net::{Ipv6Addr, Shutdown, SocketAddrV6, TcpListener, TcpStream},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -301,11 +301,16 @@ impl RawStream {
         Self { stream, rest: Vec::new() }
     }
 
-    /// Connects from a node to an address and port.
+    /// Connects from a node to an address of more than link scope, and port.
     #[must_use]
     pub fn connect(node: &Node, address: Ipv6Addr, port: u16) -> Self {
-        let target = SocketAddr::V6(SocketAddrV6::new(address, port, 0, 0));
-        Self::new(node.run(|| TcpStream::connect_timeout(&target, SOON)).expect("a connection"))
+        Self::reach(node, SocketAddrV6::new(address, port, 0, 0))
+    }
+
+    /// Connects from a node.
+    #[must_use]
+    pub fn reach(node: &Node, target: SocketAddrV6) -> Self {
+        Self::new(node.run(|| TcpStream::connect_timeout(&target.into(), SOON)).expect("a connection"))
     }
 
     /// Sends bytes.
@@ -358,6 +363,11 @@ impl RawStream {
     pub fn expect_end(&mut self) {
         let more = self.read();
         assert!(more.is_none(), "before the end came {more:02x?}");
+    }
+
+    /// Waits until something has arrived, and leaves it there.
+    pub fn wait_for_bytes(&self) {
+        assert_ne!(self.stream.peek(&mut [0]).expect("bytes"), 0, "the other end has closed");
     }
 
     /// Tells the other end that nothing more will be sent.
