@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Discover, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::net::tcp::Connection;
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
@@ -87,12 +88,31 @@ impl Engine {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
+        let (session, dialogue) = self.open(id, connection, objective)?;
+        self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
+        Ok((session, dialogue))
+    }
+
+    /// Opens a session on a connection to a peer, so that shutdown finds it.
+    pub(super) fn open(
+        &self,
+        id: u32,
+        connection: Connection,
+        objective: &Objective,
+    ) -> Result<(SessionNonce, Dialogue)> {
         let transport: Arc<dyn Transport> = Arc::new(connection);
         let dialogue = Dialogue { transport, name: objective.name.clone(), dry: objective.dry };
         let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
         self.core.counters.sessions_opened.add();
-        self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
+        self.end_if_stopping(session, &dialogue)?;
         Ok((session, dialogue))
+    }
+
+    /// Shutdown ends the open sessions once: one that came too late ends itself.
+    fn end_if_stopping(&self, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+        self.core.check_running().inspect_err(|_| {
+            self.end(session, dialogue);
+        })
     }
 
     /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
@@ -232,8 +252,8 @@ impl Engine {
             name: objective.name.clone(),
             dry: request.objective.dry,
         };
-        let accepted =
-            self.core.registries.sessions.accept_dialogue(request.session, transport.peer(), dialogue);
+        let sessions = &self.core.registries.sessions;
+        let accepted = sessions.accept_dialogue(request.session, transport.peer(), dialogue.clone());
         let session = accepted.inspect_err(|error| {
             let count = &self.core.counters;
             if *error == Error::IdClash {
@@ -244,6 +264,7 @@ impl Engine {
             transport.close();
         })?;
         self.core.counters.sessions_accepted.add();
+        self.end_if_stopping(session, &dialogue)?;
         Ok((session, request.objective))
     }
 
