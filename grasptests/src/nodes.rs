@@ -15,7 +15,8 @@ use std::{
 };
 
 use grasp::{
-    AsaLocator, AsaNonce, Config, Engine, Negotiation, Objective, RegisterObj, Result, SessionNonce, Value,
+    AsaLocator, AsaNonce, Config, Discover, Engine, Negotiation, Objective, RegisterObj, Result,
+    SessionNonce, Value,
     wire::{self, Body, Flags, ItemScanner, Limits, Message, Progress, Step, WireObjective},
 };
 use socket2::SockRef;
@@ -25,8 +26,9 @@ use crate::lab::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, Lab, Link, No
 /// How long a test waits for what should happen at once.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// What "at once" means where a test measures: much less than any timeout it could be mistaken for.
-pub const AT_ONCE: Duration = Duration::from_secs(1);
+/// What "at once" means where a test measures: much less than any timeout it could be mistaken for, and enough
+/// for a first packet that has to be sent twice, a second later.
+pub const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// A node with an engine and one registered ASA.
 #[derive(Clone, Debug)]
@@ -53,6 +55,14 @@ impl Host {
     pub fn another(&self, name: &str) -> Self {
         let asa = self.engine.register_asa(name).expect("another ASA is registered");
         Self { asa, ..self.clone() }
+    }
+
+    /// The same node and engine as an ASA that is not registered any more.
+    #[must_use]
+    pub fn gone(&self) -> Self {
+        let gone = self.another("gone");
+        self.engine.deregister_asa(gone.asa, "gone").expect("it is deregistered");
+        gone
     }
 
     /// Calls the engine inside the node.
@@ -179,6 +189,32 @@ pub fn linked() -> (Lab, Link, Node, Node) {
     (lab, link, a, b)
 }
 
+/// A host on node `a`, and a watcher on node `b` that hears what it sends to the group.
+#[must_use]
+pub fn watched(config: Config) -> (Lab, Host, Node, RawUdp) {
+    let (lab, _, a, b) = linked();
+    let watcher = RawUdp::neighbors(&b, "eth0").expect("a watcher");
+    (lab, Host::start(&a, config), b, watcher)
+}
+
+/// Registration as discoverable.
+#[must_use]
+pub fn discoverable() -> RegisterObj {
+    RegisterObj { discoverable: true, ..RegisterObj::default() }
+}
+
+/// Registration that others may join.
+#[must_use]
+pub fn overlapping() -> RegisterObj {
+    RegisterObj { overlap: true, ..RegisterObj::default() }
+}
+
+/// Discovery that ends with the first answer.
+#[must_use]
+pub fn first_answer() -> Discover {
+    Discover { enough: Some(1), ..Discover::default() }
+}
+
 /// An objective that can be negotiated.
 #[must_use]
 pub fn negotiable(name: &str, value: impl Into<Value>) -> Objective {
@@ -208,12 +244,28 @@ pub fn failure<T: Debug>(result: Result<T>) -> grasp::Error {
     result.expect_err("the call should have failed")
 }
 
+/// The result of a thread, which must end soon: a thread that waits for ever would say nothing about why.
+#[track_caller]
+pub fn joined<T>(thread: JoinHandle<T>) -> T {
+    eventually(SOON * 3, "the thread ends", || thread.is_finished());
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
 /// Runs `body` and asserts that it took no time worth speaking of.
 #[track_caller]
 pub fn at_once<R>(body: impl FnOnce() -> R) -> R {
+    within(AT_ONCE, body)
+}
+
+/// Runs `body` and asserts that it took less than a time.
+#[track_caller]
+pub fn within<R>(limit: Duration, body: impl FnOnce() -> R) -> R {
     let started = Instant::now();
     let result = body();
-    assert!(started.elapsed() < AT_ONCE, "took {:?}", started.elapsed());
+    assert!(started.elapsed() < limit, "took {:?}", started.elapsed());
     result
 }
 

@@ -1,5 +1,7 @@
 //! Discovery: what is asked, what is found, what is cached and for how long.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::time::{Duration, Instant};
 
 use grasp::wire::{Body, Message, Response, WireLocator, WireOption, encode};
@@ -10,15 +12,12 @@ use grasp::{
 use grasptests::isolated;
 use grasptests::lab::{Datagram, Node, RawUdp, eventually};
 use grasptests::nodes::{
-    Host, RawStream, SOON, at_once, failure, heard, linked, negotiable, offer, one, synchronizable, two,
+    Host, RawAsker, RawStream, SOON, at_once, discoverable, failure, first_answer, heard, joined, linked,
+    negotiable, offer, one, overlapping, synchronizable, two, watched,
 };
 
 /// Far away enough to show when somebody waits for it.
 const LONG: Option<u32> = Some(30_000);
-
-fn discoverable() -> RegisterObj {
-    RegisterObj { discoverable: true, ..RegisterObj::default() }
-}
 
 /// EX1 with a loop count, which sets the shortest time of a discovery.
 fn ex1(loop_count: u8) -> Objective {
@@ -31,7 +30,7 @@ fn discover(host: &Host, timeout: Option<u32>, options: Discover) -> Vec<AsaLoca
 
 /// Discovers EX1 and stops with the first answer.
 fn find(host: &Host) -> Vec<AsaLocator> {
-    let found = discover(host, LONG, Discover { enough: Some(1), ..Discover::default() });
+    let found = discover(host, LONG, first_answer());
     assert!(!found.is_empty());
     found
 }
@@ -186,11 +185,11 @@ fn two_processes_at_one_address_are_two_peers() {
     let listener = far[alive].listen(&negotiable("EX1", 1));
     near.register(&negotiable("EX1", 1));
     let client = near.thread(|engine, asa| engine.req_negotiate(asa, &ex1(6), None, LONG));
-    let (session, held) = listener.join().unwrap().unwrap();
+    let (session, held) = joined(listener).unwrap();
     let answer = far[alive].thread(move |engine, asa| engine.negotiate_step(asa, session, &held, LONG));
-    let (session, _) = offer(client.join().unwrap());
+    let (session, _) = offer(joined(client));
     near.engine.end_negotiate(near.asa, session, true, None).unwrap();
-    assert!(matches!(answer.join().unwrap(), Ok(Negotiation::Agreed(_))));
+    assert!(matches!(joined(answer), Ok(Negotiation::Agreed(_))));
     let left = discover(&near, LONG, Discover::default());
     assert_eq!(left, [found[1].clone()], "the dead locator is forgotten");
 }
@@ -211,8 +210,7 @@ fn a_locator_that_refuses_is_forgotten() {
             })
         };
         far.register_with(&wanted, discoverable());
-        let options = Discover { enough: Some(1), ..Discover::default() };
-        let found = near.run(|engine, asa| engine.discover(asa, &wanted, LONG, options)).unwrap();
+        let found = near.run(|engine, asa| engine.discover(asa, &wanted, LONG, first_answer())).unwrap();
         assert_eq!(found.len(), 1);
         far.engine.deregister_obj(far.asa, &wanted).unwrap();
         assert_eq!(ask(), refused);
@@ -236,16 +234,15 @@ fn two_asas_of_one_engine_find_each_other() {
     isolated!();
     let (_lab, host) = one(Config::new());
     let other = host.another("other");
-    let overlap = || RegisterObj { overlap: true, ..RegisterObj::default() };
-    host.register_with(&ex1(6), overlap());
-    other.register_with(&ex1(6), overlap());
+    host.register_with(&ex1(6), overlapping());
+    other.register_with(&ex1(6), overlapping());
     let listener = other.listen(&ex1(1));
     let found = at_once(|| find(&host));
     assert_eq!(found[0].port, Some(host.port("EX1")));
     let client = host.thread(|engine, asa| engine.req_negotiate(asa, &ex1(6), None, LONG));
-    let (session, _) = listener.join().unwrap().unwrap();
+    let (session, _) = joined(listener).unwrap();
     other.engine.end_negotiate(other.asa, session, false, Some("met")).unwrap();
-    assert_eq!(client.join().unwrap(), Err(Error::Declined(Some("met".into()))));
+    assert_eq!(joined(client), Err(Error::Declined(Some("met".into()))));
 }
 
 #[test]
@@ -257,8 +254,7 @@ fn discovering_checks_in_order() {
     let ask = |who: &Host, objective: &Objective| {
         who.run(|engine, asa| engine.discover(asa, objective, Some(1), Discover::default()))
     };
-    let gone = dull.another("gone");
-    dull.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = dull.gone();
     assert_eq!(ask(&insecure, &both), Err(Error::NoSecurity), "16 comes before 8");
     assert_eq!(ask(&gone, &both), Err(Error::NotBoth), "8 comes before 6");
     assert_eq!(ask(&gone, &ex1(1)), Err(Error::NoAsa));
@@ -274,25 +270,39 @@ fn dull_instances_stay_on_the_link() {
     let watcher = RawUdp::neighbors(&far.node, "eth0").unwrap();
     near.register(&ex1(6));
     far.register_with(&ex1(6), discoverable());
-    let options = Discover { enough: Some(1), ..Discover::default() };
-    let found = near.run(|engine, asa| engine.discover(asa, &ex1(6), LONG, options)).unwrap();
+    let found = near.run(|engine, asa| engine.discover(asa, &ex1(6), LONG, first_answer())).unwrap();
     assert_eq!(next_discovery(&watcher).2.loop_count, 1);
     assert_eq!(found[0].locator, far.node.link_local("eth0").ok().map(Locator::Ipv6));
     let ask = |peer| near.run(|engine, asa| engine.req_negotiate(asa, &ex1(6), peer, Some(1)));
     assert_eq!(ask(None), Err(Error::NoSecurity));
     assert_eq!(ask(Some(&found[0])), Err(Error::NoSecurity));
     assert_eq!(far.engine.stats().connections_accepted, 0);
+    RawAsker::on(&near.node).discover(1, "EX1", 2);
+    eventually(SOON, "what may go further is dropped", || far.engine.stats().dropped_dull == 1);
+}
+
+#[test]
+fn with_the_test_switch_a_discovery_is_answered_from_the_cache() {
+    isolated!();
+    let lab = grasptests::lab::Lab::new().unwrap();
+    let nodes = ["a", "b", "c"].map(|name| lab.node(name).unwrap());
+    lab.lan(&[&nodes[0], &nodes[1], &nodes[2]]).unwrap();
+    let [near, middle, far] = nodes.map(|node| Host::start(&node, Config::new()));
+    far.register_with(&ex1(1), discoverable());
+    let cached = find(&middle);
+    far.engine.deregister_obj(far.asa, &ex1(1)).unwrap();
+    middle.engine.set_test_divert(true);
+    let found = find(&near);
+    assert!(found[0].diverted && !cached[0].diverted);
+    assert_eq!((&found[0].locator, found[0].port), (&cached[0].locator, cached[0].port));
+    assert!(found[0].expire <= cached[0].expire + 1, "no longer than what is left");
 }
 
 #[test]
 fn a_discovery_is_repeated_with_growing_pauses_while_nobody_answers() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let near = Host::start(&a, Config::new());
-    let asker = near.thread(|engine, asa| {
-        engine.discover(asa, &ex1(1), LONG, Discover { enough: Some(1), ..Discover::default() })
-    });
+    let (_lab, near, b, watcher) = watched(Config::new());
+    let asker = near.thread(|engine, asa| engine.discover(asa, &ex1(1), LONG, first_answer()));
     let heard: Vec<_> = (0..3).map(|_| (next_discovery(&watcher).0, Instant::now())).collect();
     assert!(heard[0].0 != heard[1].0 && heard[1].0 != heard[2].0, "each has a session of its own");
     let pauses = [heard[1].1 - heard[0].1, heard[2].1 - heard[1].1];
@@ -300,7 +310,7 @@ fn a_discovery_is_repeated_with_growing_pauses_while_nobody_answers() {
     // Who comes late is found.
     let far = Host::start(&b, Config::new());
     far.register_with(&ex1(1), discoverable());
-    let found = asker.join().unwrap().unwrap();
+    let found = joined(asker).unwrap();
     assert_eq!(found[0].port, Some(far.port("EX1")));
     near.expect_quiet();
 }
@@ -308,9 +318,7 @@ fn a_discovery_is_repeated_with_growing_pauses_while_nobody_answers() {
 #[test]
 fn a_value_that_makes_the_datagram_too_large_is_left_out() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let near = Host::start(&a, Config::new());
+    let (_lab, near, _b, watcher) = watched(Config::new());
     for (value, sent) in [(Value::from("short"), Value::from("short")), (vec![0u8; 1300].into(), Value::Null)]
     {
         let wanted = Objective { value, ..ex1(1) };
@@ -322,14 +330,12 @@ fn a_value_that_makes_the_datagram_too_large_is_left_out() {
 #[test]
 fn every_kind_of_locator_in_a_response_is_found() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let near = Host::start(&a, Config::new());
+    let (_lab, near, b, watcher) = watched(Config::new());
     let asker = near.thread(|engine, asa| {
         engine.discover(asa, &ex1(1), LONG, Discover { enough: Some(6), ..Discover::default() })
     });
     let (session, initiator, _, datagram) = next_discovery(&watcher);
-    assert_eq!(initiator, std::net::IpAddr::V6(a.ula().unwrap()));
+    assert_eq!(initiator, std::net::IpAddr::V6(near.node.ula().unwrap()));
     let given = [
         AsaLocator::new("192.0.2.1".parse::<std::net::Ipv4Addr>().unwrap(), None).with_port(1),
         AsaLocator::fqdn("ask.example.net", Protocol::Udp, 2),
@@ -344,8 +350,8 @@ fn every_kind_of_locator_in_a_response_is_found() {
     options.push(WireOption::Divert(wire[4..].to_vec()));
     let response = Response { session, initiator, ttl: 5000, options, objective: None };
     respond(&b, &datagram, &encode(&Body::Response(response).into()));
-    let found = asker.join().unwrap().unwrap();
-    let ifi = a.interface_index("eth0").ok();
+    let found = joined(asker).unwrap();
+    let ifi = near.node.interface_index("eth0").ok();
     let expected = given.iter().enumerate().map(|(number, locator)| AsaLocator {
         ifi,
         expire: found[number].expire,
@@ -359,12 +365,8 @@ fn every_kind_of_locator_in_a_response_is_found() {
 #[test]
 fn responses_that_are_wrong_do_no_harm() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let near = Host::start(&a, Config::new());
-    let asker = near.thread(|engine, asa| {
-        engine.discover(asa, &ex1(200), LONG, Discover { enough: Some(1), ..Discover::default() })
-    });
+    let (_lab, near, b, watcher) = watched(Config::new());
+    let asker = near.thread(|engine, asa| engine.discover(asa, &ex1(200), LONG, first_answer()));
     let (session, initiator, objective, datagram) = next_discovery(&watcher);
     assert_eq!((objective.name.as_str(), objective.discoverable, objective.neg), ("EX1", true, true));
     let locator = |port| {
@@ -388,7 +390,7 @@ fn responses_that_are_wrong_do_no_harm() {
     });
     assert!(!asker.is_finished());
     respond(&b, &datagram, &response(session, initiator, locator(7)));
-    let found = asker.join().unwrap().unwrap();
+    let found = joined(asker).unwrap();
     assert_eq!((found.len(), found[0].port), (1, Some(7)));
     assert!(found[0].expire > monotonic_ms() + 500_000, "0 means long");
     near.expect_quiet();

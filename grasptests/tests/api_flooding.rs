@@ -1,5 +1,7 @@
 //! Flooding: what goes out, what is cached, what is read, and what is refused.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use grasp::{
 };
 use grasptests::isolated;
 use grasptests::lab::{Lab, LinkOptions, RawUdp, eventually};
-use grasptests::nodes::{Host, SOON, failure, heard, linked, negotiable, one, synchronizable, two};
+use grasptests::nodes::{Host, SOON, failure, heard, negotiable, one, synchronizable, two, watched};
 
 fn tagged(name: &str, value: impl Into<Value>, source: Option<AsaLocator>) -> TaggedObjective {
     TaggedObjective::new(synchronizable(name, value), source)
@@ -47,9 +49,7 @@ fn link_local(address: Ipv6Addr) -> Option<WireLocator> {
 #[test]
 fn a_flood_goes_out_as_it_was_given() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let host = Host::start(&a, Config::new());
+    let (_lab, host, _b, watcher) = watched(Config::new());
     host.register(&synchronizable("EX1", ()));
     host.register(&synchronizable("EX2", ()));
     let source = AsaLocator::new("192.0.2.1".parse::<std::net::Ipv4Addr>().unwrap(), Some(7)).with_port(5);
@@ -204,8 +204,7 @@ fn flooding_checks_in_order_and_sends_nothing_then() {
     let (_lab, host) = one(Config::new());
     host.register(&synchronizable("EX1", ()));
     let (_insecure_lab, insecure) = one(Config::new().acp(Acp::None));
-    let gone = host.another("gone");
-    host.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let refused = |who: &Host, tagged: &[TaggedObjective]| failure(flood(who, 0, tagged));
     let of = |objective: Objective| TaggedObjective::new(objective, None);
     assert_eq!(refused(&insecure, &[]), Error::NoSecurity, "16 comes before 3");
@@ -234,9 +233,7 @@ fn flooding_checks_in_order_and_sends_nothing_then() {
 #[test]
 fn the_largest_flood_is_1232_bytes() {
     isolated!();
-    let (_lab, _, a, b) = linked();
-    let watcher = RawUdp::neighbors(&b, "eth0").unwrap();
-    let host = Host::start(&a, Config::new());
+    let (_lab, host, _b, watcher) = watched(Config::new());
     host.register(&synchronizable("EX1", ()));
     // The session identifier is up to four bytes shorter than its longest form, so the edge is looked for.
     let of = |length: usize| flood(&host, 0, &[tagged("EX1", vec![0u8; length], None)]);
@@ -250,8 +247,7 @@ fn the_largest_flood_is_1232_bytes() {
 fn reading_floods_needs_a_registered_asa_and_a_synch_objective_and_nothing_else() {
     isolated!();
     let (_lab, host) = one(Config::new().acp(Acp::None));
-    let gone = host.another("gone");
-    host.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let get = |who: &Host, objective: &Objective| who.engine.get_flood(who.asa, objective);
     assert_eq!(get(&gone, &negotiable("EX1", 1)), Err(Error::NoAsa), "6 comes before 32");
     assert_eq!(get(&host, &negotiable("EX1", 1)), Err(Error::NotSynch));

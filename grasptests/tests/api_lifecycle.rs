@@ -1,5 +1,7 @@
 //! Starting and stopping engines: what wakes up, what is left behind, and what is said when it cannot start.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +14,8 @@ use grasp::{
 use grasptests::isolated;
 use grasptests::lab::{Lab, eventually, process};
 use grasptests::nodes::{
-    Host, RawPeer, RawStream, SOON, at_once, failure, linked, negotiable, offer, one, step, synchronizable,
+    Host, RawPeer, RawStream, SOON, at_once, discoverable, failure, first_answer, joined, linked, negotiable,
+    offer, one, step, synchronizable, within,
 };
 
 /// Longer than any test.
@@ -116,17 +119,17 @@ fn shutdown_wakes_every_blocked_call_and_leaves_nothing_behind() {
     let mut silent = host.client("EX1");
     eventually(SOON, "the silent client is accepted", || host.engine.stats().connections_accepted > 0);
 
-    at_once(|| {
+    within(Duration::from_secs(1), || {
         host.engine.shutdown();
         for thread in listeners {
-            assert_eq!(failure(thread.join().unwrap()), Error::Unspec, "listen_negotiate");
+            assert_eq!(failure(joined(thread)), Error::Unspec, "listen_negotiate");
         }
         for (number, thread) in discovering.into_iter().enumerate() {
-            assert_eq!(thread.join().unwrap(), Error::Unspec, "searching call {number}");
+            assert_eq!(joined(thread), Error::Unspec, "searching call {number}");
         }
         for (number, (caller, peer)) in waiting.into_iter().enumerate() {
-            assert_eq!(caller.join().unwrap(), Error::Unspec, "waiting call {number}");
-            peer.join().unwrap();
+            assert_eq!(joined(caller), Error::Unspec, "waiting call {number}");
+            joined(peer);
         }
         silent.expect_end();
     });
@@ -208,12 +211,11 @@ fn starting_and_stopping_again_and_again_costs_nothing() {
     isolated!();
     let (_lab, _, a, b) = linked();
     let far = Host::start(&b, Config::new());
-    far.register_with(&negotiable("EX1", 1), RegisterObj { discoverable: true, ..RegisterObj::default() });
+    far.register_with(&negotiable("EX1", 1), discoverable());
     let round = || {
         let near = Host::start(&a, Config::new());
         near.register(&negotiable("EX1", 1));
-        let options = Discover { enough: Some(1), ..Discover::default() };
-        let found = near.run(|engine, asa| engine.discover(asa, &negotiable("EX1", 1), LONG, options));
+        let found = near.run(|engine, asa| engine.discover(asa, &negotiable("EX1", 1), LONG, first_answer()));
         assert_eq!(found.unwrap().len(), 1);
     };
     (0..5).for_each(|_| round());
@@ -226,6 +228,8 @@ fn starting_and_stopping_again_and_again_costs_nothing() {
     let grown = process::resident_kib().saturating_sub(memory);
     assert!(grown < 4096, "{grown} KiB more after 30 engines");
 }
+
+type Call = Box<dyn Fn(&Engine, AsaNonce) -> Result<()> + Send>;
 
 #[test]
 fn calls_that_meet_a_shutdown_end_with_it() {
@@ -242,7 +246,7 @@ fn calls_that_meet_a_shutdown_end_with_it() {
         far.run(|engine, asa| engine.listen_synchronize(asa, &ex2)).unwrap();
         let (neg, synch) = (far.locator("EX1"), far.locator("EX2"));
         // Each works until the engine is shut down. The listener never answers.
-        let works = |call: Box<dyn Fn(&Engine, AsaNonce) -> Result<()> + Send>, host: &Host| {
+        let works = |call: Call, host: &Host| {
             host.thread(move |engine, asa| while call(engine, asa) != Err(Error::Unspec) {})
         };
         let threads = [
@@ -279,7 +283,7 @@ fn calls_that_meet_a_shutdown_end_with_it() {
         at_once(|| near.engine.shutdown());
         at_once(|| far.engine.shutdown());
         for thread in threads {
-            at_once(|| thread.join().unwrap());
+            at_once(|| joined(thread));
         }
         assert_eq!((near.engine.thread_count(), far.engine.thread_count()), (0, 0));
         assert_eq!((near.engine.open_sessions(), far.engine.open_sessions()), (0, 0));
@@ -301,9 +305,9 @@ fn shutting_down_from_several_threads_is_one_shutdown() {
         })
         .collect();
     for thread in threads {
-        assert_eq!(at_once(|| thread.join().unwrap()), 0, "every caller finds it done");
+        assert_eq!(at_once(|| joined(thread)), 0, "every caller finds it done");
     }
-    assert_eq!(failure(listener.join().unwrap()), Error::Unspec);
+    assert_eq!(failure(joined(listener)), Error::Unspec);
 }
 
 /// Why an engine does not start in this namespace, after a check that nothing of it is left.
@@ -369,15 +373,14 @@ fn an_engine_may_wait_for_its_interfaces() {
     let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
     let config = Config::new().wait_for_interfaces(true).watch_interval(Duration::from_millis(50));
     let (near, far) = (Host::start(&a, config.clone()), Host::start(&b, config));
-    far.register_with(&negotiable("EX1", 1), RegisterObj { discoverable: true, ..RegisterObj::default() });
+    far.register_with(&negotiable("EX1", 1), discoverable());
     assert!(near.engine.links().is_empty() && near.engine.my_address().is_none());
     lab.link(&a, &b).unwrap();
     eventually(SOON, "both use it", || near.engine.links().len() + far.engine.links().len() == 2);
     eventually(SOON, "both know their addresses", || {
         near.engine.my_address().is_some() && far.engine.my_address().is_some()
     });
-    let options = Discover { enough: Some(1), ..Discover::default() };
-    let found = near.run(|engine, asa| engine.discover(asa, &negotiable("EX1", 1), LONG, options));
+    let found = near.run(|engine, asa| engine.discover(asa, &negotiable("EX1", 1), LONG, first_answer()));
     assert_eq!(found.unwrap()[0].port, Some(far.port("EX1")));
 }
 
@@ -392,13 +395,13 @@ fn two_engines_in_one_process_are_two_nodes() {
     let listener = second.listen(&negotiable("EX1", ()));
     let client =
         first.thread(|engine, asa| engine.req_negotiate(asa, &negotiable("EX1", "hello"), None, LONG));
-    let (session, held) = listener.join().unwrap().unwrap();
+    let (session, held) = joined(listener).unwrap();
     assert_eq!(held.value, Value::from("hello"));
     assert_eq!(session.id_source, a.ula());
     let answer = second.thread(move |engine, asa| engine.negotiate_step(asa, session, &held, LONG));
-    let (session, _) = offer(client.join().unwrap());
+    let (session, _) = offer(joined(client));
     first.engine.end_negotiate(first.asa, session, true, None).unwrap();
-    assert!(matches!(answer.join().unwrap(), Ok(Negotiation::Agreed(_))));
+    assert!(matches!(joined(answer), Ok(Negotiation::Agreed(_))));
     at_once(|| first.engine.shutdown());
     assert!(second.engine.thread_count() > 0, "the other goes on");
     second

@@ -1,14 +1,17 @@
 //! The listening side of a negotiation: who is woken, who is refused, which sessions are the same.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use grasp::wire::{Body, Flags, Outcome};
-use grasp::{Acp, Config, Error, Negotiation, Objective, RegisterObj, Value};
+use grasp::{Acp, Config, Error, Negotiation, Objective, Value};
 use grasptests::isolated;
 use grasptests::lab::eventually;
 use grasptests::nodes::{
-    Host, RawStream, SOON, at_once, failure, flagged, negotiable, offer, one, step, synchronizable, two,
+    Host, RawStream, SOON, at_once, failure, flagged, joined, negotiable, offer, one, overlapping, step,
+    synchronizable, two,
 };
 
 /// One host that has registered EX1.
@@ -34,7 +37,7 @@ fn each_request_wakes_one_of_several_listeners() {
     let first = request(&host, 1);
     eventually(SOON, "one listener has returned", || host.listeners("EX1") == 2);
     let others = [request(&host, 2), request(&host, 3)];
-    let mut woken: Vec<_> = listeners.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect();
+    let mut woken: Vec<_> = listeners.into_iter().map(|thread| joined(thread).unwrap()).collect();
     woken.sort_by_key(|(session, _)| session.id_value);
     for (number, (session, objective)) in (1..).zip(woken) {
         assert_eq!((session.id_value, session.id_source), (number, Some(Ipv6Addr::LOCALHOST)));
@@ -51,7 +54,7 @@ fn the_answer_counts_down_from_what_was_received() {
     let (_lab, host) = server(Config::new());
     let listener = host.listen(&negotiable("EX1", 0));
     let mut client = request(&host, 9);
-    let (session, held) = listener.join().unwrap().unwrap();
+    let (session, held) = joined(listener).unwrap();
     assert_eq!(held.loop_count, 6);
     let server = host.thread(move |engine, asa| {
         let answer = Objective { value: "answer".into(), ..held };
@@ -64,7 +67,7 @@ fn the_answer_counts_down_from_what_was_received() {
     assert_eq!(client.hear().body, Body::Negotiate(step(9, "EX1", 3, "counter")));
     client.say(Body::End { session: 9, outcome: Outcome::Accept });
     client.expect_end();
-    assert!(matches!(server.join().unwrap(), Ok(Negotiation::Agreed(agreed)) if agreed.loop_count == 4));
+    assert!(matches!(joined(server), Ok(Negotiation::Agreed(agreed)) if agreed.loop_count == 4));
     host.expect_quiet();
 }
 
@@ -83,12 +86,12 @@ fn who_does_not_listen_is_no_peer() {
     assert_eq!(ask(), Err(Error::NoPeer), "nobody has ever listened");
     let listener = far.listen(&negotiable("EX1", 0));
     far.engine.stop_negotiate(far.asa, &negotiable("EX1", 0)).unwrap();
-    assert_eq!(failure(listener.join().unwrap()), Error::NoSession);
+    assert_eq!(failure(joined(listener)), Error::NoSession);
     assert_eq!(ask(), Err(Error::NoPeer), "nobody listens any more");
 
     let listener = far.listen(&negotiable("EX1", 0));
     let _first = request(&far, 1);
-    listener.join().unwrap().unwrap();
+    joined(listener).unwrap();
     assert_eq!(ask(), Err(Error::NoPeer), "nobody listened again in time");
     assert_eq!(far.engine.stats().refused_not_listening, 3);
     far.engine.deregister_obj(far.asa, &negotiable("EX1", 0)).unwrap();
@@ -101,11 +104,11 @@ fn a_request_waits_for_a_listener_who_has_just_been_busy() {
     let (_lab, host) = server(Config::new().listen_grace(Duration::from_secs(20)));
     let listener = host.listen(&negotiable("EX1", 0));
     let _first = request(&host, 1);
-    listener.join().unwrap().unwrap();
+    joined(listener).unwrap();
     let _second = request(&host, 2);
     eventually(SOON, "the second request is here", || host.engine.stats().negotiation_requests == 2);
     let again = host.listen(&negotiable("EX1", 0));
-    assert_eq!(at_once(|| again.join().unwrap()).unwrap().0.id_value, 2);
+    assert_eq!(at_once(|| joined(again)).unwrap().0.id_value, 2);
     assert_eq!(host.engine.stats().refused_not_listening, 0);
 }
 
@@ -115,7 +118,7 @@ fn so_many_requests_wait_and_the_next_is_refused() {
     let (_lab, host) = server(Config::new().listen_grace(Duration::from_secs(20)).request_queue(2));
     let listener = host.listen(&negotiable("EX1", 0));
     let _first = request(&host, 1);
-    listener.join().unwrap().unwrap();
+    joined(listener).unwrap();
     let _waiting = [request(&host, 2), request(&host, 3)];
     eventually(SOON, "both wait", || host.engine.stats().negotiation_requests == 3);
     let mut refused = request(&host, 4);
@@ -149,7 +152,7 @@ fn one_peer_has_several_sessions_about_one_objective() {
             })
         })
         .collect();
-    let sessions: Vec<_> = listeners.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect();
+    let sessions: Vec<_> = listeners.into_iter().map(|thread| joined(thread).unwrap()).collect();
     assert_eq!((near.engine.open_sessions(), far.engine.open_sessions()), (4, 4));
     // Answered in another order than they came: each answer reaches its own session.
     for (session, held) in sessions.into_iter().rev() {
@@ -158,7 +161,7 @@ fn one_peer_has_several_sessions_about_one_objective() {
         assert!(matches!(end, Ok(Negotiation::Agreed(_))), "{end:?}");
     }
     for thread in clients {
-        let (asked, answered) = thread.join().unwrap();
+        let (asked, answered) = joined(thread);
         assert_eq!(answered, Some(asked * 2));
     }
     near.expect_quiet();
@@ -172,11 +175,11 @@ fn one_identifier_is_one_session_for_each_source() {
     let listen = || host.listen(&negotiable("EX1", 0));
     let first_listener = listen();
     let mut first = request(&host, 7);
-    let (session, held) = first_listener.join().unwrap().unwrap();
+    let (session, held) = joined(first_listener).unwrap();
 
     let second_listener = listen();
     let mut second = request(&host, 7);
-    assert_eq!(failure(second_listener.join().unwrap()), Error::IdClash);
+    assert_eq!(failure(joined(second_listener)), Error::IdClash);
     at_once(|| second.expect_end());
     assert_eq!((host.engine.stats().session_clashes, host.engine.open_sessions()), (1, 1));
 
@@ -184,24 +187,23 @@ fn one_identifier_is_one_session_for_each_source() {
     let ula = host.node.ula().unwrap();
     let mut third = RawStream::connect(&host.node, ula, host.port("EX1"));
     third.say(Body::RequestNegotiate(step(7, "EX1", 6, 3)));
-    let (other, _) = third_listener.join().unwrap().unwrap();
+    let (other, _) = joined(third_listener).unwrap();
     assert_eq!((other.id_value, other.id_source), (7, Some(ula)));
     let step = host.thread(move |engine, asa| engine.negotiate_step(asa, session, &held, None));
     assert!(matches!(first.hear().body, Body::Negotiate(_)), "the first session goes on");
     first.say(Body::End { session: 7, outcome: Outcome::Accept });
-    assert!(step.join().unwrap().is_ok());
+    assert!(joined(step).is_ok());
 
     let fourth_listener = listen();
     let _fourth = request(&host, 7);
-    assert_eq!(fourth_listener.join().unwrap().unwrap().0, session, "what has ended may come again");
+    assert_eq!(joined(fourth_listener).unwrap().0, session, "what has ended may come again");
 }
 
 #[test]
 fn listening_and_stopping_check_in_order() {
     isolated!();
     let (_lab, host) = server(Config::new().acp(Acp::None));
-    let gone = host.another("gone");
-    gone.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let listen = |who: &Host, objective: &Objective| {
         failure(who.run(|engine, asa| engine.listen_negotiate(asa, objective)))
     };
@@ -226,21 +228,20 @@ fn stopping_wakes_all_listeners_of_one_asa_and_no_others() {
     isolated!();
     let (_lab, host) = one(Config::new());
     let other = host.another("other");
-    let overlap = || RegisterObj { overlap: true, ..RegisterObj::default() };
     let shared = negotiable("EX1", 1);
-    host.register_with(&shared, overlap());
-    other.register_with(&shared, overlap());
+    host.register_with(&shared, overlapping());
+    other.register_with(&shared, overlapping());
     let mine: Vec<_> = (0..3).map(|_| host.listen(&shared)).collect();
     let theirs = other.listen(&shared);
     host.engine.stop_negotiate(host.asa, &shared).unwrap();
     for thread in mine {
-        assert_eq!(failure(at_once(|| thread.join().unwrap())), Error::NoSession);
+        assert_eq!(failure(at_once(|| joined(thread))), Error::NoSession);
     }
     let _client = request(&host, 5);
-    assert_eq!(theirs.join().unwrap().unwrap().0.id_value, 5);
+    assert_eq!(joined(theirs).unwrap().0.id_value, 5);
     let again = host.listen(&shared);
     let _client = request(&host, 6);
-    assert_eq!(again.join().unwrap().unwrap().0.id_value, 6, "who stopped may listen again");
+    assert_eq!(joined(again).unwrap().0.id_value, 6, "who stopped may listen again");
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn sessions_outlive_the_listening_and_the_objective() {
     let (_lab, host) = server(Config::new());
     let listener = host.listen(&negotiable("EX1", 0));
     let mut client = request(&host, 1);
-    let (session, _) = listener.join().unwrap().unwrap();
+    let (session, _) = joined(listener).unwrap();
     host.engine.stop_negotiate(host.asa, &negotiable("EX1", 0)).unwrap();
     host.engine.deregister_obj(host.asa, &negotiable("EX1", 0)).unwrap();
     host.engine.end_negotiate(host.asa, session, false, Some("closing time")).unwrap();
@@ -289,7 +290,7 @@ fn what_is_no_request_for_the_objective_is_closed() {
     let mut client = host.client("EX1");
     let pieces = grasp::wire::encode(&Body::RequestNegotiate(step(8, "EX1", 6, 1)).into());
     client.dribble(&pieces);
-    assert_eq!(listener.join().unwrap().unwrap().0.id_value, 8, "one in pieces is one");
+    assert_eq!(joined(listener).unwrap().0.id_value, 8, "one in pieces is one");
     assert_eq!(host.engine.open_sessions(), 1);
 }
 
@@ -303,7 +304,7 @@ fn a_silent_client_is_cut_off_and_holds_up_nobody() {
     slow.write(&[0x83]);
     let listener = host.listen(&negotiable("EX1", 0));
     let _client = request(&host, 1);
-    at_once(|| listener.join().unwrap()).unwrap();
+    at_once(|| joined(listener)).unwrap();
     silent.expect_end();
     slow.expect_end();
     eventually(SOON, "both are counted", || host.engine.stats().dropped_bad_request == 2);
@@ -315,9 +316,52 @@ fn a_session_that_the_peer_has_left_shows_at_the_next_step() {
     let (_lab, host) = server(Config::new());
     let listener = host.listen(&negotiable("EX1", 0));
     drop(request(&host, 1));
-    let (session, held) = listener.join().unwrap().unwrap();
+    let (session, held) = joined(listener).unwrap();
     let step = host.run(|engine, asa| engine.negotiate_step(asa, session, &held, Some(2000)));
     // The end of the stream, or the reset that answers our step: both are races the peer has started.
     assert!(matches!(step, Err(Error::NoPeer | Error::NoNegReply)), "{step:?}");
     host.expect_quiet();
+}
+
+#[test]
+fn who_has_been_silent_longest_makes_room() {
+    isolated!();
+    let (_lab, host) = server(Config::new().reader_limit(2).request_deadline(SOON * 3));
+    let mut silent: Vec<_> = Vec::new();
+    for number in 1..=3 {
+        silent.push(host.client("EX1"));
+        eventually(SOON, "it is accepted", || host.engine.stats().connections_accepted == number);
+    }
+    at_once(|| silent[0].expect_end());
+    assert_eq!(host.engine.stats().dropped_reader_full, 1);
+    let listener = host.listen(&negotiable("EX1", 0));
+    silent[2].say(Body::RequestNegotiate(step(3, "EX1", 6, 1)));
+    assert_eq!(joined(listener).unwrap().0.id_value, 3);
+}
+
+#[test]
+fn so_many_sessions_are_open_and_no_more() {
+    isolated!();
+    let (_lab, host) = server(Config::new().session_limit(2));
+    // The handles of ASAs are no sessions.
+    let _others = [host.another("b"), host.another("c"), host.another("d")];
+    let accepted = |session| {
+        let listener = host.listen(&negotiable("EX1", 0));
+        let client = request(&host, session);
+        (joined(listener), client)
+    };
+    let (first, _one) = accepted(1);
+    let (second, _two) = accepted(2);
+    let (third, mut refused) = accepted(3);
+    assert_eq!((first.is_ok(), second.is_ok(), failure(third)), (true, true, Error::Unspec));
+    at_once(|| refused.expect_end());
+    assert_eq!((host.engine.stats().session_limit, host.engine.open_sessions()), (1, 2));
+    let peer = grasptests::nodes::RawPeer::on(&host.node);
+    let locator = peer.locator();
+    let asked =
+        host.run(|engine, asa| engine.req_negotiate(asa, &negotiable("EX1", 1), Some(&locator), Some(1)));
+    assert_eq!(asked, Err(Error::Unspec), "nor can one be opened from here");
+    at_once(|| peer.accept().expect_end());
+    host.engine.end_negotiate(host.asa, first.unwrap().0, true, None).unwrap();
+    assert!(accepted(4).0.is_ok(), "until one has ended");
 }

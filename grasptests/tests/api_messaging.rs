@@ -1,10 +1,12 @@
 //! gsend and grecv: any CBOR over an open session.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Engine, Error, Result, Value};
 use grasptests::isolated;
-use grasptests::nodes::{Host, RawStream, failure, negotiable, one, two};
+use grasptests::nodes::{Host, RawStream, failure, joined, negotiable, one, two};
 
 fn client() -> (grasptests::lab::Lab, Host) {
     let (lab, host) = one(Config::new());
@@ -69,7 +71,7 @@ fn items_of_any_shape_go_both_ways() {
         engine.end_negotiate(asa, session, true, None).unwrap();
         answers
     });
-    let (session, objective) = listener.join().unwrap().unwrap();
+    let (session, objective) = joined(listener).unwrap();
     assert_eq!(objective.value, Value::from(1));
     far.run(|engine, asa| {
         for item in items() {
@@ -86,7 +88,7 @@ fn items_of_any_shape_go_both_ways() {
         );
         assert_eq!(failure(engine.grecv(asa, session, 5000)), Error::NoPeer);
     });
-    let mut answers = client.join().unwrap();
+    let mut answers = joined(client);
     answers.reverse();
     assert_eq!(answers, items());
     near.expect_quiet();

@@ -1,5 +1,7 @@
 //! The asking side of a negotiation: loop counts, every answer a peer can give, errors in their order.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::time::{Duration, Instant};
 
 use grasp::wire::{Body, Flags, Outcome, Step};
@@ -7,8 +9,8 @@ use grasp::{Acp, AsaLocator, Config, Error, Negotiation, Objective, Protocol, Re
 use grasptests::isolated;
 use grasptests::lab::eventually;
 use grasptests::nodes::{
-    Host, RawPeer, RawStream, SOON, at_once, failure, flagged, negotiable, offer, one, step, synchronizable,
-    two,
+    Host, RawPeer, RawStream, SOON, at_once, failure, flagged, joined, negotiable, offer, one, step,
+    synchronizable, two,
 };
 
 const NEG: u64 = Flags::F_DISC | Flags::F_NEG;
@@ -262,8 +264,7 @@ fn a_request_checks_in_order() {
     isolated!();
     let (_lab, host) = one(Config::new().acp(Acp::None));
     host.register(&negotiable("EX1", 1));
-    let gone = host.another("gone");
-    gone.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let ask = |who: &Host, objective: &Objective| {
         failure(who.run(|engine, asa| engine.req_negotiate(asa, objective, None, Some(1))))
     };
@@ -368,8 +369,7 @@ fn a_step_checks_in_order() {
 fn what_needs_a_session_checks_in_order() {
     isolated!();
     let (_lab, host) = client();
-    let gone = host.another("gone");
-    host.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let unknown = SessionNonce { id_value: 1, id_source: None };
     let handle = SessionNonce { id_value: host.asa.id(), id_source: None };
     let (_insecure_lab, insecure) = one(Config::new().acp(Acp::None));
@@ -503,7 +503,7 @@ fn a_session_that_another_thread_ends_is_no_session_for_the_one_that_waits() {
             engine.end_negotiate(asa, session, false, None)
         });
         let result = engine.negotiate_step(asa, session, &held, Some(20_000));
-        ender.join().unwrap().unwrap();
+        joined(ender).unwrap();
         result
     });
     assert_eq!(result, Err(Error::NoSession));
@@ -531,7 +531,7 @@ fn a_dry_run_stays_dry() {
         assert!(held.dry);
         engine.end_negotiate(asa, session, true, None).unwrap();
     });
-    assert!(matches!(listener.join().unwrap(), Ok(Negotiation::Agreed(objective)) if objective.dry));
+    assert!(matches!(joined(listener), Ok(Negotiation::Agreed(objective)) if objective.dry));
 }
 
 #[test]

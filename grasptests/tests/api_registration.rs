@@ -1,22 +1,23 @@
 //! Registering ASAs and objectives: results, errors in their order, limits, and what others see of it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::net::{Ipv6Addr, TcpStream};
 
 use grasp::wire::{Response, WireLocator, WireOption};
 use grasp::{Acp, Asa, AsaLocator, Config, Engine, Error, Objective, Protocol, RegisterObj, Value};
 use grasptests::isolated;
 use grasptests::lab::{Node, eventually};
-use grasptests::nodes::{Host, RawAsker, SOON, at_once, failure, linked, negotiable, one, synchronizable};
+use grasptests::nodes::{
+    Host, RawAsker, SOON, at_once, discoverable, failure, joined, linked, negotiable, one, overlapping,
+    synchronizable,
+};
 
 /// A host on node `a` and a hand-made discoverer on node `b`.
 fn observed(config: Config) -> (grasptests::lab::Lab, Host, RawAsker) {
     let (lab, _, a, b) = linked();
     let asker = RawAsker::on(&b);
     (lab, Host::start(&a, config), asker)
-}
-
-fn discoverable() -> RegisterObj {
-    RegisterObj { discoverable: true, ..RegisterObj::default() }
 }
 
 fn locators(response: &Response) -> Vec<WireLocator> {
@@ -98,12 +99,11 @@ fn an_objective_has_several_owners_if_all_say_so() {
     isolated!();
     let (_lab, host) = one(Config::new());
     let (second, third) = (host.another("second"), host.another("third"));
-    let overlap = || RegisterObj { overlap: true, ..RegisterObj::default() };
     let shared = negotiable("EX1", 1);
     let register = |asa: &Host, options| asa.run(|engine, asa| engine.register_obj(asa, &shared, options));
-    register(&host, overlap()).unwrap();
+    register(&host, overlapping()).unwrap();
     let port = host.port("EX1");
-    register(&second, overlap()).unwrap();
+    register(&second, overlapping()).unwrap();
     assert_eq!(failure(register(&third, RegisterObj::default())), Error::ObjReg);
     assert_eq!(failure(third.engine.deregister_obj(third.asa, &shared)), Error::NotYourObj);
     assert_eq!(host.port("EX1"), port, "the second registration adds an owner, nothing else");
@@ -112,7 +112,11 @@ fn an_objective_has_several_owners_if_all_say_so() {
     second.engine.deregister_obj(second.asa, &shared).unwrap();
     eventually(SOON, "the port is closed", || is_refused(&host.node, port));
     register(&third, RegisterObj::default()).unwrap();
-    assert_eq!(failure(register(&host, overlap())), Error::ObjReg, "the first registration must say it too");
+    assert_eq!(
+        failure(register(&host, overlapping())),
+        Error::ObjReg,
+        "the first registration must say it too"
+    );
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn an_objective_is_discoverable_if_registered_so_or_while_somebody_listens() {
     host.engine.stop_synchronize(host.asa, &synch).unwrap();
     host.engine.stop_negotiate(host.asa, &shown).unwrap();
     for thread in [listener, shown_listener] {
-        assert_eq!(failure(at_once(|| thread.join().unwrap())), Error::NoSession);
+        assert_eq!(failure(at_once(|| joined(thread))), Error::NoSession);
     }
     assert!(!answers(6, "EX1") && !answers(7, "EX2") && answers(8, "EX3"));
 }
@@ -243,7 +247,7 @@ fn deregistration_closes_the_port_at_once_and_wakes_the_listener() {
     host.engine.deregister_asa(host.asa, "a").unwrap();
     eventually(SOON, "the other port is closed", || is_refused(&host.node, ports[1]));
     for thread in listeners {
-        assert_eq!(failure(at_once(|| thread.join().unwrap())), Error::NoSession);
+        assert_eq!(failure(at_once(|| joined(thread))), Error::NoSession);
     }
     eventually(SOON, "their threads have ended", || host.engine.thread_count() == before);
 }

@@ -1,5 +1,7 @@
 //! Synchronization: where the value comes from, every answer a peer can give, errors in their order.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::time::{Duration, Instant};
 
 use grasp::wire::{Body, Flags, Message, Step};
@@ -9,7 +11,7 @@ use grasp::{
 use grasptests::isolated;
 use grasptests::lab::eventually;
 use grasptests::nodes::{
-    Host, RawPeer, RawStream, SOON, at_once, failure, flagged, negotiable, one, synchronizable, two,
+    Host, RawPeer, RawStream, SOON, at_once, failure, flagged, joined, negotiable, one, synchronizable, two,
 };
 
 const SYNCH: u64 = Flags::F_DISC | Flags::F_SYNCH;
@@ -132,7 +134,7 @@ fn many_askers_are_answered() {
         })
         .collect();
     for thread in threads {
-        assert_eq!(value_of(thread.join().unwrap()), Value::from("for all"));
+        assert_eq!(value_of(joined(thread)), Value::from("for all"));
     }
 }
 
@@ -163,7 +165,7 @@ fn a_full_queue_refuses() {
     let is_stopping = || host.engine.get_flood(host.asa, &synchronizable("EX1", ())) == Err(Error::Unspec);
     eventually(SOON, "the engine is being shut down", is_stopping);
     drop(slow);
-    at_once(|| stopper.join().unwrap());
+    at_once(|| joined(stopper));
 }
 
 #[test]
@@ -256,8 +258,7 @@ fn synchronizing_checks_in_order() {
     isolated!();
     let (_lab, host) = one(Config::new());
     let (_insecure_lab, insecure) = one(Config::new().acp(Acp::None));
-    let gone = insecure.another("gone");
-    insecure.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = insecure.gone();
     let ask = |who: &Host, objective: &Objective, locator: Option<&AsaLocator>| {
         failure(who.run(|engine, asa| engine.synchronize(asa, objective, locator, Some(1))))
     };
@@ -289,8 +290,7 @@ fn listening_and_stopping_check_in_order() {
     isolated!();
     let (_lab, host) = one(Config::new().acp(Acp::None));
     host.register(&synchronizable("EX1", 1));
-    let gone = host.another("gone");
-    gone.engine.deregister_asa(gone.asa, "gone").unwrap();
+    let gone = host.gone();
     let calls = |who: &Host, objective: &Objective| {
         let listened = who.run(|engine, asa| engine.listen_synchronize(asa, objective));
         (listened, who.engine.stop_synchronize(who.asa, objective))

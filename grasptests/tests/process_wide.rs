@@ -1,5 +1,7 @@
 //! The engine of the process: free functions, the names of RFC 8991, and several processes on one host.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
 use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -11,13 +13,11 @@ use grasp::{
 };
 use grasptests::isolated;
 use grasptests::lab::{Lab, eventually};
-use grasptests::nodes::{Host, SOON, failure, linked, negotiable, offer, synchronizable};
+use grasptests::nodes::{
+    Host, SOON, discoverable, failure, first_answer, joined, linked, negotiable, offer, synchronizable,
+};
 
 const LONG: Option<u32> = Some(30_000);
-
-fn shown() -> RegisterObj {
-    RegisterObj { discoverable: true, ..RegisterObj::default() }
-}
 
 #[test]
 fn the_first_call_starts_the_engine_and_says_what_is_missing() {
@@ -60,7 +60,7 @@ fn first_calls_of_several_threads_make_one_engine() {
     let threads: Vec<_> = (0..8)
         .map(|number| a.spawn("first", move || grasp::register_asa(&format!("asa {number}"))))
         .collect();
-    let mut handles: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect();
+    let mut handles: Vec<_> = threads.into_iter().map(|thread| joined(thread).unwrap()).collect();
     let dump = grasp::process_engine().unwrap().dump(false);
     assert!((0..8).all(|number| dump.contains(&format!("asa {number} handle: "))), "{dump}");
     handles.sort_unstable();
@@ -100,7 +100,7 @@ fn every_free_function_reaches_the_engine_of_the_process() {
     let locator = far.locator("EX1");
     let listen = || far.listen(&ex1);
     let end = |listener: std::thread::JoinHandle<Result<(grasp::SessionNonce, Objective)>>| {
-        let (session, _) = listener.join().unwrap().unwrap();
+        let (session, _) = joined(listener).unwrap();
         far.engine.end_negotiate(far.asa, session, true, None).unwrap();
     };
     let in_a = |body: &mut (dyn FnMut() + Send)| a.run(body);
@@ -109,7 +109,7 @@ fn every_free_function_reaches_the_engine_of_the_process() {
     in_a(&mut || asa = Some(grasp::register_asa("client").unwrap()));
     let asa = asa.unwrap();
     in_a(&mut || {
-        grasp::register_obj(asa, &ex1, shown()).unwrap();
+        grasp::register_obj(asa, &ex1, discoverable()).unwrap();
         let got = grasp::synchronize(asa, &synchronizable("EX2", ()), None, LONG).unwrap();
         assert_eq!(got.value, Value::from("two"));
         let found = grasp::discover(asa, &ex2, LONG, Discover::default()).unwrap();
@@ -122,13 +122,13 @@ fn every_free_function_reaches_the_engine_of_the_process() {
         move || grasp::req_negotiate(asa, &ex1, Some(&locator), LONG)
     });
     end(listener);
-    assert!(matches!(client.join().unwrap(), Ok(Negotiation::Agreed(_))));
+    assert!(matches!(joined(client), Ok(Negotiation::Agreed(_))));
 
     let listener = listen();
     let mut session = None;
     in_a(&mut || session = grasp::req_negotiate_noloop(asa, &ex1, Some(&locator), None).ok());
     let session = session.unwrap();
-    let (theirs, held) = listener.join().unwrap().unwrap();
+    let (theirs, held) = joined(listener).unwrap();
     far.engine.gsend(far.asa, theirs, &Value::from("hello")).unwrap();
     assert_eq!(grasp::grecv(asa, session, 10_000).unwrap(), Value::from("hello"));
     grasp::gsend(asa, session, &Value::from(1)).unwrap();
@@ -141,14 +141,14 @@ fn every_free_function_reaches_the_engine_of_the_process() {
     assert!(far.engine.grecv(far.asa, theirs, 10_000).is_ok(), "M_WAIT");
     assert!(far.engine.grecv(far.asa, theirs, 10_000).is_ok(), "M_NEGOTIATE");
     let step = far.thread(move |engine, asa| engine.negotiate_step(asa, theirs, &held, LONG));
-    assert!(matches!(answer.join().unwrap(), Ok(Negotiation::Offer(..))));
+    assert!(matches!(joined(answer), Ok(Negotiation::Offer(..))));
     grasp::send_invalid(asa, session, None).unwrap();
-    assert_eq!(step.join().unwrap(), Err(Error::NoValidStep));
+    assert_eq!(joined(step), Err(Error::NoValidStep));
     assert_eq!(failure(grasp::end_negotiate(asa, session, true, None)), Error::NoSession);
 
     in_a(&mut || {
         let ex3 = synchronizable("EX3", 3);
-        grasp::register_obj(asa, &ex3, shown()).unwrap();
+        grasp::register_obj(asa, &ex3, discoverable()).unwrap();
         grasp::listen_synchronize(asa, &ex3).unwrap();
         grasp::stop_synchronize(asa, &ex3).unwrap();
         grasp::flood(asa, 0, &[TaggedObjective::new(ex3.clone(), None)]).unwrap();
@@ -164,7 +164,7 @@ fn every_free_function_reaches_the_engine_of_the_process() {
     let engine = grasp::process_engine().unwrap();
     eventually(SOON, "it listens", || engine.dump(true).contains("Listen: 1"));
     grasp::stop_negotiate(asa, &ex1).unwrap();
-    assert_eq!(failure(listener.join().unwrap()), Error::NoSession);
+    assert_eq!(failure(joined(listener)), Error::NoSession);
     grasp::dump_all(true);
     grasp::deregister_asa(asa, "client").unwrap();
     drop(engine);
@@ -177,7 +177,7 @@ fn the_names_of_rfc_8991_are_the_same_engine() {
     let (_lab, _, a, b) = linked();
     let far = Host::start(&b, Config::new());
     let ex1 = negotiable("EX1", 1);
-    far.register_with(&ex1, shown());
+    far.register_with(&ex1, discoverable());
     let listener = far.listen(&ex1);
     let client = a.spawn("client", || {
         let ex1 = negotiable("EX1", 1);
@@ -194,9 +194,9 @@ fn the_names_of_rfc_8991_are_the_same_engine() {
         graspi::deregister_asa(asa, "client").unwrap();
         (found, result)
     });
-    let (session, _) = listener.join().unwrap().unwrap();
+    let (session, _) = joined(listener).unwrap();
     far.engine.end_negotiate(far.asa, session, false, Some("no")).unwrap();
-    let (found, result) = client.join().unwrap();
+    let (found, result) = joined(client);
     assert_eq!((found.len(), found[0].port), (1, Some(far.port("EX1"))));
     assert_eq!(result, Err(Error::Declined(Some("no".into()))));
     assert_eq!(graspi::etext(1), Some("Declined"));
@@ -210,8 +210,8 @@ const ROLE: &str = "GRASP_TEST_ROLE";
 fn serve() {
     let asa = grasp::register_asa("server").unwrap();
     let (ex1, ex2) = (negotiable("EX1", 0), synchronizable("EX2", "from the other process"));
-    grasp::register_obj(asa, &ex1, shown()).unwrap();
-    grasp::register_obj(asa, &ex2, shown()).unwrap();
+    grasp::register_obj(asa, &ex1, discoverable()).unwrap();
+    grasp::register_obj(asa, &ex2, discoverable()).unwrap();
     grasp::listen_synchronize(asa, &ex2).unwrap();
     println!("ready {}", std::process::id());
     let (session, asked) = grasp::listen_negotiate(asa, &ex1).unwrap();
@@ -245,8 +245,7 @@ fn two_processes_on_one_host_work_together() {
     let host = Host::start(&a, Config::new());
     host.register(&negotiable("EX1", 21));
     host.run(|engine: &Engine, asa| {
-        let options = Discover { enough: Some(1), ..Discover::default() };
-        let found = engine.discover(asa, &negotiable("EX1", 21), LONG, options).unwrap();
+        let found = engine.discover(asa, &negotiable("EX1", 21), LONG, first_answer()).unwrap();
         assert_eq!(found[0].locator, a.ula().map(grasp::Locator::Ipv6), "the same address, another port");
         assert_ne!(found[0].port, Some(host.port("EX1")));
         let (session, held) = offer(engine.req_negotiate(asa, &negotiable("EX1", 21), None, LONG));
