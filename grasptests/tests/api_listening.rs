@@ -365,3 +365,21 @@ fn so_many_sessions_are_open_and_no_more() {
     host.engine.end_negotiate(host.asa, first.unwrap().0, true, None).unwrap();
     assert!(accepted(4).0.is_ok(), "until one has ended");
 }
+
+#[test]
+fn who_has_begun_to_listen_misses_nothing() {
+    isolated!();
+    let (_lab, host) = server(Config::new().listen_grace(Duration::ZERO));
+    let server = host.thread(|engine, asa| {
+        while let Ok((session, _)) = engine.listen_negotiate(asa, &negotiable("EX1", 0)) {
+            engine.end_negotiate(asa, session, false, None).unwrap();
+        }
+    });
+    for session in 0..300 {
+        eventually(SOON, "somebody listens", || host.listeners("EX1") == 1);
+        assert!(request(&host, session).read().is_some(), "request {session} was refused");
+    }
+    eventually(SOON, "it listens again", || host.listeners("EX1") == 1);
+    host.engine.stop_negotiate(host.asa, &negotiable("EX1", 0)).unwrap();
+    joined(server);
+}

@@ -57,9 +57,11 @@ fn negotiate(core: &Core, connection: Arc<Connection>, session: u32, objective: 
     let (grace, name) = (core.config.listen_grace, objective.name.clone());
     let objectives = &core.registries.objectives;
     match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
-        Dispatch::Listener(tx, owner) => {
+        Dispatch::Listener { tx, owner, free } => {
             let request = NegotiationRequest { session, objective, transport: connection };
-            let sent = tx.send_timeout(request, grace);
+            // Who has begun to listen may be on its way to the channel still, on a busy machine.
+            let patience = if free { grace.max(core.config.connect_timeout) } else { grace };
+            let sent = tx.send_timeout(request, patience);
             objectives.dispatched(owner, &name);
             if let Err(SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request)) = sent {
                 core.counters.refused_not_listening.add();
