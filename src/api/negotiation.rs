@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Takes up a session of this ASA with a peer that is connected.
-    fn open(
+    pub(super) fn open(
         &self,
         nonce: AsaNonce,
         id: u32,
@@ -238,8 +238,10 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let bytes = self.encode_unicast(body)?;
+        // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
+        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
-        self.end(session, &dialogue);
+        dialogue.transport.close();
         sent
     }
 

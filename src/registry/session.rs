@@ -220,7 +220,7 @@ impl SessionRegistry {
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
-        if inner.active.len() >= self.limit {
+        if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
         inner.active.insert((id, None), Session::Dialogue(dialogue));
@@ -241,7 +241,7 @@ impl SessionRegistry {
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        if inner.active.len() >= self.limit {
+        if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
         inner.active.insert(key, Session::Dialogue(dialogue));
@@ -324,7 +324,7 @@ impl SessionRegistry {
 
     /// Number of open sessions, the handles of ASAs not counted.
     pub(crate) fn open_count(&self) -> usize {
-        self.inner.lock().active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.inner.lock().open_count()
     }
 
     /// Open sessions with what they are, for `dump_all`.
@@ -353,6 +353,15 @@ impl Inner {
         let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
         let ours = self.active.get(&(id, None)).filter(|_| !transport.is_from_here());
         theirs || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    }
+
+    fn open_count(&self) -> usize {
+        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+    }
+
+    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    fn is_full(&self, limit: usize) -> bool {
+        self.active.len() >= limit && self.open_count() >= limit
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).

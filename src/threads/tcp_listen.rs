@@ -83,8 +83,10 @@ pub(super) fn offer(core: &Core, request: NegotiationRequest) -> Result<(), (Ref
     let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
     let objectives = &core.registries.objectives;
     match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
-        Dispatch::Listener(tx, owner) => {
-            let sent = tx.send_timeout(request, grace);
+        Dispatch::Listener { tx, owner, free } => {
+            // Who has begun to listen may be on its way to the channel still, on a busy machine.
+            let patience = if free { grace.max(core.config.connect_timeout) } else { grace };
+            let sent = tx.send_timeout(request, patience);
             objectives.dispatched(owner, &name);
             sent.map_err(|error| match error {
                 SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request) => {
