@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use crate::clock::millis;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::local_locators;
+use crate::proto::{Asking, discovery_datagram, local_locators};
 use crate::registry::DiscoveryAnswer;
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, Message, WireObjective, encode};
 
-/// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
-const HOP_TIME: u64 = 100;
 /// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
 const DULL_LOOP_COUNT: u8 = 1;
 
@@ -116,28 +114,20 @@ impl Engine {
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
         }
-        let floor = HOP_TIME.saturating_mul(u64::from(objective.loop_count.max(1)));
-        let wait = u64::from(timeout.unwrap_or(0)).max(floor);
-        let deadline = Instant::now() + Duration::from_millis(wait);
+        let mut asking = Asking::new(objective.loop_count, timeout);
+        let start = Instant::now();
+        let at = |elapsed| start + Duration::from_millis(elapsed);
         let (mailbox, answers) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
-        let floor = Duration::from_millis(floor);
-        let mut pause = floor;
-        // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
-        loop {
+        while let Some(until) = asking.next(millis(start.elapsed())) {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
-            let next = Instant::now() + pause;
-            let until = if next + floor > deadline { deadline } else { next };
-            let count = self.collect(&answers, until, enough)?;
+            let count = self.collect(&answers, at(until), enough)?;
             if count > 0 {
-                self.collect(&answers, deadline, enough.saturating_sub(count))?;
-                return Ok(());
+                self.collect(&answers, at(asking.deadline()), enough.saturating_sub(count))?;
+                break;
             }
-            if until == deadline {
-                return Ok(());
-            }
-            pause *= 2;
         }
+        Ok(())
     }
 
     /// Waits for so many locators, but not beyond `until`; returns how many came.
@@ -158,20 +148,10 @@ impl Engine {
         let session =
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
         let limit = self.core.config.multicast_send_size;
-        let mut objective = WireObjective::from_objective(objective);
-        let message = |objective: &WireObjective| {
-            encode(&Message::new(Body::Discovery { session, initiator, objective: objective.clone() }))
-        };
-        let mut datagram = message(&objective);
-        if datagram.len() > limit {
-            // A discovery needs no value (RFC 8990 §2.10.3).
-            objective.value = None;
-            datagram = message(&objective);
-        }
-        if datagram.len() > limit {
+        let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
             return Err(Error::Unspec);
-        }
+        };
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)
     }
