@@ -257,6 +257,12 @@ impl SessionRegistry {
         self.inner.lock().relayed.insert((id, initiator), expire, limit);
     }
 
+    /// How many relayed multicasts are remembered.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn relayed_count(&self) -> usize {
+        self.inner.lock().relayed.order.len()
+    }
+
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
         let ended = std::mem::take(&mut self.inner.lock().active);
