@@ -88,10 +88,10 @@ fn where_links_differ_the_fastest_way_may_need_more_than_the_diameter() {
     let quality = Quality { delay: 1000, jitter: 20_000, loss: 0.0 };
     let tight = Setting { quality, ..setting(&topology, 0.0) };
     let ample = Setting { loop_count: tight.loop_count * 3, ..tight.clone() };
-    let floods = |setting| (0..20).map(move |source| flood(setting, source).unwrap());
-    assert!(floods(&tight).any(|figures| figures.reached < 400), "what came by a long way goes less far");
-    assert!(floods(&ample).all(|figures| figures.reached == 400 && figures.traffic.most_one_way == 1));
-    assert!(floods(&ample).any(|figures| figures.hops as usize > topology.diameter()));
+    let floods = |setting, sources| (0..sources).map(move |source| flood(setting, source).unwrap());
+    assert!(floods(&tight, 20).any(|figures| figures.reached < 400), "what came by a long way goes less far");
+    assert!(floods(&ample, 5).all(|figures| figures.reached == 400 && figures.traffic.most_one_way == 1));
+    assert!(floods(&ample, 5).any(|figures| figures.hops as usize > topology.diameter()));
 }
 
 #[test]

@@ -46,6 +46,12 @@ struct Options {
     /// What to simulate.
     #[arg(long, value_enum, default_values_t = [Scenario::Flood, Scenario::Discovery], value_delimiter = ',')]
     scenario: Vec<Scenario>,
+    /// Which storms.
+    #[arg(long, value_enum, default_values_t = Storm::value_variants().to_vec(), value_delimiter = ',')]
+    storm: Vec<Storm>,
+    /// Within how many seconds every node takes part in a storm, once or as often as it does.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=500))]
+    within: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,8 +60,31 @@ enum Scenario {
     Flood,
     /// One discovery.
     Discovery,
-    /// All nodes flood, or discover, within one second.
+    /// All nodes flood, or discover, within a short time.
     Storm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Storm {
+    /// Every node floods once.
+    Flood,
+    /// Every node floods three times.
+    ThreeFloods,
+    /// Every node discovers what one node offers.
+    Same,
+    /// Every node discovers something else, which a random node offers.
+    Each,
+}
+
+impl Storm {
+    const fn kind(self) -> (&'static str, Kind) {
+        match self {
+            Self::Flood => ("flood once", Kind::Floods(1)),
+            Self::ThreeFloods => ("flood 3 times", Kind::Floods(3)),
+            Self::Same => ("discover the same", Kind::SameDiscovery),
+            Self::Each => ("discover something else each", Kind::Discoveries),
+        }
+    }
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -248,8 +277,9 @@ fn total_dropped<'a>(counts: impl Iterator<Item = &'a Counts>) -> Vec<(&'static 
 }
 
 fn storms(options: &Options, networks: &Networks) -> Result<Table, Box<dyn Error>> {
+    let head = format!("all nodes, within {} s", options.within);
     let mut table = Table::new(&[
-        "all nodes, within 1 s",
+        &head,
         "in",
         "loop count",
         "loss",
@@ -261,15 +291,9 @@ fn storms(options: &Options, networks: &Networks) -> Result<Table, Box<dyn Error
         "end (ms)",
         "dropped",
     ]);
-    let kinds = [
-        ("flood once", Kind::Floods(1)),
-        ("flood 3 times", Kind::Floods(3)),
-        ("discover the same", Kind::SameDiscovery),
-        ("discover another thing each", Kind::Discoveries),
-    ];
-    for (name, kind) in kinds {
+    for (name, kind) in options.storm.iter().map(|storm| storm.kind()) {
         for (shape, percent, setting) in settings(options, networks) {
-            let run = storm(&setting, kind, 1_000_000)?;
+            let run = storm(&setting, kind, options.within * 1_000_000)?;
             table.push(vec![
                 name.to_owned(),
                 shape.name().to_owned(),
