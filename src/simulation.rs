@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,9 +17,9 @@ use crate::config::{Acp, Config};
 use crate::error::Result;
 use crate::proto::{
     Action, Addresses, Arrival, Asking, Link, Node, cache_own_flood, discovery_datagram, flood_datagram,
-    handle_datagram, handle_response, relayed_response,
+    handle_answer, handle_datagram, relayed_response,
 };
-use crate::registry::{DiscoveryAnswer, Registration, Registries};
+use crate::registry::{DiscoveryAnswer, Found, Registration, Registries, Transport, TransportError};
 use crate::stats::{Counters, Stats};
 use crate::threads::Askers;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
@@ -205,6 +206,8 @@ impl SimulatedNode {
         for action in actions {
             match action {
                 Action::Respond { to, message } => outputs.extend(self.respond(to, &message)),
+                // Nobody listens for negotiations.
+                Action::RapidNegotiate { to, otherwise, .. } => outputs.extend(self.respond(to, &otherwise)),
                 Action::Relay { except, datagram } => {
                     self.counters.floods_relayed.add();
                     outputs.extend(self.multicast(datagram, Some(except)));
@@ -246,21 +249,26 @@ impl SimulatedNode {
     /// A response has come by TCP, on an interface, from a link-local address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
         let limits = Limits { size: self.config.unicast_size, depth: self.config.nesting };
-        let Ok(Message { body: Body::Response(response), .. }) = decode(message, &limits) else {
+        let Ok(message) = decode(message, &limits) else {
+            self.counters.dropped_bad_request.add();
+            return Vec::new();
+        };
+        let Body::Response(response) = &message.body else {
             self.counters.dropped_misplaced.add();
             return Vec::new();
         };
-        let Some(delivery) = handle_response(&self.node(), ifi, peer, &response, now) else {
+        let id = (response.session, response.initiator);
+        let transport: Arc<dyn Transport> = Arc::new(Received(peer));
+        let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
         };
         if delivery.mailbox.try_send(delivery.answer).is_err() {
             self.counters.dropped_mailbox_full.add();
         }
-        let id = (response.session, response.initiator);
         let mut outputs = self.pass_on(id, now);
-        let own = |search: &&mut Search| search.sessions.contains(&response.session);
+        let own = |search: &&mut Search| search.sessions.contains(&id.0);
         if let Some(search) = self.searches.iter_mut().find(own) {
-            let locators = search.answers.try_iter().map(|answer| answer.locators.len()).sum();
+            let locators = found(&search.answers).map(|answer| answer.locators.len()).sum();
             search.found += locators;
             if locators > 0 {
                 search.until = search.began.saturating_add(search.asking.deadline());
@@ -273,7 +281,7 @@ impl SimulatedNode {
     /// What a relay does with the answers in its mailbox.
     fn pass_on(&mut self, id: (u32, IpAddr), now: u64) -> Vec<Output> {
         let Some(relay) = self.relays.get(&id) else { return Vec::new() };
-        let (asker, answers) = (relay.asker, relay.answers.try_iter().collect::<Vec<_>>());
+        let (asker, answers) = (relay.asker, found(&relay.answers).collect::<Vec<_>>());
         let node = self.node();
         let response = |answer| relayed_response(&node, asker.ifi, id, &relay.name, answer, now);
         let responses: Vec<_> = answers.iter().filter_map(response).collect();
@@ -394,5 +402,39 @@ impl SimulatedNode {
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.registries.sessions.relayed_count()
+    }
+}
+
+/// The answers in a mailbox; none comes in rapid mode.
+fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
+    answers.try_iter().filter_map(|answer| match answer {
+        DiscoveryAnswer::Found(found) => Some(found),
+        DiscoveryAnswer::Rapid { .. } => None,
+    })
+}
+
+/// A connection that has brought its one message from this peer.
+#[derive(Debug)]
+struct Received(Ipv6Addr);
+
+impl Transport for Received {
+    fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
+        Err(TransportError::Closed)
+    }
+
+    fn receive(&self, _: Duration) -> std::result::Result<Vec<u8>, TransportError> {
+        Err(TransportError::Closed)
+    }
+
+    fn pause_before_next(&self, _: Duration) {}
+
+    fn close(&self) {}
+
+    fn peer(&self) -> Ipv6Addr {
+        self.0
+    }
+
+    fn is_from_here(&self) -> bool {
+        false
     }
 }

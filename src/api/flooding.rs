@@ -19,14 +19,14 @@ impl Engine {
     /// only (§2.5.6.2).
     ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance; [`Error::Unspec`] if there is no
+    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::Unspec`] if there is no
     /// objective; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
     /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::Unspec`] if the
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.core.check_running()?;
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
         let first = tagged.first().ok_or(Error::Unspec)?;
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;

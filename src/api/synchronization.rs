@@ -35,7 +35,7 @@ impl Engine {
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
             let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
@@ -43,6 +43,14 @@ impl Engine {
             }
         }
         self.check_secure()?;
+        if locator.is_none()
+            && self.core.config.rapid_synch_message
+            && let Some(answer) = self.ask_rapidly(objective)?
+            && let Some(id) = answer.message.session()
+            && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
+        {
+            return Ok(value);
+        }
         let peers = match locator {
             Some(locator) => vec![locator.clone()],
             None => {

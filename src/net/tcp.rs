@@ -164,6 +164,10 @@ impl Transport for Connection {
     fn peer(&self) -> Ipv6Addr {
         self.peer
     }
+
+    fn is_from_here(&self) -> bool {
+        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+    }
 }
 
 #[cfg(test)]
