@@ -172,8 +172,8 @@ fn the_same_seed_gives_the_same_figures() {
             discover(&other, 3, &[50], Some(5000)).unwrap()
         );
         assert_eq!(
-            storm(&one, Kind::Discoveries, 500_000).unwrap(),
-            storm(&other, Kind::Discoveries, 500_000).unwrap()
+            storm(&one, Kind::Discoveries, 500_000, None).unwrap(),
+            storm(&other, Kind::Discoveries, 500_000, None).unwrap()
         );
     }
 }
@@ -182,7 +182,7 @@ fn the_same_seed_gives_the_same_figures() {
 fn when_all_flood_within_a_second_the_defaults_drop_nothing() {
     let topology = build(Shape::ScaleFree, 60);
     let setting = setting(&topology, 0.0);
-    let figures = storm(&setting, Kind::Floods(3), 1_000_000).unwrap();
+    let figures = storm(&setting, Kind::Floods(3), 1_000_000, None).unwrap();
     assert_eq!((figures.reached, figures.stats.dropped()), (1.0, vec![]));
     assert!(figures.relayed <= 180 * 59 && figures.memory.0 <= 177 && figures.open == 0);
 }
@@ -194,7 +194,7 @@ fn what_a_relay_does_and_remembers_at_a_time_is_bounded() {
     let config = Config::new().relay_memory(10).relay_limit(4).flood_relay_rate(rate).responder_limit(2);
     let setting = Setting { config, ..setting(&topology, 0.1) };
     for kind in [Kind::Floods(2), Kind::Discoveries, Kind::SameDiscovery] {
-        let figures = storm(&setting, kind, 1_000_000).unwrap();
+        let figures = storm(&setting, kind, 1_000_000, None).unwrap();
         assert!(figures.memory.0 <= 10 && figures.memory.1 <= 4, "{kind:?}: {:?}", figures.memory);
         assert!(figures.end.is_some() && figures.open == 0, "{kind:?}");
         assert!(!figures.stats.dropped().is_empty(), "{kind:?}");

@@ -293,7 +293,7 @@ fn storms(options: &Options, networks: &Networks) -> Result<Table, Box<dyn Error
     ]);
     for (name, kind) in options.storm.iter().map(|storm| storm.kind()) {
         for (shape, percent, setting) in settings(options, networks) {
-            let run = storm(&setting, kind, options.within * 1_000_000)?;
+            let run = storm(&setting, kind, options.within * 1_000_000, options.timeout)?;
             table.push(vec![
                 name.to_owned(),
                 shape.name().to_owned(),

@@ -39,11 +39,16 @@ pub struct StormFigures {
     pub stats: Counts,
 }
 
-/// Every node does this, at random times within so many microseconds.
+/// Every node does this, at random times within so many microseconds; discoveries with a timeout in milliseconds.
 ///
 /// # Errors
 /// Those of a flood or a discovery.
-pub fn storm(setting: &Setting<'_>, kind: Kind, within: u64) -> Result<StormFigures, Error> {
+pub fn storm(
+    setting: &Setting<'_>,
+    kind: Kind,
+    within: u64,
+    timeout: Option<u32>,
+) -> Result<StormFigures, Error> {
     let nodes = setting.topology.nodes;
     let mut random = Random::new(setting.seed ^ 0x5354_4f52_4d00);
     let mut network = setting.network();
@@ -69,7 +74,7 @@ pub fn storm(setting: &Setting<'_>, kind: Kind, within: u64) -> Result<StormFigu
                     let other = (node + 1 + random.below(nodes.saturating_sub(1))) % nodes;
                     network.nodes[other].offer(&objective, PORT)?;
                 }
-                network.discover_at(random.below(span) as u64, node, objective, None);
+                network.discover_at(random.below(span) as u64, node, objective, timeout);
             }
         }
     }
