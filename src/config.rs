@@ -89,8 +89,9 @@ settings! {
     default_timeout: u32 = GRASP_DEF_TIMEOUT;
     /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
     connect_timeout: Duration = Duration::from_secs(5);
-    /// How long connecting to an asker and sending a response may take. Defaults to 1 s, as in graspy.
-    response_timeout: Duration = Duration::from_secs(1);
+    /// How long connecting to an asker and sending a response may take. Defaults to 2 s; graspy's 1 s is over when
+    /// the first lost packet is sent again.
+    response_timeout: Duration = Duration::from_secs(2);
     /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
     request_deadline: Duration = Duration::from_secs(3);
     /// How long a request waits for a listener that has just returned with another request. Defaults to

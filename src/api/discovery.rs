@@ -73,7 +73,7 @@ impl Engine {
         let enough = options.enough.unwrap_or(usize::MAX);
         if self.core.switches.test_divert.load(Ordering::Relaxed) {
             // Neither the cache nor what is registered here counts, only what the answers say.
-            return Ok(self.ask(objective, timeout, enough)?.locators);
+            return Ok(self.ask(objective, timeout, enough, false)?.locators);
         }
         self.forget(name, options);
         let known = self.core.registries.discovery.lookup(name, self.core.now());
@@ -81,7 +81,7 @@ impl Engine {
             return Ok(self.with_local(nonce, name, known));
         }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough)?;
+            self.ask(objective, timeout, enough, false)?;
         }
         let found = self.core.registries.discovery.lookup(name, self.core.now());
         Ok(self.with_local(nonce, name, found))
@@ -113,9 +113,15 @@ impl Engine {
         found
     }
 
-    /// Asks the network until the timeout is over, enough is known, or an answer came in rapid mode. The cache has
-    /// the locators too.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<Answers> {
+    /// Asks the network until the timeout is over, enough is known, or, if wanted, an answer came in rapid mode. The
+    /// cache has the locators too.
+    fn ask(
+        &self,
+        objective: &Objective,
+        timeout: Option<u32>,
+        enough: usize,
+        wants_rapid: bool,
+    ) -> Result<Answers> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
@@ -125,7 +131,7 @@ impl Engine {
         let at = |elapsed| start + Duration::from_millis(elapsed);
         let (mailbox, incoming) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
-        let mut answers = Answers::default();
+        let mut answers = Answers { wants_rapid, ..Answers::default() };
         while let Some(until) = asking.next(millis(start.elapsed())) {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
             self.collect(&incoming, at(until), enough, &mut answers)?;
@@ -145,7 +151,7 @@ impl Engine {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        Ok(self.ask(&wish, None, 1)?.rapid)
+        Ok(self.ask(&wish, None, 1, true)?.rapid)
     }
 
     /// Waits until there are so many locators or an answer in rapid mode, but not beyond `until`.
@@ -190,6 +196,8 @@ pub(super) struct RapidAnswer {
 #[derive(Default)]
 struct Answers {
     locators: Vec<AsaLocator>,
+    /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
+    wants_rapid: bool,
     rapid: Option<RapidAnswer>,
 }
 
@@ -204,7 +212,7 @@ impl Answers {
                 }
             }
             // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
-            DiscoveryAnswer::Rapid { message, transport } if self.locators.is_empty() => {
+            DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
                 self.rapid = Some(RapidAnswer { message, transport });
             }
             DiscoveryAnswer::Rapid { .. } => {}

@@ -1,6 +1,6 @@
 //! An engine on one node of a lab, with hand-made peers on its links, and the calls that most tests make.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, TcpStream};
 use std::thread::{Builder, JoinHandle};
 
 use grasp::{
@@ -9,7 +9,7 @@ use grasp::{
 };
 use grasptests::lab::{Lab, Link, LinkOptions, Node};
 
-use super::peer::{Peer, Stream};
+use super::peer::{Peer, SOON, Stream};
 
 /// An engine, its node, and the peers beside it.
 pub(crate) struct Bench {
@@ -46,12 +46,14 @@ impl Bench {
     }
 
     pub(crate) fn build(config: Config, options: LinkOptions, links: usize) -> Self {
+        // Shown when a test fails.
+        let _ = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Debug).try_init();
         let lab = Lab::new().unwrap();
         let home = lab.node("home").unwrap();
         let attach = |name: &str| {
             let node = lab.node(name).unwrap();
             let link = lab.lan_with(&[&home, &node], options).unwrap();
-            (Peer::new(&node, &link), link)
+            (met(&home, Peer::new(&node, &link)), link)
         };
         let (peer, link) = attach("peer");
         let far = (links > 1).then(|| attach("far").0);
@@ -68,7 +70,7 @@ impl Bench {
     pub(crate) fn another_peer(&self) -> Peer {
         let node = self.lab.node("another").unwrap();
         self.link.attach(&node).unwrap();
-        Peer::new(&node, &self.link)
+        met(&self.home, Peer::new(&node, &self.link))
     }
 
     /// The engine's link-local address on the first link.
@@ -212,6 +214,18 @@ impl Bench {
     pub(crate) fn flooded(&self, name: &str) -> Vec<TaggedObjective> {
         self.run(|engine, nonce| engine.get_flood(nonce, &synchronizable(name, ()))).unwrap()
     }
+}
+
+/// A peer whose link-layer address the node knows: on a busy machine the first question for it may be lost, the
+/// second comes a second later, and a response has no more time than that.
+fn met(home: &Node, peer: Peer) -> Peer {
+    let ifi =
+        peer.link.members().iter().find(|(node, _)| node == home).map(|(_, interface)| interface.clone());
+    let ifi = home.interface_index(&ifi.expect("a common link")).unwrap();
+    let to = peer.responses_at(ifi).into();
+    home.run(|| TcpStream::connect_timeout(&to, SOON)).unwrap();
+    peer.accept_response(SOON).expect("the connection");
+    peer
 }
 
 /// A call of the engine that waits for the peer.

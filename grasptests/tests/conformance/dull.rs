@@ -107,6 +107,29 @@ fn c_dull_04_responses_and_requests_from_off_the_link_are_dropped() {
 }
 
 #[test]
+fn c_dull_05_objectives_of_other_services_are_dropped() {
+    isolated!();
+    let bench = Bench::with(Config::new().dull(true).dull_objectives(Some(vec!["EX2".to_owned()])));
+    for name in ["EX2", "EX4"] {
+        bench.register(&synchronizable(name, 1));
+    }
+    let initiator = bench.peer.initiator();
+    let both = [cbor!([["EX4", 5, 1, 1], []]), cbor!([["EX2", 5, 1, 2], []])];
+    let head = vec![cbor!(9), cbor!(6), cbor!(initiator.clone()), cbor!(0)];
+    bench.peer.multicast(&Value::Array([head, both.to_vec()].concat()));
+    for (session, name) in [(7, "EX4"), (8, "EX2")] {
+        bench.peer.multicast(&cbor!([1, session, (initiator.clone()), [name, 5, 1, ()]]));
+    }
+    bench.peer.only_response(8);
+    assert_eq!((bench.flooded("EX4").len(), bench.flooded("EX2").len()), (0, 1));
+    assert_eq!(bench.engine.stats().dropped_dull, 2);
+    let own = TaggedObjective::new(synchronizable("EX4", 1), None);
+    assert_eq!(bench.flood(0, &[own]), Err(Error::NoSecurity));
+    let refused = bench.discover(&Objective::new("EX4"), 100, Discover::default()).join().unwrap();
+    assert_eq!(refused, Err(Error::NoSecurity));
+}
+
+#[test]
 fn c_dull_06_nothing_is_relayed() {
     isolated!();
     let bench = Bench::on_two_links(Config::new().dull(true));
@@ -134,7 +157,7 @@ fn c_dull_07_a_response_shows_a_link_local_address() {
 #[test]
 fn c_dull_08_no_divert_is_sent_and_none_believed() {
     isolated!();
-    let bench = Bench::on_two_links(Config::new().dull(true));
+    let bench = dull();
     let found = bench.discover_first("EX1");
     let heard = bench.peer.heard(DISCOVERY);
     let divert = Value::Array(vec![cbor!(100), bench.peer.locator(1)]);
@@ -143,6 +166,7 @@ fn c_dull_08_no_divert_is_sent_and_none_believed() {
     bench.peer.respond(&heard, 60_000, vec![bench.peer.locator(2)]);
     let ports: Vec<_> = found.join().unwrap().unwrap().iter().map(|one| one.port).collect();
     assert_eq!(ports, [Some(2)]);
+    // What it knows it tells nobody.
     bench.register(&synchronizable("EX9", 1));
     for (session, name) in [(7, "EX1"), (8, "EX9")] {
         bench.peer.multicast(&cbor!([1, session, (bench.peer.initiator()), [name, 5, 1, ()]]));

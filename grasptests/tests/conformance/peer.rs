@@ -28,6 +28,7 @@ pub(crate) struct Peer {
     pub(crate) address: Ipv6Addr,
     /// The unique local address, if the link has any.
     pub(crate) global: Option<Ipv6Addr>,
+    pub(crate) link: Link,
     interface: String,
     index: u32,
     udp: RawUdp,
@@ -63,7 +64,18 @@ impl Peer {
         responses.set_nonblocking(true).unwrap();
         let ears = RawUdp::neighbors(node, &interface).unwrap();
         let next_session = AtomicU32::new(0x7000_0000);
-        Self { node: node.clone(), address, global, interface, index, udp, responses, ears, next_session }
+        Self {
+            node: node.clone(),
+            address,
+            global,
+            link: link.clone(),
+            interface,
+            index,
+            udp,
+            responses,
+            ears,
+            next_session,
+        }
     }
 
     /// What this peer writes into the initiator field.
@@ -115,6 +127,11 @@ impl Peer {
         let message = stream.receive();
         stream.closed();
         Some(message)
+    }
+
+    /// Where responses come to, seen from a node whose interface on the link has this index.
+    pub(crate) fn responses_at(&self, ifi: u32) -> SocketAddrV6 {
+        SocketAddrV6::new(self.address, self.responses.local_addr().unwrap().port(), 0, ifi)
     }
 
     /// The connection by which a response comes.

@@ -153,6 +153,15 @@ fn c_size_04_a_discovery_does_without_a_value_and_a_name_must_fit() {
 }
 
 #[test]
+fn c_size_04_a_wish_that_does_not_fit_is_left_out() {
+    isolated!();
+    let bench = Bench::new();
+    let wish = Objective { loop_count: 1, ..synchronizable("EX2", Value::from(vec![0; 1300])) };
+    drop(bench.discover(&wish, 100, Discover::default()));
+    assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3], cbor!(["EX2", 5, 1]));
+}
+
+#[test]
 fn c_sec_01_without_security_nothing_is_sent_answered_or_believed() {
     isolated!();
     let bench = Bench::with(Config::new().acp(Acp::None));
