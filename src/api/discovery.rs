@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use crate::clock::millis;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::local_locators;
+use crate::proto::{Asking, discovery_datagram, local_locators};
 use crate::registry::{DiscoveryAnswer, Transport, same_place};
-use crate::types::{AsaLocator, AsaNonce, Objective, Value};
-use crate::wire::{Body, Message, WireObjective, encode};
+use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::wire::Message;
 
-/// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
-const HOP_TIME: u64 = 100;
 /// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
 const DULL_LOOP_COUNT: u8 = 1;
 
@@ -127,29 +126,24 @@ impl Engine {
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
         }
-        let floor = HOP_TIME.saturating_mul(u64::from(objective.loop_count.max(1)));
-        let wait = u64::from(timeout.unwrap_or(0)).max(floor);
-        let deadline = Instant::now() + Duration::from_millis(wait);
+        let mut asking = Asking::new(objective.loop_count, timeout);
+        let start = Instant::now();
+        let at = |elapsed| start + Duration::from_millis(elapsed);
         let (mailbox, incoming) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
-        let floor = Duration::from_millis(floor);
-        let mut pause = floor;
         let mut answers = Answers { wants_rapid, ..Answers::default() };
-        // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
-        loop {
+        while let Some(until) = asking.next(millis(start.elapsed())) {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
-            let next = Instant::now() + pause;
-            let until = if next + floor > deadline { deadline } else { next };
-            self.collect(&incoming, until, enough, &mut answers)?;
+            self.collect(&incoming, at(until), enough, &mut answers)?;
             if !answers.locators.is_empty() {
-                self.collect(&incoming, deadline, enough, &mut answers)?;
-                return Ok(answers);
+                self.collect(&incoming, at(asking.deadline()), enough, &mut answers)?;
+                break;
             }
-            if until == deadline || answers.rapid.is_some() {
-                return Ok(answers);
+            if answers.rapid.is_some() {
+                break;
             }
-            pause *= 2;
         }
+        Ok(answers)
     }
 
     /// Asks those on the link, with the value as the wish, and waits for the first answer of any kind, in rapid
@@ -183,24 +177,10 @@ impl Engine {
         let session =
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
         let limit = self.core.config.multicast_send_size;
-        let mut objective = WireObjective::from_objective(objective);
-        if objective.loop_count > 1 {
-            // The value is a wish in rapid mode (RFC 8990 §2.5.4.5), which stays on the link.
-            objective.value = Some(Value::Null);
-        }
-        let message = |objective: &WireObjective| {
-            encode(&Message::new(Body::Discovery { session, initiator, objective: objective.clone() }))
-        };
-        let mut datagram = message(&objective);
-        if datagram.len() > limit {
-            // A discovery needs no value (RFC 8990 §2.10.3).
-            objective.value = None;
-            datagram = message(&objective);
-        }
-        if datagram.len() > limit {
+        let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
             return Err(Error::Unspec);
-        }
+        };
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)
     }

@@ -6,10 +6,12 @@
 mod discovery;
 mod flood;
 mod negotiation;
+mod outgoing;
 mod request;
 
 pub(crate) use discovery::{handle_answer, local_locators, relayed_response};
 pub(crate) use negotiation::{NegotiationReply, SynchReply, negotiation_reply, synch_reply};
+pub(crate) use outgoing::{Asking, cache_own_flood, discovery_datagram, flood_datagram, is_unspecified};
 pub(crate) use request::{Request, classify_request};
 
 use std::net::{IpAddr, Ipv6Addr};

@@ -299,6 +299,12 @@ impl SessionRegistry {
         self.inner.lock().relayed.insert((id, initiator), expire, limit);
     }
 
+    /// How many relayed multicasts are remembered.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn relayed_count(&self) -> usize {
+        self.inner.lock().relayed.order.len()
+    }
+
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
         let mut ended = Vec::new();

@@ -82,7 +82,7 @@ pub(crate) struct Askers(Mutex<HashMap<(u32, Ipv6Addr), usize>>);
 
 impl Askers {
     /// Counts a response to an asker, unless it has as many as it may.
-    fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
+    pub(crate) fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
         let mut askers = self.0.lock();
         let count = askers.entry(asker).or_insert(0);
         let free = *count < limit.max(1);
@@ -90,7 +90,8 @@ impl Askers {
         free
     }
 
-    fn leave(&self, asker: (u32, Ipv6Addr)) {
+    /// A response to this asker is sent, or has failed.
+    pub(crate) fn leave(&self, asker: (u32, Ipv6Addr)) {
         let mut askers = self.0.lock();
         if let Some(count) = askers.get_mut(&asker) {
             *count -= 1;
