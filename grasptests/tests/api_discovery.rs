@@ -387,7 +387,7 @@ fn responses_that_are_wrong_do_no_harm() {
     {
         respond(&b, &datagram, bytes);
     }
-    respond(&b, &datagram, &encode(&Body::Noop.into()));
+    respond(&b, &datagram, &encode(&Body::Invalid { session, content: None }.into()));
     eventually(SOON, "all are dropped", || {
         let stats = near.engine.stats();
         (stats.dropped_stray_response, stats.dropped_bad_request, stats.dropped_misplaced) == (2, 2, 1)

@@ -273,7 +273,7 @@ fn what_is_no_request_for_the_objective_is_closed() {
         ("the wrong kind of request", Body::RequestSynchronize(flagged(1, "EX1", synch, 6, 1))),
         ("negotiation of a value", Body::RequestNegotiate(step(1, "EX2", 6, 1))),
         ("a step", Body::Negotiate(step(1, "EX1", 6, 1))),
-        ("M_NOOP", Body::Noop),
+        ("M_INVALID", Body::Invalid { session: 1, content: None }),
     ];
     for (what, body) in cases {
         let mut client = host.client("EX1");
