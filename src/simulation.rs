@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -19,7 +18,7 @@ use crate::proto::{
     Action, Addresses, Arrival, Asking, Link, Node, cache_own_flood, discovery_datagram, flood_datagram,
     handle_answer, handle_datagram, relayed_response,
 };
-use crate::registry::{DiscoveryAnswer, Found, Registration, Registries, Transport, TransportError};
+use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Registries, Transport};
 use crate::stats::{Counters, Stats};
 use crate::threads::Askers;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
@@ -259,7 +258,7 @@ impl SimulatedNode {
             return Vec::new();
         };
         let id = (response.session, response.initiator);
-        let transport: Arc<dyn Transport> = Arc::new(Received(peer));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
         let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
         };
@@ -412,30 +411,4 @@ fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
         DiscoveryAnswer::Found(found) => Some(found),
         DiscoveryAnswer::Rapid { .. } => None,
     })
-}
-
-/// A connection that has brought its one message from this peer.
-#[derive(Debug)]
-struct Received(Ipv6Addr);
-
-impl Transport for Received {
-    fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
-        Err(TransportError::Closed)
-    }
-
-    fn receive(&self, _: Duration) -> std::result::Result<Vec<u8>, TransportError> {
-        Err(TransportError::Closed)
-    }
-
-    fn pause_before_next(&self, _: Duration) {}
-
-    fn close(&self) {}
-
-    fn peer(&self) -> Ipv6Addr {
-        self.0
-    }
-
-    fn is_from_here(&self) -> bool {
-        false
-    }
 }

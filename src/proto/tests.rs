@@ -2,37 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::registry::{DiscoveryAnswer, Found, Registration, Transport, TransportError};
+use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Transport};
 use crate::types::{AsaLocator, AsaNonce, Objective, Protocol, Value};
 use crate::wire::{Flags, Flood, Limits, Response, WireLocator, WireObjective, WireOption, decode, encode};
 
 const ASA: AsaNonce = AsaNonce(1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
 const INITIATOR: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99));
-
-/// A connection that says nothing.
-#[derive(Debug)]
-struct Silent(Ipv6Addr);
-
-impl Transport for Silent {
-    fn send(&self, _: &[u8], _: Duration) -> Result<(), TransportError> {
-        Ok(())
-    }
-    fn receive(&self, _: Duration) -> Result<Vec<u8>, TransportError> {
-        Err(TransportError::Timeout)
-    }
-    fn pause_before_next(&self, _: Duration) {}
-    fn close(&self) {}
-    fn peer(&self) -> Ipv6Addr {
-        self.0
-    }
-    fn is_from_here(&self) -> bool {
-        false
-    }
-}
 
 /// A node with links 2 and 3.
 struct Fixture {
@@ -314,7 +292,7 @@ fn a_response_is_cached_and_delivered_only_to_its_discovery() {
         objective: Some(wire_objective("EX1", 6)),
     };
     let receive = |node: &Fixture, from, answer: &Response| {
-        let transport: Arc<dyn Transport> = Arc::new(Silent(from));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(from));
         handle_answer(&node.node(), 3, &transport, Message::new(Body::Response(answer.clone())), 1000)
     };
     let delivery = receive(&node, PEER, &answer).unwrap();
@@ -337,11 +315,11 @@ fn a_dull_instance_believes_no_divert_and_nobody_off_the_link() {
     let options = vec![WireOption::Divert(vec![WireLocator::from_locator(&global(5, 0)).unwrap()])];
     let answer = Response { session, initiator: INITIATOR, ttl: 1000, options, objective: None };
     let answer = Message::new(Body::Response(answer));
-    let transport: Arc<dyn Transport> = Arc::new(Silent(PEER));
+    let transport: Arc<dyn Transport> = Arc::new(Nowhere(PEER));
     let delivery = handle_answer(&node.node(), 3, &transport, answer.clone(), 0).unwrap();
     assert!(matches!(delivery.answer, DiscoveryAnswer::Found(found) if found.locators.is_empty()));
     let far = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
-    let transport: Arc<dyn Transport> = Arc::new(Silent(far));
+    let transport: Arc<dyn Transport> = Arc::new(Nowhere(far));
     assert!(handle_answer(&node.node(), 3, &transport, answer, 0).is_none());
 }
 

@@ -7,6 +7,8 @@ mod asa;
 mod discovery_cache;
 mod flood_cache;
 mod limits;
+#[cfg(any(test, feature = "_simulator"))]
+mod nowhere;
 mod objective;
 mod session;
 
@@ -14,6 +16,8 @@ pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
 pub(crate) use flood_cache::FloodCache;
 pub(crate) use limits::RelayLimit;
+#[cfg(any(test, feature = "_simulator"))]
+pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{
     Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };

@@ -431,27 +431,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-
-    /// A connection with a peer, and to nowhere.
-    #[derive(Debug)]
-    struct Nowhere(Ipv6Addr);
-
-    impl Transport for Nowhere {
-        fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
-            Err(TransportError::Failed)
-        }
-        fn receive(&self, _: Duration) -> std::result::Result<Vec<u8>, TransportError> {
-            Err(TransportError::Closed)
-        }
-        fn pause_before_next(&self, _: Duration) {}
-        fn close(&self) {}
-        fn peer(&self) -> Ipv6Addr {
-            self.0
-        }
-        fn is_from_here(&self) -> bool {
-            false
-        }
-    }
+    use crate::registry::Nowhere;
 
     fn dialogue() -> Dialogue {
         dialogue_with(Ipv6Addr::LOCALHOST)
