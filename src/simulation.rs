@@ -231,7 +231,6 @@ impl SimulatedNode {
     ) -> Vec<Output> {
         if self.relays.len() >= self.config.relay_limit {
             self.counters.dropped_relay_full.add();
-            self.registries.sessions.forget_relayed(session, initiator);
             return Vec::new();
         }
         let (mailbox, answers) = bounded(self.config.response_queue);

@@ -305,11 +305,6 @@ impl SessionRegistry {
         self.inner.lock().relayed.order.len()
     }
 
-    /// Forgets that a multicast is relayed, because it was not.
-    pub(crate) fn forget_relayed(&self, id: u32, initiator: IpAddr) {
-        self.inner.lock().relayed.remove(&(id, initiator));
-    }
-
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
         let mut ended = Vec::new();
@@ -405,15 +400,6 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
         self.map.get(key)
     }
 
-    fn remove(&mut self, key: &K) {
-        if self.map.remove(key).is_some() {
-            // Nearly always the newest: the search ends at once.
-            if let Some(index) = self.order.iter().rposition(|known| known == key) {
-                self.order.remove(index);
-            }
-        }
-    }
-
     fn insert(&mut self, key: K, value: V, limit: usize) {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
@@ -504,8 +490,6 @@ mod tests {
         assert!(sessions.was_relayed(2, initiator, 99));
         assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
         assert!(!sessions.was_relayed(0, initiator, 1), "forgotten for want of room");
-        sessions.forget_relayed(2, initiator);
-        assert!(!sessions.was_relayed(2, initiator, 1) && sessions.was_relayed(1, initiator, 1));
     }
 
     #[test]

@@ -24,8 +24,6 @@ pub(super) fn start(
 ) {
     let Some(slot) = Slot::take(core, |core| &core.relays, core.config.relay_limit) else {
         core.counters.dropped_relay_full.add();
-        // It may come again by another way, when one is free.
-        core.registries.sessions.forget_relayed(session, initiator);
         return;
     };
     let spawned = spawn(core, "_disc_relay", move |core| {
