@@ -44,9 +44,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod briggs;
+pub mod client;
 mod common;
+pub mod getter;
+pub mod graspconfig;
+pub mod gray;
 mod network;
+pub mod pusher;
 pub mod relay;
+pub mod server;
 mod stop;
 
 use std::process::ExitCode;
@@ -57,7 +64,7 @@ use crossbeam_channel::{Sender, bounded};
 use grasp::{Config, tprint};
 
 pub use common::{Common, Run};
-pub use stop::Stop;
+pub use stop::{Stop, Waking};
 
 use network::Network;
 
@@ -89,7 +96,16 @@ pub trait Example: Parser + Send + 'static {
 
 /// The examples that `--lab` can start, by the name of their binary.
 type Peer = (&'static str, fn() -> ExitCode);
-const PEERS: &[Peer] = &[("relay", only::<relay::Relay>)];
+const PEERS: &[Peer] = &[
+    ("briggs", only::<briggs::Briggs>),
+    ("client", only::<client::Client>),
+    ("getter", only::<getter::Getter>),
+    ("graspconfig", only::<graspconfig::GraspConfig>),
+    ("gray", only::<gray::Gray>),
+    ("pusher", only::<pusher::Pusher>),
+    ("relay", only::<relay::Relay>),
+    ("server", only::<server::Server>),
+];
 
 /// The `main` of every example: does what the command line says until the example ends or is stopped.
 #[must_use]
@@ -139,4 +155,12 @@ fn supervise<E: Example>(example: E) -> Outcome {
     let outcome = stop.supervise(asa, &ended);
     grasp::shutdown();
     outcome
+}
+
+/// A text from the network, with what a terminal would obey made visible.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    // As CBOR's diagnostic notation has it, but without its quotation marks.
+    let quoted = grasp::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
 }
