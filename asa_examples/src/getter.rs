@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
-use grasp::{AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
+use grasp::{
+    AsaNonce, Discover, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint,
+};
 
 use crate::pusher::{BLOCK_TIMEOUT, MOVE_FILE, Progress, digest};
 use crate::{Common, Example, Outcome, Run, plain};
@@ -153,8 +155,7 @@ impl Fetcher {
         let mut pause = 1.0;
         for attempt in 1.. {
             tprint!("Asking for", plain(name));
-            // Without a locator a peer is discovered; one that cannot be reached any more is forgotten.
-            match grasp::req_negotiate(self.asa, &request, None, Some(BLOCK_TIMEOUT)) {
+            match self.ask_once(&request) {
                 Ok(Negotiation::Offer(session, answer)) => return Ok((session, answer)),
                 Ok(Negotiation::Agreed(_)) => return Err("Unexpected reply".to_owned()),
                 Err(Error::NoDiscReply | Error::SockErrNegRq | Error::NoPeer) if attempt < self.attempts => {
@@ -169,6 +170,15 @@ impl Fetcher {
             pause = (2.0 * pause).min(16.0);
         }
         Err("stopped".to_owned())
+    }
+
+    fn ask_once(&self, request: &Objective) -> grasp::Result<Negotiation> {
+        // req_negotiate without a locator would discover by itself, but as long as it waits for an answer.
+        let options = Discover { enough: Some(1), ..Discover::default() };
+        let found = grasp::discover(self.asa, request, Some(1000), options)?;
+        // A locator that cannot be reached is forgotten, and not found again.
+        let peer = found.first().ok_or(Error::NoDiscReply)?;
+        grasp::req_negotiate(self.asa, request, Some(peer), Some(BLOCK_TIMEOUT))
     }
 }
 

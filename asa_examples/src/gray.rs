@@ -54,7 +54,10 @@ impl Example for Gray {
         run.pause(5.0);
         tprint!("Synchronization tests will start; some may fail.");
         for objective in [&ex1, &ex2, &nonsense, &ex2, &ex1] {
-            synchronize(asa, objective);
+            if run.stopping() {
+                break;
+            }
+            synchronize(asa, objective, &run);
         }
 
         tprint!("Ready to negotiate EX3 as requester");
@@ -72,7 +75,7 @@ impl Example for Gray {
                 }
             }
             run.pause(5.0);
-            synchronize(asa, &ex1);
+            synchronize(asa, &ex1, &run);
             show_floods(asa, &ex1);
         }
 
@@ -83,8 +86,9 @@ impl Example for Gray {
 }
 
 /// Asks for a value: from the flood cache if it is there, otherwise from a peer.
-fn synchronize(asa: AsaNonce, objective: &Objective) {
-    match grasp::synchronize(asa, objective, None, Some(5000)) {
+fn synchronize(asa: AsaNonce, objective: &Objective, run: &Run) {
+    let timeout = run.paced(5000).max(1000);
+    match grasp::synchronize(asa, objective, None, Some(timeout)) {
         Ok(result) => tprint!("Synchronized", objective.name, result.value),
         Err(error) => tprint!("Synch failed", objective.name, error),
     }

@@ -29,6 +29,9 @@ use crate::{Common, Example, Outcome, Run, plain};
 
 /// The objective: a private name, with a colon in it (RFC 8990 §2.10.1).
 pub const MOVE_FILE: &str = "411:mvFile";
+/// How long clients and relays may remember where the pusher is, in milliseconds. Each start gives it another
+/// port; this is how long the old one may still be found.
+const TTL: u32 = 10_000;
 /// Bytes in a block: with all around it well below a message's 2048.
 pub const BLOCK: usize = 1024;
 /// How long the other side may take with a block, in milliseconds.
@@ -64,7 +67,8 @@ impl Example for Pusher {
         tprint!("ASA pusher registered OK");
         let mut files = Objective::new(MOVE_FILE);
         (files.neg, files.loop_count) = (true, 4);
-        grasp::register_obj(asa, &files, RegisterObj::default())?;
+        let options = RegisterObj { ttl: Some(TTL), ..RegisterObj::default() };
+        grasp::register_obj(asa, &files, options)?;
         tprint!("Objective", files.name, "registered OK");
 
         let waking = files.clone();

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::Outcome;
 
-/// How long an ASA that is to stop may take before its engine is stopped under it.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long an ASA that is to stop may take before its engine is stopped under it: a little longer than the calls
+/// of the examples that nothing wakes.
+const GRACE: Duration = Duration::from_secs(6);
 /// How long it may take after that.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 /// How often what wakes an ASA is done again, because it may just have been about to fall asleep.
@@ -108,13 +109,17 @@ impl Stop {
     }
 
     fn end(&self, ended: &Receiver<()>) -> Outcome {
+        tprint!("Stopping");
         let since = Instant::now();
         let mut shut_down = false;
         while since.elapsed() < GRACE + LAST_GRACE {
             if since.elapsed() > GRACE && !shut_down {
                 tprint!("Stopping the engine");
-                // Whatever blocks in a call of the API gets an error.
-                grasp::shutdown();
+                // Whatever blocks in a call of the API gets an error. grasp::shutdown would do that, too, but
+                // then the ASA's next call started a new engine.
+                if let Ok(engine) = grasp::process_engine() {
+                    engine.shutdown();
+                }
                 shut_down = true;
             }
             self.inner.wakers.lock().values_mut().for_each(|waker| waker());
