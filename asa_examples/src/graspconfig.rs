@@ -79,9 +79,11 @@ impl Example for GraspConfig {
                     let sender = grasp::process_engine()?.session_locator();
                     configuration.loop_count = settings.sender_loop_count;
                     configuration.value = settings.value(sender.octets());
-                    // Valid for twice the time between two floods, so that one may get lost.
+                    // Valid for twice the time between two floods, so that one may get lost; long enough for
+                    // graspy, which counts in seconds.
+                    let ttl = run.paced(120_000).max(10_000);
                     let tagged = TaggedObjective::new(configuration.clone(), None);
-                    match grasp::flood(asa, run.paced(120_000), &[tagged]) {
+                    match grasp::flood(asa, ttl, &[tagged]) {
                         Ok(()) => tprint!("Flooded", settings),
                         Err(error) => tprint!("Flood error:", error),
                     }
