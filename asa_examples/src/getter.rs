@@ -14,7 +14,7 @@ use grasp::{
 };
 
 use crate::pusher::{BLOCK_TIMEOUT, MOVE_FILE, Progress, digest};
-use crate::{Common, Example, Outcome, Run, plain};
+use crate::{Common, Example, Outcome, Run, plain, reason};
 
 /// Fetches files from a pusher (411:mvFile), and ends. The exit status is 0 if all have come and are right.
 #[derive(Debug, Parser)]
@@ -184,14 +184,6 @@ impl Fetcher {
 
 fn interrupted(progress: &Progress, why: &str) -> Box<dyn std::error::Error + Send + Sync> {
     format!("transfer interrupted after {} bytes: {why}", progress.bytes).into()
-}
-
-/// The peer's own words if it gave a reason, otherwise the text of the error.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::Declined(Some(reason)) => plain(reason),
-        error => error.to_string(),
-    }
 }
 
 /// A file that is being received. Dropped before it is kept, it is removed.

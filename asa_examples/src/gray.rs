@@ -11,7 +11,7 @@ use grasp::{
 use grasp::{tprint, ttprint};
 
 use crate::briggs::money;
-use crate::{Common, Example, Outcome, Run, plain};
+use crate::{Common, Example, Outcome, Run, reason};
 
 /// The client: synchronizes EX1 and EX2, then asks for money (EX3) again and again. A round is a negotiation.
 #[derive(Debug, Parser)]
@@ -225,12 +225,4 @@ fn amount(asa: AsaNonce, session: SessionNonce, answer: &Objective) -> grasp::Re
 /// What is inside embedded CBOR, to be read by people.
 fn opened(value: &Value) -> Value {
     value.embedded().and_then(Result::ok).unwrap_or_else(|| value.clone())
-}
-
-/// The peer's own words if it gave a reason, otherwise the text of the error.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::Declined(Some(reason)) => plain(reason),
-        error => error.to_string(),
-    }
 }

@@ -44,6 +44,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// Makes the snippets of the documents tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../docs/examples.md")]
+    struct Examples;
+    #[doc = include_str!("../../docs/porting.md")]
+    struct Porting;
+    #[doc = include_str!("../../docs/tutorial.md")]
+    struct Tutorial;
+}
+
 pub mod briggs;
 pub mod client;
 mod common;
@@ -61,7 +72,7 @@ use std::thread;
 
 use clap::Parser;
 use crossbeam_channel::{Sender, bounded};
-use grasp::{Config, tprint};
+use grasp::{Config, Error, tprint};
 
 pub use common::{Common, Run};
 pub use stop::{Stop, Waking};
@@ -163,4 +174,13 @@ pub fn plain(text: &str) -> String {
     // As CBOR's diagnostic notation has it, but without its quotation marks.
     let quoted = grasp::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
+}
+
+/// The peer's own words if it gave a reason, otherwise the text of the error.
+#[must_use]
+pub fn reason(error: &Error) -> String {
+    match error {
+        Error::Declined(Some(reason)) => plain(reason),
+        error => error.to_string(),
+    }
 }
