@@ -110,8 +110,10 @@ fn flood_for_ever(asa: AsaNonce, mut ex1: Objective, run: &Run) {
     loop {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC from Briggs");
         ex1.value = Value::from(now.to_string());
-        // Valid a little shorter than until the next one, so that clients see both: a value, and none.
-        if let Err(error) = grasp::flood(asa, run.paced(59_000), &[TaggedObjective::new(ex1.clone(), None)]) {
+        // Valid a little shorter than until the next one, so that clients see both: a value, and none. At a
+        // quick pace it is longer, because graspy counts in seconds.
+        let ttl = run.paced(59_000).max(10_000);
+        if let Err(error) = grasp::flood(asa, ttl, &[TaggedObjective::new(ex1.clone(), None)]) {
             tprint!("Flood failure:", error);
         }
         if !run.pause(60.0) {

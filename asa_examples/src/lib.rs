@@ -64,6 +64,7 @@ pub mod gray;
 mod network;
 pub mod pusher;
 pub mod relay;
+mod serve;
 pub mod server;
 mod stop;
 
@@ -75,6 +76,7 @@ use crossbeam_channel::{Sender, bounded};
 use grasp::{Config, Error, tprint};
 
 pub use common::{Common, Run};
+pub use serve::serve;
 pub use stop::{Stop, Waking};
 
 use network::Network;

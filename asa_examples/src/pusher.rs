@@ -19,13 +19,12 @@
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use clap::Parser;
 use grasp::{AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
 use sha2::{Digest, Sha256};
 
-use crate::{Common, Example, Outcome, Run, plain};
+use crate::{Common, Example, Outcome, Run, plain, serve};
 
 /// The objective: a private name, with a colon in it (RFC 8990 §2.10.1).
 pub const MOVE_FILE: &str = "411:mvFile";
@@ -71,27 +70,9 @@ impl Example for Pusher {
         grasp::register_obj(asa, &files, options)?;
         tprint!("Objective", files.name, "registered OK");
 
-        let waking = files.clone();
-        run.stop().wake_with(move || _ = grasp::stop_negotiate(asa, &waking));
-
         tprint!("pusher is listening, with the files of", directory.display());
-        // Leaving the scope waits for the transfers that still go on.
-        thread::scope(|scope| -> Outcome {
-            while run.next_round() {
-                match grasp::listen_negotiate(asa, &files) {
-                    Ok((session, request)) => {
-                        let transfer = Transfer { asa, session, directory: &directory, run: run.fork() };
-                        let thread = thread::Builder::new().name("Transfer".to_owned());
-                        thread.spawn_scoped(scope, move || transfer.serve(request))?;
-                    }
-                    Err(_) if run.stopping() => {}
-                    Err(error) => {
-                        tprint!("listen_negotiate error:", error);
-                        run.pause(5.0);
-                    }
-                }
-            }
-            Ok(())
+        serve(asa, &files, &mut run, "Transfer", |session, request, run| {
+            Transfer { asa, session, directory: &directory, run }.serve(request);
         })?;
         grasp::deregister_asa(asa, Self::NAME)?;
         tprint!("ASA exiting");

@@ -4,12 +4,10 @@
 //! A negotiation request opens the session and is not answered as such; then the client sends, the server
 //! answers, and so on. Each message is one CBOR item. Any error ends the session.
 
-use std::thread;
-
 use clap::Parser;
 use grasp::{AsaNonce, Error, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
 
-use crate::{Common, Example, Outcome, Run};
+use crate::{Common, Example, Outcome, Run, serve};
 
 /// How long the other side may take to answer, in milliseconds.
 pub(crate) const ANSWER_TIMEOUT: u32 = 60_000;
@@ -46,26 +44,9 @@ impl Example for Server {
         grasp::register_obj(asa, &ex3, RegisterObj::default())?;
         tprint!("Objective EX3 registered OK");
 
-        let waking = ex3.clone();
-        run.stop().wake_with(move || _ = grasp::stop_negotiate(asa, &waking));
-
         tprint!("Ready to negotiate EX3 as server");
-        thread::scope(|scope| -> Outcome {
-            while run.next_round() {
-                match grasp::listen_negotiate(asa, &ex3) {
-                    Ok((session, request)) => {
-                        let (run, say) = (run.fork(), self.say.as_deref());
-                        let thread = thread::Builder::new().name("Talk".to_owned());
-                        thread.spawn_scoped(scope, move || talk(asa, session, &request, say, &run))?;
-                    }
-                    Err(_) if run.stopping() => {}
-                    Err(error) => {
-                        tprint!("listen_negotiate error:", error);
-                        run.pause(5.0);
-                    }
-                }
-            }
-            Ok(())
+        serve(asa, &ex3, &mut run, "Talk", |session, request, run| {
+            talk(asa, session, &request, self.say.as_deref(), &run);
         })?;
         grasp::deregister_asa(asa, Self::NAME)?;
         tprint!("ASA exiting");
