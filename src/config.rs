@@ -68,8 +68,12 @@ settings! {
     /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
     /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
     listen_self: bool = false;
-    /// Run as a DULL instance (RFC 8990 §2.5.2). Defaults to off.
+    /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
+    /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
     dull: bool = false;
+    /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
+    /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
+    dull_objectives: Option<Vec<String>> = None;
     /// What secures the traffic. Defaults to [`Acp::Layer2`], as in graspy.
     acp: Acp = Acp::Layer2;
     /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
@@ -85,8 +89,9 @@ settings! {
     default_timeout: u32 = GRASP_DEF_TIMEOUT;
     /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
     connect_timeout: Duration = Duration::from_secs(5);
-    /// How long connecting to an asker and sending a response may take. Defaults to 1 s, as in graspy.
-    response_timeout: Duration = Duration::from_secs(1);
+    /// How long connecting to an asker and sending a response may take. Defaults to 2 s; graspy's 1 s is over when
+    /// the first lost packet is sent again.
+    response_timeout: Duration = Duration::from_secs(2);
     /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
     request_deadline: Duration = Duration::from_secs(3);
     /// How long a request waits for a listener that has just returned with another request. Defaults to
@@ -95,6 +100,14 @@ settings! {
     /// The longest waiting time accepted from a peer's M_WAIT in milliseconds; longer ones count as this.
     /// Defaults to one hour.
     wait_limit: u32 = 3_600_000;
+    /// Negotiate in rapid mode (RFC 8990 §2.5.5.1): `req_negotiate` without a peer sends its wish with the
+    /// discovery, and an objective registered as rapid answers that at once while an ASA listens. Defaults to
+    /// off (§2.5.4.5).
+    rapid_negotiation: bool = false;
+    /// Answer discoveries of rapid synchronization objectives with M_SYNCH in place of M_RESPONSE (RFC 8990
+    /// §2.5.6.3). Defaults to off: the value goes into the M_RESPONSE, which graspy understands too. Both are
+    /// always accepted.
+    rapid_synch_message: bool = false;
     /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
     /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
     objective_ttl: u32 = 600_000;
@@ -119,8 +132,9 @@ settings! {
     flood_cache_limit: usize = 1000;
     /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
     session_limit: usize = 10_000;
-    /// How many requests may wait for a listener, per objective. Defaults to 5, as in graspy.
-    request_queue: usize = 5;
+    /// How many requests may wait for a listener, per objective and beyond one for each that listens. Defaults to
+    /// 64; graspy queues 5.
+    request_queue: usize = 64;
     /// How many multicasts may wait to be handled. Defaults to 1000; graspy queues 100.
     multicast_queue: usize = 1000;
     /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
@@ -148,6 +162,12 @@ settings! {
 }
 
 impl Config {
+    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
+    pub(crate) fn permits(&self, name: &str) -> bool {
+        let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
+        !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
+    }
+
     /// The lifetime announced for objectives whose registration gives none, in milliseconds.
     #[must_use]
     pub const fn get_objective_ttl(&self) -> u32 {

@@ -50,6 +50,9 @@ mod error;
 mod net;
 mod proto;
 mod registry;
+#[cfg(feature = "_simulator")]
+#[doc(hidden)]
+pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;

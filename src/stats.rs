@@ -96,12 +96,16 @@ counters! {
     dropped_asker_limit,
     /// M_RESPONSE received and accepted.
     responses_received,
+    /// Answers in rapid mode received: M_NEGOTIATE, M_WAIT, M_END or M_SYNCH in place of M_RESPONSE.
+    rapid_received,
     /// Dropped: responses of no discovery that is open here.
     dropped_stray_response,
     /// Dropped: an M_RESPONSE found the mailbox of its discovery full.
     dropped_mailbox_full,
     /// M_FLOOD received, after all filters.
     floods_received,
+    /// Not cached: copies of a flood that has come before.
+    duplicate_floods,
     /// Objectives put into the flood cache.
     flood_entries_cached,
     /// M_FLOOD sent by ASAs here.

@@ -166,3 +166,30 @@ fn the_configuration_names_interfaces() -> Result<(), LabError> {
     eventually(SOON, "eth2 is used", || engine.links().len() == 1);
     Ok(())
 }
+
+#[test]
+fn c_dull_01_a_dull_instance_uses_one_interface_beside_another_engine() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (a, b) = (lab.node("a")?, lab.node("b")?);
+    lab.link(&a, &b)?;
+    lab.link(&a, &b)?;
+    let normal = a.run(|| Engine::start(Config::new())).expect("start");
+    let config = Config::new().dull(true).interfaces(Some(vec!["eth1".to_owned()]));
+    let dull = a.run(|| Engine::start(config)).expect("start");
+    let any = a.run(|| Engine::start(Config::new().dull(true))).expect("start");
+    assert_eq!((normal.links().len(), dull.links().len(), any.links().len()), (2, 1, 1));
+    assert_eq!(dull.links()[0].0, a.interface_index("eth1")?);
+    // Their data are their own.
+    let secret = Asa::register(&normal, "asa").expect("register");
+    let other = Asa::register(&dull, "asa").expect("the name is free in the other engine");
+    let mut objective = Objective::new("EX1");
+    objective.synch = true;
+    for (engine, asa) in [(&normal, &secret), (&dull, &other)] {
+        a.run(|| engine.register_obj(asa.nonce(), &objective, RegisterObj::default())).expect("register");
+    }
+    normal.flood(secret.nonce(), 0, &[grasp::TaggedObjective::new(objective.clone(), None)]).expect("flood");
+    assert_eq!(normal.get_flood(secret.nonce(), &objective).expect("flooded").len(), 1);
+    assert!(dull.get_flood(other.nonce(), &objective).expect("nothing").is_empty());
+    Ok(())
+}

@@ -1,19 +1,20 @@
 //! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4).
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use crate::clock::millis;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::local_locators;
-use crate::registry::DiscoveryAnswer;
+use crate::proto::{Asking, discovery_datagram, local_locators};
+use crate::registry::{DiscoveryAnswer, Transport, same_place};
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, Message, WireObjective, encode};
+use crate::wire::Message;
 
-/// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
-const HOP_TIME: u64 = 100;
 /// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
 const DULL_LOOP_COUNT: u8 = 1;
 
@@ -52,7 +53,7 @@ impl Engine {
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
         self.core.check_running()?;
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull([objective.name.as_str()])?;
         if objective.neg && objective.synch {
             return Err(Error::NotBoth);
         }
@@ -69,16 +70,18 @@ impl Engine {
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
-        if !self.core.switches.test_divert.load(std::sync::atomic::Ordering::Relaxed) {
-            self.forget(name, options);
-            let known = self.core.registries.discovery.lookup(name, self.core.now());
-            if !known.is_empty() {
-                return Ok(self.with_local(nonce, name, known));
-            }
-        }
         let enough = options.enough.unwrap_or(usize::MAX);
+        if self.core.switches.test_divert.load(Ordering::Relaxed) {
+            // Neither the cache nor what is registered here counts, only what the answers say.
+            return Ok(self.ask(objective, timeout, enough, false)?.locators);
+        }
+        self.forget(name, options);
+        let known = self.core.registries.discovery.lookup(name, self.core.now());
+        if !known.is_empty() {
+            return Ok(self.with_local(nonce, name, known));
+        }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough)?;
+            self.ask(objective, timeout, enough, false)?;
         }
         let found = self.core.registries.discovery.lookup(name, self.core.now());
         Ok(self.with_local(nonce, name, found))
@@ -110,47 +113,63 @@ impl Engine {
         found
     }
 
-    /// Asks the network until the timeout is over or enough is known. The cache has the answers.
-    fn ask(&self, objective: &Objective, timeout: Option<u32>, enough: usize) -> Result<()> {
+    /// Asks the network until the timeout is over, enough is known, or, if wanted, an answer came in rapid mode. The
+    /// cache has the locators too.
+    fn ask(
+        &self,
+        objective: &Objective,
+        timeout: Option<u32>,
+        enough: usize,
+        wants_rapid: bool,
+    ) -> Result<Answers> {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
         }
-        let floor = HOP_TIME.saturating_mul(u64::from(objective.loop_count.max(1)));
-        let wait = u64::from(timeout.unwrap_or(0)).max(floor);
-        let deadline = Instant::now() + Duration::from_millis(wait);
-        let (mailbox, answers) = bounded(self.core.config.response_queue);
+        let mut asking = Asking::new(objective.loop_count, timeout);
+        let start = Instant::now();
+        let at = |elapsed| start + Duration::from_millis(elapsed);
+        let (mailbox, incoming) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
-        let floor = Duration::from_millis(floor);
-        let mut pause = floor;
-        // RFC 8990 §2.5.4.3: repeated with a new session and exponential back-off while nothing is found.
-        loop {
+        let mut answers = Answers { wants_rapid, ..Answers::default() };
+        while let Some(until) = asking.next(millis(start.elapsed())) {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
-            let next = Instant::now() + pause;
-            let until = if next + floor > deadline { deadline } else { next };
-            let count = self.collect(&answers, until, enough)?;
-            if count > 0 {
-                self.collect(&answers, deadline, enough.saturating_sub(count))?;
-                return Ok(());
+            self.collect(&incoming, at(until), enough, &mut answers)?;
+            if !answers.locators.is_empty() {
+                self.collect(&incoming, at(asking.deadline()), enough, &mut answers)?;
+                break;
             }
-            if until == deadline {
-                return Ok(());
+            if answers.rapid.is_some() {
+                break;
             }
-            pause *= 2;
         }
+        Ok(answers)
     }
 
-    /// Waits for so many locators, but not beyond `until`; returns how many came.
-    fn collect(&self, answers: &Receiver<DiscoveryAnswer>, until: Instant, enough: usize) -> Result<usize> {
-        let mut count = 0;
-        while count < enough {
+    /// Asks those on the link, with the value as the wish, and waits for the first answer of any kind, in rapid
+    /// mode or not (RFC 8990 §2.5.4.5).
+    pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
+        let mut wish = objective.clone();
+        wish.loop_count = 1;
+        Ok(self.ask(&wish, None, 1, true)?.rapid)
+    }
+
+    /// Waits until there are so many locators or an answer in rapid mode, but not beyond `until`.
+    fn collect(
+        &self,
+        incoming: &Receiver<DiscoveryAnswer>,
+        until: Instant,
+        enough: usize,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        while answers.locators.len() < enough && answers.rapid.is_none() {
             select! {
-                recv(answers) -> answer => count += answer.map_or(0, |answer| answer.locators.len()),
+                recv(incoming) -> answer => answer.into_iter().for_each(|answer| answers.add(answer)),
                 recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
                 default(until.saturating_duration_since(Instant::now())) => break,
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
@@ -158,22 +177,46 @@ impl Engine {
         let session =
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
         let limit = self.core.config.multicast_send_size;
-        let mut objective = WireObjective::from_objective(objective);
-        let message = |objective: &WireObjective| {
-            encode(&Message::new(Body::Discovery { session, initiator, objective: objective.clone() }))
-        };
-        let mut datagram = message(&objective);
-        if datagram.len() > limit {
-            // A discovery needs no value (RFC 8990 §2.10.3).
-            objective.value = None;
-            datagram = message(&objective);
-        }
-        if datagram.len() > limit {
+        let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
             return Err(Error::Unspec);
-        }
+        };
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)
+    }
+}
+
+/// An answer in rapid mode, with the connection it came on.
+pub(super) struct RapidAnswer {
+    pub(super) message: Message,
+    pub(super) transport: Arc<dyn Transport>,
+}
+
+/// What has been answered: each locator once, or an answer in rapid mode.
+#[derive(Default)]
+struct Answers {
+    locators: Vec<AsaLocator>,
+    /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
+    wants_rapid: bool,
+    rapid: Option<RapidAnswer>,
+}
+
+impl Answers {
+    fn add(&mut self, answer: DiscoveryAnswer) {
+        match answer {
+            DiscoveryAnswer::Found(found) => {
+                for new in found.locators {
+                    if !self.locators.iter().any(|known| same_place(known, &new)) {
+                        self.locators.push(new);
+                    }
+                }
+            }
+            // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
+            DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
+                self.rapid = Some(RapidAnswer { message, transport });
+            }
+            DiscoveryAnswer::Rapid { .. } => {}
+        }
     }
 }
 

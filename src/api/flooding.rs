@@ -1,12 +1,12 @@
 //! Flooding (RFC 8990 §2.5.6.2, RFC 8991 §2.3.7).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::Addresses;
-use crate::types::{AsaLocator, AsaNonce, Locator, Objective, TaggedObjective};
-use crate::wire::{Body, Flood, Message, WireLocator, WireObjective, encode};
+use crate::proto::{cache_own_flood, flood_datagram, is_unspecified};
+use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
+use crate::wire::WireLocator;
 
 impl Engine {
     /// Sends objectives with their values to everyone, in one message (RFC 8991 §2.3.7; graspy's `flood`).
@@ -19,14 +19,14 @@ impl Engine {
     /// only (§2.5.6.2).
     ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance; [`Error::Unspec`] if there is no
+    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::Unspec`] if there is no
     /// objective; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
     /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::Unspec`] if the
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.core.check_running()?;
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
         let first = tagged.first().ok_or(Error::Unspec)?;
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;
@@ -44,38 +44,17 @@ impl Engine {
         if link_only {
             tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
         }
-        let session = self.core.registries.sessions.flood_id(IpAddr::V6(initiator))?;
-        let datagram = |link_local: Option<Ipv6Addr>| {
-            let objectives = tagged.iter().map(|one| {
-                let source = with_address(&one.source, link_local);
-                (WireObjective::from_objective(&one.objective), WireLocator::from_locator(&source))
-            });
-            let flood =
-                Flood { session, initiator: IpAddr::V6(initiator), ttl, objectives: objectives.collect() };
-            encode(&Message::new(Body::Flood(flood)))
-        };
+        let initiator = IpAddr::V6(initiator);
+        let session = self.core.registries.sessions.flood_id(initiator)?;
+        let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
         // An address is 16 bytes whichever it is.
         if datagram(None).len() > self.core.config.multicast_send_size {
             return Err(Error::Unspec);
         }
-        self.cache_own(&tagged, &addresses, ttl);
+        self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
         self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
         self.core.counters.floods_sent.add();
         Ok(())
-    }
-
-    /// An ASA's own floods are in its node's flood cache.
-    fn cache_own(&self, tagged: &[TaggedObjective], addresses: &Addresses, ttl: u32) {
-        let expire = if ttl == 0 { 0 } else { self.core.now().saturating_add(ttl.into()) };
-        let link = addresses.links.first();
-        for one in tagged {
-            let mut source = with_address(&one.source, link.map(|link| link.address));
-            source.expire = expire;
-            if source.is_link_local() {
-                source.ifi = source.ifi.or_else(|| link.map(|link| link.ifi));
-            }
-            self.core.registries.floods.insert(TaggedObjective { objective: one.objective.clone(), source });
-        }
     }
 
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
@@ -100,19 +79,5 @@ impl Engine {
         self.check_asa(nonce)?;
         self.core.registries.floods.expire(tagged);
         Ok(())
-    }
-}
-
-fn is_unspecified(source: &AsaLocator) -> bool {
-    source.locator == Some(Locator::Ipv6(Ipv6Addr::UNSPECIFIED))
-}
-
-/// The source with `::` replaced by an interface's address.
-fn with_address(source: &AsaLocator, link_local: Option<Ipv6Addr>) -> AsaLocator {
-    match link_local {
-        Some(address) if is_unspecified(source) => {
-            AsaLocator { locator: Some(Locator::Ipv6(address)), ..source.clone() }
-        }
-        _ => source.clone(),
     }
 }

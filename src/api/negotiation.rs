@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
-use crate::wire::{Body, Outcome, decode};
+use crate::wire::{Body, Message, Outcome, decode};
 
-/// How long nothing follows a message that is not answered: graspy reads one message at a time and loses what
-/// comes with it.
+/// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
+/// loses what comes with it.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
@@ -45,8 +45,23 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Negotiation> {
+        self.check_negotiable(nonce, objective)?;
+        if peer.is_none()
+            && self.core.config.rapid_negotiation
+            && let Some(answer) = self.ask_rapidly(objective)?
+            && let Some(id) = answer.message.session()
+        {
+            let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
+            return self.await_reply(
+                session,
+                &dialogue,
+                objective,
+                self.timeout(timeout),
+                Some(answer.message),
+            );
+        }
         let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -61,10 +76,18 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
+        self.check_negotiable(nonce, objective)?;
         let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        // The first gsend may follow at once.
         dialogue.transport.pause_before_next(PAUSE);
         Ok(session)
+    }
+
+    fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !objective.neg {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()
     }
 
     fn request(
@@ -74,11 +97,6 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Dialogue)> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !objective.neg {
-            return Err(Error::NotNeg);
-        }
-        self.check_secure()?;
         let found = match peer {
             Some(peer) => vec![peer.clone()],
             None => {
@@ -92,11 +110,32 @@ impl Engine {
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
-        let dialogue = Dialogue { transport, name: objective.name.clone(), dry: objective.dry };
-        let session = self.core.registries.sessions.open_dialogue(id, dialogue.clone())?;
-        self.core.counters.sessions_opened.add();
+        let (session, dialogue) = self.open(nonce, id, objective, transport)?;
         self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
         Ok((session, dialogue))
+    }
+
+    /// Takes up a session of this ASA with a peer that is connected.
+    pub(super) fn open(
+        &self,
+        nonce: AsaNonce,
+        id: u32,
+        objective: &Objective,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(SessionNonce, Dialogue)> {
+        let dialogue = Dialogue { owner: nonce, transport, name: objective.name.clone(), dry: objective.dry };
+        let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
+        let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
+        self.core.counters.sessions_opened.add();
+        self.check_still(nonce, session, &dialogue)?;
+        Ok((session, dialogue))
+    }
+
+    /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
+    fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+        self.check_asa(nonce).inspect_err(|_| {
+            self.end(session, dialogue);
+        })
     }
 
     /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
@@ -135,7 +174,7 @@ impl Engine {
             None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
         };
         self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout))
+        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
     }
 
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
@@ -199,8 +238,10 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let bytes = self.encode_unicast(body)?;
+        // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
+        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
-        self.end(session, &dialogue);
+        dialogue.transport.close();
         sent
     }
 
@@ -232,21 +273,21 @@ impl Engine {
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
         let dialogue = Dialogue {
+            owner: nonce,
             transport: Arc::clone(&transport),
             name: objective.name.clone(),
             dry: request.objective.dry,
         };
-        let accepted =
-            self.core.registries.sessions.accept_dialogue(request.session, transport.peer(), dialogue);
+        let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
+        let accepted = sessions.accept_dialogue(request.session, dialogue.clone());
         let session = accepted.inspect_err(|error| {
-            let count = &self.core.counters;
-            if *error == Error::IdClash {
-                count.session_clashes.add()
-            } else {
-                count.session_limit.add()
+            match error {
+                Error::IdClash => count.session_clashes.add(),
+                _ => count.session_limit.add(),
             }
             transport.close();
         })?;
+        self.check_still(nonce, session, &dialogue)?;
         self.core.counters.sessions_accepted.add();
         Ok((session, request.objective))
     }
@@ -291,22 +332,26 @@ impl Engine {
         was_open
     }
 
-    /// graspy's `_negloop`: waits for the peer's answer, and longer if it asks for time.
+    /// graspy's `_negloop`: waits for the peer's answer, unless it is there, and longer if it asks for time.
     fn await_reply(
         &self,
         session: SessionNonce,
         dialogue: &Dialogue,
         offered: &Objective,
         timeout: Duration,
+        mut first: Option<Message>,
     ) -> Result<Negotiation> {
         let mut left = timeout;
         loop {
             let started = Instant::now();
-            let reply = match dialogue.transport.receive(left) {
-                Ok(bytes) => {
-                    let received = decode(&bytes, &self.core.unicast_limits());
-                    negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received)
+            let received = match first.take() {
+                Some(message) => Ok(Ok(message)),
+                None => {
+                    dialogue.transport.receive(left).map(|bytes| decode(&bytes, &self.core.unicast_limits()))
                 }
+            };
+            let reply = match received {
+                Ok(received) => negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received),
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                 Err(TransportError::Timeout | TransportError::Failed) => {

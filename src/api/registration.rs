@@ -42,8 +42,8 @@ impl Engine {
     }
 
     /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
-    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. Open
-    /// sessions go on until they are ended.
+    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. The ASA's open
+    /// sessions end: without the handle nobody could end them, and the peer sees the connection close.
     ///
     /// # Errors
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
@@ -52,6 +52,9 @@ impl Engine {
         self.core.registries.asas.deregister(nonce, name)?;
         for listener in self.core.registries.objectives.deregister_all(nonce) {
             listener.close();
+        }
+        for dialogue in self.core.registries.sessions.end_owned(nonce) {
+            dialogue.transport.close();
         }
         self.core.registries.sessions.remove_asa_handle(nonce);
         Ok(())
@@ -94,12 +97,11 @@ impl Engine {
         registration.port = listener.port().map_err(|_| Error::ObjFull)?;
         registration.listener = Some(Arc::clone(&listener) as Arc<dyn Close>);
         objectives.register(nonce, objective, registration).inspect_err(|_| listener.close())?;
-        // What was registered while the engine was being shut down has missed the clearing.
-        if self.core.is_stopping() {
+        // Deregistration of the ASA and shutdown take what they find: what came just then goes by itself.
+        self.check_asa(nonce).inspect_err(|_| {
+            let _ = objectives.deregister(nonce, &objective.name);
             listener.close();
-            return Err(Error::Unspec);
-        }
-        Ok(())
+        })
     }
 
     fn listen(&self) -> Result<Arc<Listener>> {

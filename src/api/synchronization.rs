@@ -1,13 +1,13 @@
 //! Synchronization (RFC 8990 §2.5.6, RFC 8991 §2.3.6).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Discover, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::net::tcp::Connection;
 use crate::proto::{SynchReply, synch_reply};
-use crate::registry::{Transport, TransportError};
+use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::{Body, decode};
@@ -35,7 +35,7 @@ impl Engine {
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.check_secure_or_dull()?;
+        self.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
             let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
@@ -43,6 +43,14 @@ impl Engine {
             }
         }
         self.check_secure()?;
+        if locator.is_none()
+            && self.core.config.rapid_synch_message
+            && let Some(answer) = self.ask_rapidly(objective)?
+            && let Some(id) = answer.message.session()
+            && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
+        {
+            return Ok(value);
+        }
         let peers = match locator {
             Some(locator) => vec![locator.clone()],
             None => {
@@ -57,11 +65,12 @@ impl Engine {
         if peers.is_empty() {
             return Err(Error::NotFloodDisc);
         }
-        self.request_value(objective, &peers, self.timeout(timeout))
+        self.request_value(nonce, objective, &peers, self.timeout(timeout))
     }
 
     fn request_value(
         &self,
+        nonce: AsaNonce,
         objective: &Objective,
         peers: &[AsaLocator],
         timeout: Duration,
@@ -69,29 +78,23 @@ impl Engine {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
         let connection = self.connect(&objective.name, peers).ok_or(Error::SockErrSynRq)?;
-        self.core.counters.sessions_opened.add();
-        connection.send(&bytes, self.core.config.connect_timeout).map_err(|_| Error::SockErrSynRq)?;
-        let value = self.await_value(&connection, id, &objective.name, timeout);
-        connection.close();
-        value
+        let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
+        self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
+        let value = self.await_value(id, &dialogue, timeout);
+        self.end(session, &dialogue);
+        value.or_else(|error| self.core.check_running().and(Err(error)))
     }
 
-    fn await_value(
-        &self,
-        connection: &Connection,
-        id: u32,
-        name: &str,
-        timeout: Duration,
-    ) -> Result<Objective> {
+    fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {
         let mut left = timeout;
         loop {
             let started = Instant::now();
-            let bytes = connection.receive(left).map_err(|error| match error {
+            let bytes = dialogue.transport.receive(left).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
             })?;
-            match synch_reply(id, name, decode(&bytes, &self.core.unicast_limits())) {
+            match synch_reply(id, &dialogue.name, decode(&bytes, &self.core.unicast_limits())) {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use if_addrs::{IfAddr, IfOperStatus};
+use if_addrs::IfAddr;
 
 use crate::config::Config;
 
@@ -34,12 +34,8 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
     for interface in interfaces {
         let IfAddr::V6(address) = &interface.addr else { continue };
         let address = address.ip;
-        let down = matches!(
-            interface.oper_status,
-            IfOperStatus::Down | IfOperStatus::NotPresent | IfOperStatus::LowerLayerDown
-        );
         let loopback = loopbacks.contains(&interface.name);
-        if down || !(is_permitted(config, &interface.name) || loopback) {
+        if !(is_permitted(config, &interface.name) || loopback) {
             continue;
         }
         if is_wider_than_link(address) {
@@ -51,6 +47,10 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
                 found.links.push(Link { ifi, name: interface.name, link_local: address });
             }
         }
+    }
+    if config.dull {
+        // RFC 8990 §2.5.2: a DULL instance has a single interface.
+        found.links.truncate(1);
     }
     // A stable sort: among equals the first interface wins.
     found.globals.sort_by_key(|address| !is_unique_local(*address));

@@ -109,15 +109,29 @@ impl Transport for Connection {
         if let Some(not_before) = outgoing.not_before.take() {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
-        let timeout = timeout.max(Duration::from_millis(1));
-        if outgoing.timeout != Some(timeout) {
-            self.stream.set_write_timeout(Some(timeout)).map_err(|_| TransportError::Failed)?;
-            outgoing.timeout = Some(timeout);
+        let deadline = Instant::now() + timeout;
+        let mut rest = message;
+        // Nearly always one write is enough: then the timeout is the same every time, and not set again.
+        let mut left = timeout.max(Duration::from_millis(1));
+        while !rest.is_empty() {
+            if outgoing.timeout != Some(left) {
+                self.stream.set_write_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
+                outgoing.timeout = Some(left);
+            }
+            match (&self.stream).write(rest) {
+                Ok(count) => rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?,
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
+                    _ => return Err(TransportError::Failed),
+                },
+            }
+            left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() && !rest.is_empty() {
+                return Err(TransportError::Timeout);
+            }
         }
-        (&self.stream).write_all(message).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => TransportError::Timeout,
-            _ => TransportError::Failed,
-        })
+        Ok(())
     }
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
@@ -163,6 +177,10 @@ impl Transport for Connection {
 
     fn peer(&self) -> Ipv6Addr {
         self.peer
+    }
+
+    fn is_from_here(&self) -> bool {
+        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
     }
 }
 
@@ -230,6 +248,17 @@ mod tests {
         assert!(started.elapsed() < Duration::from_millis(900));
         connection.close();
         trickle.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_takes_a_little_does_not_extend_the_deadline() {
+        let (connection, client) = pair(2048);
+        let started = Instant::now();
+        // More than any buffer holds: the first part goes out, and then nothing more.
+        let result = connection.send(&vec![0; 64 << 20], Duration::from_millis(400));
+        assert!(matches!(result, Err(TransportError::Timeout)), "{result:?}");
+        assert!(started.elapsed() < Duration::from_millis(750), "{:?}", started.elapsed());
+        drop(client);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Answering, relaying and concluding discoveries (RFC 8990 §2.5.4, §2.8.4, §2.8.5).
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use super::{Action, Addresses, Arrival, Node, Origin, admit_relay, may_relay};
-use crate::registry::{DiscoveryAnswer, Offering, RapidValue};
-use crate::types::{AsaLocator, Locator, Protocol};
-use crate::wire::{Body, Message, Response, WireLocator, WireObjective, WireOption, with_loop_count};
+use crate::constants::GRASP_DEF_LOOPCT;
+use crate::registry::{DiscoveryAnswer, Found, Offering, RapidValue, Transport};
+use crate::types::{AsaLocator, Locator, Objective, Protocol};
+use crate::wire::{Body, Message, Response, Step, WireLocator, WireObjective, WireOption, with_loop_count};
 
 /// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
 const LONG: u32 = 600_000;
@@ -25,15 +27,18 @@ pub(super) fn handle(
     now: u64,
 ) -> Vec<Action> {
     // RFC 8990 §2.5.2: a DULL instance takes nothing that has come, or could go, further than the link.
-    if node.config.dull && objective.loop_count != 1 {
+    let beyond_link = node.config.dull && objective.loop_count != 1;
+    if beyond_link || !node.config.permits(&objective.name) {
         node.counters.dropped_dull.add();
         return Vec::new();
     }
     node.counters.discoveries_received.add();
     let offering = node.registries.objectives.offering(&objective.name).filter(|_| !node.test_divert);
+    let message = |ttl, options, objective| {
+        Message::new(Body::Response(Response { session, initiator, ttl, options, objective }))
+    };
     let respond = |ttl, options, objective| {
-        let response = Response { session, initiator, ttl, options, objective };
-        vec![Action::Respond { to: arrival, message: Message::new(Body::Response(response)) }]
+        vec![Action::Respond { to: arrival, message: message(ttl, options, objective) }]
     };
     if let Some(offering) = offering {
         let options: Vec<_> = own_locators(node.config.dull, node.addresses, &offering, arrival.ifi)
@@ -41,8 +46,16 @@ pub(super) fn handle(
             .filter_map(WireLocator::from_locator)
             .map(WireOption::Locator)
             .collect();
-        let rapid = offering.rapid && offering.objective.synch;
-        let objective = rapid.then(|| WireObjective::from_objective(&offering.objective));
+        let rapid = rapid_reply(node, session, objective, &offering);
+        let objective = match rapid {
+            Some(Rapid::Value(message)) => return vec![Action::Respond { to: arrival, message }],
+            Some(Rapid::Negotiate(objective)) => {
+                let otherwise = message(offering.ttl, options, None);
+                return vec![Action::RapidNegotiate { to: arrival, session, objective, otherwise }];
+            }
+            Some(Rapid::InResponse(objective)) => Some(objective),
+            None => None,
+        };
         if !options.is_empty() {
             return respond(offering.ttl, options, objective);
         }
@@ -55,6 +68,39 @@ pub(super) fn handle(
     }
     node.counters.discoveries_unanswered.add();
     Vec::new()
+}
+
+/// How a discovery is answered in rapid mode (RFC 8990 §2.5.4.5).
+enum Rapid {
+    /// M_SYNCH in place of M_RESPONSE (§2.5.6.3).
+    Value(Message),
+    /// The value in the M_RESPONSE, as graspy does it.
+    InResponse(WireObjective),
+    /// A negotiation about this wish (§2.5.5.1).
+    Negotiate(Objective),
+}
+
+/// Whether, and how, a discovery of an objective of this node is answered in rapid mode. A relay could not pass
+/// on what comes in place of M_RESPONSE, so that is for discoveries of loop count 1 only: those come from the
+/// initiator itself.
+fn rapid_reply(node: &Node<'_>, session: u32, wanted: &WireObjective, offering: &Offering) -> Option<Rapid> {
+    if !offering.rapid || node.config.dull {
+        return None;
+    }
+    let own = &offering.objective;
+    let from_initiator = wanted.loop_count == 1;
+    let has_wish = wanted.value.as_ref().is_some_and(|value| !value.is_null());
+    if own.synch && from_initiator && node.config.rapid_synch_message {
+        let objective = WireObjective::from_objective(own);
+        Some(Rapid::Value(Message::new(Body::Synch(Step { session, objective }))))
+    } else if own.synch {
+        Some(Rapid::InResponse(WireObjective::from_objective(own)))
+    } else if own.neg && from_initiator && has_wish && node.config.rapid_negotiation {
+        // The discovery's own count kept it on the link; the negotiation begins with that of a request (§2.8.6).
+        Some(Rapid::Negotiate(Objective { loop_count: GRASP_DEF_LOOPCT, ..wanted.to_objective() }))
+    } else {
+        None
+    }
 }
 
 /// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
@@ -150,21 +196,42 @@ pub(crate) struct Delivery {
     pub(crate) answer: DiscoveryAnswer,
 }
 
-/// Takes up an M_RESPONSE: caches its locators (RFC 8990 §2.5.4.3) and says who waits for it. `None`, counted,
-/// if no discovery with this session and initiator is open (§2.8.5).
-pub(crate) fn handle_response(
+/// Takes up what comes to the port that a discovery was sent from, and says who waits for it. `None`, counted, if
+/// nobody does. The connection goes along if it may be needed.
+pub(crate) fn handle_answer(
     node: &Node<'_>,
     ifi: u32,
-    peer: Ipv6Addr,
-    response: &Response,
+    transport: &Arc<dyn Transport>,
+    message: Message,
     now: u64,
 ) -> Option<Delivery> {
-    let dull = node.config.dull;
     // RFC 8990 §2.5.2: from off the link, a DULL instance believes nothing.
-    if dull && !peer.is_unicast_link_local() {
+    if node.config.dull && !transport.peer().is_unicast_link_local() {
         node.counters.dropped_dull.add();
         return None;
     }
+    let session = match &message.body {
+        Body::Response(response) => return handle_response(node, ifi, response, now),
+        // RFC 8990 §2.5.4.5: in rapid mode these come in place of M_RESPONSE.
+        Body::Negotiate(step) | Body::Synch(step) if !node.config.dull => step.session,
+        Body::End { session, .. } | Body::Wait { session, .. } if !node.config.dull => *session,
+        _ => {
+            node.counters.dropped_misplaced.add();
+            return None;
+        }
+    };
+    let Some(mailbox) = node.registries.sessions.own_mailbox(session) else {
+        node.counters.dropped_stray_response.add();
+        return None;
+    };
+    node.counters.rapid_received.add();
+    Some(Delivery { mailbox, answer: DiscoveryAnswer::Rapid { message, transport: Arc::clone(transport) } })
+}
+
+/// Takes up an M_RESPONSE: caches its locators (RFC 8990 §2.5.4.3) and says who waits for it. `None`, counted,
+/// if no discovery with this session and initiator is open (§2.8.5).
+fn handle_response(node: &Node<'_>, ifi: u32, response: &Response, now: u64) -> Option<Delivery> {
+    let dull = node.config.dull;
     let Some((mailbox, name)) = node.registries.sessions.mailbox(response.session, response.initiator) else {
         node.counters.dropped_stray_response.add();
         return None;
@@ -187,7 +254,7 @@ pub(crate) fn handle_response(
         response.objective.as_ref().filter(|objective| objective.name == name && objective.value.is_some());
     let rapid = rapid.map(|objective| RapidValue { objective: objective.to_objective(), expire });
     node.registries.discovery.insert(&name, &locators, rapid.filter(|rapid| rapid.objective.synch), now);
-    Some(Delivery { mailbox, answer: DiscoveryAnswer { locators, ttl, ifi } })
+    Some(Delivery { mailbox, answer: DiscoveryAnswer::Found(Found { locators, ttl, ifi }) })
 }
 
 /// What a relay sends back of an answer that it was given: a Divert to what can be used from elsewhere, with
@@ -198,7 +265,7 @@ pub(crate) fn relayed_response(
     asker_ifi: u32,
     (session, initiator): (u32, IpAddr),
     name: &str,
-    answer: &DiscoveryAnswer,
+    answer: &Found,
     now: u64,
 ) -> Option<Message> {
     if answer.ifi == asker_ifi {

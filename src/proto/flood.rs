@@ -6,7 +6,7 @@ use super::{Action, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::types::{AsaLocator, TaggedObjective};
 use crate::wire::{Flood, with_loop_count};
 
-/// How long a relayed flood is remembered, in milliseconds: twice the default timeout (RFC 8990 §2.5.6.2).
+/// How long a flood is remembered, in milliseconds: twice the default timeout (RFC 8990 §2.5.6.2).
 const MEMORY: u64 = 120_000;
 
 /// Decides about an M_FLOOD: every objective goes into the cache, the datagram on to the other interfaces.
@@ -31,8 +31,24 @@ pub(super) fn handle(
         return Vec::new();
     }
     count.floods_received.add();
+    if node.registries.sessions.is_new_flood(flood.session, flood.initiator, now, now.saturating_add(MEMORY))
+    {
+        cache(node, arrival, flood, now);
+    } else {
+        count.duplicate_floods.add();
+    }
+    if may_relay(node, origin) { relay(node, arrival, flood, first.loop_count, raw, now) } else { Vec::new() }
+}
+
+/// RFC 8990 §2.8.11: every objective is cached with its tag.
+fn cache(node: &Node<'_>, arrival: Arrival, flood: &Flood, now: u64) {
+    let count = node.counters;
     let expire = if flood.ttl == 0 { 0 } else { now.saturating_add(u64::from(flood.ttl)) };
     for (objective, locator) in &flood.objectives {
+        if !node.config.permits(&objective.name) {
+            count.dropped_dull.add();
+            continue;
+        }
         let source = match locator {
             Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
             None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },
@@ -40,7 +56,6 @@ pub(super) fn handle(
         node.registries.floods.insert(TaggedObjective { objective: objective.to_objective(), source });
         count.flood_entries_cached.add();
     }
-    if may_relay(node, origin) { relay(node, arrival, flood, first.loop_count, raw, now) } else { Vec::new() }
 }
 
 /// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.

@@ -6,10 +6,12 @@
 mod discovery;
 mod flood;
 mod negotiation;
+mod outgoing;
 mod request;
 
-pub(crate) use discovery::{handle_response, local_locators, relayed_response};
+pub(crate) use discovery::{handle_answer, local_locators, relayed_response};
 pub(crate) use negotiation::{NegotiationReply, SynchReply, negotiation_reply, synch_reply};
+pub(crate) use outgoing::{Asking, cache_own_flood, discovery_datagram, flood_datagram, is_unspecified};
 pub(crate) use request::{Request, classify_request};
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,6 +19,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::config::Config;
 use crate::registry::{Registries, RelayLimit};
 use crate::stats::{Counter, Counters};
+use crate::types::Objective;
 use crate::wire::{Body, Message};
 
 /// Where a datagram came from.
@@ -86,6 +89,9 @@ pub(crate) struct Node<'a> {
 pub(crate) enum Action {
     /// Send a message to the asker over TCP, out of the interface it asked on.
     Respond { to: Arrival, message: Message },
+    /// Open the negotiation that a discovery asks for, in rapid mode: hand it to whoever listens, with a
+    /// connection to the asker; send the message if nobody does.
+    RapidNegotiate { to: Arrival, session: u32, objective: Objective, otherwise: Message },
     /// Send a datagram to the group on all interfaces but one.
     Relay { except: u32, datagram: Vec<u8> },
     /// Send a discovery on, and pass what is found to the asker until the time is over.

@@ -1,15 +1,38 @@
 //! Decisions about datagrams and responses, on a node without network.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
-use crate::registry::Registration;
+use crate::registry::{DiscoveryAnswer, Found, Registration, Transport, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective, Protocol, Value};
 use crate::wire::{Flags, Flood, Limits, Response, WireLocator, WireObjective, WireOption, decode, encode};
 
 const ASA: AsaNonce = AsaNonce(1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
 const INITIATOR: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99));
+
+/// A connection that says nothing.
+#[derive(Debug)]
+struct Silent(Ipv6Addr);
+
+impl Transport for Silent {
+    fn send(&self, _: &[u8], _: Duration) -> Result<(), TransportError> {
+        Ok(())
+    }
+    fn receive(&self, _: Duration) -> Result<Vec<u8>, TransportError> {
+        Err(TransportError::Timeout)
+    }
+    fn pause_before_next(&self, _: Duration) {}
+    fn close(&self) {}
+    fn peer(&self) -> Ipv6Addr {
+        self.0
+    }
+    fn is_from_here(&self) -> bool {
+        false
+    }
+}
 
 /// A node with links 2 and 3.
 struct Fixture {
@@ -201,6 +224,20 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
 }
 
 #[test]
+fn a_late_copy_of_a_flood_does_not_displace_a_newer_value() {
+    let node = Fixture::new(Config::new());
+    let flooded = |session, value: i64| {
+        let objective = WireObjective { value: Some(Value::from(value)), ..wire_objective("F0", 6) };
+        Body::Flood(Flood { session, initiator: INITIATOR, ttl: 0, objectives: vec![(objective, None)] })
+    };
+    node.receive(flooded(7, 1), 0);
+    node.receive(flooded(8, 2), 100);
+    node.receive(flooded(7, 1), 119_999);
+    assert_eq!(node.registries.floods.lookup("F0", 119_999)[0].objective.value, Value::from(2));
+    assert_eq!(node.counters.snapshot().duplicate_floods, 1);
+}
+
+#[test]
 fn what_is_over_the_rate_is_not_relayed_but_cached_and_counted() {
     let rate = crate::config::Rate::new(1, 2);
     let node = Fixture::new(Config::new().flood_relay_rate(rate).neighbour_discovery_relay_rate(rate));
@@ -276,15 +313,19 @@ fn a_response_is_cached_and_delivered_only_to_its_discovery() {
         options: vec![WireOption::Other(Value::from(9)), WireOption::Divert(vec![locator])],
         objective: Some(wire_objective("EX1", 6)),
     };
-    let delivery = handle_response(&node.node(), 3, PEER, &answer, 1000).unwrap();
+    let receive = |node: &Fixture, from, answer: &Response| {
+        let transport: Arc<dyn Transport> = Arc::new(Silent(from));
+        handle_answer(&node.node(), 3, &transport, Message::new(Body::Response(answer.clone())), 1000)
+    };
+    let delivery = receive(&node, PEER, &answer).unwrap();
     delivery.mailbox.try_send(delivery.answer).unwrap();
-    let found = rx.recv().unwrap();
+    let DiscoveryAnswer::Found(found) = rx.recv().unwrap() else { panic!() };
     assert!(found.locators[0].diverted);
     let cached = node.registries.discovery.lookup("EX1", 1000 + 599_999);
     assert_eq!((cached.len(), cached[0].ifi, cached[0].expire), (1, Some(3), 601_000), "ttl 0 is long");
     assert_eq!(node.registries.discovery.rapid("EX1", 1000).unwrap().value, Value::from(1));
     answer.initiator = IpAddr::V6(PEER);
-    assert!(handle_response(&node.node(), 3, PEER, &answer, 1000).is_none());
+    assert!(receive(&node, PEER, &answer).is_none());
     assert_eq!(node.counters.snapshot().dropped_stray_response, 1);
 }
 
@@ -295,15 +336,30 @@ fn a_dull_instance_believes_no_divert_and_nobody_off_the_link() {
     let session = node.registries.sessions.open_discovery(INITIATOR, "EX1", tx).unwrap();
     let options = vec![WireOption::Divert(vec![WireLocator::from_locator(&global(5, 0)).unwrap()])];
     let answer = Response { session, initiator: INITIATOR, ttl: 1000, options, objective: None };
-    let delivery = handle_response(&node.node(), 3, PEER, &answer, 0).unwrap();
-    assert!(delivery.answer.locators.is_empty());
+    let answer = Message::new(Body::Response(answer));
+    let transport: Arc<dyn Transport> = Arc::new(Silent(PEER));
+    let delivery = handle_answer(&node.node(), 3, &transport, answer.clone(), 0).unwrap();
+    assert!(matches!(delivery.answer, DiscoveryAnswer::Found(found) if found.locators.is_empty()));
     let far = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
-    assert!(handle_response(&node.node(), 3, far, &answer, 0).is_none());
+    let transport: Arc<dyn Transport> = Arc::new(Silent(far));
+    assert!(handle_answer(&node.node(), 3, &transport, answer, 0).is_none());
+}
+
+#[test]
+fn a_dull_instance_handles_its_own_objectives_only() {
+    let node = Fixture::new(Config::new().dull(true).dull_objectives(Some(vec!["F0".to_owned()])));
+    node.register("EX1", |_| {});
+    assert_eq!(node.receive(discovery(7, "EX1", 1), 0), vec![]);
+    node.receive(flood(8, IpAddr::V6(PEER), &[1, 1], 0), 0);
+    let cached: Vec<_> =
+        node.registries.floods.list().into_iter().map(|tagged| tagged.objective.name).collect();
+    assert_eq!(cached, ["F0"]);
+    assert_eq!(node.counters.snapshot().dropped_dull, 2);
 }
 
 #[test]
 fn a_relay_sends_back_what_others_can_use() {
-    let answer = |locators| crate::registry::DiscoveryAnswer { locators, ttl: 700, ifi: 3 };
+    let answer = |locators| Found { locators, ttl: 700, ifi: 3 };
     let locators = vec![AsaLocator::new(PEER, Some(3)), global(5, 3)];
     let node = Fixture::new(Config::new());
     let relayed = |ifi, locators: Vec<AsaLocator>| {

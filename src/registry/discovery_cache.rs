@@ -155,7 +155,7 @@ impl Entry {
 }
 
 /// Whether two locators lead to the same place. A link-local address needs its interface to be one.
-fn same_place(a: &AsaLocator, b: &AsaLocator) -> bool {
+pub(crate) fn same_place(a: &AsaLocator, b: &AsaLocator) -> bool {
     a.locator == b.locator
         && a.protocol == b.protocol
         && a.port == b.port

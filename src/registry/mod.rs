@@ -11,13 +11,13 @@ mod objective;
 mod session;
 
 pub(crate) use asa::AsaRegistry;
-pub(crate) use discovery_cache::{DiscoveryCache, RapidValue};
+pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
 pub(crate) use flood_cache::FloodCache;
 pub(crate) use limits::RelayLimit;
 pub(crate) use objective::{
     Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };
-pub(crate) use session::{Dialogue, DiscoveryAnswer, SessionRegistry, Transport, TransportError};
+pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
 use crate::config::Config;
 

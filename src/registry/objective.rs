@@ -70,8 +70,9 @@ pub(crate) struct ObjectiveView {
 /// Where a negotiation request goes.
 #[derive(Debug)]
 pub(crate) enum Dispatch {
-    /// To this channel, within the time for which listeners that have just returned are waited for.
-    Listener(Sender<NegotiationRequest>, AsaNonce),
+    /// To this channel. If a listener is free it will take the request; otherwise one who has just returned is
+    /// waited for.
+    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool },
     /// Nobody listens.
     NotListening,
     /// As many as allowed are waiting already.
@@ -275,9 +276,10 @@ impl ObjectiveRegistry {
         match best {
             None => Dispatch::NotListening,
             Some((_, queue)) if queue.waiting >= queue_limit + queue.listeners => Dispatch::QueueFull,
-            Some((nonce, queue)) => {
+            Some((owner, queue)) => {
+                let free = queue.listeners > queue.waiting;
                 queue.waiting += 1;
-                Dispatch::Listener(queue.tx.clone(), *nonce)
+                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free }
             }
         }
     }
@@ -411,13 +413,16 @@ mod tests {
         let registry = registry_with("a", false);
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
         let _rx = registry.begin_listening(A, "a").unwrap();
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener(_, A)));
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener(_, A)));
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { owner: A, free: true, .. }));
+        assert!(matches!(
+            registry.dispatch("a", 0, 200, 1),
+            Dispatch::Listener { owner: A, free: false, .. }
+        ));
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
         registry.dispatched(A, "a");
         registry.dispatched(A, "a");
         registry.listener_returned(A, "a", 1000);
-        assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener(_, A)));
+        assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener { owner: A, .. }));
         assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
     }
 

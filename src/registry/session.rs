@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
@@ -44,11 +45,15 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn close(&self);
     /// The peer's address; an IPv4 one is mapped.
     fn peer(&self) -> Ipv6Addr;
+    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
+    fn is_from_here(&self) -> bool;
 }
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialogue {
+    /// The ASA that opened or accepted it: with its end the session ends.
+    pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
     pub(crate) name: String,
@@ -56,9 +61,18 @@ pub(crate) struct Dialogue {
     pub(crate) dry: bool,
 }
 
+/// What answers a discovery.
+#[derive(Debug)]
+pub(crate) enum DiscoveryAnswer {
+    /// M_RESPONSE.
+    Found(Found),
+    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
+    Rapid { message: Message, transport: Arc<dyn Transport> },
+}
+
 /// What an M_RESPONSE brought to a discovery.
 #[derive(Clone, Debug)]
-pub(crate) struct DiscoveryAnswer {
+pub(crate) struct Found {
     pub(crate) locators: Vec<AsaLocator>,
     /// Milliseconds from now until the locators expire.
     pub(crate) ttl: u32,
@@ -96,6 +110,7 @@ struct Inner {
     active: HashMap<Key, Session>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
+    flooded: Recent<(u32, IpAddr), u64>,
     draw: fn() -> Option<u32>,
 }
 
@@ -112,8 +127,13 @@ impl SessionRegistry {
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
     fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
-        let inner =
-            Inner { active: HashMap::new(), own: Recent::default(), relayed: Recent::default(), draw };
+        let inner = Inner {
+            active: HashMap::new(),
+            own: Recent::default(),
+            relayed: Recent::default(),
+            flooded: Recent::default(),
+            draw,
+        };
         Self { inner: Mutex::new(inner), limit, relay_memory }
     }
 
@@ -189,10 +209,18 @@ impl SessionRegistry {
         None
     }
 
+    /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
+    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Sender<DiscoveryAnswer>> {
+        match self.inner.lock().active.get(&(id, None)) {
+            Some(Session::Discovery { mailbox, .. }) => Some(mailbox.clone()),
+            _ => None,
+        }
+    }
+
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
-        if inner.active.len() >= self.limit {
+        if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
         inner.active.insert((id, None), Session::Dialogue(dialogue));
@@ -204,24 +232,26 @@ impl SessionRegistry {
         self.inner.lock().new_id()
     }
 
-    /// Takes up a session that a peer opened. `IDclash` if one with this identifier and source is open
-    /// (RFC 8990 §2.8.6), `unspec` at the limit on sessions.
-    pub(crate) fn accept_dialogue(
-        &self,
-        id: u32,
-        source: Ipv6Addr,
-        dialogue: Dialogue,
-    ) -> Result<SessionNonce> {
+    /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
+    /// §2.8.6), `unspec` at the limit on sessions.
+    pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
+        let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
-        if inner.active.contains_key(&key) {
+        if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        if inner.active.len() >= self.limit {
+        if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
         inner.active.insert(key, Session::Dialogue(dialogue));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
+    }
+
+    /// Whether a session with this identifier is open with the peer of a connection, whichever side began it
+    /// (RFC 8990 §2.8.6).
+    pub(crate) fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
+        self.inner.lock().is_open_with(id, transport)
     }
 
     /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
@@ -246,6 +276,18 @@ impl SessionRegistry {
         self.inner.lock().active.remove(&(id, source));
     }
 
+    /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
+    /// displace what has been flooded since.
+    pub(crate) fn is_new_flood(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
+        if !known {
+            let limit = self.relay_memory;
+            inner.flooded.insert((id, initiator), expire, limit);
+        }
+        !known
+    }
+
     /// Whether a multicast is remembered as relayed (RFC 8990 §2.5.4.4, §2.5.6.2).
     pub(crate) fn was_relayed(&self, id: u32, initiator: IpAddr, now: u64) -> bool {
         self.inner.lock().relayed.get(&(id, initiator)).is_some_and(|until| *until > now)
@@ -255,6 +297,30 @@ impl SessionRegistry {
     pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
         let limit = self.relay_memory;
         self.inner.lock().relayed.insert((id, initiator), expire, limit);
+    }
+
+    /// How many relayed multicasts are remembered.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn relayed_count(&self) -> usize {
+        self.inner.lock().relayed.order.len()
+    }
+
+    /// Forgets that a multicast is relayed, because it was not.
+    pub(crate) fn forget_relayed(&self, id: u32, initiator: IpAddr) {
+        self.inner.lock().relayed.remove(&(id, initiator));
+    }
+
+    /// Ends the sessions of an ASA; the caller closes the transports.
+    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut ended = Vec::new();
+        self.inner.lock().active.retain(|_, session| match session {
+            Session::Dialogue(dialogue) if dialogue.owner == owner => {
+                ended.push(dialogue.clone());
+                false
+            }
+            _ => true,
+        });
+        ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -269,7 +335,7 @@ impl SessionRegistry {
 
     /// Number of open sessions, the handles of ASAs not counted.
     pub(crate) fn open_count(&self) -> usize {
-        self.inner.lock().active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.inner.lock().open_count()
     }
 
     /// Open sessions with what they are, for `dump_all`.
@@ -293,6 +359,22 @@ impl SessionRegistry {
 }
 
 impl Inner {
+    fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
+        let peer = transport.peer();
+        let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
+        let ours = self.active.get(&(id, None)).filter(|_| !transport.is_from_here());
+        theirs || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
+    }
+
+    fn open_count(&self) -> usize {
+        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+    }
+
+    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    fn is_full(&self, limit: usize) -> bool {
+        self.active.len() >= limit && self.open_count() >= limit
+    }
+
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
     fn new_id(&self) -> Result<u32> {
         for _ in 0..DRAWS {
@@ -323,6 +405,15 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
         self.map.get(key)
     }
 
+    fn remove(&mut self, key: &K) {
+        if self.map.remove(key).is_some() {
+            // Nearly always the newest: the search ends at once.
+            if let Some(index) = self.order.iter().rposition(|known| known == key) {
+                self.order.remove(index);
+            }
+        }
+    }
+
     fn insert(&mut self, key: K, value: V, limit: usize) {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
@@ -341,8 +432,9 @@ mod tests {
 
     use super::*;
 
+    /// A connection with a peer, and to nowhere.
     #[derive(Debug)]
-    struct Nowhere;
+    struct Nowhere(Ipv6Addr);
 
     impl Transport for Nowhere {
         fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
@@ -354,12 +446,24 @@ mod tests {
         fn pause_before_next(&self, _: Duration) {}
         fn close(&self) {}
         fn peer(&self) -> Ipv6Addr {
-            Ipv6Addr::LOCALHOST
+            self.0
+        }
+        fn is_from_here(&self) -> bool {
+            false
         }
     }
 
     fn dialogue() -> Dialogue {
-        Dialogue { transport: Arc::new(Nowhere), name: "EX1".to_owned(), dry: false }
+        dialogue_with(Ipv6Addr::LOCALHOST)
+    }
+
+    fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
+        Dialogue {
+            owner: AsaNonce(1),
+            transport: Arc::new(Nowhere(peer)),
+            name: "EX1".to_owned(),
+            dry: false,
+        }
     }
 
     #[test]
@@ -391,13 +495,21 @@ mod tests {
     fn equal_identifiers_from_two_sources_are_two_sessions() {
         let sessions = SessionRegistry::new(10, 10);
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
-        let first = sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        sessions.accept_dialogue(7, b, dialogue()).unwrap();
-        assert_eq!(sessions.accept_dialogue(7, a, dialogue()), Err(Error::IdClash));
-        sessions.open_dialogue(7, dialogue()).unwrap();
+        let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
+        sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
+        assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
+        assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first).is_some());
-        sessions.accept_dialogue(7, a, dialogue()).unwrap();
-        assert_eq!(sessions.end_all().len(), 3);
+        sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
+        sessions.open_dialogue(8, dialogue_with(a)).unwrap();
+        assert_eq!(
+            sessions.accept_dialogue(8, dialogue_with(a)),
+            Err(Error::IdClash),
+            "we opened it with that peer"
+        );
+        sessions.accept_dialogue(8, dialogue_with(b)).unwrap();
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
+        assert!(sessions.end_all().is_empty());
     }
 
     #[test]
@@ -412,6 +524,8 @@ mod tests {
         assert!(sessions.was_relayed(2, initiator, 99));
         assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
         assert!(!sessions.was_relayed(0, initiator, 1), "forgotten for want of room");
+        sessions.forget_relayed(2, initiator);
+        assert!(!sessions.was_relayed(2, initiator, 1) && sessions.was_relayed(1, initiator, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::responder::{self, Slot};
 use super::spawn;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
+use crate::registry::DiscoveryAnswer;
 
 /// Relays in a thread of its own, if one is free; otherwise the discovery is dropped and counted.
 pub(super) fn start(
@@ -23,6 +24,8 @@ pub(super) fn start(
 ) {
     let Some(slot) = Slot::take(core, |core| &core.relays, core.config.relay_limit) else {
         core.counters.dropped_relay_full.add();
+        // It may come again by another way, when one is free.
+        core.registries.sessions.forget_relayed(session, initiator);
         return;
     };
     let spawned = spawn(core, "_disc_relay", move |core| {
@@ -34,7 +37,9 @@ pub(super) fn start(
             loop {
                 select! {
                     recv(answers) -> answer => match answer {
-                        Ok(answer) => {
+                        // What comes in rapid mode is for the initiator alone.
+                        Ok(DiscoveryAnswer::Rapid { .. }) => {}
+                        Ok(DiscoveryAnswer::Found(answer)) => {
                             let (id, now) = ((session, initiator), core.now());
                             let response =
                                 core.with_node(|node| relayed_response(node, asker.ifi, id, &name, &answer, now));

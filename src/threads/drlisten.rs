@@ -10,22 +10,17 @@ use super::reader::accept_loop;
 use super::spawn;
 use crate::core::Core;
 use crate::net::listener::Listener;
-use crate::proto::handle_response;
+use crate::proto::handle_answer;
 use crate::registry::Transport;
-use crate::wire::Body;
 
 /// Starts the thread of an interface.
 pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::Result<()> {
     spawn(core, "_drlisten", move |core| {
         accept_loop(core, &listener, move |core, connection, message| {
-            let peer = connection.peer();
-            connection.close();
-            let Body::Response(response) = message.body else {
-                core.counters.dropped_misplaced.add();
-                return;
-            };
-            let delivery = core.with_node(|node| handle_response(node, ifi, peer, &response, core.now()));
-            if let Some(delivery) = delivery {
+            let transport: Arc<dyn Transport> = connection;
+            let answer = core.with_node(|node| handle_answer(node, ifi, &transport, message, core.now()));
+            // A connection that nobody has taken up is closed when it is dropped.
+            if let Some(delivery) = answer {
                 match delivery.mailbox.try_send(delivery.answer) {
                     Ok(()) => {}
                     Err(TrySendError::Full(_)) => core.counters.dropped_mailbox_full.add(),

@@ -51,9 +51,8 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
                     count.unicast_datagram_received.add()
                 }
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
-                if let Some(datagram) =
-                    buffer.get(..length).and_then(|bytes| check(core, arrival, bytes, &limits))
-                {
+                let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes, &limits));
+                if let Some(datagram) = datagram {
                     match queue.try_send(datagram) {
                         Ok(()) => count.queue_peak.raise_to(queue.len()),
                         Err(TrySendError::Full(_)) => count.dropped_queue_full.add(),

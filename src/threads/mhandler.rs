@@ -41,6 +41,9 @@ fn handle(core: &Arc<Core>, datagram: &Datagram) {
     for action in actions {
         match action {
             Action::Respond { to, message } => responder::start(core, to, &message),
+            Action::RapidNegotiate { to, session, objective, otherwise } => {
+                responder::start_negotiation(core, to, session, objective, otherwise);
+            }
             Action::Relay { except, datagram } => {
                 core.multicast(|_| datagram.clone(), Some(except));
                 core.counters.floods_relayed.add();

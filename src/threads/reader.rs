@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::registry::Transport;
-use crate::wire::{Message, decode};
+use crate::wire::{Body, Message, decode};
 
 /// How long accepting rests after the system has refused, for want of descriptors for instance.
 const REST: Duration = Duration::from_millis(50);
@@ -111,12 +111,19 @@ fn start_reader(
 }
 
 fn read_first(core: &Core, connection: &Connection) -> Option<Message> {
-    let bytes = connection.receive(core.config.request_deadline).ok()?;
-    match decode(&bytes, &core.unicast_limits()) {
-        Ok(message) => Some(message),
-        Err(error) => {
-            log::debug!("a first message from {} is dropped: {error}", connection.peer());
-            None
+    let deadline = Instant::now() + core.config.request_deadline;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let bytes = connection.receive(left).ok()?;
+        match decode(&bytes, &core.unicast_limits()) {
+            // RFC 8990 §2.8.13, §2.8.2: M_NOOP and unknown messages are discarded, no more.
+            Ok(Message { body: Body::Noop, .. }) => core.counters.noop_received.add(),
+            Ok(Message { body: Body::Unknown { .. }, .. }) => core.counters.dropped_unknown_type.add(),
+            Ok(message) => return Some(message),
+            Err(error) => {
+                log::debug!("a first message from {} is dropped: {error}", connection.peer());
+                return None;
+            }
         }
     }
 }

@@ -7,15 +7,49 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::spawn;
+use super::{spawn, tcp_listen};
 use crate::core::Core;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
-use crate::registry::{Transport, TransportError};
+use crate::registry::{NegotiationRequest, Transport, TransportError};
+use crate::types::Objective;
 use crate::wire::{Message, encode};
 
 /// Sends a response in a thread of its own, if one is free; otherwise the response is dropped and counted.
 pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
+    let bytes = encode(message);
+    start_with(core, to, move |core, connection| {
+        let sent = connection.send(&bytes, core.config.response_timeout);
+        connection.close();
+        sent
+    });
+}
+
+/// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
+/// nobody does, the asker gets the ordinary response (RFC 8990 §2.5.5.1).
+pub(super) fn start_negotiation(
+    core: &Arc<Core>,
+    to: Arrival,
+    session: u32,
+    objective: Objective,
+    otherwise: Message,
+) {
+    start_with(core, to, move |core, connection| {
+        let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
+        let Err((_, request)) = tcp_listen::offer(core, request) else { return Ok(()) };
+        let sent = request.transport.send(&encode(&otherwise), core.config.response_timeout);
+        request.transport.close();
+        sent
+    });
+}
+
+/// Connects to where a datagram came from, out of the interface it came in on (RFC 8990 §2.8.5), in a thread of
+/// its own.
+fn start_with(
+    core: &Arc<Core>,
+    to: Arrival,
+    use_connection: impl FnOnce(&Core, Connection) -> Result<(), TransportError> + Send + 'static,
+) {
     let Some(slot) = Slot::take(core, |core| &core.responders, core.config.responder_limit) else {
         core.counters.dropped_responder_full.add();
         return;
@@ -24,34 +58,21 @@ pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
         core.counters.dropped_asker_limit.add();
         return;
     }
-    let asker = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
-    let bytes = encode(message);
+    let guard = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
     let spawned = spawn(core, "_responder", move |core| {
-        send(core, to, &bytes);
-        drop((slot, asker));
+        let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
+        let connection = Connection::open(&[asker], core.config.response_timeout, core.unicast_limits());
+        match connection.and_then(|connection| use_connection(core, connection)) {
+            Ok(()) => core.counters.responses_sent.add(),
+            Err(error) => {
+                core.counters.responses_failed.add();
+                log::debug!("no response to {asker}: {error:?}");
+            }
+        }
+        drop((slot, guard));
     });
     if spawned.is_err() {
         core.counters.dropped_responder_full.add();
-    }
-}
-
-/// Connects to where the datagram came from, out of the interface it came in on, sends and closes (RFC 8990
-/// §2.8.5).
-pub(super) fn send(core: &Core, to: Arrival, bytes: &[u8]) {
-    let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
-    let timeout = core.config.response_timeout;
-    let sent: Result<(), TransportError> = Connection::open(&[asker], timeout, core.unicast_limits())
-        .and_then(|connection| {
-            let sent = connection.send(bytes, timeout);
-            connection.close();
-            sent
-        });
-    match sent {
-        Ok(()) => core.counters.responses_sent.add(),
-        Err(error) => {
-            core.counters.responses_failed.add();
-            log::debug!("no response to {asker}: {error:?}");
-        }
     }
 }
 
@@ -61,7 +82,7 @@ pub(crate) struct Askers(Mutex<HashMap<(u32, Ipv6Addr), usize>>);
 
 impl Askers {
     /// Counts a response to an asker, unless it has as many as it may.
-    fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
+    pub(crate) fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
         let mut askers = self.0.lock();
         let count = askers.entry(asker).or_insert(0);
         let free = *count < limit.max(1);
@@ -69,7 +90,8 @@ impl Askers {
         free
     }
 
-    fn leave(&self, asker: (u32, Ipv6Addr)) {
+    /// A response to this asker is sent, or has failed.
+    pub(crate) fn leave(&self, asker: (u32, Ipv6Addr)) {
         let mut askers = self.0.lock();
         if let Some(count) = askers.get_mut(&asker) {
             *count -= 1;

@@ -32,6 +32,13 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
             count.negotiation_requests.add();
             negotiate(core, connection, session, objective);
         }
+        // RFC 8990 §2.8.6: the request is dropped. One to negotiate is known to `listen_negotiate` as a clash.
+        Request::Synchronize { session, .. }
+            if core.registries.sessions.is_open_with(session, connection.as_ref()) =>
+        {
+            count.session_clashes.add();
+            connection.close();
+        }
         Request::Synchronize { session, name } => {
             count.synchronization_requests.add();
             synchronize(core, connection, session, &name);
@@ -51,29 +58,44 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) {
     }
 }
 
-/// Hands a request to whoever listens, and waits a little for one who has just been busy with another. The
-/// connection is closed if nobody takes it (RFC 8990 §2.8.6).
+/// Hands a request on, or closes the connection if nobody takes it (RFC 8990 §2.8.6).
 fn negotiate(core: &Core, connection: Arc<Connection>, session: u32, objective: Objective) {
-    let (grace, name) = (core.config.listen_grace, objective.name.clone());
+    let request = NegotiationRequest { session, objective, transport: connection };
+    if let Err((refusal, request)) = offer(core, request) {
+        match refusal {
+            Refusal::NotListening => core.counters.refused_not_listening.add(),
+            Refusal::QueueFull => core.counters.refused_queue_full.add(),
+        }
+        request.transport.close();
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotListening,
+    QueueFull,
+}
+
+/// Hands a request to whoever listens, and waits a little for one who has just been busy with another. Gives the
+/// request back if nobody takes it.
+pub(super) fn offer(core: &Core, request: NegotiationRequest) -> Result<(), (Refusal, NegotiationRequest)> {
+    let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
     let objectives = &core.registries.objectives;
     match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
-        Dispatch::Listener(tx, owner) => {
-            let request = NegotiationRequest { session, objective, transport: connection };
-            let sent = tx.send_timeout(request, grace);
+        Dispatch::Listener { tx, owner, free } => {
+            // Who has begun to listen may be on its way to the channel still, on a busy machine.
+            let patience = if free { grace.max(core.config.connect_timeout) } else { grace };
+            let sent = tx.send_timeout(request, patience);
             objectives.dispatched(owner, &name);
-            if let Err(SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request)) = sent {
-                core.counters.refused_not_listening.add();
-                request.transport.close();
-            }
+            sent.map_err(|error| match error {
+                SendTimeoutError::Timeout(request) | SendTimeoutError::Disconnected(request) => {
+                    (Refusal::NotListening, request)
+                }
+            })
         }
-        Dispatch::NotListening => {
-            core.counters.refused_not_listening.add();
-            connection.close();
-        }
-        Dispatch::QueueFull => {
-            core.counters.refused_queue_full.add();
-            connection.close();
-        }
+        Dispatch::NotListening => Err((Refusal::NotListening, request)),
+        Dispatch::QueueFull => Err((Refusal::QueueFull, request)),
     }
 }
 

@@ -251,11 +251,19 @@ impl Node {
                 return !near.running;
             }
             let far = switch.link(&port);
-            near.running && far.is_ok_and(|far| far.running && !far.blocked) && self.can_send(near.index)
+            near.running
+                && far.is_ok_and(|far| far.running && !far.blocked)
+                && self.can_work(interface, near.index)
         };
         process::poll(READY, || ready().then_some(())).ok_or_else(|| {
             LabError::NotReady(format!("{interface} of node {} is not ready after {READY:?}", self.name()))
         })
+    }
+
+    /// Whether the node can send out of an interface and hear what is sent to its addresses there.
+    fn can_work(&self, interface: &str, index: u32) -> bool {
+        let addresses = self.addresses(interface).unwrap_or_default();
+        self.can_send(index) && self.run(|| addresses.iter().all(|&(address, _)| is_delivered(address)))
     }
 
     /// Whether multicast is routed through an interface, which comes a moment after the carrier. Connecting a
@@ -296,6 +304,19 @@ impl Node {
             )
         })
     }
+}
+
+/// Whether the kernel delivers packets to an address of the calling thread's namespace: it says yes to adding
+/// one, and makes the route and joins the group for neighbours who ask only later, in the background.
+fn is_delivered(address: Ipv6Addr) -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    let wanted = format!("{:032x} 80 ", u128::from(address));
+    // Without the file there is nothing to wait for.
+    let Ok(routes) = fs::read_to_string("/proc/thread-self/net/ipv6_route") else { return true };
+    routes.lines().filter(|line| line.starts_with(&wanted)).any(|line| {
+        let flags = line.split_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & LOCAL != 0)
+    })
 }
 
 /// How long the kernel may take to bring an interface up. It takes milliseconds on an idle machine.

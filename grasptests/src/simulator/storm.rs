@@ -1,0 +1,112 @@
+//! Every node floods, or discovers something, within a given time: what the limits on relaying then drop.
+
+use grasp::Error;
+
+use super::random::Random;
+use super::scenario::{Counts, LIMIT, NAME, Setting, memory, open};
+
+/// The port of what is looked for.
+const PORT: u16 = 4711;
+
+/// What every node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Floods an objective so many times, each flood with the node's own address as its locator.
+    Floods(usize),
+    /// Discovers an objective of its own, which a random node offers.
+    Discoveries,
+    /// Discovers the one objective, which one node offers.
+    SameDiscovery,
+}
+
+/// The figures of a storm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StormFigures {
+    /// Of all pairs of a flood and a node: the share that came, between 0 and 1. Of all discoveries: the share
+    /// that found something.
+    pub reached: f64,
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Discoveries or floods relayed.
+    pub relayed: u64,
+    /// The most multicasts that a node remembers, and the most relays that it had open at a time.
+    pub memory: (usize, usize),
+    /// When nothing was left to do, in microseconds; `None` if there still was something at [`LIMIT`].
+    pub end: Option<u64>,
+    /// Sessions, relays and responses that are open at the end.
+    pub open: usize,
+    /// The counters of all nodes, added up.
+    pub stats: Counts,
+}
+
+/// Every node does this, at random times within so many microseconds; discoveries with a timeout in milliseconds.
+///
+/// # Errors
+/// Those of a flood or a discovery.
+pub fn storm(
+    setting: &Setting<'_>,
+    kind: Kind,
+    within: u64,
+    timeout: Option<u32>,
+) -> Result<StormFigures, Error> {
+    let nodes = setting.topology.nodes;
+    let mut random = Random::new(setting.seed ^ 0x5354_4f52_4d00);
+    let mut network = setting.network();
+    let own_name =
+        |node: usize| if kind == Kind::SameDiscovery { NAME.to_owned() } else { format!("EX:{node}") };
+    let single = random.below(nodes);
+    if kind == Kind::SameDiscovery {
+        network.nodes[single].offer(&setting.objective(NAME), PORT)?;
+    }
+    let span = usize::try_from(within).unwrap_or(usize::MAX);
+    for node in 0..nodes {
+        match kind {
+            Kind::Floods(count) => {
+                for _ in 0..count {
+                    let at = random.below(span) as u64;
+                    network.flood_at(at, node, setting.objective(NAME));
+                }
+            }
+            Kind::SameDiscovery if node == single => {}
+            Kind::SameDiscovery | Kind::Discoveries => {
+                let objective = setting.objective(&own_name(node));
+                if kind == Kind::Discoveries {
+                    let other = (node + 1 + random.below(nodes.saturating_sub(1))) % nodes;
+                    network.nodes[other].offer(&objective, PORT)?;
+                }
+                network.discover_at(random.below(span) as u64, node, objective, timeout);
+            }
+        }
+    }
+    let ended = network.run(LIMIT)?;
+    let now = network.now_ms();
+    let stats = Counts::of(&network);
+    let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+    let wide = nodes as u64;
+    let (reached, relayed) = match kind {
+        Kind::Floods(count) => {
+            let pairs = wide * wide.saturating_sub(1) * count as u64;
+            // A node that began a flood may hear it again.
+            let heard = |(flow, hops): (usize, &Vec<Option<u32>>)| {
+                hops.iter().enumerate().filter(|(node, hops)| *node != flow / count && hops.is_some()).count()
+            };
+            let heard = network.tally.hops.iter().enumerate().map(heard).sum::<usize>();
+            (share(heard as u64, pairs), stats.get("floods_relayed"))
+        }
+        Kind::Discoveries | Kind::SameDiscovery => {
+            let asked = (0..nodes).filter(|node| kind == Kind::Discoveries || *node != single);
+            let found =
+                asked.clone().filter(|node| !network.nodes[*node].found(&own_name(*node), now).is_empty());
+            (share(found.count() as u64, asked.count() as u64), stats.get("discoveries_relayed"))
+        }
+    };
+    Ok(StormFigures {
+        reached,
+        datagrams: stats.get("multicast_sent"),
+        relayed,
+        memory: memory(&network),
+        end: ended.then_some(network.now()),
+        open: open(&network),
+        stats,
+    })
+}

@@ -1,0 +1,193 @@
+//! The borders between the layers of `src/`, read out of its files, so that they hold without anybody looking.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
+}
+
+/// The Rust files below a directory of the repository, with their paths from its root.
+pub(crate) fn files(directory: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).expect("below the root").display().to_string();
+                found.push((name, fs::read_to_string(&path).expect("a text file")));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{directory}");
+    found.sort();
+    found
+}
+
+/// A file without its comments and without its tests, which stand at the end.
+fn code(text: &str) -> String {
+    let before_tests = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = before_tests.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a path or name stands in the code, not as a part of a longer word.
+fn names(code: &str, what: &str) -> bool {
+    let of_word = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(what).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = code[at + what.len()..].chars().next();
+        !(before.is_some_and(of_word) || what.ends_with(of_word) && after.is_some_and(of_word))
+    })
+}
+
+/// The modules of the crate's root that a file names: `crate::net`, `crate::{net::tcp, api}`, `super::super::net`.
+fn modules(code: &str) -> Vec<String> {
+    let squeezed: String = code.split_whitespace().collect();
+    let mut found = Vec::new();
+    for root in ["crate::", "super::super::"] {
+        for (at, _) in squeezed.match_indices(root) {
+            let behind = &squeezed[at + root.len()..];
+            match behind.strip_prefix('{') {
+                None => found.push(first_name(behind)),
+                Some(group) => found.extend(members(group).iter().map(|member| first_name(member))),
+            }
+        }
+    }
+    found
+}
+
+/// The members of a group whose opening brace has been taken off, nested groups left whole.
+fn members(group: &str) -> Vec<String> {
+    let (mut depth, mut found) = (0, vec![String::new()]);
+    for character in group.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        found.last_mut().expect("never empty").push(character);
+    }
+    found
+}
+
+fn first_name(path: &str) -> String {
+    path.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+/// What a file at this path must not say, and says.
+fn violations(path: &str, text: &str) -> Vec<String> {
+    if path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
+    let (code, layer) = (code(text), layer(path));
+    let pure = ["wire", "proto"].contains(&layer);
+    let mut found = Vec::new();
+    let mut forbid = |holds: bool, words: &[&str]| {
+        found.extend(
+            words.iter().filter(|word| holds && names(&code, word)).map(|word| format!("{path}: {word}")),
+        );
+    };
+    forbid(path != "src/wire/cbor.rs", &["serde_cbor"]);
+    forbid(layer != "net", &["socket2", "if_addrs"]);
+    forbid(layer != "threads", &["thread::spawn", "thread::Builder", "Builder::new", "thread::scope"]);
+    forbid(pure, &["TcpStream", "TcpListener", "UdpSocket", "Socket", "rustix"]);
+    forbid(pure, &["Mutex", "RwLock", "Condvar", "parking_lot", "std::sync::mpsc", "OnceLock"]);
+    forbid(pure, &["Instant::now", "SystemTime", "monotonic_ms", "clock", "crossbeam_channel::after"]);
+    let forbidden: &[&str] = match layer {
+        "wire" => &["net", "proto", "registry", "threads", "api", "core", "engine"],
+        "types" => &["net", "proto", "registry", "threads", "api", "core", "engine", "config"],
+        "registry" => &["net", "proto", "threads", "api", "core", "engine"],
+        "proto" => &["net", "threads", "api", "core", "engine"],
+        "net" => &["proto", "threads", "api", "core", "engine"],
+        _ => &[],
+    };
+    let arrows = modules(&code).into_iter().filter(|module| forbidden.contains(&module.as_str()));
+    found.extend(arrows.map(|module| format!("{path}: crate::{module}")));
+    found
+}
+
+/// The directory below `src`, or nothing for a file of its root.
+fn layer(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").unwrap_or_default();
+    inside.split_once('/').map_or("", |(layer, _)| layer)
+}
+
+#[test]
+fn the_borders_between_the_layers_hold() {
+    let found: Vec<_> = files("src").iter().flat_map(|(path, text)| violations(path, text)).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn the_matcher_sees_what_is_forbidden() {
+    for (path, text) in [
+        ("src/wire/decode.rs", "use serde_cbor::Value;"),
+        ("src/engine.rs", "fn f() { serde_cbor::to_vec(&1); }"),
+        ("src/threads/watcher.rs", "use socket2::{Domain, Socket};"),
+        ("src/core.rs", "let all = if_addrs::get_if_addrs()?;"),
+        ("src/api/asa.rs", "let handle = std::thread::spawn(|| {});"),
+        ("src/net/tcp.rs", "use std::thread::Builder;"),
+        ("src/registry/asa.rs", "Builder::new().name(name)"),
+        ("src/wire/head.rs", "use std::net::{Ipv6Addr, TcpStream};"),
+        ("src/proto/mod.rs", "static X: Mutex<u8> = Mutex::new(0);"),
+        ("src/proto/flood.rs", "use parking_lot::RwLock;"),
+        ("src/proto/flood.rs", "let now = Instant::now();"),
+        ("src/wire/option.rs", "let now = crate::clock::monotonic_ms();"),
+        ("src/proto/discovery.rs", "use crate::net::tcp;"),
+        ("src/proto/discovery.rs", "use crate::{\n    config::{Config, Acp},\n    threads,\n};"),
+        ("src/registry/session.rs", "fn f(x: crate::proto::Node) {}"),
+        ("src/registry/session.rs", "use crate :: { types::{A, B}, api::Asa };"),
+        ("src/wire/message.rs", "use super::super::registry::Registries;"),
+        ("src/types/value.rs", "use crate::config::Config;"),
+    ] {
+        assert_eq!(violations(path, text).len().min(1), 1, "{path}: {text}");
+    }
+}
+
+#[test]
+fn the_matcher_leaves_alone_what_is_allowed() {
+    for (path, text) in [
+        ("src/wire/cbor.rs", "use serde_cbor::Value;"),
+        ("src/wire/decode.rs", "// serde_cbor does it otherwise\nuse crate::types::Value;"),
+        ("src/net/tcp.rs", "use socket2::Socket;\n#[cfg(test)]\nmod tests { use std::thread::Builder; }"),
+        ("src/threads/mod.rs", "use std::thread::{Builder, JoinHandle};"),
+        ("src/proto/mod.rs", "use std::net::{SocketAddrV6, Ipv6Addr};\nlet clocked = 1;"),
+        ("src/proto/mod.rs", "use crate::{registry::Registries, wire::{Body, Message}};"),
+        ("src/types/value.rs", "use crate::wire::cbor;\nuse crate::constants::GRASP_DEF_LOOPCT;"),
+        ("src/api/mod.rs", "use crate::net::tcp::Connection;"),
+    ] {
+        assert!(violations(path, text).is_empty(), "{:?}", violations(path, text));
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    for (path, text) in ["src", "asa_examples", "grasptests"].iter().flat_map(|directory| files(directory)) {
+        let limit = if path.contains("/tests/") { 700 } else { 600 };
+        let lines = text.lines().count();
+        assert!(lines <= limit, "{path} has {lines} lines, more than {limit}: split it");
+    }
+}
+
+/// Linux shows 15 bytes.
+#[test]
+fn the_names_of_threads_are_short() {
+    let threads = files("src/threads");
+    let names: Vec<&str> = threads
+        .iter()
+        .flat_map(|(_, text)| text.split("spawn(core, \"").skip(1))
+        .map(|behind| behind.split('"').next().unwrap_or_default())
+        .collect();
+    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.iter().all(|name| (1..=15).contains(&name.len())), "{names:?}");
+}

@@ -1,0 +1,441 @@
+//! One node for a simulator: `proto` and `registry` as they are, without threads, sockets or a clock. Internal:
+//! only the feature `_simulator` has it, for `grasptests`, and it may change at any time.
+//!
+//! A [`SimulatedNode`] stands for one engine. The simulator tells it what arrives and what time it is; the node
+//! answers with [`Output`]s, which are what the threads would do: `_mhandler` ([`SimulatedNode::receive_datagram`]),
+//! `_drlisten` ([`SimulatedNode::receive_response`]), `_disc_relay` and a blocked `discover`
+//! ([`SimulatedNode::advance`]). Every decision is made by the functions that they call, within the same bounds.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::config::{Acp, Config};
+use crate::error::Result;
+use crate::proto::{
+    Action, Addresses, Arrival, Asking, Link, Node, cache_own_flood, discovery_datagram, flood_datagram,
+    handle_answer, handle_datagram, relayed_response,
+};
+use crate::registry::{DiscoveryAnswer, Found, Registration, Registries, Transport, TransportError};
+use crate::stats::{Counters, Stats};
+use crate::threads::Askers;
+use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
+use crate::wire::{Body, Limits, Message, decode, encode};
+
+/// An interface of a node, or a sender as it is seen on one: the index is the one of the node that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Index of the interface.
+    pub ifi: u32,
+    /// Link-local address.
+    pub address: Ipv6Addr,
+    /// The port that multicasts are sent from and responses come to.
+    pub port: u16,
+}
+
+/// What the simulator has to do for a node.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send a datagram to the group on an interface.
+    Multicast {
+        /// Index of the interface.
+        ifi: u32,
+        /// The datagram.
+        datagram: Arc<[u8]>,
+    },
+    /// Connect to an asker, send it a message, and then say [`SimulatedNode::response_sent`].
+    Respond {
+        /// The asker, on this node's interface.
+        to: Endpoint,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// Call [`SimulatedNode::advance`] at this time, in milliseconds.
+    Wake {
+        /// When.
+        at: u64,
+    },
+    /// A discovery that began here was given so many locators.
+    Found {
+        /// How many.
+        locators: usize,
+    },
+}
+
+/// One engine on virtual time. Times are milliseconds.
+#[derive(Debug)]
+pub struct SimulatedNode {
+    config: Config,
+    registries: Registries,
+    addresses: Addresses,
+    counters: Counters,
+    askers: Askers,
+    /// Responses on their way.
+    responders: usize,
+    relays: BTreeMap<(u32, IpAddr), Relay>,
+    searches: Vec<Search>,
+    relay_peak: usize,
+}
+
+/// What `_disc_relay` knows.
+#[derive(Debug)]
+struct Relay {
+    asker: Arrival,
+    name: String,
+    until: u64,
+    answers: Receiver<DiscoveryAnswer>,
+}
+
+/// What a blocked `discover` knows.
+#[derive(Debug)]
+struct Search {
+    objective: Objective,
+    began: u64,
+    asking: Asking,
+    until: u64,
+    found: usize,
+    sessions: Vec<u32>,
+    mailbox: Sender<DiscoveryAnswer>,
+    answers: Receiver<DiscoveryAnswer>,
+}
+
+/// The one ASA of a node.
+const ASA: AsaNonce = AsaNonce(1);
+
+impl SimulatedNode {
+    /// A node with these interfaces and a global address.
+    #[must_use]
+    pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
+        let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
+        Self {
+            registries: Registries::new(&config),
+            addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
+            counters: Counters::default(),
+            askers: Askers::default(),
+            responders: 0,
+            relays: BTreeMap::new(),
+            searches: Vec::new(),
+            relay_peak: 0,
+            config,
+        }
+    }
+
+    /// Registers an objective that answers discoveries at once.
+    ///
+    /// # Errors
+    /// As [`Engine::register_obj`](crate::Engine::register_obj).
+    pub fn offer(&self, objective: &Objective, port: u16) -> Result<()> {
+        let registration = Registration {
+            ttl: self.config.objective_ttl,
+            discoverable: true,
+            overlap: false,
+            local: false,
+            rapid: false,
+            locators: Vec::new(),
+            port,
+            listener: None,
+        };
+        self.registries.objectives.register(ASA, objective, registration)
+    }
+
+    /// Floods an objective with this node's own address as its locator.
+    ///
+    /// # Errors
+    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn.
+    pub fn flood(&self, objective: &Objective, ttl: u32, now: u64) -> Result<Vec<Output>> {
+        let address = self.addresses.session_locator();
+        let initiator = IpAddr::V6(address);
+        let session = self.registries.sessions.flood_id(initiator)?;
+        let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
+        cache_own_flood(&self.node(), &tagged, ttl, now);
+        self.counters.floods_sent.add();
+        Ok(self.multicast(flood_datagram((session, initiator), ttl, &tagged, None), None))
+    }
+
+    /// Begins a discovery, as a call of `discover` does that finds nothing in its cache.
+    ///
+    /// # Errors
+    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn.
+    pub fn discover(&mut self, objective: &Objective, timeout: Option<u32>, now: u64) -> Result<Vec<Output>> {
+        let (mailbox, answers) = bounded(self.config.response_queue);
+        let mut search = Search {
+            objective: objective.clone(),
+            began: now,
+            asking: Asking::new(objective.loop_count, timeout),
+            until: now,
+            found: 0,
+            sessions: Vec::new(),
+            mailbox,
+            answers,
+        };
+        let outputs = self.ask(&mut search, now)?;
+        self.searches.push(search);
+        Ok(outputs)
+    }
+
+    /// Asks once more, if the search has time for it; it has no further session otherwise.
+    fn ask(&self, search: &mut Search, now: u64) -> Result<Vec<Output>> {
+        let Some(until) = search.asking.next(now.saturating_sub(search.began)) else {
+            return Ok(Vec::new());
+        };
+        search.until = search.began.saturating_add(until);
+        let initiator = IpAddr::V6(self.addresses.session_locator());
+        let (sessions, objective) = (&self.registries.sessions, &search.objective);
+        let session = sessions.open_discovery(initiator, &objective.name, search.mailbox.clone())?;
+        search.sessions.push(session);
+        let datagram = discovery_datagram((session, initiator), objective, self.config.multicast_send_size);
+        let mut outputs = self.multicast(datagram.unwrap_or_default(), None);
+        outputs.push(Output::Wake { at: search.until });
+        Ok(outputs)
+    }
+
+    /// A datagram has come to the group; the endpoint is its source, on this node's interface.
+    pub fn receive_datagram(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
+        self.counters.multicast_received.add();
+        let limits = Limits { size: self.config.multicast_size, depth: self.config.nesting };
+        let Ok(message) = decode(datagram, &limits) else {
+            self.counters.dropped_malformed.add();
+            return Vec::new();
+        };
+        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast: true };
+        let actions = handle_datagram(&self.node(), arrival, &message, datagram, now);
+        let mut outputs = Vec::new();
+        for action in actions {
+            match action {
+                Action::Respond { to, message } => outputs.extend(self.respond(to, &message)),
+                // Nobody listens for negotiations.
+                Action::RapidNegotiate { to, otherwise, .. } => outputs.extend(self.respond(to, &otherwise)),
+                Action::Relay { except, datagram } => {
+                    self.counters.floods_relayed.add();
+                    outputs.extend(self.multicast(datagram, Some(except)));
+                }
+                Action::RelayDiscovery { asker, session, initiator, name, timeout, datagram } => {
+                    let until = now.saturating_add(timeout);
+                    outputs.extend(self.relay(asker, (session, initiator), name, until, datagram));
+                }
+            }
+        }
+        outputs
+    }
+
+    /// As `threads::disc_relay` does until it waits.
+    fn relay(
+        &mut self,
+        asker: Arrival,
+        (session, initiator): (u32, IpAddr),
+        name: String,
+        until: u64,
+        datagram: Vec<u8>,
+    ) -> Vec<Output> {
+        if self.relays.len() >= self.config.relay_limit {
+            self.counters.dropped_relay_full.add();
+            self.registries.sessions.forget_relayed(session, initiator);
+            return Vec::new();
+        }
+        let (mailbox, answers) = bounded(self.config.response_queue);
+        if !self.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            return Vec::new();
+        }
+        self.relays.insert((session, initiator), Relay { asker, name, until, answers });
+        self.relay_peak = self.relay_peak.max(self.relays.len());
+        let mut outputs = self.multicast(datagram, Some(asker.ifi));
+        self.counters.discoveries_relayed.add();
+        outputs.push(Output::Wake { at: until });
+        outputs
+    }
+
+    /// A response has come by TCP, on an interface, from a link-local address.
+    pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
+        let limits = Limits { size: self.config.unicast_size, depth: self.config.nesting };
+        let Ok(message) = decode(message, &limits) else {
+            self.counters.dropped_bad_request.add();
+            return Vec::new();
+        };
+        let Body::Response(response) = &message.body else {
+            self.counters.dropped_misplaced.add();
+            return Vec::new();
+        };
+        let id = (response.session, response.initiator);
+        let transport: Arc<dyn Transport> = Arc::new(Received(peer));
+        let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
+            return Vec::new();
+        };
+        if delivery.mailbox.try_send(delivery.answer).is_err() {
+            self.counters.dropped_mailbox_full.add();
+        }
+        let mut outputs = self.pass_on(id, now);
+        let own = |search: &&mut Search| search.sessions.contains(&id.0);
+        if let Some(search) = self.searches.iter_mut().find(own) {
+            let locators = found(&search.answers).map(|answer| answer.locators.len()).sum();
+            search.found += locators;
+            if locators > 0 {
+                search.until = search.began.saturating_add(search.asking.deadline());
+                outputs.extend([Output::Found { locators }, Output::Wake { at: search.until }]);
+            }
+        }
+        outputs
+    }
+
+    /// What a relay does with the answers in its mailbox.
+    fn pass_on(&mut self, id: (u32, IpAddr), now: u64) -> Vec<Output> {
+        let Some(relay) = self.relays.get(&id) else { return Vec::new() };
+        let (asker, answers) = (relay.asker, found(&relay.answers).collect::<Vec<_>>());
+        let node = self.node();
+        let response = |answer| relayed_response(&node, asker.ifi, id, &relay.name, answer, now);
+        let responses: Vec<_> = answers.iter().filter_map(response).collect();
+        responses.iter().filter_map(|response| self.respond(asker, response)).collect()
+    }
+
+    /// As `threads::responder` does until it connects.
+    fn respond(&mut self, to: Arrival, message: &Message) -> Option<Output> {
+        if self.responders >= self.config.responder_limit {
+            self.counters.dropped_responder_full.add();
+            return None;
+        }
+        if !self.askers.enter((to.ifi, to.source), self.config.responders_per_asker) {
+            self.counters.dropped_asker_limit.add();
+            return None;
+        }
+        self.responders += 1;
+        let to = Endpoint { ifi: to.ifi, address: to.source, port: to.port };
+        Some(Output::Respond { to, message: encode(message) })
+    }
+
+    /// A response has reached its asker.
+    pub fn response_sent(&mut self, to: Endpoint) {
+        self.askers.leave((to.ifi, to.address));
+        self.responders = self.responders.saturating_sub(1);
+        self.counters.responses_sent.add();
+    }
+
+    /// Ends the relays whose time is over; asks again, or ends, where a discovery has waited long enough.
+    pub fn advance(&mut self, now: u64) -> Vec<Output> {
+        let over: Vec<_> =
+            self.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
+        for (session, initiator) in over {
+            self.registries.sessions.end_discovery(session, Some(initiator));
+            self.relays.remove(&(session, initiator));
+        }
+        let mut outputs = Vec::new();
+        for mut search in std::mem::take(&mut self.searches) {
+            if search.until > now {
+                self.searches.push(search);
+                continue;
+            }
+            let asked = if search.found == 0 { self.ask(&mut search, now) } else { Ok(Vec::new()) };
+            match asked {
+                Ok(asked) if !asked.is_empty() => {
+                    outputs.extend(asked);
+                    self.searches.push(search);
+                }
+                _ => {
+                    for session in search.sessions {
+                        self.registries.sessions.end_discovery(session, None);
+                    }
+                }
+            }
+        }
+        outputs
+    }
+
+    fn multicast(&self, datagram: Vec<u8>, except: Option<u32>) -> Vec<Output> {
+        let datagram: Arc<[u8]> = datagram.into();
+        let links = self.addresses.links.iter().filter(|link| Some(link.ifi) != except);
+        links
+            .map(|link| {
+                self.counters.multicast_sent.add();
+                Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }
+            })
+            .collect()
+    }
+
+    fn node(&self) -> Node<'_> {
+        Node {
+            config: &self.config,
+            registries: &self.registries,
+            addresses: &self.addresses,
+            counters: &self.counters,
+            secure: !self.config.dull && self.config.acp == Acp::Layer2,
+            test_divert: false,
+        }
+    }
+
+    /// What the node has counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot()
+    }
+
+    /// How many values of an objective are in the flood cache.
+    #[must_use]
+    pub fn flooded(&self, name: &str, now: u64) -> usize {
+        self.registries.floods.lookup(name, now).len()
+    }
+
+    /// What is known of an objective.
+    #[must_use]
+    pub fn found(&self, name: &str, now: u64) -> Vec<AsaLocator> {
+        self.registries.discovery.lookup(name, now)
+    }
+
+    /// Open sessions: discoveries that began here or are relayed.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.registries.sessions.open_count()
+    }
+
+    /// Relays that are open, and how many were at most.
+    #[must_use]
+    pub fn relays(&self) -> (usize, usize) {
+        (self.relays.len(), self.relay_peak)
+    }
+
+    /// Responses on their way.
+    #[must_use]
+    pub const fn responses_on_their_way(&self) -> usize {
+        self.responders
+    }
+
+    /// How many relayed discoveries and floods the node remembers.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.registries.sessions.relayed_count()
+    }
+}
+
+/// The answers in a mailbox; none comes in rapid mode.
+fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
+    answers.try_iter().filter_map(|answer| match answer {
+        DiscoveryAnswer::Found(found) => Some(found),
+        DiscoveryAnswer::Rapid { .. } => None,
+    })
+}
+
+/// A connection that has brought its one message from this peer.
+#[derive(Debug)]
+struct Received(Ipv6Addr);
+
+impl Transport for Received {
+    fn send(&self, _: &[u8], _: Duration) -> std::result::Result<(), TransportError> {
+        Err(TransportError::Closed)
+    }
+
+    fn receive(&self, _: Duration) -> std::result::Result<Vec<u8>, TransportError> {
+        Err(TransportError::Closed)
+    }
+
+    fn pause_before_next(&self, _: Duration) {}
+
+    fn close(&self) {}
+
+    fn peer(&self) -> Ipv6Addr {
+        self.0
+    }
+
+    fn is_from_here(&self) -> bool {
+        false
+    }
+}
