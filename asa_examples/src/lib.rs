@@ -1,1 +1,142 @@
-//! What the example Autonomic Service Agents share.
+//! Example Autonomic Service Agents (ASAs): how people meet GRASP, and how they learn to write their own.
+//!
+//! Each example is one module, to be read from top to bottom, and one binary of the same name with nothing in
+//! it but a call of [`main`]. They are modules so that every binary holds them all: `briggs --lab gray` starts
+//! itself a second time, as Gray.
+//!
+//! What they share is here, and is no part of GRASP: the command line ([`Common`]), pauses, rounds and random
+//! numbers ([`Run`]), Ctrl-C ([`Stop`]) and the private network of `--lab`. An example is a type that
+//! implements [`Example`]:
+//!
+//! ```
+//! use asa_examples::{Common, Example, Outcome, Run};
+//!
+//! /// Says hello to the engine, and goodbye.
+//! #[derive(Debug, clap::Parser)]
+//! #[command(name = "hello", version)]
+//! struct Hello {
+//!     #[command(flatten)]
+//!     common: Common,
+//! }
+//!
+//! impl Example for Hello {
+//!     const NAME: &'static str = "Hello";
+//!     const INTRODUCTION: [&'static str; 3] = [
+//!         "Hello registers an ASA and waits.",
+//!         "It needs no peer.",
+//!         "It ends when you press Ctrl-C.",
+//!     ];
+//!
+//!     fn common(&self) -> &Common {
+//!         &self.common
+//!     }
+//!
+//!     fn run(self, run: Run) -> Outcome {
+//!         let asa = grasp::register_asa(Self::NAME)?;
+//!         while run.pause(60.0) {
+//!             grasp::dump_all(true);
+//!         }
+//!         grasp::deregister_asa(asa, Self::NAME)?;
+//!         Ok(())
+//!     }
+//! }
+//! # // In the binary: fn main() -> std::process::ExitCode { asa_examples::main::<Hello>() }
+//! ```
+#![forbid(unsafe_code)]
+
+mod common;
+mod network;
+pub mod relay;
+mod stop;
+
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+use crossbeam_channel::{Sender, bounded};
+use grasp::{Config, tprint};
+
+pub use common::{Common, Run};
+pub use stop::Stop;
+
+use network::Network;
+
+/// What running an example comes to.
+pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// An example ASA. The type is its command line.
+pub trait Example: Parser + Send + 'static {
+    /// The name, that of its thread too, which begins every line it prints. At most 15 characters.
+    const NAME: &'static str;
+
+    /// What it is, what it needs and how it ends: three lines, printed at the start.
+    const INTRODUCTION: [&'static str; 3];
+
+    /// The options that all examples have.
+    fn common(&self) -> &Common;
+
+    /// Changes to the engine's configuration, from what the command line has made of it. None by default.
+    fn config(&self, config: Config) -> Config {
+        config
+    }
+
+    /// The ASA itself, on a thread of its own. To return soon after [`Run::stopping`] has become true.
+    ///
+    /// # Errors
+    /// Anything that ends the ASA early; it is printed.
+    fn run(self, run: Run) -> Outcome;
+}
+
+/// The examples that `--lab` can start, by the name of their binary.
+type Peer = (&'static str, fn() -> ExitCode);
+const PEERS: &[Peer] = &[("relay", only::<relay::Relay>)];
+
+/// The `main` of every example: does what the command line says until the example ends or is stopped.
+#[must_use]
+pub fn main<E: Example>() -> ExitCode {
+    match network::role() {
+        // --lab has started this program again, as another example.
+        Some(role) => match PEERS.iter().find(|(name, _)| *name == role) {
+            Some((_, main)) => main(),
+            None => only::<E>(),
+        },
+        None => only::<E>(),
+    }
+}
+
+fn only<E: Example>() -> ExitCode {
+    // It ends the program itself where the arguments are wrong, or ask for help.
+    let example = E::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match supervise(example) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tprint!(E::NAME, "cannot go on:", error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn supervise<E: Example>(example: E) -> Outcome {
+    let common = example.common().clone();
+    // First, because a process with several threads cannot move into a private network any more.
+    let mut network = Network::enter(&common, E::command().get_name())?;
+    let stop = Stop::on_signals()?;
+    grasp::configure(example.config(common.config()))?;
+    if let Some(network) = &mut network {
+        network.start_peers(&common, &stop)?;
+    }
+    let run = Run::new(&common, stop.clone());
+    let (ending, ended) = bounded(0);
+    let asa = thread::Builder::new().name(E::NAME.to_owned()).spawn(move || {
+        // Disconnects when it is dropped, also while a panic unwinds.
+        let _ending: Sender<()> = ending;
+        for line in E::INTRODUCTION {
+            tprint!(line);
+        }
+        example.run(run)
+    })?;
+    let outcome = stop.supervise(asa, &ended);
+    grasp::shutdown();
+    outcome
+}

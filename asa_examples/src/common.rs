@@ -1,0 +1,134 @@
+//! The options that all examples have, and what they make of an example's run: its rounds, pauses and random
+//! numbers.
+
+use std::time::Duration;
+
+use clap::Args;
+use grasp::{Config, tprint};
+
+use crate::Stop;
+
+/// Options of every example.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Makes its random choices as the run that printed this number did [default: a new one, which is printed].
+    #[arg(long)]
+    pub seed: Option<u64>,
+
+    /// Ends by itself after so many rounds; 0 goes on for ever.
+    #[arg(long, default_value_t = 0)]
+    pub rounds: u64,
+
+    /// How long pauses take, as a factor: at 0.1 everything goes ten times as fast.
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
+    pub pace: f64,
+
+    /// Runs in a private network inside this machine, with this example as a peer; may be repeated. The peer's
+    /// own options follow its name: --lab "gray --rounds 3". Linux only.
+    #[arg(long, value_name = "PEER")]
+    pub lab: Vec<String>,
+
+    /// With --lab: how many nodes that only relay are between this one and its peers.
+    #[arg(long, default_value_t = 0, requires = "lab", value_parser = clap::value_parser!(u16).range(..=100))]
+    pub relays: u16,
+
+    /// Uses this interface only, not all that are up; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+
+    /// Many extra diagnostics.
+    #[arg(long)]
+    pub test_mode: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if factor > 0.0 && factor <= 1000.0 => Ok(factor),
+        _ => Err("a number above 0, at most 1000".to_owned()),
+    }
+}
+
+impl Common {
+    /// What these options make of the engine's configuration. Configured, it asks nothing when it starts.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let config = Config::new().test_mode(self.test_mode).diagnose(self.test_mode);
+        if self.interface.is_empty() { config } else { config.interfaces(Some(self.interface.clone())) }
+    }
+}
+
+/// One run of an example: its random numbers, rounds and pauses, and whether it is to stop. A clone is for
+/// another thread of the same run, and draws random numbers of its own.
+#[derive(Debug)]
+pub struct Run {
+    random: fastrand::Rng,
+    /// To be printed when the first random number is drawn.
+    seed: Option<u64>,
+    stop: Stop,
+    rounds: u64,
+    left: u64,
+    pace: f64,
+}
+
+impl Run {
+    pub(crate) fn new(common: &Common, stop: Stop) -> Self {
+        let seed = common.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000_000));
+        let (random, seed) = (fastrand::Rng::with_seed(seed), Some(seed));
+        Self { random, seed, stop, rounds: common.rounds, left: common.rounds, pace: common.pace }
+    }
+
+    /// A run for another thread, with random numbers that follow from those of this one.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        let random = self.random().fork();
+        Self {
+            random,
+            seed: None,
+            stop: self.stop.clone(),
+            rounds: self.rounds,
+            left: self.left,
+            pace: self.pace,
+        }
+    }
+
+    /// The source of random numbers, seeded by `--seed`. Prints the seed when it is first asked for.
+    pub fn random(&mut self) -> &mut fastrand::Rng {
+        if let Some(seed) = self.seed.take() {
+            tprint!("Seed", seed);
+        }
+        &mut self.random
+    }
+
+    /// Whether another round is due: `--rounds` of them, or for ever; none when it is to stop.
+    pub fn next_round(&mut self) -> bool {
+        if self.stopping() || (self.rounds > 0 && self.left == 0) {
+            return false;
+        }
+        self.left = self.left.saturating_sub(1);
+        true
+    }
+
+    /// Whether the example is to come to its end.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stop.is_requested()
+    }
+
+    /// What tells the example to stop.
+    #[must_use]
+    pub const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Waits so many seconds, at the pace of `--pace`. False, and at once, if the example is to stop.
+    pub fn pause(&self, seconds: f64) -> bool {
+        !self.stop.wait(Duration::from_secs_f64((seconds * self.pace).clamp(0.0, 1e6)))
+    }
+
+    /// So many milliseconds at the pace of `--pace`, at least 1.
+    #[must_use]
+    pub fn paced(&self, milliseconds: u32) -> u32 {
+        let paced = Duration::from_millis(milliseconds.into()).mul_f64(self.pace);
+        u32::try_from(paced.as_millis()).unwrap_or(u32::MAX).max(1)
+    }
+}

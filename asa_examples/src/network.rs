@@ -1,0 +1,144 @@
+//! `--lab`: this example and its peers in a private network inside this machine.
+//!
+//! ```text
+//!   this one ==== peer, peer, …                  one segment
+//!   this one ==== relay 1 ==== … ==== peers      with --relays
+//! ```
+//!
+//! Each peer is a process: this program, started again inside its node, with its part in an environment
+//! variable.
+
+use std::env;
+use std::error::Error;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use grasp::tprint;
+use grasptests::lab::{self, Lab, Node};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Common, PEERS, Stop};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Which example a process that `--lab` has started is.
+const ROLE: &str = "ASA_EXAMPLES_ROLE";
+/// How long a peer may take to stop before it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// The network with what runs in it. Dropped, it stops the peers.
+pub(crate) struct Network {
+    /// The links last as long as it does.
+    _lab: Lab,
+    peers: Vec<(Node, Vec<String>)>,
+    relays: Vec<Node>,
+    running: Vec<Child>,
+}
+
+impl Network {
+    /// Builds the network of the command line and moves this process into its node. None without `--lab`.
+    pub(crate) fn enter(common: &Common, own_name: &str) -> Result<Option<Self>, Failure> {
+        if common.lab.is_empty() {
+            return Ok(None);
+        }
+        let commands = common.lab.iter().map(|text| peer_command(text)).collect::<Result<Vec<_>, _>>()?;
+        lab::enter()?;
+        let lab = Lab::new()?;
+        let here = lab.node(own_name)?;
+        let relays =
+            (1..=common.relays).map(|i| lab.node(&format!("relay{i}"))).collect::<Result<Vec<_>, _>>()?;
+        let mut peers = Vec::new();
+        for (number, words) in (1..).zip(commands) {
+            peers.push((lab.node(&format!("peer{number}"))?, words));
+        }
+        let mut last = &here;
+        for relay in &relays {
+            lab.link(last, relay)?;
+            last = relay;
+        }
+        let segment: Vec<&Node> = std::iter::once(last).chain(peers.iter().map(|(node, _)| node)).collect();
+        lab.lan(&segment)?;
+        lab.route_all()?;
+        here.enter()?;
+        Ok(Some(Self { _lab: lab, peers, relays, running: Vec::new() }))
+    }
+
+    /// Starts relays and peers. When all peers have ended, this example is to stop, too.
+    ///
+    /// To be called by a thread that stays: they are killed when it ends.
+    pub(crate) fn start_peers(&mut self, common: &Common, stop: &Stop) -> Result<(), Failure> {
+        for relay in &self.relays {
+            self.running.push(start(relay, common, &["relay".to_owned()], 0)?);
+        }
+        let mut watched = Vec::new();
+        for (number, (node, words)) in (1..).zip(&self.peers) {
+            tprint!("Starting", words.join(" "), "in a node of its own");
+            let peer = start(node, common, words, number)?;
+            watched.push(Pid::from_child(&peer));
+            self.running.push(peer);
+        }
+        let stop = stop.clone();
+        thread::Builder::new().name("peers".to_owned()).spawn(move || {
+            // WNOWAIT leaves them to be waited for by their owner.
+            let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+            for peer in watched {
+                let _ = rustix::io::retry_on_intr(|| {
+                    rustix::process::waitid(rustix::process::WaitId::Pid(peer), options)
+                });
+            }
+            stop.request();
+        })?;
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for peer in &self.running {
+            // It may have ended by itself.
+            let _ = kill_process(Pid::from_child(peer), Signal::TERM);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for peer in &mut self.running {
+            while matches!(peer.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = peer.kill();
+            let _ = peer.wait();
+        }
+    }
+}
+
+/// The name of an example, and its options.
+fn peer_command(text: &str) -> Result<Vec<String>, Failure> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let known = |name: &str| PEERS.iter().any(|(peer, _)| *peer == name);
+    if words.first().is_some_and(|name| known(name)) {
+        return Ok(words);
+    }
+    let names: Vec<&str> = PEERS.iter().map(|(name, _)| *name).collect();
+    Err(format!("--lab {text:?}: the examples are {}", names.join(", ")).into())
+}
+
+/// Each peer has a seed of its own, so that they do not all choose the same.
+fn start(node: &Node, common: &Common, words: &[String], number: u64) -> Result<Child, Failure> {
+    let mut program: Command = node.command(env::current_exe()?);
+    let (name, options) = words.split_first().ok_or("a peer without a name")?;
+    program.env(ROLE, name).args(options);
+    let given = |option: &str| options.iter().any(|word| word.split('=').next() == Some(option));
+    if !given("--pace") {
+        program.args(["--pace", &common.pace.to_string()]);
+    }
+    if common.test_mode && !given("--test-mode") {
+        program.arg("--test-mode");
+    }
+    if let Some(seed) = common.seed.filter(|_| !given("--seed")) {
+        program.args(["--seed", &seed.wrapping_add(number).to_string()]);
+    }
+    Ok(program.spawn()?)
+}
