@@ -46,6 +46,7 @@
 
 mod common;
 mod network;
+pub mod pfxm;
 pub mod relay;
 mod stop;
 
@@ -89,7 +90,7 @@ pub trait Example: Parser + Send + 'static {
 
 /// The examples that `--lab` can start, by the name of their binary.
 type Peer = (&'static str, fn() -> ExitCode);
-const PEERS: &[Peer] = &[("relay", only::<relay::Relay>)];
+const PEERS: &[Peer] = &[("pfxm3", only::<pfxm::Pfxm3>), ("relay", only::<relay::Relay>)];
 
 /// The `main` of every example: does what the command line says until the example ends or is stopped.
 #[must_use]

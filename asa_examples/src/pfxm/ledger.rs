@@ -95,7 +95,13 @@ impl Ledger {
 
     /// Takes a prefix from the pool for an offer to a peer: one of this length, or the largest there is that is
     /// not longer than `longest`.
-    pub fn offer(&mut self, peer: Ipv6Addr, family: Family, length: u8, longest: u8) -> Option<(Ticket, Prefix)> {
+    pub fn offer(
+        &mut self,
+        peer: Ipv6Addr,
+        family: Family,
+        length: u8,
+        longest: u8,
+    ) -> Option<(Ticket, Prefix)> {
         let prefix = self.pool.take_up_to(family, length, longest)?;
         Some((self.hold(Offered { prefix, peer, again: false }), prefix))
     }
@@ -144,7 +150,8 @@ impl Ledger {
     /// decides the time knows that the peers have forgotten it by then.
     pub fn reclaim(&mut self, after: Duration, now: Instant) -> Vec<Prefix> {
         let old = |doubt: &Doubt| now.saturating_duration_since(doubt.since) >= after;
-        let reclaimed: Vec<Prefix> = self.quarantine.extract_if(.., |_, doubt| old(doubt)).map(|(p, _)| p).collect();
+        let reclaimed: Vec<Prefix> =
+            self.quarantine.extract_if(.., |_, doubt| old(doubt)).map(|(p, _)| p).collect();
         reclaimed.iter().for_each(|prefix| _ = self.pool.insert(*prefix));
         reclaimed
     }
@@ -305,7 +312,10 @@ mod tests {
     #[test]
     fn what_comes_back_settles_doubts() {
         let mut ledger = after(Ending::Unknown);
-        assert!(ledger.receive(prefix("10.200.0.0/16")), "PEER has it, and has given it to whoever gives it to us");
+        assert!(
+            ledger.receive(prefix("10.200.0.0/16")),
+            "PEER has it, and has given it to whoever gives it to us"
+        );
         assert_eq!(ledger.quarantine().count(), 0);
         assert!(!ledger.receive(prefix("10.200.0.0/17")), "now it is ours");
     }

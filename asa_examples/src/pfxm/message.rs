@@ -185,12 +185,19 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        for given in
-            [message("2001:db8::/57"), message("10.0.0.0/8"), request(Family::V4, 20), request(Family::V6, 128)]
-        {
+        for given in [
+            message("2001:db8::/57"),
+            message("10.0.0.0/8"),
+            request(Family::V4, 20),
+            request(Family::V6, 128),
+        ] {
             for form in [Form::Array, Form::Tags] {
                 assert_eq!(form.decode(&form.encode(&given)), Ok(given));
-                assert_eq!(form.decode(&form.encode(&given).encoded_cbor()), Ok(given), "as an embedded item");
+                assert_eq!(
+                    form.decode(&form.encode(&given).encoded_cbor()),
+                    Ok(given),
+                    "as an embedded item"
+                );
             }
         }
     }
@@ -211,14 +218,18 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         let array = |items: &[Value]| Form::Array.decode(&Value::from(items.to_vec()));
-        let tagged = |tag, items: &[Value]| Form::Tags.decode(&Value::Tag(tag, Box::new(items.to_vec().into())));
+        let tagged =
+            |tag, items: &[Value]| Form::Tags.decode(&Value::Tag(tag, Box::new(items.to_vec().into())));
         let ff = Value::from(vec![255]);
         assert_eq!(array(&[5.into(), 60.into()]), Err(BadMessage::Version));
         assert_eq!(array(&[6.into()]), Err(BadMessage::Shape));
         assert_eq!(array(&[6.into(), "60".into()]), Err(BadMessage::Shape));
         assert_eq!(array(&[6.into(), (-1).into()]), Err(BadMessage::Prefix(PrefixError::Length)));
         assert_eq!(array(&[4.into(), 33.into(), ff.clone()]), Err(BadMessage::Prefix(PrefixError::Length)));
-        assert_eq!(array(&[4.into(), 4.into(), ff.clone()]), Err(BadMessage::Prefix(PrefixError::CovertBits)));
+        assert_eq!(
+            array(&[4.into(), 4.into(), ff.clone()]),
+            Err(BadMessage::Prefix(PrefixError::CovertBits))
+        );
         assert_eq!(tagged(53, &[8.into(), ff.clone()]), Err(BadMessage::Version));
         assert_eq!(tagged(54, &[ff, 8.into()]), Err(BadMessage::Shape));
         assert_eq!(Form::Array.decode(&Value::Null), Err(BadMessage::Shape));

@@ -36,7 +36,9 @@ pub fn answer(ledger: &mut Ledger, peer: Ipv6Addr, request: &Message) -> Answer 
     if ledger.escrow().any(|offered| Some(*offered) == request.prefix) {
         return Answer::Decline("Prefix is being offered");
     }
-    if let Some((named, ticket)) = request.prefix.and_then(|named| Some((named, ledger.offer_again(peer, named)?))) {
+    if let Some((named, ticket)) =
+        request.prefix.and_then(|named| Some((named, ledger.offer_again(peer, named)?)))
+    {
         return Answer::Offer(ticket, named);
     }
     let (allowed, longest) = match request.family {
@@ -63,13 +65,14 @@ pub const fn ending(result: &Result<Negotiation, Error>) -> Ending {
         Ok(Negotiation::Agreed(_)) => Ending::Accepted,
         // A counter-offer is no acceptance either.
         Ok(Negotiation::Offer(..)) | Err(Error::Declined(_)) => Ending::Refused,
-        // The first five precede the sending. The last says that the peer's side of the connection ended in
+        // All but the last precede the sending. The last says that the peer's side of the connection ended in
         // good order, with nothing sent on it: TCP would have delivered an acceptance before.
         Err(
             Error::LoopExhausted
             | Error::NotNeg
             | Error::NotBoth
             | Error::NotYourObj
+            | Error::NoAsa
             | Error::NoSocket
             | Error::NoPeer,
         ) => Ending::Gone,
@@ -146,8 +149,12 @@ mod tests {
         assert_eq!(offered(&mut ledger, &request(Family::V4, 25)).unwrap(), "10.0.0.128/25");
         assert_eq!(offered(&mut ledger, &request(Family::V6, 62)).unwrap(), "2001:db8:0:c::/62");
         assert_eq!(offered(&mut ledger, &request(Family::V6, 57)).unwrap(), "2001:db8::/61");
-        for wrong in [request(Family::V4, 15), request(Family::V4, 33), request(Family::V6, 31), request(Family::V6, 97)]
-        {
+        for wrong in [
+            request(Family::V4, 15),
+            request(Family::V4, 33),
+            request(Family::V6, 31),
+            request(Family::V6, 97),
+        ] {
             assert_eq!(offered(&mut ledger, &wrong), Err("Prefix length out of range"));
         }
         assert_eq!(offered(&mut Ledger::new(), &request(Family::V6, 57)), Err("Prefix pool empty"));
@@ -156,7 +163,9 @@ mod tests {
     #[test]
     fn a_named_prefix_is_offered_again() {
         let mut ledger = ledger(&["2001:db8::/60"]);
-        let Answer::Offer(ticket, prefix) = answer(&mut ledger, PEER, &request(Family::V6, 61)) else { panic!() };
+        let Answer::Offer(ticket, prefix) = answer(&mut ledger, PEER, &request(Family::V6, 61)) else {
+            panic!()
+        };
         let named = message(&prefix.to_string());
         assert_eq!(offered(&mut ledger, &named), Err("Prefix is being offered"));
         ledger.conclude(ticket, Ending::Unknown, std::time::Instant::now());
@@ -184,7 +193,8 @@ mod tests {
     fn an_asker_takes_nothing_too_small_and_nothing_twice() {
         let ledger = ledger(&["2001:db8::/60"]);
         let (six, four) = (request(Family::V6, 60), request(Family::V4, 20));
-        let judged = |request, text: &str| judge(&ledger, request, Ok(message(text))).map(|taken| taken.to_string());
+        let judged =
+            |request, text: &str| judge(&ledger, request, Ok(message(text))).map(|taken| taken.to_string());
         assert_eq!(judged(&six, "2001:db8:0:100::/60").unwrap(), "2001:db8:0:100::/60");
         assert_eq!(judged(&six, "2001:db8:1::/48").unwrap(), "2001:db8:1::/48");
         assert_eq!(judged(&six, "2001:db8:0:100::/61"), Err("Insufficient offer".to_owned()));

@@ -14,7 +14,8 @@ impl Pool {
     /// Takes a prefix of exactly this length out of the pool: of the smallest that are large enough, the
     /// highest, and of that the upper part. What is cut off stays. `None` if none is large enough.
     pub fn take(&mut self, family: Family, length: u8) -> Option<Prefix> {
-        let mut taken = self.free.iter().rfind(|free| free.family() == family && free.length() <= length).copied()?;
+        let mut taken =
+            self.free.iter().rfind(|free| free.family() == family && free.length() <= length).copied()?;
         self.free.remove(&taken);
         while taken.length() < length {
             let Some((lower, upper)) = taken.halves() else { break };

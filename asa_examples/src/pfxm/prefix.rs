@@ -123,7 +123,9 @@ impl Prefix {
     /// Whether `other` is this prefix or a part of it.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        self.family == other.family && self.length <= other.length && other.bits & mask(self.length) == self.bits
+        self.family == other.family
+            && self.length <= other.length
+            && other.bits & mask(self.length) == self.bits
     }
 
     /// Whether they have an address in common: then one contains the other.
@@ -226,7 +228,9 @@ mod tests {
         for text in ["::/0", "2001:db8::/32", "2001:db8::/127", "0.0.0.0/0", "10.0.0.0/31"] {
             let whole = prefix(text);
             let (lower, upper) = whole.halves().unwrap();
-            assert!(lower < upper && !lower.overlaps(&upper) && whole.contains(&lower) && whole.contains(&upper));
+            assert!(
+                lower < upper && !lower.overlaps(&upper) && whole.contains(&lower) && whole.contains(&upper)
+            );
             assert_eq!(lower.parent_and_sibling(), Some((whole, upper)));
             assert_eq!(upper.parent_and_sibling(), Some((whole, lower)));
         }
