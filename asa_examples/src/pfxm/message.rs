@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A request has no prefix: graspy sends null instead in the first form, zero bytes in the second. All of that
-//! is understood here.
+//! is understood here, and sent, because graspy fails at less: it cannot read `54([57, h''])`, which is what
+//! RFC 9164 makes of `::/57`.
 
 use std::fmt;
 
@@ -68,8 +69,12 @@ impl Form {
                 Value::from(vec![Value::from(message.family.version()), length, prefix])
             }
             Self::Tags => {
-                let mut bytes = message.prefix.map_or_else(Vec::new, |prefix| prefix.bytes());
-                bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+                let whole = usize::from(message.family.width() / 8);
+                let mut bytes = message.prefix.map_or_else(|| vec![0; whole], |prefix| prefix.bytes());
+                let used = usize::from(message.length.div_ceil(8));
+                // graspy looks at the last byte if not all of its bits count, so that one stays.
+                let short = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                bytes.truncate(if message.length.is_multiple_of(8) { short } else { used });
                 Value::Tag(tag(message.family), Box::new(Value::from(vec![length, Value::from(bytes)])))
             }
         }
@@ -175,8 +180,10 @@ mod tests {
         assert_eq!(Form::Array.encode(&message("10.16.0.0/20")).to_string(), "[4, 20, h'0a100000']");
         assert_eq!(Form::Array.encode(&request(Family::V6, 57)).to_string(), "[6, 57, null]");
         assert_eq!(Form::Tags.encode(&offer).to_string(), "54([34, h'20010db880'])");
-        assert_eq!(Form::Tags.encode(&message("10.16.0.0/20")).to_string(), "52([20, h'0a10'])");
-        assert_eq!(Form::Tags.encode(&request(Family::V4, 20)).to_string(), "52([20, h''])");
+        assert_eq!(Form::Tags.encode(&message("10.16.0.0/20")).to_string(), "52([20, h'0a1000'])");
+        assert_eq!(Form::Tags.encode(&message("10.16.0.0/24")).to_string(), "52([24, h'0a10'])");
+        assert_eq!(Form::Tags.encode(&request(Family::V6, 64)).to_string(), "54([64, h''])");
+        assert_eq!(Form::Tags.encode(&request(Family::V4, 20)).to_string(), "52([20, h'000000'])");
         assert_eq!(
             parameters().to_string(),
             r#"[[["role", "RSG"], ["prefix_length", 34]], [["role", "ASG"], ["prefix_length", 44]], [["role", "CSG"], ["prefix_length", 56]]]"#
