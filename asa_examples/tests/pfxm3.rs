@@ -271,6 +271,25 @@ fn a_peer_that_dies_before_it_accepts_costs_nothing() -> Result<(), LabError> {
 }
 
 #[test]
+fn stopped_while_an_offer_is_open_it_declines_and_keeps_the_doubt() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, a, b) = pair()?;
+    let origin = Program::pfxm3(&a, "--origin");
+    origin.says("Ready to negotiate");
+    let tester = Tester::new(&b);
+    let (session, offered) = tester.ask(&b, 57, None).expect("an offer");
+    origin.interrupt();
+    origin.says(&format!("Did not give {offered} - No session (Unknown)"));
+    let counter = Objective { value: Value::Null, ..tester.objective.clone() };
+    let end = tester.asa.engine().negotiate_step(tester.asa.nonce(), session, &counter, Some(5000));
+    assert!(matches!(&end, Err(Error::Declined(Some(why))) if why == "Stopping"), "{end:?}");
+    let books = origin.books();
+    assert_eq!(books.held, [offered]);
+    all_is_there(&[books]);
+    Ok(())
+}
+
+#[test]
 fn help_explains_and_wrong_options_are_refused() {
     let run =
         |options: &[&str]| Command::new(env!("CARGO_BIN_EXE_pfxm3")).args(options).output().expect("run");

@@ -82,7 +82,7 @@ impl Model {
             (7, Some(session)) => self.give_up(session, how),
             (8, _) => {
                 let (family, length) =
-                    if how % 2 == 0 { (Family::V6, 44 + extra % 8) } else { (Family::V4, 18 + extra % 8) };
+                    if how.is_multiple_of(2) { (Family::V6, 44 + extra % 8) } else { (Family::V4, 18 + extra % 8) };
                 self.nodes[node].delegate(family, length);
             }
             (9, _) => _ = self.nodes[node].join(),
@@ -97,9 +97,9 @@ impl Model {
             return;
         }
         let (family, length) =
-            if how % 2 == 0 { (Family::V6, 41 + how % 8) } else { (Family::V4, 17 + how % 8) };
+            if how.is_multiple_of(2) { (Family::V6, 41 + how % 8) } else { (Family::V4, 17 + how % 8) };
         let mut request = Message { family, length, prefix: None };
-        if let Some(named) = self.nodes[asker].unsettled_with(&locator(giver)).filter(|_| how >= 64) {
+        if let Some(named) = self.nodes[asker].unsettled_with(&locator(giver), family).filter(|_| how >= 64) {
             request = Message { family: named.family(), length: named.length(), prefix: Some(named) };
         }
         self.sessions.push(Session {
@@ -161,7 +161,7 @@ impl Model {
     fn give_up(&mut self, index: usize, how: u8) {
         let session = &mut self.sessions[index];
         if std::mem::take(&mut session.asking) {
-            session.heard = Some(if how % 2 == 0 { Ending::Gone } else { Ending::Unknown });
+            session.heard = Some(if how.is_multiple_of(2) { Ending::Gone } else { Ending::Unknown });
         }
     }
 
@@ -217,28 +217,33 @@ impl Model {
         }
         for asker in 0..NODES {
             for giver in 0..NODES {
-                for _ in 0..100 {
-                    if self.nodes[asker].unsettled_with(&locator(giver)).is_none() {
-                        break;
-                    }
-                    self.ask(asker, giver, 255);
-                    self.handle(0);
-                    self.judge(0, 0);
-                    self.conclude(0);
-                    self.sessions.clear();
-                    self.check()?;
-                }
-                let waits = |prefix: &Prefix| {
-                    self.nodes[giver]
-                        .quarantine()
-                        .any(|(doubted, peer)| doubted == prefix && *peer == address(asker))
-                };
-                if let Some(prefix) = self.nodes[asker].unsettled_with(&locator(giver)).filter(waits) {
-                    return Err(format!("{prefix} is still in doubt between {giver} and {asker}"));
+                for (family, how) in [(Family::V6, 254), (Family::V4, 255)] {
+                    self.settle_between(asker, giver, family, how)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn settle_between(&mut self, asker: usize, giver: usize, family: Family, how: u8) -> Result<(), String> {
+        let unsettled = |model: &Self| model.nodes[asker].unsettled_with(&locator(giver), family);
+        for _ in 0..100 {
+            if unsettled(self).is_none() {
+                return Ok(());
+            }
+            self.ask(asker, giver, how);
+            self.handle(0);
+            self.judge(0, 0);
+            self.conclude(0);
+            self.sessions.clear();
+            self.check()?;
+        }
+        let here = address(asker);
+        let mut doubts = self.nodes[giver].quarantine();
+        match unsettled(self).filter(|prefix| doubts.any(|doubt| doubt == (prefix, &here))) {
+            Some(prefix) => Err(format!("{prefix} is still in doubt between {giver} and {asker}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -278,7 +283,7 @@ proptest! {
         fastrand::Rng::with_seed(order).shuffle(&mut offered);
         for ticket in offered {
             ledger.conclude(ticket, Ending::Refused, Instant::now());
-            if order % 2 == 0 {
+            if order.is_multiple_of(2) {
                 ledger.join();
             }
         }

@@ -8,7 +8,9 @@
 //! | joiner | joins free prefixes |
 //! | flooder | floods the parameters (in an origin only) |
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ const IPV4_SUBNET: u8 = 26;
 const ANSWER: u32 = 5_000;
 /// How long the giver waits for the end.
 const END: u32 = 60_000;
+/// How many offers may wait for their ends at the same time.
+const OPEN_OFFERS: usize = 64;
 
 /// Manages prefixes for a network's edge: gives IPv6 and IPv4 prefixes to those who ask, and asks for some.
 #[derive(Debug, Parser)]
@@ -118,8 +122,14 @@ impl Example for Pfxm3 {
         let asa = grasp::register_asa(Self::NAME)?;
         let site = Site::new(asa, &self);
         site.register(&self)?;
-        let (listening, objective) = (asa, site.objective(Value::Null));
-        run.stop().wake_with(move || _ = grasp::stop_negotiate(listening, &objective));
+        let (objective, open) = (site.objective(Value::Null), Arc::clone(&site.open));
+        run.stop().wake_with(move || {
+            let _ = grasp::stop_negotiate(asa, &objective);
+            let sessions = open.lock().clone();
+            sessions
+                .into_iter()
+                .for_each(|session| _ = grasp::end_negotiate(asa, session, false, Some("Stopping")));
+        });
         let outcome = scope(|threads| {
             let started = site.start(threads, &self, &mut run);
             let outcome = started.and_then(|()| site.ask_as_needed(&self, &mut run));
@@ -140,6 +150,8 @@ struct Site {
     form: Form,
     unit: u8,
     books: Mutex<Books>,
+    /// The sessions in which an offer waits for its end.
+    open: Arc<Mutex<Vec<SessionNonce>>>,
 }
 
 #[derive(Debug, Default)]
@@ -158,10 +170,15 @@ impl Books {
     /// Others want a prefix that cannot be cut off the pool, so it has to grow. They will ask again.
     fn nudge(&mut self, unit: u8, request: &Message) {
         let (have, have4) = self.have(unit);
-        let wanted = |length: u8| 1 << unit.saturating_sub(request.length.max(length)).min(64);
         match request.family {
-            Family::V6 => self.need = self.need.max(have.saturating_add(wanted(32))),
-            Family::V4 => self.need4 = self.need4.max(have4 + (1 << (24 - request.length.clamp(16, 24)))),
+            Family::V6 => {
+                let more = 1 << unit.saturating_sub(request.length.max(32));
+                self.need = self.need.max(have.saturating_add(more));
+            }
+            Family::V4 => {
+                let more = 1 << 24_u8.saturating_sub(request.length.max(16));
+                self.need4 = self.need4.max(have4.saturating_add(more));
+            }
         }
     }
 
@@ -187,7 +204,7 @@ impl Site {
             books.need = STARTER_PACK;
         }
         let form = if options.tags { Form::Tags } else { Form::Array };
-        Self { asa, form, unit: options.subnet_length, books: Mutex::new(books) }
+        Self { asa, form, unit: options.subnet_length, books: Mutex::new(books), open: Arc::default() }
     }
 
     fn objective(&self, value: Value) -> Objective {
@@ -271,6 +288,9 @@ impl Site {
         if objective.dry {
             return decline("No dry run of a prefix");
         }
+        if self.open.lock().len() >= OPEN_OFFERS {
+            return decline("Too busy");
+        }
         let request = match self.form.decode(&objective.value) {
             Ok(request) => request,
             Err(error) => return decline(&error.to_string()),
@@ -295,7 +315,9 @@ impl Site {
         let value = self.form.encode(&offer);
         // A peer that encodes its value once more gets it back so.
         objective.value = if objective.value.embedded().is_some() { value.encoded_cbor() } else { value };
+        self.open.lock().push(session);
         let result = grasp::negotiate_step(self.asa, session, &objective, Some(END));
+        self.open.lock().retain(|other| *other != session);
         let ending = ending(&result);
         self.books.lock().ledger.conclude(ticket, ending, Instant::now());
         match result {
@@ -344,11 +366,11 @@ impl Site {
         let options = Discover { flush: true, ..Discover::default() };
         let found = grasp::discover(self.asa, &self.objective(Value::Null), Some(1000), options)?;
         let peer = asker.choose(found, run).ok_or("no peer discovered")?;
-        // Every other time, because naming is a request for a prefix of just that length.
-        asker.named = !asker.named;
-        let named = self.books.lock().ledger.unsettled_with(&peer).filter(|_| asker.named);
-        let named = named.filter(|prefix| prefix.family() == request.family);
+        let unsettled = self.books.lock().ledger.unsettled_with(&peer, request.family);
+        // Not twice running, because naming is a request for a prefix of just that length.
+        let named = unsettled.filter(|prefix| asker.named.remove(&request.family) != Some(*prefix));
         if let Some(prefix) = named {
+            asker.named.insert(request.family, prefix);
             request = Message { length: prefix.length(), prefix: Some(prefix), ..request };
         }
         let objective = self.objective(self.form.encode(&request));
@@ -465,7 +487,8 @@ impl Site {
 struct Asker {
     /// Who gave something.
     good: Option<AsaLocator>,
-    named: bool,
+    /// What it has named last.
+    named: BTreeMap<Family, Prefix>,
     served: bool,
 }
 

@@ -188,9 +188,10 @@ impl Ledger {
 
     /// What is to be named in the next request to a giver.
     #[must_use]
-    pub fn unsettled_with(&self, giver: &AsaLocator) -> Option<Prefix> {
+    pub fn unsettled_with(&self, giver: &AsaLocator, family: Family) -> Option<Prefix> {
         let same = |other: &AsaLocator| (&other.locator, other.port) == (&giver.locator, giver.port);
-        self.unsettled.iter().find(|(_, other)| same(other)).map(|(prefix, _)| *prefix)
+        let fits = |(prefix, other): &&(Prefix, AsaLocator)| prefix.family() == family && same(other);
+        self.unsettled.iter().find(fits).map(|(prefix, _)| *prefix)
     }
 
     /// The giver has been named a prefix and has offered another: it has no doubt about that one.
@@ -327,9 +328,9 @@ mod tests {
         ledger.regret(prefix("10.0.0.0/9"), giver.clone());
         ledger.regret(prefix("10.0.0.0/9"), giver.clone());
         assert!(!ledger.has(&prefix("10.0.0.0/9")));
-        assert_eq!(ledger.unsettled_with(&another), None);
-        assert_eq!(ledger.unsettled_with(&giver), Some(prefix("10.0.0.0/9")));
+        assert_eq!(ledger.unsettled_with(&another, Family::V4), None);
+        assert_eq!(ledger.unsettled_with(&giver, Family::V4), Some(prefix("10.0.0.0/9")));
         assert!(ledger.receive(prefix("10.0.0.0/9")));
-        assert_eq!(ledger.unsettled_with(&giver), None);
+        assert_eq!(ledger.unsettled_with(&giver, Family::V4), None);
     }
 }
