@@ -81,8 +81,11 @@ impl Model {
             (6, Some(session)) => self.conclude(session),
             (7, Some(session)) => self.give_up(session, how),
             (8, _) => {
-                let (family, length) =
-                    if how.is_multiple_of(2) { (Family::V6, 44 + extra % 8) } else { (Family::V4, 18 + extra % 8) };
+                let (family, length) = if how.is_multiple_of(2) {
+                    (Family::V6, 44 + extra % 8)
+                } else {
+                    (Family::V4, 18 + extra % 8)
+                };
                 self.nodes[node].delegate(family, length);
             }
             (9, _) => _ = self.nodes[node].join(),
