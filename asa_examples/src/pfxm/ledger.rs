@@ -181,9 +181,9 @@ impl Ledger {
 
     /// Enters a prefix that was offered and wanted, while the giver could not be told. It is not ours.
     pub fn regret(&mut self, prefix: Prefix, giver: AsaLocator) {
-        if !self.unsettled.iter().any(|(unsettled, _)| *unsettled == prefix) {
-            self.unsettled.push((prefix, giver));
-        }
+        // Who offers it now has it. So whoever offered it earlier had no doubt, and gave it away.
+        self.unsettled.retain(|(unsettled, _)| !unsettled.overlaps(&prefix));
+        self.unsettled.push((prefix, giver));
     }
 
     /// What is to be named in the next request to a giver.
@@ -330,7 +330,11 @@ mod tests {
         assert!(!ledger.has(&prefix("10.0.0.0/9")));
         assert_eq!(ledger.unsettled_with(&another, Family::V4), None);
         assert_eq!(ledger.unsettled_with(&giver, Family::V4), Some(prefix("10.0.0.0/9")));
-        assert!(ledger.receive(prefix("10.0.0.0/9")));
+        // It has come to another node since, which offers it, too.
+        ledger.regret(prefix("10.0.0.0/9"), another.clone());
         assert_eq!(ledger.unsettled_with(&giver, Family::V4), None);
+        assert_eq!(ledger.unsettled_with(&another, Family::V4), Some(prefix("10.0.0.0/9")));
+        assert!(ledger.receive(prefix("10.0.0.0/9")));
+        assert_eq!(ledger.unsettled().count(), 0);
     }
 }
