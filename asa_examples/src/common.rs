@@ -80,7 +80,7 @@ impl Run {
     /// A run for another thread, with random numbers that follow from those of this one.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        let random = self.random().fork();
+        let random = self.random.fork();
         Self {
             random,
             seed: None,

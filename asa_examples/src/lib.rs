@@ -44,10 +44,29 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// Makes the snippets of the documents tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../docs/examples.md")]
+    struct Examples;
+    #[doc = include_str!("../../docs/porting.md")]
+    struct Porting;
+    #[doc = include_str!("../../docs/tutorial.md")]
+    struct Tutorial;
+}
+
+pub mod briggs;
+pub mod client;
 mod common;
+pub mod getter;
+pub mod graspconfig;
+pub mod gray;
 mod network;
 pub mod pfxm;
+pub mod pusher;
 pub mod relay;
+mod serve;
+pub mod server;
 mod stop;
 
 use std::process::ExitCode;
@@ -55,10 +74,11 @@ use std::thread;
 
 use clap::Parser;
 use crossbeam_channel::{Sender, bounded};
-use grasp::{Config, tprint};
+use grasp::{Config, Error, tprint};
 
 pub use common::{Common, Run};
-pub use stop::Stop;
+pub use serve::serve;
+pub use stop::{Stop, Waking};
 
 use network::Network;
 
@@ -90,7 +110,17 @@ pub trait Example: Parser + Send + 'static {
 
 /// The examples that `--lab` can start, by the name of their binary.
 type Peer = (&'static str, fn() -> ExitCode);
-const PEERS: &[Peer] = &[("pfxm3", only::<pfxm::Pfxm3>), ("relay", only::<relay::Relay>)];
+const PEERS: &[Peer] = &[
+    ("briggs", only::<briggs::Briggs>),
+    ("client", only::<client::Client>),
+    ("getter", only::<getter::Getter>),
+    ("graspconfig", only::<graspconfig::GraspConfig>),
+    ("gray", only::<gray::Gray>),
+    ("pfxm3", only::<pfxm::Pfxm3>),
+    ("pusher", only::<pusher::Pusher>),
+    ("relay", only::<relay::Relay>),
+    ("server", only::<server::Server>),
+];
 
 /// The `main` of every example: does what the command line says until the example ends or is stopped.
 #[must_use]
@@ -140,4 +170,21 @@ fn supervise<E: Example>(example: E) -> Outcome {
     let outcome = stop.supervise(asa, &ended);
     grasp::shutdown();
     outcome
+}
+
+/// A text from the network, with what a terminal would obey made visible.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    // As CBOR's diagnostic notation has it, but without its quotation marks.
+    let quoted = grasp::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
+}
+
+/// The peer's own words if it gave a reason, otherwise the text of the error.
+#[must_use]
+pub fn reason(error: &Error) -> String {
+    match error {
+        Error::Declined(Some(reason)) => plain(reason),
+        error => error.to_string(),
+    }
 }

@@ -1,5 +1,6 @@
 //! Coming to an end: on Ctrl-C, on SIGTERM, or when a peer of `--lab` was the last one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::Outcome;
 
-/// How long an ASA that is to stop may take before its engine is stopped under it.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long an ASA that is to stop may take before its engine is stopped under it: a little longer than the calls
+/// of the examples that nothing wakes.
+const GRACE: Duration = Duration::from_secs(6);
 /// How long it may take after that.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 /// How often what wakes an ASA is done again, because it may just have been about to fall asleep.
@@ -31,7 +33,16 @@ pub struct Stop {
 struct Inner {
     /// Dropped to request the stop.
     sender: Mutex<Option<Sender<()>>>,
-    wakers: Mutex<Vec<Waker>>,
+    wakers: Mutex<BTreeMap<u64, Waker>>,
+}
+
+impl Inner {
+    fn add(&self, waker: Waker) -> u64 {
+        let mut wakers = self.wakers.lock();
+        let number = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
+        wakers.insert(number, waker);
+        number
+    }
 }
 
 impl Stop {
@@ -77,7 +88,14 @@ impl Stop {
     /// [`grasp::stop_negotiate`] for [`grasp::listen_negotiate`]. It is done several times, until the example
     /// has ended.
     pub fn wake_with(&self, waker: impl FnMut() + Send + 'static) {
-        self.inner.wakers.lock().push(Box::new(waker));
+        self.inner.add(Box::new(waker));
+    }
+
+    /// As [`wake_with`](Self::wake_with), until what it returns is dropped: for what lasts shorter than the
+    /// example, such as a session.
+    #[must_use]
+    pub fn wake_while(&self, waker: impl FnMut() + Send + 'static) -> Waking {
+        Waking { number: self.inner.add(Box::new(waker)), inner: Arc::clone(&self.inner) }
     }
 
     /// Waits for the end of the ASA's thread, which disconnects `ended`; when it is to stop, sees to it that it
@@ -91,21 +109,43 @@ impl Stop {
     }
 
     fn end(&self, ended: &Receiver<()>) -> Outcome {
+        tprint!("Stopping");
         let since = Instant::now();
         let mut shut_down = false;
         while since.elapsed() < GRACE + LAST_GRACE {
             if since.elapsed() > GRACE && !shut_down {
                 tprint!("Stopping the engine");
-                // Whatever blocks in a call of the API gets an error.
-                grasp::shutdown();
+                // Whatever blocks in a call of the API gets an error. grasp::shutdown would do that, too, but
+                // then the ASA's next call started a new engine.
+                if let Ok(engine) = grasp::process_engine() {
+                    engine.shutdown();
+                }
                 shut_down = true;
             }
-            self.inner.wakers.lock().iter_mut().for_each(|waker| waker());
+            self.inner.wakers.lock().values_mut().for_each(|waker| waker());
             if ended.recv_timeout(AGAIN) == Err(RecvTimeoutError::Disconnected) {
                 return Ok(());
             }
         }
         Err("it does not stop".into())
+    }
+}
+
+/// What [`Stop::wake_while`] returns.
+pub struct Waking {
+    inner: Arc<Inner>,
+    number: u64,
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.inner.wakers.lock().remove(&self.number);
+    }
+}
+
+impl fmt::Debug for Waking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waking").field(&self.number).finish()
     }
 }
 

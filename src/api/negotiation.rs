@@ -12,8 +12,9 @@ use crate::registry::{Dialogue, Transport, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 use crate::wire::{Body, Outcome, decode};
 
-/// How long nothing follows an M_WAIT: graspy reads one message at a time and loses what comes with it.
-const PAUSE_AFTER_WAIT: Duration = Duration::from_millis(25);
+/// How long nothing follows a message that is not answered: graspy reads one message at a time and loses what
+/// comes with it.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,10 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
-        Ok(self.request(nonce, objective, peer, timeout)?.0)
+        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
+        // The first gsend may follow at once.
+        dialogue.transport.pause_before_next(PAUSE);
+        Ok(session)
     }
 
     fn request(
@@ -158,7 +162,7 @@ impl Engine {
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
         self.send(session, &dialogue, &bytes, Error::SockErrWait)?;
-        dialogue.transport.pause_before_next(PAUSE_AFTER_WAIT);
+        dialogue.transport.pause_before_next(PAUSE);
         Ok(())
     }
 

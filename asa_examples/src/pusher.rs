@@ -1,0 +1,285 @@
+//! pusher: hands out files, block by block, over a negotiation of the objective 411:mvFile.
+//! [`getter`](crate::getter) asks for them.
+//!
+//! ```text
+//!   getter                                pusher
+//!     |-- M_REQ_NEG    "notes.txt" ------->|
+//!     |<- M_NEGOTIATE  1024 bytes ---------|
+//!     |-- M_NEGOTIATE  "ACK" ------------->|
+//!     |         ...                        |
+//!     |<- M_NEGOTIATE  no bytes: the end --|
+//!     |-- M_END        accept ------------>|
+//! ```
+//!
+//! A file that cannot be had is an M_END with a reason. Each side adds one to the loop count in every step, so
+//! that it never runs out. All this is as in graspy, and works with it; one thing is added: who asks for
+//! `NAME.sha256` gets the digest of NAME, in the form that the program sha256sum reads, if there is no file of
+//! that name.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use grasp::{AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
+use sha2::{Digest, Sha256};
+
+use crate::{Common, Example, Outcome, Run, plain, serve};
+
+/// The objective: a private name, with a colon in it (RFC 8990 §2.10.1).
+pub const MOVE_FILE: &str = "411:mvFile";
+/// How long clients and relays may remember where the pusher is, in milliseconds. Each start gives it another
+/// port; this is how long the old one may still be found.
+const TTL: u32 = 10_000;
+/// Bytes in a block: with all around it well below a message's 2048.
+pub const BLOCK: usize = 1024;
+/// How long the other side may take with a block, in milliseconds.
+pub const BLOCK_TIMEOUT: u32 = 5000;
+
+/// Hands out the files of a directory to whoever asks (411:mvFile). A round is a transfer.
+#[derive(Debug, Parser)]
+#[command(name = "pusher", version)]
+pub struct Pusher {
+    #[command(flatten)]
+    common: Common,
+
+    /// The directory whose files are handed out, and those below it. Nothing outside is.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+}
+
+impl Example for Pusher {
+    const NAME: &'static str = "Pusher";
+    const INTRODUCTION: [&'static str; 3] = [
+        "Pusher hands out files to whoever asks, in blocks, over negotiations of 411:mvFile.",
+        "It serves several clients at once, and only files below its --directory.",
+        "Run getter on a node of the same network. Ctrl-C ends it.",
+    ];
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self, mut run: Run) -> Outcome {
+        let directory = self.directory.canonicalize()?;
+        let asa = grasp::register_asa(Self::NAME)?;
+        tprint!("ASA pusher registered OK");
+        let mut files = Objective::new(MOVE_FILE);
+        (files.neg, files.loop_count) = (true, 4);
+        let options = RegisterObj { ttl: Some(TTL), ..RegisterObj::default() };
+        grasp::register_obj(asa, &files, options)?;
+        tprint!("Objective", files.name, "registered OK");
+
+        tprint!("pusher is listening, with the files of", directory.display());
+        serve(asa, &files, &mut run, "Transfer", |session, request, run| {
+            Transfer { asa, session, directory: &directory, run }.serve(request);
+        })?;
+        grasp::deregister_asa(asa, Self::NAME)?;
+        tprint!("ASA exiting");
+        Ok(())
+    }
+}
+
+/// One file for one client.
+struct Transfer<'a> {
+    asa: AsaNonce,
+    session: SessionNonce,
+    directory: &'a Path,
+    run: Run,
+}
+
+impl Transfer<'_> {
+    fn serve(&self, request: Objective) {
+        tprint!("Got request for", request.value);
+        if request.dry {
+            return self.decline("Dry run not supported");
+        }
+        let Ok(name) = request.value_as::<String>() else {
+            return self.decline("A file name was expected");
+        };
+        let (source, size) = match open(self.directory, &name) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tprint!("File open error");
+                return self.decline(&error.to_string());
+            }
+        };
+        let mut progress = Progress::new("Sent", plain(&name), Some(size));
+        tprint!("Starting transfer of", plain(&name), format_args!("({size} bytes)"));
+        match self.push(request, source, &mut progress) {
+            Ok(()) => tprint!("Ended transfer of", plain(&name)),
+            // The client has gone, does not answer, or has had enough.
+            Err(error) => tprint!("Transfer interrupted after", progress.bytes, "bytes:", error),
+        }
+    }
+
+    /// Sends block after block until the client accepts the empty one, which is the last.
+    fn push(&self, request: Objective, mut source: impl Read, progress: &mut Progress) -> Outcome {
+        // A client that embeds its CBOR gets its blocks in the same form.
+        let embedded = matches!(request.value, Value::EncodedCbor(_));
+        let mut step = request;
+        loop {
+            let mut block = vec![0; BLOCK];
+            let length = match fill(&mut source, &mut block) {
+                Ok(length) if !self.run.stopping() => length,
+                Ok(_) => {
+                    self.decline("The sender stops");
+                    return Err("the sender stops".into());
+                }
+                Err(error) => {
+                    self.decline(&error.to_string());
+                    return Err(error.into());
+                }
+            };
+            block.truncate(length);
+            ttprint!("Sending", length, "bytes");
+            step.value = if embedded { Value::from(block).encoded_cbor() } else { Value::from(block) };
+            step.loop_count = step.loop_count.saturating_add(1);
+            step = match grasp::negotiate_step(self.asa, self.session, &step, Some(BLOCK_TIMEOUT)) {
+                Ok(Negotiation::Agreed(_)) if length == 0 => return Ok(()),
+                Ok(Negotiation::Agreed(_)) => return Err("the client needs no more".into()),
+                Ok(Negotiation::Offer(_, step)) => step,
+                Err(Error::Declined(Some(reason))) => return Err(plain(&reason).into()),
+                Err(error) => return Err(error.into()),
+            };
+            if length == 0 || !step.value_as::<String>().is_ok_and(|text| text == "ACK") {
+                tprint!("Unexpected reply: loop count", step.loop_count, "value", step.value);
+                self.decline("Unexpected reply");
+                return Err("unexpected reply".into());
+            }
+            progress.add(length);
+        }
+    }
+
+    fn decline(&self, reason: &str) {
+        tprint!("Failed", reason);
+        if let Err(error) = grasp::end_negotiate(self.asa, self.session, false, Some(reason)) {
+            tprint!("end_negotiate error:", error);
+        }
+    }
+}
+
+/// The file of this name below the directory, or the digest of one, and its size.
+fn open(directory: &Path, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
+    let file = match open_below(directory, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match name.strip_suffix(".sha256") {
+            Some(name) => {
+                let line = format!("{}  {name}\n", digest(open_below(directory, name)?)?);
+                let size = line.len().try_into().unwrap_or(u64::MAX);
+                return Ok((Box::new(Cursor::new(line)), size));
+            }
+            None => return Err(error),
+        },
+        file => file?,
+    };
+    let size = file.metadata()?.len();
+    Ok((Box::new(file), size))
+}
+
+/// The name comes from the network: links, `..` and absolute names must not lead out of the directory.
+fn open_below(directory: &Path, name: &str) -> io::Result<File> {
+    let path = directory.join(name).canonicalize()?;
+    if !path.starts_with(directory) || !fs::metadata(&path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "Not a file that is handed out"));
+    }
+    File::open(path)
+}
+
+/// Reads until the block is full or the file ends; returns how much there is.
+fn fill(source: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < block.len() {
+        match source.read(&mut block[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// The SHA-256 digest of what is read, in hexadecimal digits.
+pub(crate) fn digest(mut source: impl Read) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 64 * BLOCK];
+    loop {
+        match fill(&mut source, &mut block)? {
+            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            length => digest.update(&block[..length]),
+        }
+    }
+}
+
+/// How far a transfer has come; prints a line for every tenth of it, or for every 100 blocks where the size is
+/// not known.
+pub(crate) struct Progress {
+    pub(crate) bytes: u64,
+    verb: &'static str,
+    name: String,
+    size: Option<u64>,
+    next: u64,
+}
+
+impl Progress {
+    pub(crate) fn new(verb: &'static str, name: String, size: Option<u64>) -> Self {
+        let mut progress = Self { bytes: 0, verb, name, size, next: 0 };
+        progress.next = progress.interval();
+        progress
+    }
+
+    fn interval(&self) -> u64 {
+        let hundred_blocks = 100 * BLOCK as u64;
+        self.size.map_or(hundred_blocks, |size| (size / 10).max(hundred_blocks / 10))
+    }
+
+    pub(crate) fn add(&mut self, length: usize) {
+        self.bytes += length as u64;
+        if self.bytes < self.next {
+            return;
+        }
+        self.next = self.bytes + self.interval();
+        match self.size.filter(|size| *size > 0) {
+            Some(size) => {
+                let percent = 100 * self.bytes / size;
+                tprint!(
+                    self.verb,
+                    self.bytes,
+                    "of",
+                    size,
+                    "bytes of",
+                    self.name,
+                    format_args!("({percent} %)")
+                );
+            }
+            None => tprint!(self.verb, self.bytes, "bytes of", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_below_the_directory_are_handed_out() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").canonicalize().unwrap();
+        let size = open(&directory, "bin/relay.rs").unwrap().1;
+        assert!(size > 0);
+        for outside in ["../Cargo.toml", "/etc/passwd", "bin", ".", "..", "bin/../../Cargo.toml"] {
+            let refused = open(&directory, outside).err().unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{outside}");
+            let refused = open(&directory, &format!("{outside}.sha256")).err().unwrap();
+            assert!(refused.kind() != io::ErrorKind::Other, "{outside}");
+        }
+        assert_eq!(open(&directory, "none").err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_digest_is_that_of_sha256sum() {
+        assert_eq!(
+            digest(&b"abc"[..]).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

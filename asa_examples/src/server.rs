@@ -1,0 +1,88 @@
+//! server: the answering side of a conversation with gsend and grecv, graspy's extension for messages of any
+//! form within a session. [`client`](crate::client) opens it.
+//!
+//! A negotiation request opens the session and is not answered as such; then the client sends, the server
+//! answers, and so on. Each message is one CBOR item. Any error ends the session.
+
+use clap::Parser;
+use grasp::{AsaNonce, Error, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
+
+use crate::{Common, Example, Outcome, Run, serve};
+
+/// How long the other side may take to answer, in milliseconds.
+pub(crate) const ANSWER_TIMEOUT: u32 = 60_000;
+
+/// Answers messages that clients send with gsend, in sessions of EX3. A round is a session.
+#[derive(Debug, Parser)]
+#[command(name = "server", version)]
+pub struct Server {
+    #[command(flatten)]
+    common: Common,
+
+    /// What it answers [default: what the client said].
+    #[arg(long, value_name = "TEXT")]
+    say: Option<String>,
+}
+
+impl Example for Server {
+    const NAME: &'static str = "Server";
+    const INTRODUCTION: [&'static str; 3] = [
+        "Server holds conversations with gsend() and grecv() in sessions of EX3.",
+        "It answers everything that it is told, and talks to several clients at once.",
+        "Run client on a node of the same network. Ctrl-C ends it.",
+    ];
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self, mut run: Run) -> Outcome {
+        let asa = grasp::register_asa(Self::NAME)?;
+        tprint!("ASA Server registered OK");
+        let mut ex3 = Objective::new("EX3").with_value("Hello!")?;
+        ex3.neg = true;
+        grasp::register_obj(asa, &ex3, RegisterObj::default())?;
+        tprint!("Objective EX3 registered OK");
+
+        tprint!("Ready to negotiate EX3 as server");
+        serve(asa, &ex3, &mut run, "Talk", |session, request, run| {
+            talk(asa, session, &request, self.say.as_deref(), &run);
+        })?;
+        grasp::deregister_asa(asa, Self::NAME)?;
+        tprint!("ASA exiting");
+        Ok(())
+    }
+}
+
+/// One conversation, until the client has gone or the server is to stop.
+fn talk(asa: AsaNonce, session: SessionNonce, request: &Objective, say: Option<&str>, run: &Run) {
+    ttprint!("Session of", session.id_value);
+    tprint!("Got message:", request.value);
+    // grecv waits up to a minute: ending the session is what wakes it.
+    let end = move || _ = grasp::end_negotiate(asa, session, false, Some("The server stops"));
+    let _waking = run.stop().wake_while(end);
+    let error = loop {
+        let said = match grasp::grecv(asa, session, ANSWER_TIMEOUT) {
+            Ok(said) => said,
+            Err(error) => break error,
+        };
+        if is_end(&said, session) {
+            break Error::NoPeer;
+        }
+        tprint!("Peer said", said);
+        let answer = say.map_or(said, Value::from);
+        if let Err(error) = grasp::gsend(asa, session, &answer) {
+            break error;
+        }
+    };
+    // The client closing the connection is how a conversation ends.
+    if error != Error::NoPeer {
+        tprint!("Send/recv error:", error);
+    }
+    tprint!("End of session");
+}
+
+/// grecv hands out whatever comes, and so also the M_END (message type 6) of a client that ends the session.
+fn is_end(said: &Value, session: SessionNonce) -> bool {
+    matches!(said.as_array(), Some([kind, id, _]) if *kind == 6.into() && *id == session.id_value.into())
+}
