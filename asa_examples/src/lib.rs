@@ -62,6 +62,7 @@ pub mod getter;
 pub mod graspconfig;
 pub mod gray;
 mod network;
+pub mod pfxm;
 pub mod pusher;
 pub mod relay;
 mod serve;
@@ -115,6 +116,7 @@ const PEERS: &[Peer] = &[
     ("getter", only::<getter::Getter>),
     ("graspconfig", only::<graspconfig::GraspConfig>),
     ("gray", only::<gray::Gray>),
+    ("pfxm3", only::<pfxm::Pfxm3>),
     ("pusher", only::<pusher::Pusher>),
     ("relay", only::<relay::Relay>),
     ("server", only::<server::Server>),
