@@ -108,12 +108,17 @@ settings! {
     /// §2.5.6.3). Defaults to off: the value goes into the M_RESPONSE, which graspy understands too. Both are
     /// always accepted.
     rapid_synch_message: bool = false;
+    /// Let floods of the objective GraspConfig change how large messages may be (graspy's `figging`, its Configger).
+    /// Defaults to on.
+    figging: bool = true;
     /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
     /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
     objective_ttl: u32 = 600_000;
-    /// The largest unicast message in bytes, sent or received. Defaults to 2048 (RFC 8990 §2.6).
+    /// The largest unicast message in bytes, sent or received. Defaults to 2048 (RFC 8990 §2.6). GraspConfig may
+    /// change it while the engine runs.
     unicast_size: usize = GRASP_DEF_MAX_SIZE;
-    /// The largest multicast message accepted, in bytes. Defaults to 2048, as in graspy.
+    /// The largest multicast message accepted, in bytes. Defaults to 2048, as in graspy. GraspConfig may change it
+    /// while the engine runs.
     multicast_size: usize = GRASP_DEF_MAX_SIZE;
     /// The largest multicast message sent, in bytes. Defaults to 1232: an IPv6 packet of 1280 bytes is never
     /// fragmented (RFC 8990 §2.5.3).

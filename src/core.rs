@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::clock::monotonic_ms;
 use crate::config::{Acp, Config};
+use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::multicast;
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub(crate) relays: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
+    pub(crate) sizes: Sizes,
     stopping: AtomicBool,
     /// Dropped at shutdown, which wakes everyone who waits on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
@@ -96,6 +98,7 @@ impl Core {
             relays: AtomicUsize::new(0),
             network: RwLock::default(),
             switches: Switches::default(),
+            sizes: Sizes::new(&config),
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
@@ -143,8 +146,13 @@ impl Core {
     }
 
     /// What a unicast message may be.
-    pub(crate) const fn unicast_limits(&self) -> Limits {
-        Limits { size: self.config.unicast_size, depth: self.config.nesting }
+    pub(crate) fn unicast_limits(&self) -> Limits {
+        Limits { size: self.sizes.unicast(), depth: self.config.nesting }
+    }
+
+    /// What a multicast message may be.
+    pub(crate) fn multicast_limits(&self) -> Limits {
+        Limits { size: self.sizes.multicast(), depth: self.config.nesting }
     }
 
     /// Runs a decision with this engine as the node.

@@ -96,6 +96,13 @@ impl Engine {
         self.core.addresses().session_locator()
     }
 
+    /// The largest unicast and multicast message accepted now, in bytes: what is configured, unless GraspConfig has
+    /// changed it.
+    #[must_use]
+    pub fn message_sizes(&self) -> (usize, usize) {
+        (self.core.sizes.unicast(), self.core.sizes.multicast())
+    }
+
     /// Number of sessions that are open.
     #[must_use]
     pub fn open_sessions(&self) -> usize {

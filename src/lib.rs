@@ -43,6 +43,7 @@ struct Readme;
 mod api;
 mod clock;
 mod config;
+mod configger;
 pub mod constants;
 mod core;
 mod engine;

@@ -1,9 +1,8 @@
 //! graspconfig: floods the objective GraspConfig, which tells the nodes of a network how large GRASP messages
 //! may be.
 //!
-//! A node of graspy acts on it: its built-in ASA Configger takes sizes above 2048 and below 20480 bytes. Nodes
-//! of this project relay the flood and keep it in their caches, where an ASA can read it, but do not act on it
-//! yet.
+//! A node of graspy acts on it when its built-in ASA Configger looks next, and takes sizes above 2048 and below
+//! 20480 bytes. Nodes of this project act on it at once, and can go back to 2048 too.
 //!
 //! The value is a map with numbers for keys:
 //!
@@ -57,7 +56,7 @@ impl Example for GraspConfig {
     const NAME: &'static str = "GRASPconfig";
     const INTRODUCTION: [&'static str; 3] = [
         "GRASPconfig floods the largest sizes of messages to all nodes of the network (GraspConfig).",
-        "Nodes of graspy change theirs; nodes of this project keep the value and do not act on it yet.",
+        "They change theirs within bounds: those of graspy within 70 seconds, those of this project at once.",
         "It needs no peer. Ctrl-C ends it.",
     ];
 

@@ -105,3 +105,27 @@ fn discovery_negotiation_synchronization_and_flooding_work() -> Result<(), LabEr
     assert_eq!((near.thread_count(), far.thread_count()), (0, 0));
     Ok(())
 }
+
+#[test]
+fn a_flood_of_graspconfig_changes_the_message_sizes_of_all_nodes() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (a, b) = (lab.node("a")?, lab.node("b")?);
+    lab.link(&a, &b)?;
+    let (near, far) = (engine(&a), engine(&b));
+    let asa = Asa::register(&near, "GRASPconfig").unwrap();
+    let size = |key: i64, size: i64| (Value::from(key), Value::from(size));
+    let config = synchronizable("GraspConfig", Value::Map(vec![size(2, 1), size(3, 4000), size(4, 5000)]));
+    a.run(|| near.register_obj(asa.nonce(), &config, RegisterObj::default())).unwrap();
+    near.flood(asa.nonce(), 120_000, &[TaggedObjective::new(config, None)]).unwrap();
+    assert_eq!(near.message_sizes(), (5000, 4000));
+    eventually(SOON, "the other node follows", || far.message_sizes() == (5000, 4000));
+    // What is larger than the default passes now.
+    let server = Asa::register(&far, "server").unwrap();
+    let big = synchronizable("EX2", "x".repeat(4500).as_str());
+    b.run(|| far.register_obj(server.nonce(), &big, RegisterObj::default())).unwrap();
+    b.run(|| far.listen_synchronize(server.nonce(), &big)).unwrap();
+    let got = a.run(|| near.synchronize(asa.nonce(), &synchronizable("EX2", ()), None, Some(5000)));
+    assert_eq!(got.unwrap().value, big.value);
+    Ok(())
+}

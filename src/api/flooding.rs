@@ -52,6 +52,7 @@ impl Engine {
             return Err(Error::Unspec);
         }
         self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
+        self.core.sizes.follow(&self.core.registries.floods, self.core.now());
         self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
         self.core.counters.floods_sent.add();
         Ok(())

@@ -18,7 +18,7 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let bytes = message.encode();
-        if bytes.len() > self.core.config.unicast_size {
+        if bytes.len() > self.core.sizes.unicast() {
             return Err(Error::Unspec);
         }
         self.send(session, &dialogue, &bytes, Error::SockErr)

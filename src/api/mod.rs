@@ -72,7 +72,7 @@ impl Engine {
     /// Encodes a unicast message. `unspec` if it is larger than may be sent (RFC 8990 §2.8.3).
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
-        if bytes.len() > self.core.config.unicast_size { Err(Error::Unspec) } else { Ok(bytes) }
+        if bytes.len() > self.core.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
     }
 
     /// Connects to the first of some peers that can be reached. What was discovered and cannot be reached is

@@ -47,12 +47,14 @@ pub struct SkipDialogue {
     pub be_dull: Answer,
     /// Print nothing. Defaults to off.
     pub silent: bool,
+    /// Let GraspConfig change how large messages may be (graspy's Configger). Defaults to on.
+    pub figging: bool,
 }
 
 impl Default for SkipDialogue {
     fn default() -> Self {
         let (yes, no) = (Answer::Yes, Answer::No);
-        Self { testing: no, selfing: no, diagnosing: yes, be_dull: no, silent: false }
+        Self { testing: no, selfing: no, diagnosing: yes, be_dull: no, silent: false, figging: true }
     }
 }
 
@@ -112,6 +114,7 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         diagnosing: Answer::Ask,
         be_dull: Answer::Ask,
         silent: false,
+        figging: true,
     };
     let unasked = if terminal { ask_all } else { SkipDialogue::default() };
     let answers = answers.unwrap_or(unasked);
@@ -134,6 +137,7 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         .listen_self(listen_self)
         .dull(dull)
         .silent(answers.silent)
+        .figging(answers.figging)
 }
 
 fn question_on(input: &mut impl BufRead, question: &str, default: bool) -> bool {

@@ -12,7 +12,7 @@ use super::spawn;
 use crate::core::{Core, Interface};
 use crate::net::multicast::Receiver;
 use crate::proto::Arrival;
-use crate::wire::{Limits, decode};
+use crate::wire::decode;
 
 /// How long receiving rests after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
@@ -38,9 +38,8 @@ pub(super) fn start(
 }
 
 fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
-    let limits = Limits { size: core.config.multicast_size, depth: core.config.nesting };
-    // One byte more than may come, so that a longer datagram shows.
-    let mut buffer = vec![0; limits.size.saturating_add(1)];
+    // One byte more than may ever come, so that a longer datagram shows.
+    let mut buffer = vec![0; core.sizes.largest_multicast().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
             Ok((length, source)) => {
@@ -51,7 +50,7 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
                     count.unicast_datagram_received.add()
                 }
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
-                let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes, &limits));
+                let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes));
                 if let Some(datagram) = datagram {
                     match queue.try_send(datagram) {
                         Ok(()) => count.queue_peak.raise_to(queue.len()),
@@ -71,12 +70,13 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
 }
 
 /// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Core, arrival: Arrival, bytes: &[u8], limits: &Limits) -> Option<Datagram> {
+fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
+    let limits = core.multicast_limits();
     if bytes.len() > limits.size {
         core.counters.dropped_oversize.add();
         return None;
     }
-    match decode(bytes, limits) {
+    match decode(bytes, &limits) {
         Ok(message) => Some(Datagram { arrival, message, raw: bytes.to_vec() }),
         Err(error) => {
             core.counters.dropped_malformed.add();

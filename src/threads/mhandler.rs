@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use super::{disc_relay, responder, spawn};
 use crate::core::Core;
 use crate::proto::{Action, Arrival, handle_datagram};
-use crate::wire::Message;
+use crate::wire::{Body, Message};
 
 /// A datagram that `_mclisten` found to be a message.
 #[derive(Debug)]
@@ -38,6 +38,9 @@ pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Datagram>) -> io::Result<(
 fn handle(core: &Arc<Core>, datagram: &Datagram) {
     let Datagram { arrival, message, raw } = datagram;
     let actions = core.with_node(|node| handle_datagram(node, *arrival, message, raw, core.now()));
+    if matches!(message.body, Body::Flood(_)) {
+        core.sizes.follow(&core.registries.floods, core.now());
+    }
     for action in actions {
         match action {
             Action::Respond { to, message } => responder::start(core, to, &message),

@@ -1,0 +1,104 @@
+//! The built-in Configger (graspy's `_figger`): floods of the objective GraspConfig change how large messages may
+//! be, within bounds. Asked by `_mhandler` and `flood` whenever something was flooded.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::Config;
+use crate::registry::FloodCache;
+use crate::types::Value;
+
+/// The objective's name.
+const NAME: &str = "GraspConfig";
+/// The keys of its value: the largest multicast and the largest unicast message in bytes.
+const MULTICAST: i64 = 3;
+const UNICAST: i64 = 4;
+/// What is accepted, graspy's bounds: from RFC 8990's default, to which it can go back here, to ten times that.
+const BOUNDS: std::ops::Range<usize> = 2048..20_480;
+
+/// How large messages may be now.
+#[derive(Debug)]
+pub(crate) struct Sizes {
+    unicast: AtomicUsize,
+    multicast: AtomicUsize,
+    enabled: bool,
+}
+
+impl Sizes {
+    /// Begins with what is configured. A DULL instance has no security and takes no orders.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            unicast: AtomicUsize::new(config.unicast_size),
+            multicast: AtomicUsize::new(config.multicast_size),
+            enabled: config.figging && !config.dull,
+        }
+    }
+
+    pub(crate) fn unicast(&self) -> usize {
+        self.unicast.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn multicast(&self) -> usize {
+        self.multicast.load(Ordering::Relaxed)
+    }
+
+    /// The largest multicast message that may ever be accepted.
+    pub(crate) fn largest_multicast(&self) -> usize {
+        if self.enabled { self.multicast().max(BOUNDS.end) } else { self.multicast() }
+    }
+
+    /// Takes over the latest valid flood of GraspConfig, if there is one.
+    pub(crate) fn follow(&self, floods: &FloodCache, now: u64) {
+        let latest = if self.enabled { floods.lookup(NAME, now).pop() } else { None };
+        let Some(Value::Map(entries)) = latest.map(|tagged| tagged.objective.value) else { return };
+        for (key, value) in &entries {
+            let size = value.as_i64().and_then(|size| usize::try_from(size).ok());
+            let Some(size) = size.filter(|size| BOUNDS.contains(size)) else { continue };
+            let (name, current) = match key.as_i64() {
+                Some(MULTICAST) => ("multicast", &self.multicast),
+                Some(UNICAST) => ("unicast", &self.unicast),
+                _ => continue,
+            };
+            if current.swap(size, Ordering::Relaxed) != size {
+                log::info!("GraspConfig: {name} messages of up to {size} bytes");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{AsaLocator, Objective, TaggedObjective};
+
+    fn sizes_after(config: Config, value: Value) -> (usize, usize) {
+        let floods = FloodCache::new(5);
+        let sizes = Sizes::new(&config);
+        let objective = Objective { value, ..Objective::new(NAME) };
+        floods.insert(TaggedObjective { objective, source: AsaLocator::null() });
+        sizes.follow(&floods, 0);
+        (sizes.unicast(), sizes.multicast())
+    }
+
+    fn map(entries: &[(i64, Value)]) -> Value {
+        Value::Map(entries.iter().map(|(key, value)| (Value::from(*key), value.clone())).collect())
+    }
+
+    #[test]
+    fn sizes_within_bounds_are_taken_and_others_left() {
+        let flooded = map(&[(2, 1.into()), (3, 8192.into()), (4, 5000.into())]);
+        assert_eq!(sizes_after(Config::new(), flooded.clone()), (5000, 8192));
+        assert_eq!(sizes_after(Config::new().figging(false), flooded.clone()), (2048, 2048));
+        assert_eq!(sizes_after(Config::new().dull(true), flooded), (2048, 2048));
+        for bad in [
+            Value::from(2047),
+            Value::from(20_480),
+            Value::from(-1),
+            Value::from("8192"),
+            Value::from(5000.0),
+        ] {
+            assert_eq!(sizes_after(Config::new(), map(&[(3, bad.clone()), (4, bad)])), (2048, 2048));
+        }
+        assert_eq!(sizes_after(Config::new(), Value::from(9)), (2048, 2048));
+        assert_eq!(sizes_after(Config::new().unicast_size(9000), map(&[(4, 2048.into())])), (2048, 2048));
+    }
+}
