@@ -39,7 +39,7 @@ macro_rules! settings {
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
-        /// assert_eq!(config.get_objective_ttl(), 10_000);
+        /// assert_ne!(config, grasp::Config::default());
         /// ```
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config { $(pub(crate) $name: $type,)* }
@@ -171,11 +171,5 @@ impl Config {
     pub(crate) fn permits(&self, name: &str) -> bool {
         let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
         !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
-    }
-
-    /// The lifetime announced for objectives whose registration gives none, in milliseconds.
-    #[must_use]
-    pub const fn get_objective_ttl(&self) -> u32 {
-        self.objective_ttl
     }
 }
