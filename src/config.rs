@@ -1,16 +1,28 @@
 //! Every setting of an engine with its default and the source of that default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::acp::Substrate;
 use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
-/// What secures the engine's traffic (RFC 8990 §2.5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What secures the engine's traffic (RFC 8990 §2.5.1). docs/security.md compares them.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Acp {
-    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
+    /// QUADS if the environment has keys for it, in the file that `GRASP_QUADS_KEYFILE` names or as the password
+    /// `GRASP_QUADS_PASSWORD`; otherwise [`Acp::Layer2`].
     #[default]
+    Environment,
+    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
     Layer2,
+    /// Use these interfaces only, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
+    Interfaces(Vec<String>),
+    /// Encrypt every message with the keys of a QUADS domain.
+    #[cfg(feature = "quads")]
+    Quads(crate::QuadsKeys),
+    /// A substrate of one's own.
+    Custom(Arc<dyn Substrate>),
     /// There is no secure substrate: calls that need one return `noSecurity`, received messages are dropped.
     None,
 }
@@ -39,9 +51,9 @@ macro_rules! settings {
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
-        /// assert_ne!(config, grasp::Config::default());
+        /// # drop(config);
         /// ```
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug)]
         pub struct Config { $(pub(crate) $name: $type,)* }
 
         impl Default for Config {
@@ -74,8 +86,9 @@ settings! {
     /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
     /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
     dull_objectives: Option<Vec<String>> = None;
-    /// What secures the traffic. Defaults to [`Acp::Layer2`], as in graspy.
-    acp: Acp = Acp::Layer2;
+    /// What secures the traffic. Defaults to [`Acp::Environment`], which is the layer 2 ACP, as in graspy, unless
+    /// the environment has keys.
+    acp: Acp = Acp::Environment;
     /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
     interfaces: Option<Vec<String>> = None;
     /// Interfaces to leave alone, by name. Defaults to none.

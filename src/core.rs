@@ -9,12 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 
+use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
-use crate::config::{Acp, Config};
+use crate::config::Config;
 use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::multicast;
+use crate::net::tcp::Framing;
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
@@ -71,6 +73,10 @@ pub(crate) struct Core {
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
+    pub(crate) substrate: Arc<dyn Substrate>,
+    /// What the substrate protects messages with. A DULL instance uses nothing (RFC 8990 §2.5.2).
+    pub(crate) protection: Option<Arc<dyn Protection>>,
+    secure: AtomicBool,
     stopping: AtomicBool,
     /// Dropped at shutdown, which wakes everyone who waits on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
@@ -86,8 +92,9 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
+        let protection = substrate.protection().filter(|_| !config.dull);
         Self {
             registries: Registries::new(&config),
             counters: Counters::default(),
@@ -99,6 +106,9 @@ impl Core {
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),
+            substrate,
+            protection,
+            secure: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
@@ -107,9 +117,29 @@ impl Core {
         }
     }
 
-    /// Whether there is a secure substrate. Never in a DULL instance (RFC 8990 §2.5.2).
+    /// Whether the substrate is secure, as last asked. Never in a DULL instance (RFC 8990 §2.5.2).
     pub(crate) fn is_secure(&self) -> bool {
-        !self.config.dull && self.config.acp == Acp::Layer2
+        self.secure.load(Ordering::Relaxed)
+    }
+
+    /// Asks the substrate for its status.
+    pub(crate) fn update_security(&self) {
+        let secure = !self.config.dull && self.substrate.status() != AcpStatus::Down;
+        if self.secure.swap(secure, Ordering::Relaxed) != secure {
+            log::info!("the substrate is {}", if secure { "up" } else { "down" });
+        }
+    }
+
+    /// How messages of this engine travel over TCP.
+    pub(crate) fn framing(&self) -> Framing {
+        Framing { limits: self.unicast_limits(), protection: self.protection.clone() }
+    }
+
+    /// The longest message that can be sent to the group: its protected form must fit.
+    pub(crate) fn multicast_send_limit(&self) -> usize {
+        let limit = self.config.multicast_send_size;
+        let sealed = self.protection.as_ref().map_or(limit, |protection| protection.sealed_length(limit));
+        limit.saturating_sub(sealed.saturating_sub(limit))
     }
 
     /// `unspec` once the engine has been shut down.
@@ -155,6 +185,12 @@ impl Core {
         Limits { size: self.sizes.multicast(), depth: self.config.nesting }
     }
 
+    /// The longest datagram that may ever be accepted.
+    pub(crate) fn largest_datagram(&self) -> usize {
+        let largest = self.sizes.largest_multicast();
+        self.protection.as_ref().map_or(largest, |protection| protection.sealed_length(largest))
+    }
+
     /// Runs a decision with this engine as the node.
     pub(crate) fn with_node<R>(&self, decide: impl FnOnce(&Node<'_>) -> R) -> R {
         let addresses = self.addresses();
@@ -179,7 +215,9 @@ impl Core {
             .collect();
         let mut sent = 0;
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
-            match interface.sender.send(&datagram(ifi)) {
+            let message = datagram(ifi);
+            let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
+            match interface.sender.send(&sealed.unwrap_or(message)) {
                 Ok(()) => {
                     self.counters.multicast_sent.add();
                     sent += 1;

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::bounded;
 
-use crate::config::{Acp, Config};
+use crate::acp::{self, AcpStatus};
+use crate::config::Config;
 use crate::core::Core;
 use crate::start_error::StartError;
 use crate::stats::Stats;
@@ -42,12 +43,12 @@ impl Engine {
     /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
     pub fn start(config: Config) -> Result<Self, StartError> {
         getrandom::u32().map_err(|_| StartError::Random)?;
-        if config.acp == Acp::Layer2 && !config.dull {
-            log::warn!(
-                "the simple layer 2 ACP trusts everything on its links: whoever is there can steer this node"
-            );
+        let substrate = acp::substrate(&config)?;
+        if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
+            log::warn!("{why}");
         }
-        let core = Arc::new(Core::new(config));
+        let core = Arc::new(Core::new(config, substrate));
+        core.update_security();
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
         let (tx, rx) = bounded(core.config.multicast_queue);

@@ -40,6 +40,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub mod acp;
 mod api;
 mod clock;
 mod config;

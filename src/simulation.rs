@@ -356,7 +356,7 @@ impl SimulatedNode {
             registries: &self.registries,
             addresses: &self.addresses,
             counters: &self.counters,
-            secure: !self.config.dull && self.config.acp == Acp::Layer2,
+            secure: !self.config.dull && !matches!(self.config.acp, Acp::None),
             test_divert: false,
         }
     }

@@ -23,6 +23,8 @@ pub enum StartError {
     Thread(io::Error),
     /// The system's random generator fails.
     Random,
+    /// The keys of a QUADS domain cannot be had; the text says why and what to do.
+    Keys(Box<dyn std::error::Error + Send + Sync>),
     /// The process-wide engine is already running.
     AlreadyRunning,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for StartError {
                 write!(f, "a thread cannot be started: {error}; check the limits on threads and memory")
             }
             Self::Random => f.write_str("the system's random generator does not answer: session identifiers need it"),
+            Self::Keys(error) => write!(f, "no keys for QUADS: {error}"),
             Self::AlreadyRunning => {
                 f.write_str("the process-wide engine is already running: configure it before its first use")
             }
@@ -64,6 +67,7 @@ impl std::error::Error for StartError {
             | Self::Interfaces(error)
             | Self::Socket(error)
             | Self::Thread(error) => Some(error),
+            Self::Keys(error) => Some(error.as_ref()),
             Self::NoInterface | Self::Random | Self::AlreadyRunning => None,
         }
     }

@@ -60,6 +60,8 @@ counters! {
     multicast_send_failed,
     /// Dropped: datagrams longer than the limit.
     dropped_oversize,
+    /// Dropped: datagrams that do not open with the keys of this domain.
+    dropped_undecryptable,
     /// Dropped: not a GRASP message, or not in its shape.
     dropped_malformed,
     /// Dropped: a message type that this version does not know.

@@ -176,7 +176,7 @@ impl Engine {
         let initiator = IpAddr::V6(self.core.addresses().session_locator());
         let session =
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;
-        let limit = self.core.config.multicast_send_size;
+        let limit = self.core.multicast_send_limit();
         let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
             return Err(Error::Unspec);

@@ -48,7 +48,7 @@ impl Engine {
         let session = self.core.registries.sessions.flood_id(initiator)?;
         let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
         // An address is 16 bytes whichever it is.
-        if datagram(None).len() > self.core.config.multicast_send_size {
+        if datagram(None).len() > self.core.multicast_send_limit() {
             return Err(Error::Unspec);
         }
         self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));

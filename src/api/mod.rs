@@ -80,7 +80,7 @@ impl Engine {
     fn connect<'a>(&self, name: &str, peers: impl IntoIterator<Item = &'a AsaLocator>) -> Option<Connection> {
         for peer in peers {
             let addresses = resolve(peer);
-            match Connection::open(&addresses, self.core.config.connect_timeout, self.core.unicast_limits()) {
+            match Connection::open(&addresses, self.core.config.connect_timeout, self.core.framing()) {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     log::debug!("{name:?}: no connection to {peer}: {error:?}");

@@ -204,11 +204,15 @@ pub fn dump_all(partial: bool) {
 mod tests {
     use super::*;
 
+    fn assert_same(config: &Config, expected: &Config) {
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+    }
+
     #[test]
     fn without_a_terminal_nothing_is_asked() {
         let mut input = io::Cursor::new(b"y\ny\ny\ny\n".to_vec());
         let config = dialogue(None, &mut input, false);
-        assert_eq!(config, Config::new().diagnose(true));
+        assert_same(&config, &Config::new().diagnose(true));
         assert_eq!(input.position(), 0);
     }
 
@@ -216,7 +220,7 @@ mod tests {
     fn on_a_terminal_the_questions_come_in_the_order_of_the_original() {
         let mut input = io::Cursor::new(b"y\nn\n\nY\n".to_vec());
         let config = dialogue(None, &mut input, true);
-        assert_eq!(config, Config::new().test_mode(true).diagnose(false).listen_self(true).dull(true));
+        assert_same(&config, &Config::new().test_mode(true).diagnose(false).listen_self(true).dull(true));
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
         let mut input = io::Cursor::new(b"n\n".to_vec());
         let answers = SkipDialogue { selfing: Answer::Ask, silent: true, ..SkipDialogue::default() };
         let config = dialogue(Some(answers), &mut input, true);
-        assert_eq!(config, Config::new().diagnose(true).silent(true));
+        assert_same(&config, &Config::new().diagnose(true).silent(true));
         assert_eq!(input.position(), 2);
     }
 }

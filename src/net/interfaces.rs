@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use if_addrs::IfAddr;
 
+use crate::acp::Substrate;
 use crate::config::Config;
 
 /// An interface that GRASP uses.
@@ -25,8 +26,9 @@ pub(crate) struct Snapshot {
 }
 
 /// Looks at the interfaces that the configuration permits.
-pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
+pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate) -> io::Result<Snapshot> {
     let mut found = Snapshot::default();
+    let secured = substrate.interfaces();
     let mut interfaces = if_addrs::get_if_addrs()?;
     interfaces.sort_by_key(|interface| interface.index);
     // A unique local address on the loopback interface is good practice, whatever the configuration names.
@@ -35,7 +37,8 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
         let IfAddr::V6(address) = &interface.addr else { continue };
         let address = address.ip;
         let loopback = loopbacks.contains(&interface.name);
-        if !(is_permitted(config, &interface.name) || loopback) {
+        let secured = secured.as_ref().is_none_or(|names| names.contains(&interface.name));
+        if !(secured && is_permitted(config, &interface.name) || loopback) {
             continue;
         }
         if is_wider_than_link(address) {
@@ -54,6 +57,9 @@ pub(crate) fn snapshot(config: &Config) -> io::Result<Snapshot> {
     }
     // A stable sort: among equals the first interface wins.
     found.globals.sort_by_key(|address| !is_unique_local(*address));
+    if let Some(address) = substrate.address() {
+        found.globals.insert(0, address);
+    }
     Ok(found)
 }
 

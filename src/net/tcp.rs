@@ -6,22 +6,74 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::interfaces::as_ipv6;
+use crate::acp::{Protection, SealedReader};
 use crate::registry::{Transport, TransportError};
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
 const CHUNK: usize = 2048;
 
+/// How messages travel: how large they may be, and what protects them.
+#[derive(Clone, Debug)]
+pub(crate) struct Framing {
+    pub(crate) limits: Limits,
+    pub(crate) protection: Option<Arc<dyn Protection>>,
+}
+
+impl Framing {
+    fn assembly(&self) -> Assembly {
+        match &self.protection {
+            None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
+            Some(protection) => Assembly::Sealed { reader: protection.reader(self.limits), started: false },
+        }
+    }
+}
+
+/// A message that is being put together.
+enum Assembly {
+    Plain { scanner: ItemScanner, message: Vec<u8> },
+    Sealed { reader: Box<dyn SealedReader>, started: bool },
+}
+
+impl Assembly {
+    /// Takes the next piece. Returns the message, once it is whole, with the bytes that follow it.
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, TransportError> {
+        match self {
+            Self::Plain { scanner, message } => {
+                message.extend_from_slice(piece);
+                let Progress::Complete(end) = scanner.feed(piece).map_err(|_| TransportError::Broken)? else {
+                    return Ok(None);
+                };
+                let rest = message.split_off(end.min(message.len()));
+                Ok(Some((std::mem::take(message), rest)))
+            }
+            Self::Sealed { reader, started } => {
+                *started |= !piece.is_empty();
+                reader.feed(piece).map_err(|_| TransportError::Broken)
+            }
+        }
+    }
+
+    /// Whether nothing has come yet.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain { message, .. } => message.is_empty(),
+            Self::Sealed { started, .. } => !started,
+        }
+    }
+}
+
 /// A connection with a peer.
 pub(crate) struct Connection {
     stream: TcpStream,
     peer: Ipv6Addr,
-    limits: Limits,
+    framing: Framing,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
 }
@@ -48,20 +100,20 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// Wraps a connected socket.
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, limits: Limits) -> Self {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
         // One write is one message: there is nothing to gain by waiting for more.
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("TCP_NODELAY: {error}");
         }
         let peer = as_ipv6(peer.ip());
-        Self { stream, peer, limits, incoming: Mutex::default(), outgoing: Mutex::default() }
+        Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
     pub(crate) fn open(
         addresses: &[SocketAddr],
         timeout: Duration,
-        limits: Limits,
+        framing: Framing,
     ) -> Result<Self, TransportError> {
         let deadline = Instant::now() + timeout;
         for address in addresses {
@@ -70,7 +122,7 @@ impl Connection {
                 return Err(TransportError::Timeout);
             }
             match TcpStream::connect_timeout(address, left) {
-                Ok(stream) => return Ok(Self::new(stream, *address, limits)),
+                Ok(stream) => return Ok(Self::new(stream, *address, framing)),
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
@@ -109,8 +161,9 @@ impl Transport for Connection {
         if let Some(not_before) = outgoing.not_before.take() {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
+        let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
         let deadline = Instant::now() + timeout;
-        let mut rest = message;
+        let mut rest = sealed.as_deref().unwrap_or(message);
         // Nearly always one write is enough: then the timeout is the same every time, and not set again.
         let mut left = timeout.max(Duration::from_millis(1));
         while !rest.is_empty() {
@@ -136,34 +189,33 @@ impl Transport for Connection {
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
         let mut incoming = self.incoming.lock();
-        let mut message = std::mem::take(&mut incoming.rest);
-        let mut scanner = ItemScanner::new(self.limits);
-        let mut progress = scanner.feed(&message).map_err(|_| TransportError::Broken)?;
+        let mut assembly = self.framing.assembly();
+        let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
         let mut chunk = [0; CHUNK];
         let mut deadline = None;
-        while progress == Progress::Incomplete {
+        loop {
+            if let Some((message, rest)) = whole {
+                incoming.rest = rest;
+                return Ok(message);
+            }
             // The clock is looked at only when one read was not enough.
-            let left = match deadline {
-                None => timeout,
-                Some(deadline) => Instant::saturating_duration_since(&deadline, Instant::now()),
-            };
             let started = Instant::now();
+            let left =
+                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
             if left.is_zero() {
                 return Err(TransportError::Timeout);
             }
             let count = self.read(&mut incoming, &mut chunk, left)?;
             let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
-                let clean = message.is_empty();
-                return Err(if clean { TransportError::Closed } else { TransportError::Broken });
+                return Err(if assembly.is_empty() {
+                    TransportError::Closed
+                } else {
+                    TransportError::Broken
+                });
             };
             deadline = deadline.or_else(|| started.checked_add(timeout));
-            message.extend_from_slice(piece);
-            progress = scanner.feed(piece).map_err(|_| TransportError::Broken)?;
+            whole = assembly.feed(piece)?;
         }
-        if let Progress::Complete(end) = progress {
-            incoming.rest = message.split_off(end.min(message.len()));
-        }
-        Ok(message)
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -186,16 +238,15 @@ impl Transport for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-    use std::sync::Arc;
-
     use super::*;
+    use std::net::TcpListener;
 
     fn pair(size: usize) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        (Connection::new(server, peer, Limits { size, ..Limits::default() }), client)
+        let framing = Framing { limits: Limits { size, ..Limits::default() }, protection: None };
+        (Connection::new(server, peer, framing), client)
     }
 
     const SECOND: Duration = Duration::from_secs(1);

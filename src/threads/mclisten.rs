@@ -39,7 +39,7 @@ pub(super) fn start(
 
 fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
     // One byte more than may ever come, so that a longer datagram shows.
-    let mut buffer = vec![0; core.sizes.largest_multicast().saturating_add(1)];
+    let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
             Ok((length, source)) => {
@@ -72,6 +72,18 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
 /// A datagram that is a message, or nothing, counted by reason.
 fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
     let limits = core.multicast_limits();
+    let opened = match &core.protection {
+        None => None,
+        Some(protection) => match protection.open(bytes) {
+            // Of another domain, or of none.
+            None => {
+                core.counters.dropped_undecryptable.add();
+                return None;
+            }
+            opened => opened,
+        },
+    };
+    let bytes = opened.as_deref().unwrap_or(bytes);
     if bytes.len() > limits.size {
         core.counters.dropped_oversize.add();
         return None;

@@ -90,7 +90,7 @@ fn start_reader(
     peer: SocketAddr,
     handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) + Send + 'static,
 ) {
-    let connection = Arc::new(Connection::new(stream, peer, core.unicast_limits()));
+    let connection = Arc::new(Connection::new(stream, peer, core.framing()));
     let (number, victim) = core.readers.add(&connection);
     if let Some(victim) = victim {
         core.counters.dropped_reader_full.add();

@@ -61,7 +61,7 @@ fn start_with(
     let guard = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
     let spawned = spawn(core, "_responder", move |core| {
         let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
-        let connection = Connection::open(&[asker], core.config.response_timeout, core.unicast_limits());
+        let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
         match connection.and_then(|connection| use_connection(core, connection)) {
             Ok(()) => core.counters.responses_sent.add(),
             Err(error) => {

@@ -26,6 +26,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()>
             if core.is_stopping() {
                 return;
             }
+            core.update_security();
             if let Err(error) = refresh(core, &queue) {
                 log::warn!("{error}");
             }
@@ -39,7 +40,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()>
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone or have another address.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Sender<Datagram>) -> Result<(), StartError> {
-    let seen = snapshot(&core.config).map_err(StartError::Interfaces)?;
+    let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
     let mut failure = None;
     for link in new_links(core, &seen) {
