@@ -71,17 +71,19 @@ impl Engine {
     ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
         let enough = options.enough.unwrap_or(usize::MAX);
+        let answers = Answers { not_wanted: self.own_offer(nonce, name), ..Answers::default() };
         if self.core.switches.test_divert.load(Ordering::Relaxed) {
             // Neither the cache nor what is registered here counts, only what the answers say.
-            return Ok(self.ask(objective, timeout, enough, false)?.locators);
+            return Ok(self.ask(objective, timeout, enough, answers)?.locators);
         }
         self.forget(name, options);
-        let known = self.core.registries.discovery.lookup(name, self.core.now());
+        let mut known = self.core.registries.discovery.lookup(name, self.core.now());
+        known.retain(|known| !answers.not_wanted.iter().any(|own| is_there(own, known)));
         if !known.is_empty() {
             return Ok(self.with_local(nonce, name, known));
         }
         if self.with_local(nonce, name, Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough, false)?;
+            self.ask(objective, timeout, enough, answers)?;
         }
         let found = self.core.registries.discovery.lookup(name, self.core.now());
         Ok(self.with_local(nonce, name, found))
@@ -97,20 +99,34 @@ impl Engine {
         }
     }
 
-    /// Adds where other ASAs of this engine offer the objective.
+    /// Adds where other ASAs of this engine offer the objective, and takes away where the ASA itself does.
     fn with_local(&self, nonce: AsaNonce, name: &str, mut found: Vec<AsaLocator>) -> Vec<AsaLocator> {
+        let own = self.own_offer(nonce, name);
+        found.retain(|found| !own.iter().any(|own| is_there(own, found)));
         let offering = self.core.registries.objectives.offering(name);
         if let Some(offering) =
             offering.filter(|offering| offering.owners.iter().any(|owner| *owner != nonce))
         {
             for local in local_locators(&self.core.addresses(), &offering) {
-                let known = |other: &AsaLocator| other.locator == local.locator && other.port == local.port;
-                if !found.iter().any(known) {
+                if !found.iter().any(|other| is_there(&local, other)) {
                     found.push(local);
                 }
             }
         }
         found
+    }
+
+    /// Where the ASA itself, and nobody else here, offers the objective, unless it wants to find that. A relay that
+    /// has it from another relay does not know that the asker is the one.
+    fn own_offer(&self, nonce: AsaNonce, name: &str) -> Vec<AsaLocator> {
+        let offering = self.core.registries.objectives.offering(name);
+        let alone = offering.filter(|offering| offering.owners.iter().all(|owner| *owner == nonce));
+        match alone {
+            Some(offering) if !self.core.config.listen_self => {
+                local_locators(&self.core.addresses(), &offering)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Asks the network until the timeout is over, enough is known, or, if wanted, an answer came in rapid mode. The
@@ -120,7 +136,7 @@ impl Engine {
         objective: &Objective,
         timeout: Option<u32>,
         enough: usize,
-        wants_rapid: bool,
+        mut answers: Answers,
     ) -> Result<Answers> {
         let mut objective = objective.clone();
         if self.core.config.dull {
@@ -131,7 +147,6 @@ impl Engine {
         let at = |elapsed| start + Duration::from_millis(elapsed);
         let (mailbox, incoming) = bounded(self.core.config.response_queue);
         let mut open = Sessions { engine: self, ids: Vec::new() };
-        let mut answers = Answers { wants_rapid, ..Answers::default() };
         while let Some(until) = asking.next(millis(start.elapsed())) {
             open.ids.push(self.send_discovery(&objective, &mailbox)?);
             self.collect(&incoming, at(until), enough, &mut answers)?;
@@ -151,7 +166,8 @@ impl Engine {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        Ok(self.ask(&wish, None, 1, true)?.rapid)
+        let answers = Answers { wants_rapid: true, ..Answers::default() };
+        Ok(self.ask(&wish, None, 1, answers)?.rapid)
     }
 
     /// Waits until there are so many locators or an answer in rapid mode, but not beyond `until`.
@@ -196,6 +212,8 @@ pub(super) struct RapidAnswer {
 #[derive(Default)]
 struct Answers {
     locators: Vec<AsaLocator>,
+    /// Locators that are no answer.
+    not_wanted: Vec<AsaLocator>,
     /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
     wants_rapid: bool,
     rapid: Option<RapidAnswer>,
@@ -206,7 +224,8 @@ impl Answers {
         match answer {
             DiscoveryAnswer::Found(found) => {
                 for new in found.locators {
-                    if !self.locators.iter().any(|known| same_place(known, &new)) {
+                    let known = self.locators.iter().any(|known| same_place(known, &new));
+                    if !known && !self.not_wanted.iter().any(|own| is_there(own, &new)) {
                         self.locators.push(new);
                     }
                 }
@@ -218,6 +237,11 @@ impl Answers {
             DiscoveryAnswer::Rapid { .. } => {}
         }
     }
+}
+
+/// Whether a locator leads to a place of this node, on whichever interface it was learnt.
+fn is_there(own: &AsaLocator, found: &AsaLocator) -> bool {
+    (&own.locator, own.port) == (&found.locator, found.port)
 }
 
 /// The sessions of one call of `discover`, which end with it.
