@@ -40,6 +40,8 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "quads")]
+mod acp;
 mod api;
 mod clock;
 mod config;
@@ -60,6 +62,8 @@ mod threads;
 mod types;
 pub mod wire;
 
+#[cfg(feature = "quads")]
+pub use acp::quads::{Opened, QuadsKeys, QuadsReader};
 pub use api::graspi;
 pub use api::process::{
     Answer, SkipDialogue, configure, deregister_asa, deregister_obj, discover, dump_all, end_negotiate,

@@ -1,0 +1,3 @@
+//! What secures the traffic (RFC 8990 §2.1): the Autonomic Control Plane and its substitutes.
+
+pub(crate) mod quads;
