@@ -61,6 +61,8 @@ mod threads;
 mod types;
 pub mod wire;
 
+#[cfg(feature = "quads")]
+pub use acp::quads::{Opened, QuadsKeys, QuadsReader};
 pub use api::graspi;
 pub use api::process::{
     Answer, SkipDialogue, configure, deregister_asa, deregister_obj, discover, dump_all, end_negotiate,

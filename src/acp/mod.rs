@@ -6,6 +6,13 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+#[cfg(feature = "quads")]
+pub(crate) mod keyfile;
+#[cfg(feature = "quads")]
+pub(crate) mod quads;
+
+#[cfg(feature = "quads")]
+use self::quads::{QuadsKeys, QuadsReader};
 use crate::config::{Acp, Config};
 use crate::start_error::StartError;
 use crate::wire::{DecodeError, Limits};
@@ -132,7 +139,7 @@ fn from_environment() -> Result<Arc<dyn Substrate>, StartError> {
 #[cfg(feature = "quads")]
 fn keys_from_environment() -> Result<Option<QuadsKeys>, StartError> {
     if let Some(path) = std::env::var_os("GRASP_QUADS_KEYFILE").filter(|path| !path.is_empty()) {
-        return keyfile::read(path.as_ref()).map_err(|error| StartError::Keys(Box::new(error)));
+        return keyfile::read(path).map_err(|error| StartError::Keys(Box::new(error)));
     }
     match std::env::var("GRASP_QUADS_PASSWORD") {
         Ok(password) => Ok(QuadsKeys::from_password(&password)),
@@ -164,6 +171,7 @@ impl Protection for QuadsKeys {
     }
 
     fn sealed_length(&self, length: usize) -> usize {
+        // PKCS#7 adds at least one byte.
         (length / quads::BLOCK + 1) * quads::BLOCK
     }
 
@@ -179,6 +187,6 @@ impl Protection for QuadsKeys {
 #[cfg(feature = "quads")]
 impl SealedReader for QuadsReader {
     fn feed(&mut self, piece: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, DecodeError> {
-        Ok(Self::feed(self, piece)?.map(|opened| (opened.message, opened.rest)))
+        Ok(Self::feed(self, piece)?.map(|opened| (opened.message, opened.rest.to_vec())))
     }
 }
