@@ -9,6 +9,7 @@ CBOR values travel as the hexadecimal form of their encoding. GRASPY_DIR is the 
 """
 
 import ipaddress
+import hashlib
 import json
 import os
 import sys
@@ -19,12 +20,23 @@ import types
 
 import cbor2
 
+
+def quads_keys(password):
+    """What quadsk.py would hold: the keys that the other side derives from the same password, or none."""
+    if not password:
+        return types.SimpleNamespace(key="No key", iv=None)
+    salt = bytes.fromhex("f474526a2e74accee189f1fbc1c34ceb")
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 100000)
+    skip = key[0] % 10
+    return types.SimpleNamespace(key=key, iv=key[skip : skip + 16])
+
+
 # graspy prints a line in several writes: results need a stream of their own.
 RESULTS = os.dup(1)
 sys.stdout = sys.stderr
 
-# Encryption off, without graspy asking for a password; and no pause of ten seconds where tkinter is missing.
-sys.modules["quadsk"] = types.SimpleNamespace(key="No key", iv=None)
+# QUADS as the environment says, without graspy asking for a password; and no pause of ten seconds where tkinter is missing.
+sys.modules["quadsk"] = quads_keys(os.environ.get("GRASP_QUADS_PASSWORD"))
 sys.modules["tkinter"] = types.SimpleNamespace(font=None)
 sys.path.insert(0, os.environ["GRASPY_DIR"])
 import grasp  # noqa: E402  (it has to come after the above)
