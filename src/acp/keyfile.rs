@@ -1,0 +1,351 @@
+//! Key files for QUADS: text that only its owner may read, made by `quadsmaker`, read at start.
+//!
+//! ```text
+//! # Lines like this one are comments.
+//! key = 64 hexadecimal digits
+//! iv = 32 hexadecimal digits
+//! ```
+//!
+//! With `key = No key` there is no encryption.
+#![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+use super::quads::{BLOCK, KEY, QuadsKeys};
+
+/// Creates a key file that only its owner can read and write (mode 0600).
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is a file of this name, which is left alone: a key in use is not
+/// overwritten. Any other error of creating and writing the file; what was written of it is removed.
+pub fn write(path: impl AsRef<Path>, keys: &QuadsKeys) -> io::Result<()> {
+    let mut text = Zeroizing::new(String::with_capacity(MOST));
+    text.push_str(HEADING);
+    for (name, value) in [("key", keys.key().as_slice()), ("iv", keys.iv())] {
+        text.push_str(name);
+        text.push_str(" = ");
+        for byte in value {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+    }
+    create(path.as_ref(), &text)
+}
+
+/// Creates a key file that says "No key": no encryption.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_no_key(path: impl AsRef<Path>) -> io::Result<()> {
+    create(path.as_ref(), &format!("{HEADING}key = {NO_KEY}\n"))
+}
+
+/// Reads a key file. `Ok(None)` if it says "No key".
+///
+/// # Errors
+/// [`KeyFileError`]. A retry helps once a human has mended the file.
+pub fn read(path: impl AsRef<Path>) -> Result<Option<QuadsKeys>, KeyFileError> {
+    let path = path.as_ref();
+    let io = |error| KeyFileError::Io { path: path.to_owned(), error };
+    // Opening a named pipe would wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io(error.into()))?);
+    // Asked of the open file: nobody can exchange it in between.
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::NotAFile { path: path.to_owned() });
+    }
+    if metadata.mode() & OTHERS != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
+    }
+    // Large enough that it is never copied to a larger place.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST.saturating_add(64)));
+    let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    let malformed = |(line, what)| KeyFileError::Malformed { path: path.to_owned(), line, what };
+    if bytes.len() > MOST {
+        return Err(malformed((0, "it is too large")));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| malformed((0, "it is no UTF-8 text")))?;
+    parse(text).map_err(malformed)
+}
+
+/// Why a key file cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// It cannot be opened or read.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is a directory, a device or the like.
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its group or others can read or write it.
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Its content is not that of a key file.
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// In which line, from 1; 0 if it is not about one line.
+        line: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, error } => write!(f, "the key file {} cannot be read: {error}", path.display()),
+            Self::NotAFile { path } => write!(f, "the key file {} is not a regular file", path.display()),
+            Self::Exposed { path, mode } => write!(
+                f,
+                "the key file {path} can be read or written by others than its owner (mode {mode:04o}): restrict it (chmod 600 {path}), and make a new key if somebody may have read it",
+                path = path.display()
+            ),
+            Self::Malformed { path, line: 0, what } => {
+                write!(f, "the key file {} is malformed: {what}", path.display())
+            }
+            Self::Malformed { path, line, what } => {
+                write!(f, "line {line} of the key file {} is malformed: {what}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // Half a key file helps nobody. The first error is the one to tell.
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// The keys, or in which line what is wrong.
+fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
+    let (mut key, mut iv, mut no_key) = (None, None, false);
+    for (number, line) in (1..).zip(text.lines()) {
+        let wrong = |what| (number, what);
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once('=').ok_or(wrong("it is no \"name = value\""))?;
+        match (name.trim(), value.trim()) {
+            ("key", _) if key.is_some() || no_key => return Err(wrong("a second key")),
+            ("iv", _) if iv.is_some() => return Err(wrong("a second iv")),
+            ("key", NO_KEY) => no_key = true,
+            ("key", digits) => {
+                key = Some(from_hex::<KEY>(digits).ok_or(wrong("the key is not 64 hexadecimal digits"))?);
+            }
+            ("iv", digits) => {
+                iv = Some(from_hex::<BLOCK>(digits).ok_or(wrong("the iv is not 32 hexadecimal digits"))?);
+            }
+            _ => return Err(wrong("neither key nor iv")),
+        }
+    }
+    match (key, iv) {
+        (None, None) if no_key => Ok(None),
+        (Some(key), Some(iv)) => Ok(Some(QuadsKeys::from_parts(*key, *iv))),
+        (None, Some(_)) if no_key => Err((0, "an iv without a key")),
+        (None, _) => Err((0, "no key")),
+        (Some(_), None) => Err((0, "no iv")),
+    }
+}
+
+fn from_hex<const N: usize>(digits: &str) -> Option<Zeroizing<[u8; N]>> {
+    let (pairs, odd) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !odd.is_empty() {
+        return None;
+    }
+    let mut bytes = Zeroizing::new([0; N]);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let value = char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?;
+        *byte = u8::try_from(value).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The heading of a file written.
+const HEADING: &str = "\
+# A QUADS key for GRASP. Who can read it can read and forge all messages of the network.
+";
+/// Instead of a key: no encryption.
+const NO_KEY: &str = "No key";
+/// More than any key file needs.
+const MOST: usize = 4096;
+/// The permissions for group and others to read or write.
+const OTHERS: u32 = 0o066;
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A new directory, removed in the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("grasp-keyfile-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, text: &str, mode: u32) -> PathBuf {
+            let path = self.0.join("file.key");
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn keys() -> QuadsKeys {
+        QuadsKeys::from_parts([0xab; 32], std::array::from_fn(|at| u8::try_from(at).unwrap()))
+    }
+
+    fn text() -> String {
+        format!("key = {}\niv = 000102030405060708090a0b0c0d0e0f\n", "ab".repeat(32))
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_is_nobody_elses() {
+        let directory = Directory::new();
+        let path = directory.0.join("quadsk.key");
+        write(&path, &keys()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(read(&path).unwrap(), Some(keys()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{HEADING}{}", text()));
+        let path = directory.0.join("none.key");
+        write_no_key(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_overwritten_even_through_a_link() {
+        let directory = Directory::new();
+        let path = directory.file("precious", 0o600);
+        assert_eq!(write(&path, &keys()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let link = directory.0.join("link.key");
+        std::os::unix::fs::symlink(directory.0.join("nowhere"), &link).unwrap();
+        assert_eq!(write(&link, &keys()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!directory.0.join("nowhere").exists());
+        let lost = write(directory.0.join("no/such/directory"), &keys()).unwrap_err();
+        assert_eq!(lost.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_write_is_refused_with_what_to_do() {
+        let directory = Directory::new();
+        for mode in [0o640, 0o620, 0o604, 0o602, 0o666, 0o644] {
+            let path = directory.file(&text(), mode);
+            let error = read(&path).unwrap_err();
+            assert!(matches!(error, KeyFileError::Exposed { mode: shown, .. } if shown == mode), "{error:?}");
+            assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())), "{error}");
+            assert!(!error.to_string().contains("abab"));
+        }
+        for mode in [0o600, 0o400, 0o700] {
+            assert_eq!(read(directory.file(&text(), mode)).unwrap(), Some(keys()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_waiting() {
+        let directory = Directory::new();
+        assert!(matches!(read(&directory.0), Err(KeyFileError::NotAFile { .. })));
+        assert!(matches!(read("/dev/null"), Err(KeyFileError::NotAFile { .. })));
+        let pipe = directory.0.join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(read(&pipe), Err(KeyFileError::NotAFile { .. })));
+        let error = read(directory.0.join("missing")).unwrap_err();
+        assert!(matches!(&error, KeyFileError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound));
+        assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn spaces_comments_and_capitals_do_not_matter() {
+        let loose = text().to_uppercase().replace("KEY = ", "\u{20}key=  ").replace("IV", "# hello\n\r\n iv");
+        assert_eq!(parse(&loose), Ok(Some(keys())));
+        assert_eq!(parse("# nothing\nkey = No key"), Ok(None));
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line() {
+        let key = format!("key = {}\n", "ab".repeat(32));
+        let iv = format!("iv = {}\n", "cd".repeat(16));
+        let long = "#".repeat(MOST + 1);
+        for (text, line, what) in [
+            (String::new(), 0, "no key"),
+            (iv.clone(), 0, "no key"),
+            (key.clone(), 0, "no iv"),
+            (format!("{iv}key = No key\n"), 0, "an iv without a key"),
+            (format!("{key}{key}{iv}"), 2, "a second key"),
+            (format!("{key}key = No key\n{iv}"), 2, "a second key"),
+            (format!("{key}{iv}{iv}"), 3, "a second iv"),
+            (format!("{key}iv\n"), 2, "it is no \"name = value\""),
+            (format!("{key}{iv}salt = 12\n"), 3, "neither key nor iv"),
+            ("key = no key".to_owned(), 1, "the key is not 64 hexadecimal digits"),
+            (key.replacen('a', "g", 1), 1, "the key is not 64 hexadecimal digits"),
+            (key.replacen('a', "+", 1), 1, "the key is not 64 hexadecimal digits"),
+            (key.replacen("ab", "", 1), 1, "the key is not 64 hexadecimal digits"),
+            (key.replacen("ab", "ä", 1), 1, "the key is not 64 hexadecimal digits"),
+            (iv.replacen('c', "", 1), 1, "the iv is not 32 hexadecimal digits"),
+            (long, 0, "it is too large"),
+        ] {
+            let directory = Directory::new();
+            match read(directory.file(&text, 0o600)) {
+                Err(KeyFileError::Malformed { line: found, what: said, .. }) => {
+                    assert_eq!((found, said), (line, what), "{text}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        let directory = Directory::new();
+        let path = directory.file("", 0o600);
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("is malformed: it is no UTF-8 text"), "{error}");
+    }
+}
