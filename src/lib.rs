@@ -62,6 +62,8 @@ mod types;
 pub mod wire;
 
 #[cfg(feature = "quads")]
+pub use acp::keyfile;
+#[cfg(feature = "quads")]
 pub use acp::quads::{Opened, QuadsKeys, QuadsReader};
 pub use api::graspi;
 pub use api::process::{

@@ -64,6 +64,7 @@ pub mod gray;
 mod network;
 pub mod pfxm;
 pub mod pusher;
+pub mod quadsmaker;
 pub mod relay;
 mod serve;
 pub mod server;

@@ -153,23 +153,22 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
     let (mut key, mut iv, mut no_key) = (None, None, false);
     for (number, line) in (1..).zip(text.lines()) {
-        let wrong = |what| (number, what);
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, value) = line.split_once('=').ok_or(wrong("it is no \"name = value\""))?;
+        let (name, value) = line.split_once('=').ok_or((number, "it is no \"name = value\""))?;
         match (name.trim(), value.trim()) {
-            ("key", _) if key.is_some() || no_key => return Err(wrong("a second key")),
-            ("iv", _) if iv.is_some() => return Err(wrong("a second iv")),
+            ("key", _) if key.is_some() || no_key => return Err((number, "a second key")),
+            ("iv", _) if iv.is_some() => return Err((number, "a second iv")),
             ("key", NO_KEY) => no_key = true,
             ("key", digits) => {
-                key = Some(from_hex::<KEY>(digits).ok_or(wrong("the key is not 64 hexadecimal digits"))?);
+                key = Some(from_hex::<KEY>(digits).ok_or((number, "the key is not 64 hexadecimal digits"))?);
             }
             ("iv", digits) => {
-                iv = Some(from_hex::<BLOCK>(digits).ok_or(wrong("the iv is not 32 hexadecimal digits"))?);
+                iv = Some(from_hex::<BLOCK>(digits).ok_or((number, "the iv is not 32 hexadecimal digits"))?);
             }
-            _ => return Err(wrong("neither key nor iv")),
+            _ => return Err((number, "neither key nor iv")),
         }
     }
     match (key, iv) {

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 #[cfg(feature = "quads")]
-pub(crate) mod keyfile;
+pub mod keyfile;
 #[cfg(feature = "quads")]
 pub(crate) mod quads;
 
@@ -69,11 +69,20 @@ pub trait Protection: fmt::Debug + Send + Sync {
 
 /// Finds one protected message in a stream, however many pieces it comes in.
 pub trait SealedReader: fmt::Debug + Send {
-    /// Takes the next piece. Returns the message, once it is whole, with the bytes that follow it.
+    /// Takes the next piece. Returns the message once it is whole.
     ///
     /// # Errors
     /// If what has come can be no message. A retry does not help: the stream is lost.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, DecodeError>;
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, DecodeError>;
+}
+
+/// A message out of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The message, in the clear.
+    pub message: Vec<u8>,
+    /// The bytes of the last piece that follow it, as they came: the beginning of the next message.
+    pub rest: Vec<u8>,
 }
 
 /// The substrate that a configuration asks for.
@@ -186,7 +195,8 @@ impl Protection for QuadsKeys {
 
 #[cfg(feature = "quads")]
 impl SealedReader for QuadsReader {
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, DecodeError> {
-        Ok(Self::feed(self, piece)?.map(|opened| (opened.message, opened.rest.to_vec())))
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, DecodeError> {
+        let opened = Self::feed(self, piece)?;
+        Ok(opened.map(|opened| Whole { message: opened.message, rest: opened.rest.to_vec() }))
     }
 }

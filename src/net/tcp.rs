@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::interfaces::as_ipv6;
-use crate::acp::{Protection, SealedReader};
+use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
 use crate::wire::{ItemScanner, Limits, Progress};
 
@@ -42,8 +42,8 @@ enum Assembly {
 }
 
 impl Assembly {
-    /// Takes the next piece. Returns the message, once it is whole, with the bytes that follow it.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, TransportError> {
+    /// Takes the next piece. Returns the message once it is whole.
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
         match self {
             Self::Plain { scanner, message } => {
                 message.extend_from_slice(piece);
@@ -51,7 +51,7 @@ impl Assembly {
                     return Ok(None);
                 };
                 let rest = message.split_off(end.min(message.len()));
-                Ok(Some((std::mem::take(message), rest)))
+                Ok(Some(Whole { message: std::mem::take(message), rest }))
             }
             Self::Sealed { reader, started } => {
                 *started |= !piece.is_empty();
@@ -194,7 +194,7 @@ impl Transport for Connection {
         let mut chunk = [0; CHUNK];
         let mut deadline = None;
         loop {
-            if let Some((message, rest)) = whole {
+            if let Some(Whole { message, rest }) = whole {
                 incoming.rest = rest;
                 return Ok(message);
             }

@@ -1,0 +1,130 @@
+//! quadsmaker: makes the key file of a network that uses QUADS encryption, from a password.
+//!
+//! The same password gives the same key everywhere, in graspy too. Unlike the other programs here it is no ASA.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use grasp::{QuadsKeys, keyfile};
+use zeroize::Zeroizing;
+
+/// Makes a key file for QUADS encryption from a password, which it asks for. Start each node with the
+/// environment variable GRASP_QUADS_KEYFILE set to the file's path.
+#[derive(Debug, Parser)]
+#[command(name = "quadsmaker", version)]
+struct QuadsMaker {
+    /// The file to create, for its owner only. One that exists is not overwritten.
+    #[arg(long, short, default_value = "quadsk.key")]
+    output: PathBuf,
+
+    /// Read the password from this file, which has one line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "no_key"])]
+    password_file: Option<PathBuf>,
+
+    /// Read the password from the standard input, which has one line.
+    #[arg(long, conflicts_with = "no_key")]
+    stdin: bool,
+
+    /// Ask for no password: the file says "No key", which means no encryption.
+    #[arg(long)]
+    no_key: bool,
+}
+
+/// Does what the command line says. Says on the standard error what went wrong; the exit status is then 1, or 2
+/// for a wrong command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    match QuadsMaker::parse().run() {
+        Ok(said) => {
+            // Whoever closed the standard output does not want to know.
+            let _ = writeln!(io::stdout(), "{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "quadsmaker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl QuadsMaker {
+    fn run(&self) -> Result<String, Box<dyn Error>> {
+        let output = self.output.display();
+        let cannot = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("{output} exists: remove it if it is no longer needed, or choose another --output")
+            }
+            _ => format!("{output} cannot be created: {error}"),
+        };
+        // Rather now than after the password was typed twice. Creating the file looks again.
+        if fs::symlink_metadata(&self.output).is_ok() {
+            return Err(cannot(io::ErrorKind::AlreadyExists.into()).into());
+        }
+        if self.no_key {
+            keyfile::write_no_key(&self.output).map_err(cannot)?;
+            return Ok(format!("{output} says that nothing is encrypted"));
+        }
+        let password = self.password()?;
+        let keys = QuadsKeys::from_password(&password)
+            .ok_or("the password is empty: use --no-key if nothing is to be encrypted")?;
+        keyfile::write(&self.output, &keys).map_err(cannot)?;
+        Ok(format!("{output} has the key: for nodes only, and by a secure way"))
+    }
+
+    fn password(&self) -> Result<Zeroizing<String>, Box<dyn Error>> {
+        if self.stdin {
+            return line(io::stdin().lock(), "the standard input");
+        }
+        if let Some(path) = &self.password_file {
+            let named = named(path);
+            let file = File::open(path).map_err(|error| format!("{named} cannot be read: {error}"))?;
+            return line(file, &named);
+        }
+        let ask = |prompt| match rpassword::prompt_password(prompt) {
+            Ok(password) => Ok(Zeroizing::new(password)),
+            Err(error) => {
+                Err(format!("no terminal to ask for the password ({error}): use --password-file or --stdin"))
+            }
+        };
+        let password = ask("Password: ")?;
+        if !password.is_empty() && ask("The same again: ")? != password {
+            return Err("the two passwords differ: nothing was written".into());
+        }
+        Ok(password)
+    }
+}
+
+fn named(path: &Path) -> String {
+    format!("the password file {}", path.display())
+}
+
+/// The one line of an input, without its end.
+fn line(input: impl Read, named: &str) -> Result<Zeroizing<String>, Box<dyn Error>> {
+    // Large enough that it is never copied to a larger place.
+    let mut text = Zeroizing::new(String::with_capacity(2 * MOST));
+    let most = u64::try_from(MOST)?;
+    input
+        .take(most + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("{named} cannot be read: {error}"))?;
+    if text.len() > MOST {
+        return Err(format!("{named} is too large for a password").into());
+    }
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.contains(['\n', '\r']) {
+        return Err(format!("{named} has more than one line").into());
+    }
+    Ok(text)
+}
+
+/// More than any password needs.
+const MOST: usize = 4096;
