@@ -43,7 +43,7 @@ pub fn write(path: impl AsRef<Path>, keys: &QuadsKeys) -> io::Result<()> {
 /// Creates a key file that says "No key": no encryption.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_no_key(path: impl AsRef<Path>) -> io::Result<()> {
     create(path.as_ref(), &format!("{HEADING}key = {NO_KEY}\n"))
 }
