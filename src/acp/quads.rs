@@ -495,6 +495,16 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_a_key_is_wiped_when_dropped() {
+        // Types, not bytes, since the memory of what was dropped cannot be looked at without `unsafe`: this
+        // does not compile when a feature of a crate is missing.
+        const fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<Encryptor<Aes256>>();
+        wiped::<Decryptor<Aes256>>();
+        wiped::<Zeroizing<[u8; KEY]>>();
+    }
+
+    #[test]
     fn nothing_shows_the_keys() {
         let keys = grasp();
         let mut reader = keys.reader(Limits::default());
