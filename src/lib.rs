@@ -40,6 +40,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Makes the example of docs/security.md a test.
+#[cfg(all(doctest, feature = "quads"))]
+#[doc = include_str!("../docs/security.md")]
+struct Security;
+
 pub mod acp;
 mod api;
 mod clock;
