@@ -213,3 +213,42 @@ fn nothing_of_a_quads_domain_is_sent_in_the_clear_and_hostile_ciphertexts_do_no_
     assert_eq!((near.engine().stats().panics, far.engine().stats().panics), (0, 0));
     Ok(())
 }
+
+/// Keeps the warnings of this process.
+struct Warnings(parking_lot::Mutex<Vec<String>>);
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().push(record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}
+
+static WARNINGS: Warnings = Warnings(parking_lot::Mutex::new(Vec::new()));
+
+#[test]
+fn an_engine_that_trusts_its_links_says_so_once() -> Result<(), LabError> {
+    isolated!();
+    log::set_logger(&WARNINGS).expect("the only logger of this process");
+    log::set_max_level(log::LevelFilter::Warn);
+    let lab = Lab::new()?;
+    let (a, b) = (lab.node("a")?, lab.node("b")?);
+    lab.link(&a, &b)?;
+    let silent = [Acp::None, keys("grasp"), Acp::Interfaces(vec!["eth0".to_owned()])];
+    let _quiet: Vec<Member> = silent.into_iter().map(|acp| Member::start(&a, acp)).collect();
+    assert!(WARNINGS.0.lock().is_empty(), "{:?}", WARNINGS.0.lock());
+    let near = Member::start(&a, Acp::Layer2);
+    let far = Member::start(&b, Acp::Interfaces(vec!["eth0".to_owned()]));
+    far.serve();
+    near.works_with(&far);
+    // Several looks at the interfaces later there is still the one.
+    let warnings = WARNINGS.0.lock().clone();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("trusts everything on its links"), "{warnings:?}");
+    Ok(())
+}
