@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{Asking, discovery_datagram, local_locators};
 use crate::registry::{DiscoveryAnswer, Transport, same_place};
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Objective, Value};
 use crate::wire::Message;
 
 /// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
@@ -141,6 +141,10 @@ impl Engine {
         let mut objective = objective.clone();
         if self.core.config.dull {
             objective.loop_count = DULL_LOOP_COUNT;
+        }
+        if !answers.wants_rapid {
+            // A value would be the wish of a negotiation in rapid mode (RFC 8990 §2.5.4.5).
+            objective.value = Value::Null;
         }
         let mut asking = Asking::new(objective.loop_count, timeout);
         let start = Instant::now();

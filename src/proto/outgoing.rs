@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::Node;
-use crate::types::{AsaLocator, Locator, Objective, TaggedObjective, Value};
+use crate::types::{AsaLocator, Locator, Objective, TaggedObjective};
 use crate::wire::{Body, Flood, Message, WireLocator, WireObjective, encode};
 
 /// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
@@ -45,17 +45,14 @@ impl Asking {
     }
 }
 
-/// An M_DISCOVERY of at most `limit` bytes, or `None`. The value is a wish in rapid mode (RFC 8990 §2.5.4.5), which
-/// stays on the link; a discovery needs none (§2.10.3), and goes without if there is no room.
+/// An M_DISCOVERY of at most `limit` bytes, or `None`. A discovery needs no value (RFC 8990 §2.10.3), and goes
+/// without if there is no room.
 pub(crate) fn discovery_datagram(
     (session, initiator): (u32, IpAddr),
     objective: &Objective,
     limit: usize,
 ) -> Option<Vec<u8>> {
-    let mut whole = WireObjective::from_objective(objective);
-    if whole.loop_count > 1 {
-        whole.value = Some(Value::Null);
-    }
+    let whole = WireObjective::from_objective(objective);
     let bare = WireObjective { value: None, ..whole.clone() };
     [whole, bare].into_iter().find_map(|objective| {
         let datagram = encode(&Message::new(Body::Discovery { session, initiator, objective }));

@@ -7,16 +7,14 @@ use crate::bench::{Bench, negotiable, synchronizable};
 use crate::peer::{DISCOVERY, QUIET, RESPONSE, SOON, Stream, items, sid};
 
 #[test]
-fn c_rap_01_a_discovery_on_the_link_carries_the_value_of_its_one_objective() {
+fn c_rap_01_a_discovery_that_is_none_of_a_negotiation_carries_no_wish() {
     isolated!();
-    let bench = Bench::new();
-    let wish = |loop_count| Objective { loop_count, ..negotiable("EX3", "wanted") };
-    drop(bench.discover(&wish(1), 100, Default::default()));
-    assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3..], [cbor!(["EX3", 3, 1, "wanted"])]);
-    // One that goes further cannot be answered so.
-    let bench = Bench::new();
-    drop(bench.discover(&wish(6), 100, Default::default()));
-    assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3..], [cbor!(["EX3", 3, 6, ()])]);
+    for loop_count in [1, 6] {
+        let bench = Bench::with(Config::new().rapid_negotiation(true));
+        let objective = Objective { loop_count, ..negotiable("EX3", "value") };
+        drop(bench.discover(&objective, 100, Default::default()));
+        assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3..], [cbor!(["EX3", 3, loop_count, ()])]);
+    }
 }
 
 #[test]

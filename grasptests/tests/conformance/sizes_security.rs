@@ -155,10 +155,12 @@ fn c_size_04_a_discovery_does_without_a_value_and_a_name_must_fit() {
 #[test]
 fn c_size_04_a_wish_that_does_not_fit_is_left_out() {
     isolated!();
-    let bench = Bench::new();
-    let wish = Objective { loop_count: 1, ..synchronizable("EX2", Value::from(vec![0; 1300])) };
-    drop(bench.discover(&wish, 100, Discover::default()));
-    assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3], cbor!(["EX2", 5, 1]));
+    let bench = Bench::with(Config::new().rapid_negotiation(true));
+    let wish = negotiable("EX3", Value::from(vec![0; 1300]));
+    bench.register(&wish);
+    let result = bench.run(|engine, asa| engine.req_negotiate(asa, &wish, None, Some(100)));
+    assert_eq!(result, Err(Error::NoDiscReply));
+    assert_eq!(items(&bench.peer.heard(DISCOVERY).message)[3], cbor!(["EX3", 3, 1]));
 }
 
 #[test]
