@@ -8,8 +8,8 @@ traceback. What graspy itself prints goes to standard error. It ends when standa
 CBOR values travel as the hexadecimal form of their encoding. GRASPY_DIR is the checkout of graspy that is used.
 """
 
-import ipaddress
 import hashlib
+import ipaddress
 import json
 import os
 import sys
@@ -35,7 +35,8 @@ def quads_keys(password):
 RESULTS = os.dup(1)
 sys.stdout = sys.stderr
 
-# QUADS as the environment says, without graspy asking for a password; and no pause of ten seconds where tkinter is missing.
+# QUADS as the environment says, without graspy asking for a password; and no pause of ten seconds where tkinter
+# is missing.
 sys.modules["quadsk"] = quads_keys(os.environ.get("GRASP_QUADS_PASSWORD"))
 sys.modules["tkinter"] = types.SimpleNamespace(font=None)
 sys.path.insert(0, os.environ["GRASPY_DIR"])

@@ -5,7 +5,6 @@ answered through standard input. Nothing of graspy's engine is changed but what 
 no key for encryption, and no window.
 """
 
-import hashlib
 import os
 import runpy
 import sys
@@ -14,20 +13,9 @@ import types
 
 import cbor2
 
-
-def quads_keys(password):
-    """What quadsk.py would hold: the keys that the other side derives from the same password, or none."""
-    if not password:
-        return types.SimpleNamespace(key="No key", iv=None)
-    salt = bytes.fromhex("f474526a2e74accee189f1fbc1c34ceb")
-    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 100000)
-    skip = key[0] % 10
-    return types.SimpleNamespace(key=key, iv=key[skip : skip + 16])
-
-
 path, pace = sys.argv[1], float(sys.argv[2])
 # Without these graspy asks for a password, and pauses because tkinter is missing.
-sys.modules["quadsk"] = quads_keys(os.environ.get("GRASP_QUADS_PASSWORD"))
+sys.modules["quadsk"] = types.SimpleNamespace(key="No key", iv=None)
 sys.modules["tkinter"] = types.SimpleNamespace(font=None)
 # Some ASAs ask for the older module, which has the same functions.
 sys.modules.setdefault("cbor", cbor2)
