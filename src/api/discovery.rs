@@ -71,22 +71,24 @@ impl Engine {
     ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
         let enough = options.enough.unwrap_or(usize::MAX);
-        let answers = Answers { not_wanted: self.own_offer(nonce, name), ..Answers::default() };
+        let here = self.offered_here(nonce, name);
+        let answers = Answers { not_wanted: here.own.clone(), ..Answers::default() };
         if self.core.switches.test_divert.load(Ordering::Relaxed) {
             // Neither the cache nor what is registered here counts, only what the answers say.
             return Ok(self.ask(objective, timeout, enough, answers)?.locators);
         }
         self.forget(name, options);
         let mut known = self.core.registries.discovery.lookup(name, self.core.now());
-        known.retain(|known| !answers.not_wanted.iter().any(|own| is_there(own, known)));
+        known.retain(|known| !here.is_own(known));
         if !known.is_empty() {
-            return Ok(self.with_local(nonce, name, known));
+            return Ok(here.added_to(known));
         }
-        if self.with_local(nonce, name, Vec::new()).len() < enough {
+        if here.added_to(Vec::new()).len() < enough {
             self.ask(objective, timeout, enough, answers)?;
         }
         let found = self.core.registries.discovery.lookup(name, self.core.now());
-        Ok(self.with_local(nonce, name, found))
+        // What is registered may have changed while the network was asked.
+        Ok(self.offered_here(nonce, name).added_to(found))
     }
 
     fn forget(&self, name: &str, options: Discover) {
@@ -99,33 +101,16 @@ impl Engine {
         }
     }
 
-    /// Adds where other ASAs of this engine offer the objective, and takes away where the ASA itself does.
-    fn with_local(&self, nonce: AsaNonce, name: &str, mut found: Vec<AsaLocator>) -> Vec<AsaLocator> {
-        let own = self.own_offer(nonce, name);
-        found.retain(|found| !own.iter().any(|own| is_there(own, found)));
-        let offering = self.core.registries.objectives.offering(name);
-        if let Some(offering) =
-            offering.filter(|offering| offering.owners.iter().any(|owner| *owner != nonce))
-        {
-            for local in local_locators(&self.core.addresses(), &offering) {
-                if !found.iter().any(|other| is_there(&local, other)) {
-                    found.push(local);
-                }
-            }
-        }
-        found
-    }
-
-    /// Where the ASA itself, and nobody else here, offers the objective, unless it wants to find that. A relay that
-    /// has it from another relay does not know that the asker is the one.
-    fn own_offer(&self, nonce: AsaNonce, name: &str) -> Vec<AsaLocator> {
-        let offering = self.core.registries.objectives.offering(name);
-        let alone = offering.filter(|offering| offering.owners.iter().all(|owner| *owner == nonce));
-        match alone {
-            Some(offering) if !self.core.config.listen_self => {
-                local_locators(&self.core.addresses(), &offering)
-            }
-            _ => Vec::new(),
+    /// Where this engine offers the objective, as its ASA sees it.
+    fn offered_here(&self, nonce: AsaNonce, name: &str) -> Here {
+        let Some(offering) = self.core.registries.objectives.offering(name) else { return Here::default() };
+        let locators = local_locators(&self.core.addresses(), &offering);
+        if offering.owners.iter().any(|owner| *owner != nonce) {
+            Here { others: locators, own: Vec::new() }
+        } else if self.core.config.listen_self {
+            Here::default()
+        } else {
+            Here { own: locators, others: Vec::new() }
         }
     }
 
@@ -240,6 +225,33 @@ impl Answers {
             }
             DiscoveryAnswer::Rapid { .. } => {}
         }
+    }
+}
+
+/// Where one engine offers an objective.
+#[derive(Default)]
+struct Here {
+    /// By other ASAs: they are found without asking the network.
+    others: Vec<AsaLocator>,
+    /// By the ASA itself, which does not want to find that. A relay that has it from another relay does not know
+    /// that the asker is the one.
+    own: Vec<AsaLocator>,
+}
+
+impl Here {
+    fn is_own(&self, found: &AsaLocator) -> bool {
+        self.own.iter().any(|own| is_there(own, found))
+    }
+
+    /// What was found elsewhere, without the ASA's own and with what other ASAs offer here.
+    fn added_to(&self, mut found: Vec<AsaLocator>) -> Vec<AsaLocator> {
+        found.retain(|found| !self.is_own(found));
+        for other in &self.others {
+            if !found.iter().any(|known| is_there(other, known)) {
+                found.push(other.clone());
+            }
+        }
+        found
     }
 }
 
