@@ -7,8 +7,10 @@
 //! | `report` | the table and the JSON file |
 //! | `pair`, `negotiation` | two engines: negotiation, synchronization |
 //! | `bare` | the floors over TCP |
+//! | `codec` | encoding and decoding |
 
 mod bare;
+mod codec;
 mod figure;
 mod negotiation;
 mod pair;
@@ -18,8 +20,15 @@ pub(crate) use figure::{Figure, Result};
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 5] =
-    ["negotiate_connect", "negotiate_connect_16", "negotiate_step", "synchronize", "cpu_per_negotiation"];
+pub(crate) const NAMES: [&str; 7] = [
+    "negotiate_connect",
+    "negotiate_connect_16",
+    "negotiate_step",
+    "synchronize",
+    "cpu_per_negotiation",
+    "codec_encode",
+    "codec_decode",
+];
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -36,6 +45,7 @@ pub(crate) fn measure(name: &str, plan: &Plan) -> Result<Vec<Figure>> {
         "negotiate_connect_16" => negotiation::connect(name, 16, rounds)?,
         "negotiate_step" => negotiation::step(name, rounds)?,
         "synchronize" => negotiation::synchronize(name, rounds)?,
+        "codec_encode" | "codec_decode" => return codec::measure(name, rounds),
         "cpu_per_negotiation" => negotiation::cost(name, rounds)?,
         other => return Err(format!("there is no figure {other}").into()),
     };
