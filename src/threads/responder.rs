@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::tcp_listen::{self, Patience};
 use super::run;
+use super::tcp_listen::{self, Patience};
 use crate::core::Core;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
