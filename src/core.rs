@@ -64,7 +64,7 @@ pub(crate) struct Switches {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) registries: Registries,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
@@ -95,9 +95,10 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
+        let counters = Arc::<Counters>::default();
         Self {
-            registries: Registries::new(&config),
-            counters: Counters::default(),
+            registries: Registries::new(&config, &counters),
+            counters,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
@@ -132,7 +133,11 @@ impl Core {
 
     /// How messages of this engine travel over TCP.
     pub(crate) fn framing(&self) -> Framing {
-        Framing { limits: self.unicast_limits(), protection: self.protection.clone() }
+        Framing {
+            limits: self.unicast_limits(),
+            protection: self.protection.clone(),
+            counters: Arc::clone(&self.counters),
+        }
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
@@ -217,9 +222,11 @@ impl Core {
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
-            match interface.sender.send(&sealed.unwrap_or(message)) {
+            let bytes = sealed.unwrap_or(message);
+            match interface.sender.send(&bytes) {
                 Ok(()) => {
                     self.counters.multicast_sent.add();
+                    self.counters.datagram_bytes_sent.add_many(bytes.len());
                     sent += 1;
                 }
                 Err(error) => {

@@ -16,16 +16,18 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::interfaces::as_ipv6;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
+use crate::stats::Counters;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
 const CHUNK: usize = 2048;
 
-/// How messages travel: how large they may be, and what protects them.
+/// How messages travel: how large they may be, what protects them, and what counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Framing {
@@ -126,6 +128,15 @@ impl Connection {
         timeout: Duration,
         framing: Framing,
     ) -> Result<Self, TransportError> {
+        let counters = Arc::clone(&framing.counters);
+        Self::first_of(addresses, timeout, framing).inspect_err(|_| counters.connections_failed.add())
+    }
+
+    fn first_of(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        framing: Framing,
+    ) -> Result<Self, TransportError> {
         let deadline = Instant::now() + timeout;
         for address in addresses {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -133,7 +144,10 @@ impl Connection {
                 return Err(TransportError::Timeout);
             }
             match connect(address, left) {
-                Ok(stream) => return Ok(Self::new(stream, *address, framing)),
+                Ok(stream) => {
+                    framing.counters.connections_opened.add();
+                    return Ok(Self::new(stream, *address, framing));
+                }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
@@ -152,9 +166,11 @@ impl Connection {
             },
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
+        self.framing.counters.bytes_received.add_many(piece.len());
         match self.framing.assembly().feed(piece) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
+                self.framing.counters.messages_received.add();
                 Some(Ok(message))
             }
             Ok(None) => {
@@ -180,7 +196,10 @@ impl Connection {
         }
         loop {
             match (&self.stream).read(chunk) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.framing.counters.bytes_received.add_many(count);
+                    return Ok(count);
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -204,6 +223,7 @@ impl Transport for Connection {
         outgoing.begin_message(&self.stream);
         // There is nearly always room for it.
         if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            self.framing.counters.bytes_sent.add_many(count);
             rest = rest.get(count..).ok_or(TransportError::Failed)?;
         }
         while !rest.is_empty() {
@@ -212,7 +232,10 @@ impl Transport for Connection {
                 outgoing.timeout = Some(left);
             }
             match (&self.stream).write(rest) {
-                Ok(count) => rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?,
+                Ok(count) => {
+                    self.framing.counters.bytes_sent.add_many(count);
+                    rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -224,6 +247,7 @@ impl Transport for Connection {
                 return Err(TransportError::Timeout);
             }
         }
+        self.framing.counters.messages_sent.add();
         Ok(())
     }
 
@@ -236,6 +260,7 @@ impl Transport for Connection {
         loop {
             if let Some(Whole { message, rest }) = whole {
                 incoming.rest = rest;
+                self.framing.counters.messages_received.add();
                 return Ok(message);
             }
             // The clock is looked at only when one read was not enough.
@@ -316,6 +341,12 @@ fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.framing.counters.connections_closed.add();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,7 +356,8 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        let framing = Framing { limits: Limits { size, ..Limits::default() }, protection: None };
+        let limits = Limits { size, ..Limits::default() };
+        let framing = Framing { limits, protection: None, counters: Arc::default() };
         (Connection::new(server, peer, framing), client)
     }
 

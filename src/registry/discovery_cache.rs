@@ -2,9 +2,11 @@
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stats::Counters;
 use crate::types::{AsaLocator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
@@ -21,6 +23,7 @@ pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
     limit: usize,
     locators_limit: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -37,8 +40,8 @@ struct Entry {
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(limit: usize, locators_limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit, locators_limit }
+    pub(crate) fn new(limit: usize, locators_limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, locators_limit, counters }
     }
 
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
@@ -47,15 +50,17 @@ impl DiscoveryCache {
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
             inner.evict(now);
+            self.counters.discovery_cache_evicted.add();
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
-        for locator in locators {
-            entry.add(locator, self.locators_limit);
-        }
+        let expired = entry.retain(|known| known.is_valid_at(now));
+        let evicted = locators.iter().filter(|locator| entry.add(locator, self.locators_limit)).count();
         if rapid.is_some() {
             entry.rapid = rapid;
         }
+        self.counters.discovery_cache_expired.add_many(expired);
+        self.counters.discovery_cache_evicted.add_many(evicted);
+        self.counters.discovery_cache_peak.raise_to(inner.entries.len());
     }
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
@@ -65,7 +70,7 @@ impl DiscoveryCache {
             return Vec::new();
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
+        self.counters.discovery_cache_expired.add_many(entry.retain(|known| known.is_valid_at(now)));
         entry.locators.clone()
     }
 
@@ -98,8 +103,12 @@ impl DiscoveryCache {
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
         self.inner.lock().entries.retain(|_, entry| {
-            entry.locators.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+            let gone =
+                entry.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+            let had_value = entry.rapid.is_some();
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
+            let value_gone = had_value && entry.rapid.is_none();
+            self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
             !entry.locators.is_empty() || entry.rapid.is_some()
         });
     }
@@ -136,14 +145,23 @@ impl Inner {
 }
 
 impl Entry {
-    fn add(&mut self, locator: &AsaLocator, limit: usize) {
+    /// Keeps some locators. Returns how many had to go.
+    fn retain(&mut self, keep: impl Fn(&AsaLocator) -> bool) -> usize {
+        let before = self.locators.len();
+        self.locators.retain(keep);
+        before - self.locators.len()
+    }
+
+    /// Adds a locator. Returns whether another one had to make room.
+    fn add(&mut self, locator: &AsaLocator, limit: usize) -> bool {
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
             known.diverted &= locator.diverted;
-            return;
+            return false;
         }
-        if self.locators.len() >= limit {
+        let full = self.locators.len() >= limit;
+        if full {
             // The one that ends first makes room; those that never end go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
@@ -151,6 +169,7 @@ impl Entry {
             }
         }
         self.locators.push(locator.clone());
+        full
     }
 }
 
@@ -177,7 +196,7 @@ mod tests {
 
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
         cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
@@ -188,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_on_two_interfaces_is_two() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
@@ -196,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
-        let cache = DiscoveryCache::new(2, 10);
+        let cache = DiscoveryCache::new(2, 10, Arc::default());
         cache.insert("a", &[locator(1, 0)], None, 0);
         cache.insert("b", &[locator(1, 0)], None, 0);
         cache.lookup("a", 0);
@@ -207,7 +226,7 @@ mod tests {
 
     #[test]
     fn locators_of_one_objective_are_bounded() {
-        let cache = DiscoveryCache::new(2, 3);
+        let cache = DiscoveryCache::new(2, 3, Arc::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
         cache.insert("a", &many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
@@ -217,7 +236,7 @@ mod tests {
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
-        let cache = DiscoveryCache::new(2, 5);
+        let cache = DiscoveryCache::new(2, 5, Arc::default());
         cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);

@@ -1,9 +1,11 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stats::Counters;
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
 /// Flooded objectives by name and tag; the oldest received goes when it is full.
@@ -11,6 +13,7 @@ use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
     limit: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +48,8 @@ impl Tag {
 }
 
 impl FloodCache {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit }
+    pub(crate) fn new(limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, counters }
     }
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
@@ -55,12 +58,14 @@ impl FloodCache {
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
             inner.remove_oldest();
+            self.counters.flood_cache_evicted.add();
         }
         let number = inner.next;
         inner.next += 1;
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
         tags.insert(Tag::of(&tagged.source), number);
         inner.entries.insert(number, tagged);
+        self.counters.flood_cache_peak.raise_to(inner.entries.len());
     }
 
     /// Valid entries of this name, oldest received first.
@@ -89,6 +94,7 @@ impl FloodCache {
         let mut inner = self.inner.lock();
         let expired: Vec<_> =
             inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
+        self.counters.flood_cache_expired.add_many(expired.len());
         for tagged in expired {
             inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         }
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_same_tag_overwrites_and_another_tag_adds() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 0, 1));
         cache.insert(tagged("EX1", Some(1), 0, 2));
         cache.insert(tagged("EX1", None, 0, 3));
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn expired_entries_are_not_seen_and_can_be_purged() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 100, 1));
         assert_eq!(values(&cache, "EX1", 99).len(), 1);
         assert!(values(&cache, "EX1", 100).is_empty());
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_copy_expires_the_entry_even_one_without_end() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", Some(1), 0, 1));
         let copy = cache.lookup("EX1", 0).remove(0);
         assert!(cache.expire(&copy));
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_oldest_received_makes_room() {
-        let cache = FloodCache::new(2);
+        let cache = FloodCache::new(2, Arc::default());
         for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
             cache.insert(tagged(name, None, 0, value));
         }
