@@ -4,12 +4,14 @@
 //! it. Everything has a deadline and a size limit.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::interfaces::as_ipv6;
 use crate::acp::{Protection, SealedReader, Whole};
@@ -90,6 +92,18 @@ struct Outgoing {
     timeout: Option<Duration>,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// How many messages have been sent, as far as it matters.
+    sent: Sent,
+}
+
+/// A first message never waits for anything; a later one would wait for the acknowledgement of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Nothing,
+    One,
+    /// The socket has been told not to let them wait.
+    More,
 }
 
 impl fmt::Debug for Connection {
@@ -99,12 +113,9 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Wraps a connected socket.
+    /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
+    /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
-        // One write is one message: there is nothing to gain by waiting for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            log::debug!("TCP_NODELAY: {error}");
-        }
         let peer = as_ipv6(peer.ip());
         Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
     }
@@ -121,12 +132,37 @@ impl Connection {
             if left.is_zero() {
                 return Err(TransportError::Timeout);
             }
-            match TcpStream::connect_timeout(address, left) {
+            match connect(address, left) {
                 Ok(stream) => return Ok(Self::new(stream, *address, framing)),
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
         Err(TransportError::Failed)
+    }
+
+    /// The first message, if the whole of it has come already; otherwise `None`, and `receive` goes on with what has.
+    pub(crate) fn receive_at_once(&self) -> Option<Result<Vec<u8>, TransportError>> {
+        let mut incoming = self.incoming.lock();
+        let mut chunk = [0; CHUNK];
+        let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => chunk.get(..count).filter(|piece| !piece.is_empty()),
+            Err(error) => match io::Error::from(error).kind() {
+                ErrorKind::Interrupted | ErrorKind::WouldBlock => return None,
+                _ => return Some(Err(TransportError::Failed)),
+            },
+        };
+        let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
+        match self.framing.assembly().feed(piece) {
+            Ok(Some(Whole { message, rest })) => {
+                incoming.rest = rest;
+                Some(Ok(message))
+            }
+            Ok(None) => {
+                incoming.rest = piece.to_vec();
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
@@ -164,8 +200,12 @@ impl Transport for Connection {
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
-        // Nearly always one write is enough: then the timeout is the same every time, and not set again.
         let mut left = timeout.max(Duration::from_millis(1));
+        outgoing.begin_message(&self.stream);
+        // There is nearly always room for it.
+        if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            rest = rest.get(count..).ok_or(TransportError::Failed)?;
+        }
         while !rest.is_empty() {
             if outgoing.timeout != Some(left) {
                 self.stream.set_write_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
@@ -233,6 +273,46 @@ impl Transport for Connection {
 
     fn is_from_here(&self) -> bool {
         self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+    }
+}
+
+impl Outgoing {
+    /// One write is one message: there is nothing to gain by waiting for more (TCP_NODELAY). The first waits for
+    /// nothing, and many connections carry no other.
+    fn begin_message(&mut self, stream: &TcpStream) {
+        self.sent = match self.sent {
+            Sent::Nothing => Sent::One,
+            Sent::One => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    log::debug!("TCP_NODELAY: {error}");
+                }
+                Sent::More
+            }
+            Sent::More => return,
+        };
+    }
+}
+
+/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
+/// the calls that a connection needs which is made without blocking and then waited for.
+fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    let address = SockAddr::from(*address);
+    let mut left = time;
+    loop {
+        // Zero would mean "no timeout" to the system.
+        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.connect(&address) {
+            // A signal ends the waiting only: asked again, the system waits on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+            }
+            result => return result.map(|()| socket.into()),
+        }
     }
 }
 
