@@ -274,7 +274,7 @@ impl Engine {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, self.core.now());
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         self.core.check_running()?;
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
