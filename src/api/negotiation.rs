@@ -273,7 +273,7 @@ impl Engine {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, self.core.now());
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         let count = &self.core.counters;
         self.core.check_running().inspect_err(|_| {
             if request.is_ok() {

@@ -9,7 +9,7 @@ use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -212,7 +212,7 @@ impl Connection {
 
 impl Transport for Connection {
     fn send(&self, message: &[u8], timeout: Duration) -> Result<(), TransportError> {
-        let mut outgoing = self.outgoing.lock();
+        let (mut outgoing, timeout) = lock_within(&self.outgoing, timeout)?;
         if let Some(not_before) = outgoing.not_before.take() {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
@@ -252,7 +252,7 @@ impl Transport for Connection {
     }
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
-        let mut incoming = self.incoming.lock();
+        let (mut incoming, timeout) = lock_within(&self.incoming, timeout)?;
         let mut assembly = self.framing.assembly();
         let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
         let mut chunk = [0; CHUNK];
@@ -299,6 +299,16 @@ impl Transport for Connection {
     fn is_from_here(&self) -> bool {
         self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
     }
+}
+
+/// A lock that another thread may hold while it waits for the peer, and the time that is left then.
+fn lock_within<T>(mutex: &Mutex<T>, time: Duration) -> Result<(MutexGuard<'_, T>, Duration), TransportError> {
+    if let Some(guard) = mutex.try_lock() {
+        return Ok((guard, time));
+    }
+    let began = Instant::now();
+    let guard = mutex.try_lock_for(time).ok_or(TransportError::Timeout)?;
+    Ok((guard, time.saturating_sub(began.elapsed())))
 }
 
 impl Outgoing {
@@ -362,6 +372,24 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_second_thread_that_receives_or_sends_keeps_its_own_deadline() {
+        let (connection, client) = pair(2048);
+        let connection = Arc::new(connection);
+        let receiver = Arc::clone(&connection);
+        let first = std::thread::Builder::new().spawn(move || receiver.receive(60 * SECOND)).unwrap();
+        while connection.incoming.try_lock().is_some() {
+            std::thread::yield_now();
+        }
+        let started = Instant::now();
+        assert!(matches!(connection.receive(SECOND / 10), Err(TransportError::Timeout)));
+        let sending = connection.outgoing.lock();
+        assert!(matches!(connection.send(&[1], SECOND / 10), Err(TransportError::Timeout)));
+        assert!(started.elapsed() < 20 * SECOND, "{:?}", started.elapsed());
+        drop((sending, client));
+        assert!(matches!(first.join().unwrap(), Err(TransportError::Closed)));
+    }
 
     #[test]
     fn a_message_in_single_bytes_and_two_messages_in_one_piece_are_read_one_by_one() {

@@ -124,7 +124,7 @@ pub(super) fn offer(
                         .map_err(|error| (Refusal::NotListening, error.into_inner()))
                 }
             };
-            objectives.dispatched(owner, &name);
+            objectives.dispatched(owner, &name, &tx);
             sent
         }
         Dispatch::NotListening => Err((Refusal::NotListening, request)),
