@@ -1,5 +1,6 @@
 //! Every setting of an engine with its default and the source of that default.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +176,11 @@ settings! {
     neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
     /// How many responses to one asker may be on their way at the same time. Defaults to 8.
     responders_per_asker: usize = 8;
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
+    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
+    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults
+    /// to the file that the environment variable `GRASP_PCAP` names, and to none.
+    pcap: Option<PathBuf> = None;
     /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
     relay_memory: usize = 10_000;
 }

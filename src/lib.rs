@@ -63,6 +63,7 @@ pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;
+pub mod trace;
 mod types;
 pub mod wire;
 

@@ -21,6 +21,7 @@ use crate::proto::{
 use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Registries, Transport};
 use crate::stats::{Counters, Stats};
 use crate::threads::Askers;
+use crate::trace::Tracer;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::{Body, Limits, Message, decode, encode};
 
@@ -110,7 +111,7 @@ impl SimulatedNode {
     pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
         Self {
-            registries: Registries::new(&config),
+            registries: Registries::new(&config, &Tracer::default()),
             addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
             counters: Counters::default(),
             askers: Askers::default(),

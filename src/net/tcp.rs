@@ -5,15 +5,17 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::interfaces::as_ipv6;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
+use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport as Carrier};
+use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
@@ -24,6 +26,8 @@ const CHUNK: usize = 2048;
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    /// Who is told of the messages.
+    pub(crate) tracer: Tracer,
 }
 
 impl Framing {
@@ -72,10 +76,11 @@ impl Assembly {
 /// A connection with a peer.
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: Ipv6Addr,
+    peer: SocketAddrV6,
     framing: Framing,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
+    closed: AtomicBool,
 }
 
 /// Bytes that belong to the next message, and the timeout that the socket has now.
@@ -101,12 +106,25 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Wraps a connected socket.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
+        Self::connected(stream, peer, framing, Direction::In)
+    }
+
+    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
         // One write is one message: there is nothing to gain by waiting for more.
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("TCP_NODELAY: {error}");
         }
-        let peer = as_ipv6(peer.ip());
-        Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
+        let connection = Self {
+            stream,
+            peer: mapped(peer),
+            framing,
+            incoming: Mutex::default(),
+            outgoing: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
+        connection.framing.tracer.emit(event);
+        connection
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
@@ -122,7 +140,7 @@ impl Connection {
                 return Err(TransportError::Timeout);
             }
             match TcpStream::connect_timeout(address, left) {
-                Ok(stream) => return Ok(Self::new(stream, *address, framing)),
+                Ok(stream) => return Ok(Self::connected(stream, *address, framing, Direction::Out)),
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
@@ -153,6 +171,82 @@ impl Connection {
             }
         }
     }
+
+    /// The address of this side; unspecified if the system does not tell.
+    fn local(&self) -> SocketAddrV6 {
+        self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+    }
+
+    /// Tells of a message.
+    fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
+        self.framing.tracer.emit(|| {
+            let (local, peer) = (self.local(), self.peer);
+            let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
+            let (bytes, sealed) = (message.into(), sealed.map(Into::into));
+            Event::Message(MessageEvent {
+                direction,
+                transport: Carrier::Tcp,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+            })
+        });
+    }
+
+    /// Reads until a message is whole. What is read is added to `raw`.
+    fn assemble(
+        &self,
+        incoming: &mut Incoming,
+        raw: &mut Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let mut assembly = self.framing.assembly();
+        let rest = std::mem::take(&mut incoming.rest);
+        raw.iter_mut().for_each(|raw| raw.extend_from_slice(&rest));
+        let mut whole = assembly.feed(&rest)?;
+        let mut chunk = [0; CHUNK];
+        let mut deadline = None;
+        loop {
+            if let Some(Whole { message, rest }) = whole {
+                incoming.rest = rest;
+                return Ok(message);
+            }
+            // The clock is looked at only when one read was not enough.
+            let started = Instant::now();
+            let left =
+                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            let count = self.read(incoming, &mut chunk, left)?;
+            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
+                return Err(if assembly.is_empty() {
+                    TransportError::Closed
+                } else {
+                    TransportError::Broken
+                });
+            };
+            deadline = deadline.or_else(|| started.checked_add(timeout));
+            raw.iter_mut().for_each(|raw| raw.extend_from_slice(piece));
+            whole = assembly.feed(piece)?;
+        }
+    }
+}
+
+/// An address, an IPv4 one mapped.
+fn mapped(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Transport for Connection {
@@ -162,6 +256,7 @@ impl Transport for Connection {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
+        self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
         // Nearly always one write is enough: then the timeout is the same every time, and not set again.
@@ -189,33 +284,23 @@ impl Transport for Connection {
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
         let mut incoming = self.incoming.lock();
-        let mut assembly = self.framing.assembly();
-        let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
-        let mut chunk = [0; CHUNK];
-        let mut deadline = None;
-        loop {
-            if let Some(Whole { message, rest }) = whole {
-                incoming.rest = rest;
-                return Ok(message);
+        // As it came: the sealed form cannot be told from the message, nor what is broken.
+        let keep = self.framing.protection.is_some() || self.framing.tracer.is_on();
+        let mut raw = keep.then(Vec::new);
+        let received = self.assemble(&mut incoming, &mut raw, timeout);
+        match (&received, raw) {
+            (Ok(message), Some(mut raw)) if self.framing.protection.is_some() => {
+                raw.truncate(raw.len().saturating_sub(incoming.rest.len()));
+                self.trace(Direction::In, message, Some(&raw));
             }
-            // The clock is looked at only when one read was not enough.
-            let started = Instant::now();
-            let left =
-                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
-            if left.is_zero() {
-                return Err(TransportError::Timeout);
+            (Ok(message), _) => self.trace(Direction::In, message, None),
+            (Err(TransportError::Broken), Some(raw)) => {
+                let sealed = self.framing.protection.as_ref().map(|_| raw.as_slice());
+                self.trace(Direction::In, &raw, sealed);
             }
-            let count = self.read(&mut incoming, &mut chunk, left)?;
-            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
-                return Err(if assembly.is_empty() {
-                    TransportError::Closed
-                } else {
-                    TransportError::Broken
-                });
-            };
-            deadline = deadline.or_else(|| started.checked_add(timeout));
-            whole = assembly.feed(piece)?;
+            (Err(_), _) => {}
         }
+        received
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -223,16 +308,20 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.framing.tracer.emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn peer(&self) -> Ipv6Addr {
-        self.peer
+        *self.peer.ip()
     }
 
     fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+        self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }
 }
 
@@ -245,7 +334,11 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        let framing = Framing { limits: Limits { size, ..Limits::default() }, protection: None };
+        let framing = Framing {
+            limits: Limits { size, ..Limits::default() },
+            protection: None,
+            tracer: Tracer::default(),
+        };
         (Connection::new(server, peer, framing), client)
     }
 

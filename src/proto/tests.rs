@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Transport};
+use crate::trace::Tracer;
 use crate::types::{AsaLocator, AsaNonce, Objective, Protocol, Value};
 use crate::wire::{Flags, Flood, Limits, Response, WireLocator, WireObjective, WireOption, decode, encode};
 
@@ -25,7 +26,7 @@ impl Fixture {
     fn new(config: Config) -> Self {
         let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
         Self {
-            registries: Registries::new(&config),
+            registries: Registries::new(&config, &Tracer::default()),
             addresses: Addresses {
                 global: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
                 links: [2, 3]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal, Tracer};
 use crate::types::{AsaLocator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
@@ -21,6 +22,7 @@ pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
     limit: usize,
     locators_limit: usize,
+    tracer: Tracer,
 }
 
 #[derive(Debug, Default)]
@@ -37,21 +39,22 @@ struct Entry {
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(limit: usize, locators_limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit, locators_limit }
+    pub(crate) fn new(limit: usize, locators_limit: usize, tracer: &Tracer) -> Self {
+        Self { inner: Mutex::default(), limit, locators_limit, tracer: tracer.clone() }
     }
 
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
     /// its two expiries; two ports of one address are two locators.
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
-            inner.evict(now);
+            inner.evict(now, &mut events);
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
+        entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
         for locator in locators {
-            entry.add(locator, self.locators_limit);
+            entry.add(name, locator, self.locators_limit, &mut events);
         }
         if rapid.is_some() {
             entry.rapid = rapid;
@@ -60,20 +63,19 @@ impl DiscoveryCache {
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) {
             return Vec::new();
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
+        entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
         entry.locators.clone()
     }
 
     /// Forgets locators that expire before `limit`; those that never expire stay.
     pub(crate) fn expire_before(&self, name: &str, limit: u64) {
-        if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| known.is_valid_at(limit.saturating_sub(1)));
-        }
+        self.forget(name, |known| !known.is_valid_at(limit.saturating_sub(1)));
     }
 
     /// The value that came in rapid mode, while it is valid.
@@ -85,20 +87,29 @@ impl DiscoveryCache {
 
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
+        self.forget(name, |_| true);
         self.inner.lock().entries.remove(name);
     }
 
     /// Forgets one locator, because nobody answers there.
     pub(crate) fn remove(&self, name: &str, dead: &AsaLocator) {
+        self.forget(name, |known| same_place(known, dead));
+    }
+
+    fn forget(&self, name: &str, goes: impl Fn(&AsaLocator) -> bool) {
+        let mut events = self.tracer.later();
         if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| !same_place(known, dead));
+            entry.forget(name, Removal::Forgotten, &mut events, goes);
         }
     }
 
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
-        self.inner.lock().entries.retain(|_, entry| {
-            entry.locators.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+        let mut events = self.tracer.later();
+        self.inner.lock().entries.retain(|name, entry| {
+            entry.forget(name, Removal::Expired, &mut events, |known| {
+                !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
+            });
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
             !entry.locators.is_empty() || entry.rapid.is_some()
         });
@@ -123,20 +134,44 @@ impl Inner {
     }
 
     /// Makes room: an entry without a valid locator if there is one, else the least recently used.
-    fn evict(&mut self, now: u64) {
+    fn evict(&mut self, now: u64, events: &mut Later<'_>) {
         let victim = self
             .entries
             .iter()
             .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
             .map(|(name, _)| name.clone());
-        if let Some(name) = victim {
-            self.entries.remove(&name);
+        if let Some(name) = victim
+            && let Some(mut entry) = self.entries.remove(&name)
+        {
+            entry.forget(&name, Removal::Evicted, events, |_| true);
         }
     }
 }
 
+fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
+    CacheEvent { cache: Cache::Discovery, objective: name.to_owned(), locator: locator.clone() }
+}
+
 impl Entry {
-    fn add(&mut self, locator: &AsaLocator, limit: usize) {
+    /// Forgets the locators for which `goes` is true.
+    fn forget(
+        &mut self,
+        name: &str,
+        why: Removal,
+        events: &mut Later<'_>,
+        goes: impl Fn(&AsaLocator) -> bool,
+    ) {
+        self.locators.retain(|known| {
+            let goes = goes(known);
+            if goes {
+                events.push(|| Event::CacheRemoved(event(name, known), why));
+            }
+            !goes
+        });
+    }
+
+    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) {
+        events.push(|| Event::CacheAdded(event(name, locator)));
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
@@ -147,7 +182,8 @@ impl Entry {
             // The one that ends first makes room; those that never end go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
-                self.locators.remove(index);
+                let evicted = self.locators.remove(index);
+                events.push(|| Event::CacheRemoved(event(name, &evicted), Removal::Evicted));
             }
         }
         self.locators.push(locator.clone());
@@ -177,7 +213,7 @@ mod tests {
 
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, &Tracer::default());
         cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
         cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
@@ -188,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_on_two_interfaces_is_two() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, &Tracer::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
@@ -196,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
-        let cache = DiscoveryCache::new(2, 10);
+        let cache = DiscoveryCache::new(2, 10, &Tracer::default());
         cache.insert("a", &[locator(1, 0)], None, 0);
         cache.insert("b", &[locator(1, 0)], None, 0);
         cache.lookup("a", 0);
@@ -206,8 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn every_locator_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) = (DiscoveryCache::new(1, 10, &tracer), tracer.subscribe(20));
+        cache.insert("a", &[locator(1, 100)], None, 0);
+        cache.insert("b", &[locator(1, 100)], None, 0);
+        cache.purge(100, |_| true);
+        cache.insert("c", &[locator(1, 0)], None, 100);
+        cache.flush("c");
+        let expected = ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"];
+        assert_eq!(crate::trace::cache_story(&tracer, trace), expected);
+    }
+
+    #[test]
     fn locators_of_one_objective_are_bounded() {
-        let cache = DiscoveryCache::new(2, 3);
+        let cache = DiscoveryCache::new(2, 3, &Tracer::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
         cache.insert("a", &many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
@@ -217,7 +266,7 @@ mod tests {
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
-        let cache = DiscoveryCache::new(2, 5);
+        let cache = DiscoveryCache::new(2, 5, &Tracer::default());
         cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);

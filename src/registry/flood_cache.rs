@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal, Tracer};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
 /// Flooded objectives by name and tag; the oldest received goes when it is full.
@@ -11,6 +12,7 @@ use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
     limit: usize,
+    tracer: Tracer,
 }
 
 #[derive(Debug, Default)]
@@ -45,17 +47,19 @@ impl Tag {
 }
 
 impl FloodCache {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit }
+    pub(crate) fn new(limit: usize, tracer: &Tracer) -> Self {
+        Self { inner: Mutex::default(), limit, tracer: tracer.clone() }
     }
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
     pub(crate) fn insert(&self, tagged: TaggedObjective) {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
-            inner.remove_oldest();
+            inner.remove_oldest(&mut events);
         }
+        events.push(|| Event::CacheAdded(entry(&tagged)));
         let number = inner.next;
         inner.next += 1;
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
@@ -76,21 +80,28 @@ impl FloodCache {
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
     /// Returns whether there was one.
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
         let current = number.and_then(|number| inner.entries.get(&number));
-        current.is_some_and(|current| current.objective.value == stale.objective.value)
-            && inner.remove(name, &tag)
+        let forgotten = current.is_some_and(|current| current.objective.value == stale.objective.value)
+            && inner.remove(name, &tag);
+        if forgotten {
+            events.push(|| Event::CacheRemoved(entry(stale), Removal::Forgotten));
+        }
+        forgotten
     }
 
     /// Forgets what has expired.
     pub(crate) fn purge(&self, now: u64) {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         let expired: Vec<_> =
             inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
         for tagged in expired {
             inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
+            events.push(|| Event::CacheRemoved(entry(&tagged), Removal::Expired));
         }
     }
 
@@ -98,6 +109,11 @@ impl FloodCache {
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.values().cloned().collect()
     }
+}
+
+fn entry(tagged: &TaggedObjective) -> CacheEvent {
+    let (objective, locator) = (tagged.objective.name.clone(), tagged.source.clone());
+    CacheEvent { cache: Cache::Flood, objective, locator }
 }
 
 impl Inner {
@@ -110,8 +126,9 @@ impl Inner {
         number.is_some_and(|number| self.entries.remove(&number).is_some())
     }
 
-    fn remove_oldest(&mut self) {
+    fn remove_oldest(&mut self, events: &mut Later<'_>) {
         let Some((_, oldest)) = self.entries.pop_first() else { return };
+        events.push(|| Event::CacheRemoved(entry(&oldest), Removal::Evicted));
         let tag = Tag::of(&oldest.source);
         if let Some(tags) = self.by_name.get_mut(&oldest.objective.name) {
             tags.remove(&tag);
@@ -144,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_same_tag_overwrites_and_another_tag_adds() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, &Tracer::default());
         cache.insert(tagged("EX1", None, 0, 1));
         cache.insert(tagged("EX1", Some(1), 0, 2));
         cache.insert(tagged("EX1", None, 0, 3));
@@ -154,7 +171,7 @@ mod tests {
 
     #[test]
     fn expired_entries_are_not_seen_and_can_be_purged() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, &Tracer::default());
         cache.insert(tagged("EX1", None, 100, 1));
         assert_eq!(values(&cache, "EX1", 99).len(), 1);
         assert!(values(&cache, "EX1", 100).is_empty());
@@ -164,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_copy_expires_the_entry_even_one_without_end() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, &Tracer::default());
         cache.insert(tagged("EX1", Some(1), 0, 1));
         let copy = cache.lookup("EX1", 0).remove(0);
         assert!(cache.expire(&copy));
@@ -175,8 +192,23 @@ mod tests {
     }
 
     #[test]
+    fn every_entry_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) = (FloodCache::new(1, &tracer), tracer.subscribe(20));
+        cache.insert(tagged("a", None, 100, 1));
+        cache.insert(tagged("b", None, 100, 2));
+        cache.purge(100);
+        cache.insert(tagged("c", Some(1), 0, 3));
+        assert!(cache.expire(&cache.lookup("c", 0).remove(0)));
+        assert_eq!(
+            crate::trace::cache_story(&tracer, trace),
+            ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"]
+        );
+    }
+
+    #[test]
     fn the_oldest_received_makes_room() {
-        let cache = FloodCache::new(2);
+        let cache = FloodCache::new(2, &Tracer::default());
         for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
             cache.insert(tagged(name, None, 0, value));
         }

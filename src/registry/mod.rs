@@ -24,6 +24,7 @@ pub(crate) use objective::{
 pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
 use crate::config::Config;
+use crate::trace::Tracer;
 
 /// The five registries of one engine, and its budgets for relaying.
 #[derive(Debug)]
@@ -38,13 +39,13 @@ pub(crate) struct Registries {
 }
 
 impl Registries {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, tracer: &Tracer) -> Self {
         Self {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
-            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit),
-            sessions: SessionRegistry::new(config.session_limit, config.relay_memory),
-            floods: FloodCache::new(config.flood_cache_limit),
+            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit, tracer),
+            sessions: SessionRegistry::new(config.session_limit, config.relay_memory, tracer),
+            floods: FloodCache::new(config.flood_cache_limit, tracer),
             discovery_relay: RelayLimit::new(
                 config.discovery_relay_rate,
                 config.neighbour_discovery_relay_rate,

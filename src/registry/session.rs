@@ -12,7 +12,8 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::trace::{Ending, Event, SessionEvent, SessionKind, Tracer};
+use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
 use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
@@ -98,12 +99,31 @@ enum Session {
     Dialogue(Dialogue),
 }
 
+impl Session {
+    /// What is told of it.
+    fn event(&self, (session, source): Key) -> SessionEvent {
+        let (kind, peer, objective) = match self {
+            // ASAs are not told of.
+            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
+            Self::Discovery { name, .. } => match source {
+                None => (SessionKind::Discovery, None, name.as_str()),
+                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
+            },
+            Self::Dialogue(dialogue) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), dialogue.name.as_str())
+            }
+        };
+        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+    }
+}
+
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
     relay_memory: usize,
+    tracer: Tracer,
 }
 
 struct Inner {
@@ -121,8 +141,9 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize) -> Self {
-        Self::with_generator(limit, relay_memory, || getrandom::u32().ok())
+    pub(crate) fn new(limit: usize, relay_memory: usize, tracer: &Tracer) -> Self {
+        let registry = Self::with_generator(limit, relay_memory, || getrandom::u32().ok());
+        Self { tracer: tracer.clone(), ..registry }
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
@@ -134,7 +155,7 @@ impl SessionRegistry {
             flooded: Recent::default(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory }
+        Self { inner: Mutex::new(inner), limit, relay_memory, tracer: Tracer::default() }
     }
 
     /// A handle for a new ASA.
@@ -156,9 +177,12 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
-        inner.active.insert((id, None), Session::Discovery { initiator, name: name.to_owned(), mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        events.push(|| Event::SessionOpened(session.event((id, None))));
+        inner.active.insert((id, None), session);
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -171,13 +195,15 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
-        let name = name.to_owned();
-        inner.active.insert(key, Session::Discovery { initiator, name, mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        events.push(|| Event::SessionOpened(session.event(key)));
+        inner.active.insert(key, session);
         true
     }
 
@@ -219,11 +245,14 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert((id, None), Session::Dialogue(dialogue));
+        let session = Session::Dialogue(dialogue);
+        events.push(|| Event::SessionOpened(session.event((id, None))));
+        inner.active.insert((id, None), session);
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -235,6 +264,7 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `unspec` at the limit on sessions.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.tracer.later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
@@ -244,7 +274,9 @@ impl SessionRegistry {
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert(key, Session::Dialogue(dialogue));
+        let session = Session::Dialogue(dialogue);
+        events.push(|| Event::SessionOpened(session.event(key)));
+        inner.active.insert(key, session);
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -263,9 +295,10 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes.
-    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        match self.inner.lock().active.remove(&key_of(nonce)) {
+    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// any more.
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
+        match self.remove(key_of(nonce), how) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
@@ -273,7 +306,15 @@ impl SessionRegistry {
 
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        self.inner.lock().active.remove(&(id, source));
+        self.remove((id, source), Ending::Discovered);
+    }
+
+    fn remove(&self, key: Key, how: Ending) -> Option<Session> {
+        let session = self.inner.lock().active.remove(&key);
+        if let Some(session) = &session {
+            self.tracer.emit(|| Event::SessionEnded(session.event(key), how));
+        }
+        session
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -307,10 +348,12 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut events = self.tracer.later();
         let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        self.inner.lock().active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
@@ -321,6 +364,9 @@ impl SessionRegistry {
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
         let ended = std::mem::take(&mut self.inner.lock().active);
+        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
+            self.tracer.emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -459,13 +505,13 @@ mod tests {
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, &Tracer::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
         assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
-        assert!(sessions.end(first).is_some());
+        assert!(sessions.end(first, Ending::Accepted).is_some());
         sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.open_dialogue(8, dialogue_with(a)).unwrap();
         assert_eq!(
@@ -480,7 +526,7 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2);
+        let sessions = SessionRegistry::new(1, 2, &Tracer::default());
         sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -494,7 +540,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, &Tracer::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

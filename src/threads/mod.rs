@@ -10,6 +10,7 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _pcap      (0x or 1x)        writes the capture that is configured
 //! ```
 //!
 //! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
@@ -18,6 +19,7 @@ mod disc_relay;
 mod drlisten;
 mod mclisten;
 mod mhandler;
+mod pcap;
 mod reader;
 mod responder;
 mod synch_listen;
@@ -25,6 +27,7 @@ mod tcp_listen;
 mod watcher;
 
 pub(crate) use mhandler::start as start_mhandler;
+pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
 pub(crate) use responder::Askers;
 pub(crate) use synch_listen::start as start_synch_listen;
