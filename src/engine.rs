@@ -60,6 +60,10 @@ impl Engine {
             return Err(StartError::NoInterface);
         }
         threads::start_watcher(&core, tx).map_err(StartError::Thread)?;
+        #[cfg(feature = "bubbles")]
+        if let Some(bubbles) = &core.config.bubbles {
+            threads::start_bubbles(&core, bubbles).map_err(StartError::Thread)?;
+        }
         Ok(engine)
     }
 

@@ -1,7 +1,7 @@
 //! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Discover, step};
@@ -124,7 +124,8 @@ impl Engine {
         objective: &Objective,
         transport: Arc<dyn Transport>,
     ) -> Result<(SessionNonce, Dialogue)> {
-        let dialogue = Dialogue { owner: nonce, transport, name: objective.name.clone(), dry: objective.dry };
+        let dialogue =
+            Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
         let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
         self.core.counters.sessions_opened.add();
@@ -161,18 +162,21 @@ impl Engine {
             return Err(Error::NotNeg);
         }
         let dialogue = self.dialogue(session)?;
-        if objective.name != dialogue.name || objective.dry != dialogue.dry {
+        if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
         // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
-        let mut offer = objective.clone();
-        offer.loop_count = objective.loop_count.saturating_sub(1);
-        if offer.loop_count == 0 {
+        let loop_count = objective.loop_count.saturating_sub(1);
+        if loop_count == 0 {
             return Err(Error::LoopExhausted);
         }
         let bytes = match self.test_message(session.id_value) {
             Some(bytes) => bytes,
-            None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
+            None => {
+                let mut offer = step(session.id_value, objective);
+                offer.objective.loop_count = loop_count;
+                self.encode_unicast(Body::Negotiate(offer))?
+            }
         };
         self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
         self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
@@ -181,13 +185,15 @@ impl Engine {
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
     fn test_message(&self, id: u32) -> Option<Vec<u8>> {
         let switches = &self.core.switches;
-        if switches.make_invalid.swap(false, Ordering::Relaxed) {
+        let is_on =
+            |switch: &AtomicBool| switch.load(Ordering::Relaxed) && switch.swap(false, Ordering::Relaxed);
+        if is_on(&switches.make_invalid) {
             let content = Some(Value::from("Test of M_INVALID"));
             return self.encode_unicast(Body::Invalid { session: id, content }).ok();
         }
         // M_NEGOTIATE whose objective is a number.
         let bad = || Value::Array(vec![Value::from(5), Value::from(id), Value::from(0)]).encode();
-        switches.make_badmess.swap(false, Ordering::Relaxed).then(bad)
+        is_on(&switches.make_badmess).then(bad)
     }
 
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
@@ -281,7 +287,7 @@ impl Engine {
         let dialogue = Dialogue {
             owner: nonce,
             transport: Arc::clone(&transport),
-            name: objective.name.clone(),
+            name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
         let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);

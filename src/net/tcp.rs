@@ -4,13 +4,15 @@
 //! it. Everything has a deadline and a size limit.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
@@ -95,6 +97,18 @@ struct Outgoing {
     timeout: Option<Duration>,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// How many messages have been sent, as far as it matters.
+    sent: Sent,
+}
+
+/// A first message never waits for anything; a later one would wait for the acknowledgement of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Nothing,
+    One,
+    /// The socket has been told not to let them wait.
+    More,
 }
 
 impl fmt::Debug for Connection {
@@ -104,16 +118,13 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Wraps a connected socket.
+    /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
+    /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
         Self::connected(stream, peer, framing, Direction::In)
     }
 
     fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
-        // One write is one message: there is nothing to gain by waiting for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            log::debug!("TCP_NODELAY: {error}");
-        }
         let connection = Self {
             stream,
             peer: mapped(peer),
@@ -139,12 +150,39 @@ impl Connection {
             if left.is_zero() {
                 return Err(TransportError::Timeout);
             }
-            match TcpStream::connect_timeout(address, left) {
+            match connect(address, left) {
                 Ok(stream) => return Ok(Self::connected(stream, *address, framing, Direction::Out)),
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
         Err(TransportError::Failed)
+    }
+
+    /// The first message, if the whole of it has come already; otherwise `None`, and `receive` goes on with what has.
+    pub(crate) fn receive_at_once(&self) -> Option<Result<Vec<u8>, TransportError>> {
+        let mut incoming = self.incoming.lock();
+        let mut chunk = [0; CHUNK];
+        let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => chunk.get(..count).filter(|piece| !piece.is_empty()),
+            Err(error) => match io::Error::from(error).kind() {
+                ErrorKind::Interrupted | ErrorKind::WouldBlock => return None,
+                _ => return Some(Err(TransportError::Failed)),
+            },
+        };
+        let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
+        let received = match self.framing.assembly().feed(piece) {
+            Ok(Some(Whole { message, rest })) => {
+                incoming.rest = rest;
+                Ok(message)
+            }
+            Ok(None) => {
+                incoming.rest = piece.to_vec();
+                return None;
+            }
+            Err(error) => Err(error),
+        };
+        self.trace_received(&received, Some(piece), incoming.rest.len());
+        Some(received)
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
@@ -193,6 +231,27 @@ impl Connection {
                 sealed,
             })
         });
+    }
+
+    /// Tells, once, that this side has closed.
+    fn trace_closed(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.framing.tracer.emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+        }
+    }
+
+    /// Tells of what was received, or of what is broken: `raw` as it came, of which the last `rest` bytes are of the
+    /// next message.
+    fn trace_received(&self, received: &Result<Vec<u8>, TransportError>, raw: Option<&[u8]>, rest: usize) {
+        let sealed = raw.filter(|_| self.framing.protection.is_some());
+        match (received, raw) {
+            (Ok(message), _) => {
+                let sealed = sealed.map(|raw| raw.get(..raw.len().saturating_sub(rest)).unwrap_or(raw));
+                self.trace(Direction::In, message, sealed);
+            }
+            (Err(TransportError::Broken), Some(raw)) => self.trace(Direction::In, raw, sealed),
+            (Err(_), _) => {}
+        }
     }
 
     /// Reads until a message is whole. What is read is added to `raw`.
@@ -245,7 +304,7 @@ fn mapped(address: SocketAddr) -> SocketAddrV6 {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.close();
+        self.trace_closed();
     }
 }
 
@@ -259,8 +318,12 @@ impl Transport for Connection {
         self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
-        // Nearly always one write is enough: then the timeout is the same every time, and not set again.
         let mut left = timeout.max(Duration::from_millis(1));
+        outgoing.begin_message(&self.stream);
+        // There is nearly always room for it.
+        if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            rest = rest.get(count..).ok_or(TransportError::Failed)?;
+        }
         while !rest.is_empty() {
             if outgoing.timeout != Some(left) {
                 self.stream.set_write_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
@@ -288,18 +351,7 @@ impl Transport for Connection {
         let keep = self.framing.protection.is_some() || self.framing.tracer.is_on();
         let mut raw = keep.then(Vec::new);
         let received = self.assemble(&mut incoming, &mut raw, timeout);
-        match (&received, raw) {
-            (Ok(message), Some(mut raw)) if self.framing.protection.is_some() => {
-                raw.truncate(raw.len().saturating_sub(incoming.rest.len()));
-                self.trace(Direction::In, message, Some(&raw));
-            }
-            (Ok(message), _) => self.trace(Direction::In, message, None),
-            (Err(TransportError::Broken), Some(raw)) => {
-                let sealed = self.framing.protection.as_ref().map(|_| raw.as_slice());
-                self.trace(Direction::In, &raw, sealed);
-            }
-            (Err(_), _) => {}
-        }
+        self.trace_received(&received, raw.as_deref(), incoming.rest.len());
         received
     }
 
@@ -308,10 +360,7 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
-        if self.closed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.framing.tracer.emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+        self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -322,6 +371,46 @@ impl Transport for Connection {
 
     fn is_from_here(&self) -> bool {
         self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
+    }
+}
+
+impl Outgoing {
+    /// One write is one message: there is nothing to gain by waiting for more (TCP_NODELAY). The first waits for
+    /// nothing, and many connections carry no other.
+    fn begin_message(&mut self, stream: &TcpStream) {
+        self.sent = match self.sent {
+            Sent::Nothing => Sent::One,
+            Sent::One => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    log::debug!("TCP_NODELAY: {error}");
+                }
+                Sent::More
+            }
+            Sent::More => return,
+        };
+    }
+}
+
+/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
+/// the calls that a connection needs which is made without blocking and then waited for.
+fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    let address = SockAddr::from(*address);
+    let mut left = time;
+    loop {
+        // Zero would mean "no timeout" to the system.
+        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.connect(&address) {
+            // A signal ends the waiting only: asked again, the system waits on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+            }
+            result => return result.map(|()| socket.into()),
+        }
     }
 }
 

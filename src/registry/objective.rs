@@ -57,6 +57,13 @@ pub(crate) struct Offering {
     pub(crate) owners: Vec<AsaNonce>,
 }
 
+/// What an objective is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) neg: bool,
+    pub(crate) synch: bool,
+}
+
 /// A line of `dump_all`.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectiveView {
@@ -293,7 +300,13 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// The registered objective, for checks of what a request may ask.
+    /// What a registered objective is for, for checks of what a request may ask.
+    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
+        let inner = self.inner.lock();
+        inner.get(name).map(|entry| Kind { neg: entry.objective.neg, synch: entry.objective.synch })
+    }
+
+    /// The registered objective with its current value.
     pub(crate) fn get(&self, name: &str) -> Option<Objective> {
         self.inner.lock().get(name).map(|entry| entry.objective.clone())
     }

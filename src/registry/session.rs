@@ -57,7 +57,7 @@ pub(crate) struct Dialogue {
     pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
     pub(crate) dry: bool,
 }
@@ -110,7 +110,7 @@ impl Session {
                 Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
             },
             Self::Dialogue(dialogue) => {
-                (SessionKind::Dialogue, Some(dialogue.transport.peer()), dialogue.name.as_str())
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
             }
         };
         SessionEvent { session, kind, peer, objective: objective.to_owned() }
@@ -131,7 +131,23 @@ struct Inner {
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
-    draw: fn() -> Option<u32>,
+    /// Numbers for new identifiers.
+    random: Vec<u32>,
+    draw: Draw,
+}
+
+/// Adds random numbers, as many as are cheap at a time; none if there are none.
+type Draw = fn(&mut Vec<u32>);
+
+/// How many numbers are drawn at a time.
+const BLOCK: usize = 64;
+
+/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+fn draw_block(random: &mut Vec<u32>) {
+    let mut bytes = [0; 4 * BLOCK];
+    if getrandom::fill(&mut bytes).is_ok() {
+        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -142,17 +158,18 @@ impl fmt::Debug for Inner {
 
 impl SessionRegistry {
     pub(crate) fn new(limit: usize, relay_memory: usize, tracer: &Tracer) -> Self {
-        let registry = Self::with_generator(limit, relay_memory, || getrandom::u32().ok());
+        let registry = Self::with_generator(limit, relay_memory, draw_block);
         Self { tracer: tracer.clone(), ..registry }
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
+    fn with_generator(limit: usize, relay_memory: usize, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
+            random: Vec::new(),
             draw,
         };
         Self { inner: Mutex::new(inner), limit, relay_memory, tracer: Tracer::default() }
@@ -417,9 +434,12 @@ impl Inner {
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
-    fn new_id(&self) -> Result<u32> {
+    fn new_id(&mut self) -> Result<u32> {
         for _ in 0..DRAWS {
-            let id = (self.draw)().ok_or(Error::Unspec)?;
+            if self.random.is_empty() {
+                (self.draw)(&mut self.random);
+            }
+            let id = self.random.pop().ok_or(Error::Unspec)?;
             if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
                 return Ok(id);
             }
@@ -470,20 +490,16 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        Dialogue {
-            owner: AsaNonce(1),
-            transport: Arc::new(Nowhere(peer)),
-            name: "EX1".to_owned(),
-            dry: false,
-        }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
     }
 
     #[test]
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions =
-            SessionRegistry::with_generator(10, 10, || Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2));
+        let sessions = SessionRegistry::with_generator(10, 10, |random| {
+            random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
+        });
         let handle = sessions.new_asa_handle().unwrap();
         assert_eq!(handle, AsaNonce(5));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -498,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, || Some(5));
+        let sessions = SessionRegistry::with_generator(10, 10, |random| random.push(5));
         sessions.new_asa_handle().unwrap();
         assert_eq!(sessions.request_id(), Err(Error::Unspec));
     }

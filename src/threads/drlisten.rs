@@ -28,6 +28,7 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::
                     Err(TrySendError::Disconnected(_)) => core.counters.dropped_stray_response.add(),
                 }
             }
+            None
         });
     })
 }

@@ -4,6 +4,7 @@
 //! Whatever the engine does calls [`Tracer::emit`]. While nobody listens that is one relaxed load of a number, and
 //! the event is not made. A listener that does not keep up loses events, counted; the engine waits for nobody.
 
+pub(crate) mod echo;
 mod event;
 mod packet;
 pub(crate) mod pcapng;

@@ -4,11 +4,12 @@
 //! connection gets its handshake, consistent numbers and its end, so that a stream can be followed; what is in it
 //! is what was sent, as it was sent, sealed if it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::echo::Echoes;
 use super::packet::{ACK, FIN, PSH, SYN, Segment, tcp_packet, udp_packet};
 use super::{Direction, Event, TraceEvent, Transport};
 
@@ -20,7 +21,7 @@ const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 /// The most that one TCP segment carries here.
 const SEGMENT: usize = 32 * 1024;
-/// How many connections and senders are remembered. Only events that were lost let the number grow so far.
+/// How many connections are remembered. Only events that were lost let the number grow so far.
 const REMEMBERED: usize = 20_000;
 
 /// An end of a connection: link-local addresses of two links are two.
@@ -46,15 +47,14 @@ pub(crate) struct Capture<W> {
     /// The numbers of interfaces in the file, by index.
     interfaces: HashMap<u32, u32>,
     streams: HashMap<(End, End), Stream>,
-    /// Where this engine sends multicasts from: it hears them, too, but they are on the wire once.
-    senders: HashSet<(End, u32)>,
+    echoes: Echoes,
 }
 
 impl<W: Write> Capture<W> {
     /// Begins a file.
     pub(crate) fn new(file: W) -> io::Result<Self> {
         let mut capture =
-            Self { file, interfaces: HashMap::new(), streams: HashMap::new(), senders: HashSet::new() };
+            Self { file, interfaces: HashMap::new(), streams: HashMap::new(), echoes: Echoes::default() };
         let mut body = Vec::new();
         body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         body.extend_from_slice(&[1, 0, 0, 0]);
@@ -81,16 +81,8 @@ impl<W: Write> Capture<W> {
                 Ok(())
             }
             Event::Message(message) => {
-                let sender = (
-                    end(if message.direction == Direction::In { message.peer } else { message.local }),
-                    message.ifi,
-                );
-                if message.direction == Direction::Out {
-                    if self.senders.len() >= REMEMBERED {
-                        self.senders.clear();
-                    }
-                    self.senders.insert(sender);
-                } else if self.senders.contains(&sender) {
+                // It is on the wire once.
+                if self.echoes.is_echo(message) {
                     return Ok(());
                 }
                 let (from, to) = match message.direction {

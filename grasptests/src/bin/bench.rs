@@ -1,0 +1,62 @@
+//! How fast the engine is, next to what bare sockets do in the same network:
+//! `cargo run --release -p grasptests --bin bench`. docs/performance.md says how to read it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use grasptests::lab;
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+use bench::{HEADING, NAMES, Plan, Result};
+
+/// Measures the engine next to what bare sockets do with the same pattern of connections and messages, in a private
+/// network on this machine. Prints a table. The exit status is 1 if something could not be measured; a missed aim is
+/// no failure.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Measure only these, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = NAMES)]
+    only: Vec<String>,
+    /// How often each figure is measured, in turns with its floor.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Write the figures to this file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    lab::enter()?;
+    let plan = Plan { rounds: arguments.rounds.into() };
+    let mut figures = Vec::new();
+    println!("{HEADING}");
+    for name in NAMES
+        .iter()
+        .filter(|name| arguments.only.is_empty() || arguments.only.iter().any(|only| only == *name))
+    {
+        let measured = bench::measure(name, &plan).map_err(|error| format!("{name}: {error}"))?;
+        measured.iter().for_each(|figure| println!("{}", bench::row(figure)));
+        figures.extend(measured);
+    }
+    if let Some(file) = &arguments.json {
+        fs::write(file, format!("{:#}\n", bench::json(&figures)))?;
+    }
+    Ok(())
+}
