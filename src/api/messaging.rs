@@ -50,7 +50,7 @@ impl Engine {
             Err(TransportError::Broken) => Error::CborFail,
             Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
         };
-        self.end(session, &dialogue);
+        self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;
         Err(error)
     }

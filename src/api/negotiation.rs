@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 use crate::wire::{Body, Message, Outcome};
 
@@ -134,7 +135,7 @@ impl Engine {
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
     fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
-            self.end(session, dialogue);
+            self.end(session, dialogue, Ending::Stopped);
         })
     }
 
@@ -242,9 +243,14 @@ impl Engine {
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
+        let how = match &body {
+            Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
+            Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
+            _ => Ending::Invalid,
+        };
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
+        self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
         dialogue.transport.close();
         sent
@@ -335,15 +341,15 @@ impl Engine {
             Err(cause) => {
                 count.session_sends_failed.add();
                 log::debug!("{session:?}: {error}: {cause:?}");
-                self.end(session, dialogue);
+                self.end(session, dialogue, (&error).into());
                 Err(error)
             }
         }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
-    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        let was_open = self.core.registries.sessions.end(session).is_some();
+    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
+        let was_open = self.core.registries.sessions.end(session, how).is_some();
         dialogue.transport.close();
         was_open
     }
@@ -378,7 +384,7 @@ impl Engine {
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
                 NegotiationReply::Accepted => {
-                    self.end(session, dialogue);
+                    self.end(session, dialogue, Ending::Accepted);
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
@@ -392,7 +398,7 @@ impl Engine {
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };
-            let was_open = self.end(session, dialogue);
+            let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });

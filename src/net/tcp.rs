@@ -5,18 +5,20 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::interfaces::as_ipv6;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
+use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
+use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
@@ -76,10 +78,11 @@ impl Assembly {
 /// A connection with a peer.
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: Ipv6Addr,
+    peer: SocketAddrV6,
     framing: Framing,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
+    closed: AtomicBool,
 }
 
 /// Bytes that belong to the next message, and the timeout that the socket has now.
@@ -118,8 +121,21 @@ impl Connection {
     /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
     /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
-        let peer = as_ipv6(peer.ip());
-        Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
+        Self::connected(stream, peer, framing, Direction::In)
+    }
+
+    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
+        let connection = Self {
+            stream,
+            peer: mapped(peer),
+            framing,
+            incoming: Mutex::default(),
+            outgoing: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
+        connection.framing.counters.tracer().emit(event);
+        connection
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
@@ -146,7 +162,7 @@ impl Connection {
             match connect(address, left) {
                 Ok(stream) => {
                     framing.counters.connections_opened.add();
-                    return Ok(Self::new(stream, *address, framing));
+                    return Ok(Self::connected(stream, *address, framing, Direction::Out));
                 }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
@@ -167,18 +183,20 @@ impl Connection {
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
         self.framing.counters.bytes_received.add_many(piece.len());
-        match self.framing.assembly().feed(piece) {
+        let received = match self.framing.assembly().feed(piece) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
                 self.framing.counters.messages_received.add();
-                Some(Ok(message))
+                Ok(message)
             }
             Ok(None) => {
                 incoming.rest = piece.to_vec();
-                None
+                return None;
             }
-            Err(error) => Some(Err(error)),
-        }
+            Err(error) => Err(error),
+        };
+        self.trace_received(&received, Some(piece), incoming.rest.len());
+        Some(received)
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
@@ -208,6 +226,108 @@ impl Connection {
             }
         }
     }
+
+    /// The address of this side; unspecified if the system does not tell.
+    fn local(&self) -> SocketAddrV6 {
+        self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+    }
+
+    /// Tells of a message.
+    fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
+        self.framing.counters.tracer().emit(|| {
+            let (local, peer) = (self.local(), self.peer);
+            let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
+            let (bytes, sealed) = (message.into(), sealed.map(Into::into));
+            Event::Message(MessageEvent {
+                direction,
+                transport: Carrier::Tcp,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+            })
+        });
+    }
+
+    /// Tells, once, that this side has closed.
+    fn trace_closed(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.framing
+                .counters
+                .tracer()
+                .emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+        }
+    }
+
+    /// Tells of what was received, or of what is broken: `raw` as it came, of which the last `rest` bytes are of the
+    /// next message.
+    fn trace_received(&self, received: &Result<Vec<u8>, TransportError>, raw: Option<&[u8]>, rest: usize) {
+        let sealed = raw.filter(|_| self.framing.protection.is_some());
+        match (received, raw) {
+            (Ok(message), _) => {
+                let sealed = sealed.map(|raw| raw.get(..raw.len().saturating_sub(rest)).unwrap_or(raw));
+                self.trace(Direction::In, message, sealed);
+            }
+            (Err(TransportError::Broken), Some(raw)) => self.trace(Direction::In, raw, sealed),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Reads until a message is whole. What is read is added to `raw`.
+    fn assemble(
+        &self,
+        incoming: &mut Incoming,
+        raw: &mut Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let mut assembly = self.framing.assembly();
+        let rest = std::mem::take(&mut incoming.rest);
+        raw.iter_mut().for_each(|raw| raw.extend_from_slice(&rest));
+        let mut whole = assembly.feed(&rest)?;
+        let mut chunk = [0; CHUNK];
+        let mut deadline = None;
+        loop {
+            if let Some(Whole { message, rest }) = whole {
+                incoming.rest = rest;
+                self.framing.counters.messages_received.add();
+                return Ok(message);
+            }
+            // The clock is looked at only when one read was not enough.
+            let started = Instant::now();
+            let left =
+                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            let count = self.read(incoming, &mut chunk, left)?;
+            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
+                return Err(if assembly.is_empty() {
+                    TransportError::Closed
+                } else {
+                    TransportError::Broken
+                });
+            };
+            deadline = deadline.or_else(|| started.checked_add(timeout));
+            raw.iter_mut().for_each(|raw| raw.extend_from_slice(piece));
+            whole = assembly.feed(piece)?;
+        }
+    }
+}
+
+/// An address, an IPv4 one mapped.
+fn mapped(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.framing.counters.connections_closed.add();
+        self.trace_closed();
+    }
 }
 
 impl Transport for Connection {
@@ -217,6 +337,7 @@ impl Transport for Connection {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
+        self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
         let mut left = timeout.max(Duration::from_millis(1));
@@ -253,34 +374,12 @@ impl Transport for Connection {
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
         let (mut incoming, timeout) = lock_within(&self.incoming, timeout)?;
-        let mut assembly = self.framing.assembly();
-        let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
-        let mut chunk = [0; CHUNK];
-        let mut deadline = None;
-        loop {
-            if let Some(Whole { message, rest }) = whole {
-                incoming.rest = rest;
-                self.framing.counters.messages_received.add();
-                return Ok(message);
-            }
-            // The clock is looked at only when one read was not enough.
-            let started = Instant::now();
-            let left =
-                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
-            if left.is_zero() {
-                return Err(TransportError::Timeout);
-            }
-            let count = self.read(&mut incoming, &mut chunk, left)?;
-            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
-                return Err(if assembly.is_empty() {
-                    TransportError::Closed
-                } else {
-                    TransportError::Broken
-                });
-            };
-            deadline = deadline.or_else(|| started.checked_add(timeout));
-            whole = assembly.feed(piece)?;
-        }
+        // As it came: the sealed form cannot be told from the message, nor what is broken.
+        let keep = self.framing.protection.is_some() || self.framing.counters.tracer().is_on();
+        let mut raw = keep.then(Vec::new);
+        let received = self.assemble(&mut incoming, &mut raw, timeout);
+        self.trace_received(&received, raw.as_deref(), incoming.rest.len());
+        received
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -288,16 +387,17 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
+        self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn peer(&self) -> Ipv6Addr {
-        self.peer
+        *self.peer.ip()
     }
 
     fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+        self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }
 }
 
@@ -348,12 +448,6 @@ fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
             }
             result => return result.map(|()| socket.into()),
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.framing.counters.connections_closed.add();
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
 /// Flooded objectives by name and tag; the oldest received goes when it is full.
@@ -54,12 +55,14 @@ impl FloodCache {
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
     pub(crate) fn insert(&self, tagged: TaggedObjective) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
-            inner.remove_oldest();
+            inner.remove_oldest(&mut events);
             self.counters.flood_cache_evicted.add();
         }
+        events.push(|| Event::CacheAdded(entry(&tagged)));
         let number = inner.next;
         inner.next += 1;
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
@@ -81,22 +84,29 @@ impl FloodCache {
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
     /// Returns whether there was one.
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
         let current = number.and_then(|number| inner.entries.get(&number));
-        current.is_some_and(|current| current.objective.value == stale.objective.value)
-            && inner.remove(name, &tag)
+        let forgotten = current.is_some_and(|current| current.objective.value == stale.objective.value)
+            && inner.remove(name, &tag);
+        if forgotten {
+            events.push(|| Event::CacheRemoved(entry(stale), Removal::Forgotten));
+        }
+        forgotten
     }
 
     /// Forgets what has expired.
     pub(crate) fn purge(&self, now: u64) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let expired: Vec<_> =
             inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
         self.counters.flood_cache_expired.add_many(expired.len());
         for tagged in expired {
             inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
+            events.push(|| Event::CacheRemoved(entry(&tagged), Removal::Expired));
         }
     }
 
@@ -104,6 +114,11 @@ impl FloodCache {
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.values().cloned().collect()
     }
+}
+
+fn entry(tagged: &TaggedObjective) -> CacheEvent {
+    let (objective, locator) = (tagged.objective.name.clone(), tagged.source.clone());
+    CacheEvent { cache: Cache::Flood, objective, locator }
 }
 
 impl Inner {
@@ -116,8 +131,9 @@ impl Inner {
         number.is_some_and(|number| self.entries.remove(&number).is_some())
     }
 
-    fn remove_oldest(&mut self) {
+    fn remove_oldest(&mut self, events: &mut Later<'_>) {
         let Some((_, oldest)) = self.entries.pop_first() else { return };
+        events.push(|| Event::CacheRemoved(entry(&oldest), Removal::Evicted));
         let tag = Tag::of(&oldest.source);
         if let Some(tags) = self.by_name.get_mut(&oldest.objective.name) {
             tags.remove(&tag);
@@ -133,6 +149,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
     use crate::types::{Objective, Value};
 
     fn tagged(name: &str, last: Option<u16>, expire: u64, value: i64) -> TaggedObjective {
@@ -178,6 +195,21 @@ mod tests {
         assert!(cache.lookup("EX1", 0).is_empty());
         cache.insert(tagged("EX1", Some(1), 0, 2));
         assert!(!cache.expire(&copy), "a newer value is not expired by a copy of the old one");
+    }
+
+    #[test]
+    fn every_entry_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) = (FloodCache::new(1, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
+        cache.insert(tagged("a", None, 100, 1));
+        cache.insert(tagged("b", None, 100, 2));
+        cache.purge(100);
+        cache.insert(tagged("c", Some(1), 0, 3));
+        assert!(cache.expire(&cache.lookup("c", 0).remove(0)));
+        assert_eq!(
+            crate::trace::cache_story(&tracer, trace),
+            ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"]
+        );
     }
 
     #[test]

@@ -433,7 +433,7 @@ mod tests {
         let registry = registry_with("a", false);
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
         let rx = registry.begin_listening(A, "a").unwrap();
-        let Dispatch::Listener { tx, owner: A, free: true } = registry.dispatch("a", 0, 200, 1) else {
+        let Dispatch::Listener { tx, owner: A, free: true, .. } = registry.dispatch("a", 0, 200, 1) else {
             panic!("nobody is free")
         };
         assert!(matches!(

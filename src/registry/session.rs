@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
+use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
 use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
@@ -99,6 +100,24 @@ enum Session {
     Dialogue(Dialogue),
 }
 
+impl Session {
+    /// What is told of it.
+    fn event(&self, (session, source): Key) -> SessionEvent {
+        let (kind, peer, objective) = match self {
+            // ASAs are not told of.
+            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
+            Self::Discovery { name, .. } => match source {
+                None => (SessionKind::Discovery, None, name.as_str()),
+                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
+            },
+            Self::Dialogue(dialogue) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
+            }
+        };
+        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+    }
+}
+
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
@@ -159,8 +178,16 @@ impl SessionRegistry {
         Self { inner: Mutex::new(inner), limit, relay_memory, counters }
     }
 
-    /// Takes up a session, and counts it.
-    fn begin(&self, inner: &mut Inner, key: Key, session: Session, begun: Option<&Counter>) {
+    /// Takes up a session, counts it and tells of it.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        events: &mut Later<'_>,
+        key: Key,
+        session: Session,
+        begun: Option<&Counter>,
+    ) {
+        events.push(|| Event::SessionOpened(session.event(key)));
         let displaced = inner.active.insert(key, session);
         self.counters.sessions_ended.add_many(displaced.into_iter().count());
         begun.into_iter().for_each(Counter::add);
@@ -189,10 +216,11 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        self.begin(&mut inner, (id, None), session, Some(&self.counters.discoveries_begun));
+        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -205,14 +233,14 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
-        let name = name.to_owned();
-        let relayed = &self.counters.discoveries_relayed;
-        self.begin(&mut inner, key, Session::Discovery { initiator, name, mailbox }, Some(relayed));
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
         true
     }
 
@@ -254,12 +282,13 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let opened = &self.counters.sessions_opened;
-        self.begin(&mut inner, (id, None), Session::Dialogue(dialogue), Some(opened));
+        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -271,6 +300,7 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `unspec` at the limit on sessions.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
@@ -280,8 +310,8 @@ impl SessionRegistry {
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let accepted = &self.counters.sessions_accepted;
-        self.begin(&mut inner, key, Session::Dialogue(dialogue), Some(accepted));
+        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
+        self.begin(&mut inner, &mut events, key, session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -300,11 +330,10 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes.
-    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        let ended = self.inner.lock().active.remove(&key_of(nonce));
-        self.count_ended(&ended);
-        match ended {
+    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// any more.
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
+        match self.remove(key_of(nonce), how) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
@@ -317,8 +346,16 @@ impl SessionRegistry {
 
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        let ended = self.inner.lock().active.remove(&(id, source));
-        self.count_ended(&ended);
+        self.remove((id, source), Ending::Discovered);
+    }
+
+    fn remove(&self, key: Key, how: Ending) -> Option<Session> {
+        let session = self.inner.lock().active.remove(&key);
+        self.count_ended(&session);
+        if let Some(session) = &session {
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
+        }
+        session
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -361,10 +398,12 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut events = self.counters.tracer().later();
         let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        self.inner.lock().active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
@@ -381,6 +420,9 @@ impl SessionRegistry {
             std::mem::take(&mut inner.active)
         };
         self.count_ended(ended.values());
+        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -524,7 +566,7 @@ mod tests {
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
         assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
-        assert!(sessions.end(first).is_some());
+        assert!(sessions.end(first, Ending::Accepted).is_some());
         sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.open_dialogue(8, dialogue_with(a)).unwrap();
         assert_eq!(

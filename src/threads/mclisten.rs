@@ -2,6 +2,7 @@
 //! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
 
 use std::io;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use super::mhandler::Datagram;
 use super::spawn;
+use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
-use crate::net::multicast::Receiver;
+use crate::net::multicast::{Receiver, group};
 use crate::proto::Arrival;
+use crate::trace::{Direction, Event, MessageEvent, Transport};
 use crate::wire::decode;
 
 /// How long receiving rests after the system has reported an error.
@@ -82,13 +85,16 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
         Some(protection) => match protection.open(bytes) {
             // Of another domain, or of none.
             None => {
+                trace(core, arrival, bytes, Some(bytes));
                 core.counters.dropped_undecryptable.add();
                 return None;
             }
             opened => opened,
         },
     };
+    let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
+    trace(core, arrival, bytes, sealed);
     if bytes.len() > limits.size {
         core.counters.dropped_oversize.add();
         return None;
@@ -103,4 +109,20 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
             None
         }
     }
+}
+
+/// Tells of a datagram that came.
+fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
+    core.tracer.emit(|| {
+        let Arrival { ifi, source, port, multicast } = arrival;
+        let (transport, local) = if multicast {
+            (Transport::Multicast, group(ifi))
+        } else {
+            let address = core.addresses().link_local(ifi).unwrap_or(Ipv6Addr::UNSPECIFIED);
+            (Transport::UnicastDatagram, SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi))
+        };
+        let (direction, peer) = (Direction::In, SocketAddrV6::new(source, port, 0, ifi));
+        let (bytes, sealed) = (bytes.into(), sealed.map(Into::into));
+        Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+    });
 }

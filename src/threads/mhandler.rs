@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use super::{disc_relay, responder, spawn};
 use crate::core::Core;
 use crate::proto::{Action, Arrival, handle_datagram};
+use crate::trace::Event;
 use crate::wire::{Body, Message};
 
 /// A datagram that `_mclisten` found to be a message.
@@ -48,6 +49,7 @@ fn handle(core: &Arc<Core>, datagram: &Datagram) {
                 responder::start_negotiation(core, to, session, objective, otherwise);
             }
             Action::Relay { except, datagram } => {
+                core.tracer.emit(|| Event::Relayed { session: message.session().unwrap_or(0), except });
                 core.multicast(|_| datagram.clone(), Some(except));
                 core.counters.floods_relayed.add();
             }
