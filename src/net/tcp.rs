@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::interfaces::as_ipv6;
+use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
 use crate::wire::{ItemScanner, Limits, Progress};
@@ -140,8 +141,19 @@ impl Connection {
         Err(TransportError::Failed)
     }
 
-    /// The first message, if the whole of it has come already; otherwise `None`, and `receive` goes on with what has.
-    pub(crate) fn receive_at_once(&self) -> Option<Result<Vec<u8>, TransportError>> {
+    /// The first message, if the whole of it comes within the time or before `listener` has another connection;
+    /// otherwise `None`, and `receive` goes on with what has come.
+    pub(crate) fn receive_at_once(
+        &self,
+        listener: &Listener,
+        time: Duration,
+    ) -> Option<Result<Vec<u8>, TransportError>> {
+        self.receive_present()
+            .or_else(|| if listener.wait_for(&self.stream, time) { self.receive_present() } else { None })
+    }
+
+    /// The first message, if the whole of it is there.
+    fn receive_present(&self) -> Option<Result<Vec<u8>, TransportError>> {
         let mut incoming = self.incoming.lock();
         let mut chunk = [0; CHUNK];
         let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
@@ -152,15 +164,13 @@ impl Connection {
             },
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
-        match self.framing.assembly().feed(piece) {
+        incoming.rest.extend_from_slice(piece);
+        match self.framing.assembly().feed(&incoming.rest) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
                 Some(Ok(message))
             }
-            Ok(None) => {
-                incoming.rest = piece.to_vec();
-                None
-            }
+            Ok(None) => None,
             Err(error) => Some(Err(error)),
         }
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::Receiver;
 
 use super::{disc_relay, responder, spawn};
 use crate::core::Core;
@@ -23,14 +23,12 @@ pub(crate) struct Datagram {
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Datagram>) -> io::Result<()> {
     spawn(core, "_mhandler", move |core| {
-        loop {
-            select! {
-                recv(queue) -> datagram => match datagram {
-                    Ok(datagram) => handle(core, &datagram),
-                    Err(_) => return,
-                },
-                recv(core.stop_signal()) -> _ => return,
+        // At shutdown those who receive end, and with them the queue.
+        for datagram in queue {
+            if core.is_stopping() {
+                return;
             }
+            handle(core, &datagram);
         }
     })
 }
