@@ -1,7 +1,7 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
@@ -26,6 +26,8 @@ pub(crate) struct DiscoveryCache {
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<String, Entry>,
+    /// The names by their last use, the longest ago first.
+    by_use: BTreeMap<u64, String>,
     uses: u64,
 }
 
@@ -46,7 +48,7 @@ impl DiscoveryCache {
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
-            inner.evict(now);
+            inner.evict();
         }
         let entry = inner.touch_or_add(name);
         entry.locators.retain(|known| known.is_valid_at(now));
@@ -85,7 +87,7 @@ impl DiscoveryCache {
 
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
-        self.inner.lock().entries.remove(name);
+        self.inner.lock().remove(name);
     }
 
     /// Forgets one locator, because nobody answers there.
@@ -97,10 +99,16 @@ impl DiscoveryCache {
 
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
-        self.inner.lock().entries.retain(|_, entry| {
+        let mut inner = self.inner.lock();
+        let Inner { entries, by_use, .. } = &mut *inner;
+        entries.retain(|_, entry| {
             entry.locators.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
-            !entry.locators.is_empty() || entry.rapid.is_some()
+            let kept = !entry.locators.is_empty() || entry.rapid.is_some();
+            if !kept {
+                by_use.remove(&entry.last_use);
+            }
+            kept
         });
     }
 
@@ -118,18 +126,22 @@ impl Inner {
     fn touch_or_add(&mut self, name: &str) -> &mut Entry {
         self.uses += 1;
         let entry = self.entries.entry(name.to_owned()).or_default();
+        // A new entry has none: uses are counted from 1.
+        let name = self.by_use.remove(&entry.last_use).unwrap_or_else(|| name.to_owned());
+        self.by_use.insert(self.uses, name);
         entry.last_use = self.uses;
         entry
     }
 
-    /// Makes room: an entry without a valid locator if there is one, else the least recently used.
-    fn evict(&mut self, now: u64) {
-        let victim = self
-            .entries
-            .iter()
-            .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = victim {
+    fn remove(&mut self, name: &str) {
+        if let Some(entry) = self.entries.remove(name) {
+            self.by_use.remove(&entry.last_use);
+        }
+    }
+
+    /// Makes room: the least recently used goes. What has expired goes anyway within seconds, see `purge`.
+    fn evict(&mut self) {
+        if let Some((_, name)) = self.by_use.pop_first() {
             self.entries.remove(&name);
         }
     }
@@ -203,6 +215,10 @@ mod tests {
         cache.insert("c", &[locator(1, 0)], None, 0);
         let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["a", "c"]);
+        cache.flush("a");
+        cache.purge(1, |_| false);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.entries.len(), inner.by_use.len()), (0, 0), "nothing is left of what is gone");
     }
 
     #[test]

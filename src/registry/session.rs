@@ -2,6 +2,7 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -108,6 +109,8 @@ pub(crate) struct SessionRegistry {
 
 struct Inner {
     active: HashMap<Key, Session>,
+    /// How many of them are handles of ASAs.
+    handles: usize,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -145,6 +148,7 @@ impl SessionRegistry {
     fn with_generator(limit: usize, relay_memory: usize, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
+            handles: 0,
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
@@ -159,11 +163,16 @@ impl SessionRegistry {
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         inner.active.insert((id, None), Session::AsaHandle);
+        inner.handles += 1;
         Ok(AsaNonce(id))
     }
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
-        self.inner.lock().active.remove(&(nonce.0, None));
+        let mut inner = self.inner.lock();
+        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
+            inner.active.remove(&(nonce.0, None));
+            inner.handles -= 1;
+        }
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -282,8 +291,11 @@ impl SessionRegistry {
 
     /// Ends a session and returns its dialogue, whose transport the caller closes.
     pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        match self.inner.lock().active.remove(&key_of(nonce)) {
-            Some(Session::Dialogue(dialogue)) => Some(dialogue),
+        match self.inner.lock().active.entry(key_of(nonce)) {
+            Entry::Occupied(entry) if matches!(entry.get(), Session::Dialogue(_)) => match entry.remove() {
+                Session::Dialogue(dialogue) => Some(dialogue),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -337,7 +349,11 @@ impl SessionRegistry {
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
-        let ended = std::mem::take(&mut self.inner.lock().active);
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.handles = 0;
+            std::mem::take(&mut inner.active)
+        };
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -379,12 +395,12 @@ impl Inner {
     }
 
     fn open_count(&self) -> usize {
-        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.active.len().saturating_sub(self.handles)
     }
 
-    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    /// Whether as many sessions are open as may be.
     fn is_full(&self, limit: usize) -> bool {
-        self.active.len() >= limit && self.open_count() >= limit
+        self.open_count() >= limit
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
@@ -497,8 +513,14 @@ mod tests {
     #[test]
     fn sessions_and_memories_are_bounded() {
         let sessions = SessionRegistry::new(1, 2);
-        sessions.open_dialogue(1, dialogue()).unwrap();
+        let handle = sessions.new_asa_handle().unwrap();
+        let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        sessions.remove_asa_handle(handle);
+        sessions.remove_asa_handle(handle);
+        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+        sessions.end(open);
+        sessions.open_dialogue(2, dialogue()).unwrap();
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
             sessions.mark_relayed(id, initiator, 100);
