@@ -129,6 +129,11 @@ pub(crate) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) ->
     thread.join().unwrap_or_else(|_| Err("a thread of the bench panicked".into()))
 }
 
+/// A count as a number to calculate with.
+pub(crate) fn as_f64(count: usize) -> Result<f64> {
+    Ok(f64::from(u32::try_from(count)?))
+}
+
 /// The median time of doing something so many times, in microseconds, with pauses between.
 pub(crate) fn median_time(
     count: usize,

@@ -9,6 +9,8 @@
 //! | `bare` | the floors over TCP |
 //! | `discovery`, `floods` | discoveries and floods, with their own floors |
 //! | `codec` | encoding and decoding |
+//! | `growth` | how costs grow with what is registered and cached |
+//! | `graspy` | the same for graspy |
 //! | `process` | processes of their own: memory, wakeups, start |
 
 mod bare;
@@ -16,6 +18,8 @@ mod codec;
 mod discovery;
 mod figure;
 mod floods;
+mod graspy;
+mod growth;
 mod negotiation;
 mod pair;
 mod process;
@@ -23,6 +27,8 @@ mod report;
 
 use figure::Aim;
 pub(crate) use figure::{Figure, Result};
+pub(crate) use graspy::measure as measure_graspy;
+pub(crate) use growth::print as print_growth;
 pub(crate) use process::{ROLE, play};
 pub(crate) use report::{HEADING, json, row};
 
@@ -45,16 +51,8 @@ pub(crate) const NAMES: [&str; 15] = [
     "network_flood_100",
 ];
 
-/// What a run is to do.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// How often each figure is measured.
-    pub(crate) rounds: usize,
-}
-
 /// Measures what a name stands for. Some have several figures.
-pub(crate) fn measure(name: &str, plan: &Plan) -> Result<Vec<Figure>> {
-    let rounds = plan.rounds;
+pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
     let one = match name {
         "negotiate_connect" => negotiation::connect(name, 1, rounds)?,
         "negotiate_connect_16" => negotiation::connect(name, 16, rounds)?,

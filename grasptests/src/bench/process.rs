@@ -13,7 +13,7 @@ use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, linked};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::figure::{Aim, Figure, Result, median};
+use super::figure::{Aim, Figure, Result, as_f64, median};
 use super::pair::{Pair, negotiated};
 
 /// The first argument of a process that the bench starts; the second is its role.
@@ -174,10 +174,16 @@ pub(crate) fn open_sessions(name: &str) -> Result<Figure> {
     Ok(Figure::plain(name, "KiB", Aim::AtMost(16.0), bytes))
 }
 
-/// Opens sessions in this process, both ends, and returns what one has cost in KiB.
-fn bytes_per_session() -> Result<f64> {
+/// Allows as many descriptors as may be allowed, and returns how many.
+pub(crate) fn raise_descriptors() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(most)
+}
+
+/// Opens sessions in this process, both ends, and returns what one has cost in KiB.
+fn bytes_per_session() -> Result<f64> {
+    let most = raise_descriptors()?;
     let needed = u64::try_from(SESSIONS)? * 2 + 300;
     if most < needed {
         return Err(format!("{needed} descriptors are needed, and {most} allowed").into());
@@ -205,5 +211,5 @@ fn bytes_per_session() -> Result<f64> {
     let before = resident_kib();
     open(SESSIONS)?;
     let grown = u32::try_from(resident_kib().saturating_sub(before))?;
-    Ok(f64::from(grown) / f64::from(u32::try_from(SESSIONS)?))
+    Ok(f64::from(grown) / as_f64(SESSIONS)?)
 }
