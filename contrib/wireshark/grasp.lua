@@ -221,7 +221,10 @@ function read(state, tvb, at, depth, may_break)
     else
       item.kind = major == 4 and "array" or "map"
       local count = argument and small(argument)
-      if argument and (not count or count > MAX_MESSAGE) then fail(first, "more items than a message can have") end
+      if argument and (not count or count > MAX_MESSAGE) then
+        -- More items than a message can have: no further segment helps.
+        count, state.hopeless = count or math.huge, true
+      end
       if count and major == 5 then count = count * 2 end
       at = read_items(state, tvb, at, depth + 1, count, item)
       if major == 5 and #item.items % 2 == 1 then fail(first, "malformed CBOR: map key without a value") end
@@ -238,6 +241,7 @@ local function parse(tvb, at, depth)
   local ok, item = pcall(read, state, tvb, at, depth or 0, false)
   if ok then return item, nil end
   if type(item) ~= "table" then item = { at = at, what = "cannot be read: " .. tostring(item) } end
+  if state.hopeless then item.more = nil end
   for level = #state.open, 2, -1 do
     local open = state.open[level]
     open.last, open.cut = tvb:len(), true
