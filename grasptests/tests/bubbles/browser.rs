@@ -89,6 +89,11 @@ impl Browser {
         self.ask("POST", &format!("element/{element}/click"), Some(json!({})));
     }
 
+    /// From now on scripts run in a frame of the page.
+    pub(crate) fn enter_frame(&self, number: usize) {
+        self.ask("POST", "frame", Some(json!({ "id": number })));
+    }
+
     /// What the page's console says of errors.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "se/log", Some(json!({ "type": "browser" })));

@@ -235,6 +235,30 @@ fn the_page_goes_on_with_the_next_engine_and_the_next_process() {
 }
 
 #[test]
+#[ignore = "needs chromium and chromedriver: apt-get install chromium chromium-driver"]
+fn two_asas_stand_side_by_side_in_one_page_each_with_its_own_ladder() {
+    isolated!(240);
+    let (_lab, a, b, bubbles) = page();
+    let other = a.node.run(|| Bubbles::bind("Briggs", at(0)).unwrap());
+    // Served where the browser is, as --lab does it: the engine is in another namespace.
+    let beside = Host::start(&b.node, Config::new().bubbles(Some(other.clone())));
+    let port = other.address().unwrap().port();
+    let browser = Browser::open(&a.node, &format!("{}?beside={port},x,99999999&theme=dark", bubbles.url()));
+    negotiate(&a, &beside);
+    browser.wait("own arrows", "return document.querySelectorAll('.arrow').length >= 4");
+    assert_eq!(browser.run("return document.querySelectorAll('iframe').length"), json!(1));
+    assert_eq!(browser.run(ARROWS), json!(NEGOTIATION));
+    browser.enter_frame(0);
+    browser.wait("the other's arrows", "return document.querySelectorAll('.arrow').length >= 4");
+    assert_eq!(
+        browser.run("return [document.title, document.documentElement.dataset.theme]"),
+        json!(["Briggs", "dark"])
+    );
+    let mirrored = ["<- M_REQ_NEG EX3", "-> M_NEGOTIATE EX3", "<- M_NEGOTIATE EX3", "-> M_END EX3"];
+    assert_eq!(browser.run(ARROWS), json!(mirrored));
+}
+
+#[test]
 fn an_engine_without_a_page_has_no_thread_for_one() {
     isolated!();
     let (_lab, a, _b) = two(Config::new());
