@@ -71,7 +71,7 @@ mod tests {
     use crate::types::{AsaLocator, Objective, TaggedObjective};
 
     fn sizes_after(config: Config, value: Value) -> (usize, usize) {
-        let floods = FloodCache::new(5, &crate::trace::Tracer::default());
+        let floods = FloodCache::new(5, std::sync::Arc::default());
         let sizes = Sizes::new(&config);
         let objective = Objective { value, ..Objective::new(NAME) };
         floods.insert(TaggedObjective { objective, source: AsaLocator::null() });

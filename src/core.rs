@@ -66,7 +66,7 @@ pub(crate) struct Switches {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) registries: Registries,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) tracer: Tracer,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
@@ -99,9 +99,10 @@ impl Core {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
         let tracer = Tracer::default();
+        let counters = Arc::new(Counters::new(&tracer));
         Self {
-            registries: Registries::new(&config, &tracer),
-            counters: Counters::new(&tracer),
+            registries: Registries::new(&config, &counters),
+            counters,
             tracer,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
@@ -137,8 +138,11 @@ impl Core {
 
     /// How messages of this engine travel over TCP.
     pub(crate) fn framing(&self) -> Framing {
-        let (protection, tracer) = (self.protection.clone(), self.tracer.clone());
-        Framing { limits: self.unicast_limits(), protection, tracer }
+        Framing {
+            limits: self.unicast_limits(),
+            protection: self.protection.clone(),
+            counters: Arc::clone(&self.counters),
+        }
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
@@ -223,16 +227,19 @@ impl Core {
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
+            let sealed = sealed.as_deref();
             self.tracer.emit(|| {
                 let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
                 let (direction, transport) = (Direction::Out, Transport::Multicast);
-                let (bytes, sealed) = (message.as_slice().into(), sealed.as_deref().map(Into::into));
+                let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
                 let peer = multicast::group(ifi);
                 Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
             });
-            match interface.sender.send(&sealed.unwrap_or(message)) {
+            let bytes = sealed.unwrap_or(&message);
+            match interface.sender.send(bytes) {
                 Ok(()) => {
                     self.counters.multicast_sent.add();
+                    self.counters.datagram_bytes_sent.add_many(bytes.len());
                     sent += 1;
                 }
                 Err(error) => {

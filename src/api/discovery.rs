@@ -83,10 +83,15 @@ impl Engine {
         if !known.is_empty() {
             return Ok(here.added_to(known));
         }
+        let mut answered = Vec::new();
         if here.added_to(Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough, answers)?;
+            answered = self.ask(objective, timeout, enough, answers)?.locators;
         }
-        let found = self.core.registries.discovery.lookup(name, self.core.now());
+        let now = self.core.now();
+        let mut found = self.core.registries.discovery.lookup(name, now);
+        // Another ASA may have flushed the cache just now: what this one was answered is valid all the same.
+        answered.retain(|one| one.is_valid_at(now) && !found.iter().any(|known| same_place(known, one)));
+        found.extend(answered);
         // What is registered may have changed while the network was asked.
         Ok(self.offered_here(nonce, name).added_to(found))
     }
@@ -147,6 +152,11 @@ impl Engine {
                 break;
             }
         }
+        drop(open);
+        self.core
+            .counters
+            .answers_unused
+            .add_many(answers.unused.saturating_add(incoming.try_iter().count()));
         Ok(answers)
     }
 
@@ -206,6 +216,8 @@ struct Answers {
     /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
     wants_rapid: bool,
     rapid: Option<RapidAnswer>,
+    /// How many came in rapid mode and are not wanted.
+    unused: usize,
 }
 
 impl Answers {
@@ -223,7 +235,7 @@ impl Answers {
             DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
                 self.rapid = Some(RapidAnswer { message, transport });
             }
-            DiscoveryAnswer::Rapid { .. } => {}
+            DiscoveryAnswer::Rapid { .. } => self.unused += 1,
         }
     }
 }

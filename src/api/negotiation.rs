@@ -11,7 +11,7 @@ use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
-use crate::wire::{Body, Message, Outcome, decode};
+use crate::wire::{Body, Message, Outcome};
 
 /// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
 /// loses what comes with it.
@@ -127,8 +127,7 @@ impl Engine {
         let dialogue =
             Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
-        let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
-        self.core.counters.sessions_opened.add();
+        let session = opened.inspect_err(|_| self.core.counters.sessions_not_opened.add())?;
         self.check_still(nonce, session, &dialogue)?;
         Ok((session, dialogue))
     }
@@ -280,8 +279,13 @@ impl Engine {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, self.core.now());
-        self.core.check_running()?;
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
+        let count = &self.core.counters;
+        self.core.check_running().inspect_err(|_| {
+            if request.is_ok() {
+                count.requests_abandoned.add();
+            }
+        })?;
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
         let dialogue = Dialogue {
@@ -290,8 +294,7 @@ impl Engine {
             name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
-        let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
-        let accepted = sessions.accept_dialogue(request.session, dialogue.clone());
+        let accepted = self.core.registries.sessions.accept_dialogue(request.session, dialogue.clone());
         let session = accepted.inspect_err(|error| {
             match error {
                 Error::IdClash => count.session_clashes.add(),
@@ -300,7 +303,6 @@ impl Engine {
             transport.close();
         })?;
         self.check_still(nonce, session, &dialogue)?;
-        self.core.counters.sessions_accepted.add();
         Ok((session, request.objective))
     }
 
@@ -330,11 +332,19 @@ impl Engine {
         bytes: &[u8],
         error: Error,
     ) -> Result<()> {
-        dialogue.transport.send(bytes, self.core.config.connect_timeout).map_err(|cause| {
-            log::debug!("{session:?}: {error}: {cause:?}");
-            self.end(session, dialogue, (&error).into());
-            error
-        })
+        let count = &self.core.counters;
+        match dialogue.transport.send(bytes, self.core.config.connect_timeout) {
+            Ok(()) => {
+                count.session_messages_sent.add();
+                Ok(())
+            }
+            Err(cause) => {
+                count.session_sends_failed.add();
+                log::debug!("{session:?}: {error}: {cause:?}");
+                self.end(session, dialogue, (&error).into());
+                Err(error)
+            }
+        }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
@@ -356,14 +366,15 @@ impl Engine {
         let mut left = timeout;
         loop {
             let started = Instant::now();
+            let classify =
+                |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
             let received = match first.take() {
-                Some(message) => Ok(Ok(message)),
-                None => {
-                    dialogue.transport.receive(left).map(|bytes| decode(&bytes, &self.core.unicast_limits()))
-                }
+                Some(message) => Ok(classify(Ok(message))),
+                None => self
+                    .receive(dialogue, left, classify, |reply| !matches!(reply, NegotiationReply::Failed(_))),
             };
             let reply = match received {
-                Ok(received) => negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received),
+                Ok(reply) => reply,
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                 Err(TransportError::Timeout | TransportError::Failed) => {

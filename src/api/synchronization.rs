@@ -11,7 +11,7 @@ use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, decode};
+use crate::wire::Body;
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
@@ -91,12 +91,15 @@ impl Engine {
         let mut left = timeout;
         loop {
             let started = Instant::now();
-            let bytes = dialogue.transport.receive(left).map_err(|error| match error {
+            let classify = |received| synch_reply(id, &dialogue.name, received);
+            let received =
+                self.receive(dialogue, left, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
+            let reply = received.map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
             })?;
-            match synch_reply(id, &dialogue.name, decode(&bytes, &self.core.unicast_limits())) {
+            match reply {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),

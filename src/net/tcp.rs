@@ -10,26 +10,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
-use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport as Carrier};
+use crate::stats::Counters;
+use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
 use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
 const CHUNK: usize = 2048;
 
-/// How messages travel: how large they may be, and what protects them.
+/// How messages travel: how large they may be, what protects them, and what counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
-    /// Who is told of the messages.
-    pub(crate) tracer: Tracer,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Framing {
@@ -134,12 +134,21 @@ impl Connection {
             closed: AtomicBool::new(false),
         };
         let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
-        connection.framing.tracer.emit(event);
+        connection.framing.counters.tracer().emit(event);
         connection
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
     pub(crate) fn open(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        framing: Framing,
+    ) -> Result<Self, TransportError> {
+        let counters = Arc::clone(&framing.counters);
+        Self::first_of(addresses, timeout, framing).inspect_err(|_| counters.connections_failed.add())
+    }
+
+    fn first_of(
         addresses: &[SocketAddr],
         timeout: Duration,
         framing: Framing,
@@ -151,7 +160,10 @@ impl Connection {
                 return Err(TransportError::Timeout);
             }
             match connect(address, left) {
-                Ok(stream) => return Ok(Self::connected(stream, *address, framing, Direction::Out)),
+                Ok(stream) => {
+                    framing.counters.connections_opened.add();
+                    return Ok(Self::connected(stream, *address, framing, Direction::Out));
+                }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
@@ -170,9 +182,11 @@ impl Connection {
             },
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
+        self.framing.counters.bytes_received.add_many(piece.len());
         let received = match self.framing.assembly().feed(piece) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
+                self.framing.counters.messages_received.add();
                 Ok(message)
             }
             Ok(None) => {
@@ -200,7 +214,10 @@ impl Connection {
         }
         loop {
             match (&self.stream).read(chunk) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.framing.counters.bytes_received.add_many(count);
+                    return Ok(count);
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -217,7 +234,7 @@ impl Connection {
 
     /// Tells of a message.
     fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
-        self.framing.tracer.emit(|| {
+        self.framing.counters.tracer().emit(|| {
             let (local, peer) = (self.local(), self.peer);
             let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
             let (bytes, sealed) = (message.into(), sealed.map(Into::into));
@@ -236,7 +253,10 @@ impl Connection {
     /// Tells, once, that this side has closed.
     fn trace_closed(&self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
-            self.framing.tracer.emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+            self.framing
+                .counters
+                .tracer()
+                .emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
         }
     }
 
@@ -270,6 +290,7 @@ impl Connection {
         loop {
             if let Some(Whole { message, rest }) = whole {
                 incoming.rest = rest;
+                self.framing.counters.messages_received.add();
                 return Ok(message);
             }
             // The clock is looked at only when one read was not enough.
@@ -304,13 +325,14 @@ fn mapped(address: SocketAddr) -> SocketAddrV6 {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.framing.counters.connections_closed.add();
         self.trace_closed();
     }
 }
 
 impl Transport for Connection {
     fn send(&self, message: &[u8], timeout: Duration) -> Result<(), TransportError> {
-        let mut outgoing = self.outgoing.lock();
+        let (mut outgoing, timeout) = lock_within(&self.outgoing, timeout)?;
         if let Some(not_before) = outgoing.not_before.take() {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
@@ -322,6 +344,7 @@ impl Transport for Connection {
         outgoing.begin_message(&self.stream);
         // There is nearly always room for it.
         if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            self.framing.counters.bytes_sent.add_many(count);
             rest = rest.get(count..).ok_or(TransportError::Failed)?;
         }
         while !rest.is_empty() {
@@ -330,7 +353,10 @@ impl Transport for Connection {
                 outgoing.timeout = Some(left);
             }
             match (&self.stream).write(rest) {
-                Ok(count) => rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?,
+                Ok(count) => {
+                    self.framing.counters.bytes_sent.add_many(count);
+                    rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -342,13 +368,14 @@ impl Transport for Connection {
                 return Err(TransportError::Timeout);
             }
         }
+        self.framing.counters.messages_sent.add();
         Ok(())
     }
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
-        let mut incoming = self.incoming.lock();
+        let (mut incoming, timeout) = lock_within(&self.incoming, timeout)?;
         // As it came: the sealed form cannot be told from the message, nor what is broken.
-        let keep = self.framing.protection.is_some() || self.framing.tracer.is_on();
+        let keep = self.framing.protection.is_some() || self.framing.counters.tracer().is_on();
         let mut raw = keep.then(Vec::new);
         let received = self.assemble(&mut incoming, &mut raw, timeout);
         self.trace_received(&received, raw.as_deref(), incoming.rest.len());
@@ -372,6 +399,16 @@ impl Transport for Connection {
     fn is_from_here(&self) -> bool {
         self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }
+}
+
+/// A lock that another thread may hold while it waits for the peer, and the time that is left then.
+fn lock_within<T>(mutex: &Mutex<T>, time: Duration) -> Result<(MutexGuard<'_, T>, Duration), TransportError> {
+    if let Some(guard) = mutex.try_lock() {
+        return Ok((guard, time));
+    }
+    let began = Instant::now();
+    let guard = mutex.try_lock_for(time).ok_or(TransportError::Timeout)?;
+    Ok((guard, time.saturating_sub(began.elapsed())))
 }
 
 impl Outgoing {
@@ -423,15 +460,30 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        let framing = Framing {
-            limits: Limits { size, ..Limits::default() },
-            protection: None,
-            tracer: Tracer::default(),
-        };
+        let limits = Limits { size, ..Limits::default() };
+        let framing = Framing { limits, protection: None, counters: Arc::default() };
         (Connection::new(server, peer, framing), client)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_second_thread_that_receives_or_sends_keeps_its_own_deadline() {
+        let (connection, client) = pair(2048);
+        let connection = Arc::new(connection);
+        let receiver = Arc::clone(&connection);
+        let first = std::thread::Builder::new().spawn(move || receiver.receive(60 * SECOND)).unwrap();
+        while connection.incoming.try_lock().is_some() {
+            std::thread::yield_now();
+        }
+        let started = Instant::now();
+        assert!(matches!(connection.receive(SECOND / 10), Err(TransportError::Timeout)));
+        let sending = connection.outgoing.lock();
+        assert!(matches!(connection.send(&[1], SECOND / 10), Err(TransportError::Timeout)));
+        assert!(started.elapsed() < 20 * SECOND, "{:?}", started.elapsed());
+        drop((sending, client));
+        assert!(matches!(first.join().unwrap(), Err(TransportError::Closed)));
+    }
 
     #[test]
     fn a_message_in_single_bytes_and_two_messages_in_one_piece_are_read_one_by_one() {

@@ -2,10 +2,12 @@
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::trace::{Cache, CacheEvent, Event, Later, Removal, Tracer};
+use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
@@ -22,7 +24,7 @@ pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
     limit: usize,
     locators_limit: usize,
-    tracer: Tracer,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -39,37 +41,41 @@ struct Entry {
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(limit: usize, locators_limit: usize, tracer: &Tracer) -> Self {
-        Self { inner: Mutex::default(), limit, locators_limit, tracer: tracer.clone() }
+    pub(crate) fn new(limit: usize, locators_limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, locators_limit, counters }
     }
 
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
     /// its two expiries; two ports of one address are two locators.
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
             inner.evict(now, &mut events);
+            self.counters.discovery_cache_evicted.add();
         }
         let entry = inner.touch_or_add(name);
-        entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
-        for locator in locators {
-            entry.add(name, locator, self.locators_limit, &mut events);
-        }
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        let add = |locator: &&AsaLocator| entry.add(name, locator, self.locators_limit, &mut events);
+        let evicted = locators.iter().filter(add).count();
         if rapid.is_some() {
             entry.rapid = rapid;
         }
+        self.counters.discovery_cache_expired.add_many(expired);
+        self.counters.discovery_cache_evicted.add_many(evicted);
+        self.counters.discovery_cache_peak.raise_to(inner.entries.len());
     }
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) {
             return Vec::new();
         }
         let entry = inner.touch_or_add(name);
-        entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        self.counters.discovery_cache_expired.add_many(expired);
         entry.locators.clone()
     }
 
@@ -97,7 +103,7 @@ impl DiscoveryCache {
     }
 
     fn forget(&self, name: &str, goes: impl Fn(&AsaLocator) -> bool) {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         if let Some(entry) = self.inner.lock().entries.get_mut(name) {
             entry.forget(name, Removal::Forgotten, &mut events, goes);
         }
@@ -105,12 +111,15 @@ impl DiscoveryCache {
 
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         self.inner.lock().entries.retain(|name, entry| {
-            entry.forget(name, Removal::Expired, &mut events, |known| {
+            let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
                 !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
             });
+            let had_value = entry.rapid.is_some();
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
+            let value_gone = had_value && entry.rapid.is_none();
+            self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
             !entry.locators.is_empty() || entry.rapid.is_some()
         });
     }
@@ -153,14 +162,15 @@ fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
 }
 
 impl Entry {
-    /// Forgets the locators for which `goes` is true.
+    /// Forgets the locators for which `goes` is true. Returns how many.
     fn forget(
         &mut self,
         name: &str,
         why: Removal,
         events: &mut Later<'_>,
         goes: impl Fn(&AsaLocator) -> bool,
-    ) {
+    ) -> usize {
+        let before = self.locators.len();
         self.locators.retain(|known| {
             let goes = goes(known);
             if goes {
@@ -168,17 +178,20 @@ impl Entry {
             }
             !goes
         });
+        before - self.locators.len()
     }
 
-    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) {
+    /// Adds a locator. Returns whether another one had to make room.
+    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) -> bool {
         events.push(|| Event::CacheAdded(event(name, locator)));
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
             known.diverted &= locator.diverted;
-            return;
+            return false;
         }
-        if self.locators.len() >= limit {
+        let full = self.locators.len() >= limit;
+        if full {
             // The one that ends first makes room; those that never end go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
@@ -187,6 +200,7 @@ impl Entry {
             }
         }
         self.locators.push(locator.clone());
+        full
     }
 }
 
@@ -203,6 +217,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
         AsaLocator {
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
-        let cache = DiscoveryCache::new(10, 10, &Tracer::default());
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
         cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
@@ -224,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_on_two_interfaces_is_two() {
-        let cache = DiscoveryCache::new(10, 10, &Tracer::default());
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
@@ -232,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
-        let cache = DiscoveryCache::new(2, 10, &Tracer::default());
+        let cache = DiscoveryCache::new(2, 10, Arc::default());
         cache.insert("a", &[locator(1, 0)], None, 0);
         cache.insert("b", &[locator(1, 0)], None, 0);
         cache.lookup("a", 0);
@@ -244,7 +259,8 @@ mod tests {
     #[test]
     fn every_locator_that_comes_or_goes_is_told() {
         let tracer = Tracer::default();
-        let (cache, trace) = (DiscoveryCache::new(1, 10, &tracer), tracer.subscribe(20));
+        let (cache, trace) =
+            (DiscoveryCache::new(1, 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
         cache.insert("a", &[locator(1, 100)], None, 0);
         cache.insert("b", &[locator(1, 100)], None, 0);
         cache.purge(100, |_| true);
@@ -256,7 +272,7 @@ mod tests {
 
     #[test]
     fn locators_of_one_objective_are_bounded() {
-        let cache = DiscoveryCache::new(2, 3, &Tracer::default());
+        let cache = DiscoveryCache::new(2, 3, Arc::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
         cache.insert("a", &many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
@@ -266,7 +282,7 @@ mod tests {
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
-        let cache = DiscoveryCache::new(2, 5, &Tracer::default());
+        let cache = DiscoveryCache::new(2, 5, Arc::default());
         cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);

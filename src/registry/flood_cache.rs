@@ -1,10 +1,12 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::trace::{Cache, CacheEvent, Event, Later, Removal, Tracer};
+use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
 /// Flooded objectives by name and tag; the oldest received goes when it is full.
@@ -12,7 +14,7 @@ use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
     limit: usize,
-    tracer: Tracer,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -47,17 +49,18 @@ impl Tag {
 }
 
 impl FloodCache {
-    pub(crate) fn new(limit: usize, tracer: &Tracer) -> Self {
-        Self { inner: Mutex::default(), limit, tracer: tracer.clone() }
+    pub(crate) fn new(limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, counters }
     }
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
     pub(crate) fn insert(&self, tagged: TaggedObjective) {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
             inner.remove_oldest(&mut events);
+            self.counters.flood_cache_evicted.add();
         }
         events.push(|| Event::CacheAdded(entry(&tagged)));
         let number = inner.next;
@@ -65,6 +68,7 @@ impl FloodCache {
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
         tags.insert(Tag::of(&tagged.source), number);
         inner.entries.insert(number, tagged);
+        self.counters.flood_cache_peak.raise_to(inner.entries.len());
     }
 
     /// Valid entries of this name, oldest received first.
@@ -80,7 +84,7 @@ impl FloodCache {
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
     /// Returns whether there was one.
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
@@ -95,10 +99,11 @@ impl FloodCache {
 
     /// Forgets what has expired.
     pub(crate) fn purge(&self, now: u64) {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let expired: Vec<_> =
             inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
+        self.counters.flood_cache_expired.add_many(expired.len());
         for tagged in expired {
             inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
             events.push(|| Event::CacheRemoved(entry(&tagged), Removal::Expired));
@@ -144,6 +149,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
     use crate::types::{Objective, Value};
 
     fn tagged(name: &str, last: Option<u16>, expire: u64, value: i64) -> TaggedObjective {
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_same_tag_overwrites_and_another_tag_adds() {
-        let cache = FloodCache::new(10, &Tracer::default());
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 0, 1));
         cache.insert(tagged("EX1", Some(1), 0, 2));
         cache.insert(tagged("EX1", None, 0, 3));
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn expired_entries_are_not_seen_and_can_be_purged() {
-        let cache = FloodCache::new(10, &Tracer::default());
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 100, 1));
         assert_eq!(values(&cache, "EX1", 99).len(), 1);
         assert!(values(&cache, "EX1", 100).is_empty());
@@ -181,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_copy_expires_the_entry_even_one_without_end() {
-        let cache = FloodCache::new(10, &Tracer::default());
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", Some(1), 0, 1));
         let copy = cache.lookup("EX1", 0).remove(0);
         assert!(cache.expire(&copy));
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn every_entry_that_comes_or_goes_is_told() {
         let tracer = Tracer::default();
-        let (cache, trace) = (FloodCache::new(1, &tracer), tracer.subscribe(20));
+        let (cache, trace) = (FloodCache::new(1, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
         cache.insert(tagged("a", None, 100, 1));
         cache.insert(tagged("b", None, 100, 2));
         cache.purge(100);
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_oldest_received_makes_room() {
-        let cache = FloodCache::new(2, &Tracer::default());
+        let cache = FloodCache::new(2, Arc::default());
         for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
             cache.insert(tagged(name, None, 0, value));
         }

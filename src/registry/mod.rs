@@ -23,8 +23,10 @@ pub(crate) use objective::{
 };
 pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
+use std::sync::Arc;
+
 use crate::config::Config;
-use crate::trace::Tracer;
+use crate::stats::Counters;
 
 /// The five registries of one engine, and its budgets for relaying.
 #[derive(Debug)]
@@ -39,13 +41,17 @@ pub(crate) struct Registries {
 }
 
 impl Registries {
-    pub(crate) fn new(config: &Config, tracer: &Tracer) -> Self {
+    pub(crate) fn new(config: &Config, counters: &Arc<Counters>) -> Self {
         Self {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
-            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit, tracer),
-            sessions: SessionRegistry::new(config.session_limit, config.relay_memory, tracer),
-            floods: FloodCache::new(config.flood_cache_limit, tracer),
+            discovery: DiscoveryCache::new(
+                config.discovery_cache_limit,
+                config.locators_limit,
+                Arc::clone(counters),
+            ),
+            sessions: SessionRegistry::new(config.session_limit, config.relay_memory, Arc::clone(counters)),
+            floods: FloodCache::new(config.flood_cache_limit, Arc::clone(counters)),
             discovery_relay: RelayLimit::new(
                 config.discovery_relay_rate,
                 config.neighbour_discovery_relay_rate,

@@ -78,8 +78,8 @@ pub(crate) struct ObjectiveView {
 #[derive(Debug)]
 pub(crate) enum Dispatch {
     /// To this channel. If a listener is free it will take the request; otherwise one who has just returned is
-    /// waited for.
-    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool },
+    /// waited for. So many requests wait for this owner now.
+    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool, waiting: usize },
     /// Nobody listens.
     NotListening,
     /// As many as allowed are waiting already.
@@ -252,11 +252,18 @@ impl ObjectiveRegistry {
         Ok(queue.rx.clone())
     }
 
-    /// A listener has returned with a request.
-    pub(crate) fn listener_returned(&self, nonce: AsaNonce, name: &str, now: u64) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    /// A listener has returned, with a request or because it was stopped. Then its queue is gone, and one of the same
+    /// name may be that of others, who have begun to listen since: they go on.
+    pub(crate) fn listener_returned(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+        requests: &Receiver<NegotiationRequest>,
+        now: u64,
+    ) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.rx.same_channel(requests)) {
             queue.listeners = queue.listeners.saturating_sub(1);
             queue.returned = Some(now);
         }
@@ -286,16 +293,16 @@ impl ObjectiveRegistry {
             Some((owner, queue)) => {
                 let free = queue.listeners > queue.waiting;
                 queue.waiting += 1;
-                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free }
+                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free, waiting: queue.waiting }
             }
         }
     }
 
     /// A request given out by `dispatch` has been taken or refused.
-    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str, tx: &Sender<NegotiationRequest>) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.tx.same_channel(tx)) {
             queue.waiting = queue.waiting.saturating_sub(1);
         }
     }
@@ -425,18 +432,37 @@ mod tests {
     fn requests_wait_only_for_listeners_and_only_so_many() {
         let registry = registry_with("a", false);
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
-        let _rx = registry.begin_listening(A, "a").unwrap();
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { owner: A, free: true, .. }));
+        let rx = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, owner: A, free: true, .. } = registry.dispatch("a", 0, 200, 1) else {
+            panic!("nobody is free")
+        };
         assert!(matches!(
             registry.dispatch("a", 0, 200, 1),
             Dispatch::Listener { owner: A, free: false, .. }
         ));
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
-        registry.dispatched(A, "a");
-        registry.dispatched(A, "a");
-        registry.listener_returned(A, "a", 1000);
+        registry.dispatched(A, "a", &tx);
+        registry.dispatched(A, "a", &tx);
+        registry.listener_returned(A, "a", &rx, 1000);
         assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener { owner: A, .. }));
         assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn a_listener_that_was_stopped_takes_nothing_from_those_that_listen_since() {
+        let registry = registry_with("a", false);
+        let stopped = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, .. } = registry.dispatch("a", 0, 200, 1) else {
+            panic!("nobody listens")
+        };
+        registry.stop_negotiate(A, "a");
+        let _listening = registry.begin_listening(A, "a").unwrap();
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { free: true, .. }));
+        // Woken only now, on a busy machine; and the request of before is refused only now.
+        registry.listener_returned(A, "a", &stopped, 0);
+        registry.dispatched(A, "a", &tx);
+        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::Listener { free: false, .. }));
+        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::QueueFull));
     }
 
     #[test]

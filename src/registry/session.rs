@@ -12,7 +12,8 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::trace::{Ending, Event, SessionEvent, SessionKind, Tracer};
+use crate::stats::{Counter, Counters};
+use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
 use crate::wire::Message;
 
@@ -123,11 +124,13 @@ pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
     relay_memory: usize,
-    tracer: Tracer,
+    counters: Arc<Counters>,
 }
 
 struct Inner {
     active: HashMap<Key, Session>,
+    /// How many of them are the handles of ASAs.
+    handles: usize,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -157,22 +160,38 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize, tracer: &Tracer) -> Self {
-        let registry = Self::with_generator(limit, relay_memory, draw_block);
-        Self { tracer: tracer.clone(), ..registry }
+    pub(crate) fn new(limit: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
+        Self::with_generator(limit, relay_memory, counters, draw_block)
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(limit: usize, relay_memory: usize, draw: Draw) -> Self {
+    fn with_generator(limit: usize, relay_memory: usize, counters: Arc<Counters>, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
+            handles: 0,
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
             random: Vec::new(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory, tracer: Tracer::default() }
+        Self { inner: Mutex::new(inner), limit, relay_memory, counters }
+    }
+
+    /// Takes up a session, counts it and tells of it.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        events: &mut Later<'_>,
+        key: Key,
+        session: Session,
+        begun: Option<&Counter>,
+    ) {
+        events.push(|| Event::SessionOpened(session.event(key)));
+        let displaced = inner.active.insert(key, session);
+        self.counters.sessions_ended.add_many(displaced.into_iter().count());
+        begun.into_iter().for_each(Counter::add);
+        self.counters.sessions_peak.raise_to(inner.open_count());
     }
 
     /// A handle for a new ASA.
@@ -180,11 +199,14 @@ impl SessionRegistry {
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         inner.active.insert((id, None), Session::AsaHandle);
+        inner.handles += 1;
         Ok(AsaNonce(id))
     }
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
-        self.inner.lock().active.remove(&(nonce.0, None));
+        let mut inner = self.inner.lock();
+        let removed = inner.active.remove(&(nonce.0, None));
+        inner.handles -= removed.into_iter().count();
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -194,12 +216,11 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        events.push(|| Event::SessionOpened(session.event((id, None))));
-        inner.active.insert((id, None), session);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -212,15 +233,14 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
         let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        events.push(|| Event::SessionOpened(session.event(key)));
-        inner.active.insert(key, session);
+        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
         true
     }
 
@@ -262,14 +282,13 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let session = Session::Dialogue(dialogue);
-        events.push(|| Event::SessionOpened(session.event((id, None))));
-        inner.active.insert((id, None), session);
+        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -281,7 +300,7 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `unspec` at the limit on sessions.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
@@ -291,9 +310,8 @@ impl SessionRegistry {
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let session = Session::Dialogue(dialogue);
-        events.push(|| Event::SessionOpened(session.event(key)));
-        inner.active.insert(key, session);
+        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
+        self.begin(&mut inner, &mut events, key, session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -321,6 +339,11 @@ impl SessionRegistry {
         }
     }
 
+    fn count_ended<'a>(&self, ended: impl IntoIterator<Item = &'a Session>) {
+        let sessions = ended.into_iter().filter(|session| !matches!(session, Session::AsaHandle));
+        self.counters.sessions_ended.add_many(sessions.count());
+    }
+
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
         self.remove((id, source), Ending::Discovered);
@@ -328,8 +351,9 @@ impl SessionRegistry {
 
     fn remove(&self, key: Key, how: Ending) -> Option<Session> {
         let session = self.inner.lock().active.remove(&key);
+        self.count_ended(&session);
         if let Some(session) = &session {
-            self.tracer.emit(|| Event::SessionEnded(session.event(key), how));
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
         }
         session
     }
@@ -341,7 +365,8 @@ impl SessionRegistry {
         let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
         if !known {
             let limit = self.relay_memory;
-            inner.flooded.insert((id, initiator), expire, limit);
+            let forgotten = inner.flooded.insert((id, initiator), expire, limit);
+            self.count_forgotten(forgotten, now);
         }
         !known
     }
@@ -352,9 +377,17 @@ impl SessionRegistry {
     }
 
     /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) {
         let limit = self.relay_memory;
-        self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        let forgotten = self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        self.count_forgotten(forgotten, now);
+    }
+
+    /// Counts what would have been remembered longer.
+    fn count_forgotten(&self, forgotten: Option<u64>, now: u64) {
+        if forgotten.is_some_and(|until| until > now) {
+            self.counters.relay_memory_evicted.add();
+        }
     }
 
     /// How many relayed multicasts are remembered.
@@ -365,7 +398,7 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
-        let mut events = self.tracer.later();
+        let mut events = self.counters.tracer().later();
         let mut ended = Vec::new();
         self.inner.lock().active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
@@ -375,14 +408,20 @@ impl SessionRegistry {
             }
             _ => true,
         });
+        self.counters.sessions_ended.add_many(ended.len());
         ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
-        let ended = std::mem::take(&mut self.inner.lock().active);
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.handles = 0;
+            std::mem::take(&mut inner.active)
+        };
+        self.count_ended(ended.values());
         for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
-            self.tracer.emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
         }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
@@ -425,12 +464,12 @@ impl Inner {
     }
 
     fn open_count(&self) -> usize {
-        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.active.len().saturating_sub(self.handles)
     }
 
-    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    /// Whether as many sessions are open as may be.
     fn is_full(&self, limit: usize) -> bool {
-        self.active.len() >= limit && self.open_count() >= limit
+        self.open_count() >= limit
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
@@ -466,15 +505,15 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
         self.map.get(key)
     }
 
-    fn insert(&mut self, key: K, value: V, limit: usize) {
+    /// Remembers one more. Returns what was forgotten for it.
+    fn insert(&mut self, key: K, value: V, limit: usize) -> Option<V> {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
         }
-        while self.order.len() > limit.max(1) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.map.remove(&oldest);
-            }
+        if self.order.len() <= limit.max(1) {
+            return None;
         }
+        self.order.pop_front().and_then(|oldest| self.map.remove(&oldest))
     }
 }
 
@@ -497,7 +536,7 @@ mod tests {
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions = SessionRegistry::with_generator(10, 10, |random| {
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| {
             random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
         });
         let handle = sessions.new_asa_handle().unwrap();
@@ -514,14 +553,14 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, |random| random.push(5));
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| random.push(5));
         sessions.new_asa_handle().unwrap();
         assert_eq!(sessions.request_id(), Err(Error::Unspec));
     }
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10, &Tracer::default());
+        let sessions = SessionRegistry::new(10, 10, Arc::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
@@ -542,12 +581,12 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2, &Tracer::default());
+        let sessions = SessionRegistry::new(1, 2, Arc::default());
         sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
-            sessions.mark_relayed(id, initiator, 100);
+            sessions.mark_relayed(id, initiator, 0, 100);
         }
         assert!(sessions.was_relayed(2, initiator, 99));
         assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
@@ -556,7 +595,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10, &Tracer::default());
+        let sessions = SessionRegistry::new(10, 10, Arc::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

@@ -52,17 +52,22 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
                 } else {
                     count.unicast_datagram_received.add()
                 }
+                count.datagram_bytes_received.add_many(length);
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes));
                 if let Some(datagram) = datagram {
                     match queue.try_send(datagram) {
                         Ok(()) => count.queue_peak.raise_to(queue.len()),
-                        Err(TrySendError::Full(_)) => count.dropped_queue_full.add(),
+                        Err(TrySendError::Full(_)) => {
+                            count.queue_peak.raise_to(queue.len());
+                            count.dropped_queue_full.add();
+                        }
                         Err(TrySendError::Disconnected(_)) => return,
                     }
                 }
             }
             Err(error) => {
+                core.counters.receive_failed.add();
                 log::debug!("receiving on interface {ifi}: {error}");
                 if !core.pause(REST) {
                     return;

@@ -138,6 +138,7 @@ pub(crate) fn spawn(
         Ok(handle) => {
             group.next += 1;
             group.live.insert(number, handle);
+            core.counters.threads_peak.raise_to(group.live.len());
             Ok(())
         }
         Err(error) => {

@@ -50,7 +50,10 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Sender<Datagram>) -> Result<(), 
             Err(StartError::Socket(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 log::debug!("the address of {} is not ready: {error}", link.name);
             }
-            Err(error) => failure = Some(error),
+            Err(error) => {
+                core.counters.interfaces_failed.add();
+                failure = Some(error);
+            }
         }
     }
     update_addresses(core, &seen);
