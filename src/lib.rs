@@ -40,6 +40,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Makes the example of docs/bubbles.md a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/bubbles.md")]
+struct Watching;
+
 /// Makes the example of docs/security.md a test.
 #[cfg(all(doctest, feature = "quads"))]
 #[doc = include_str!("../docs/security.md")]
