@@ -114,6 +114,8 @@ fn is_drop(name: &str) -> bool {
         "requests_abandoned",
         "session_sends_failed",
         "synch_failed",
+        "flood_entries_refused",
+        "sessions_not_opened",
     ];
     kinds.iter().any(|kind| name.starts_with(kind)) || others.contains(&name)
 }

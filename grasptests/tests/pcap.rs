@@ -7,7 +7,9 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use grasp::{Config, Discover, Objective, RegisterObj, TaggedObjective, Value};
+use grasp::trace::{Event, Trace};
+use grasp::wire::{Limits, decode};
+use grasp::{Acp, Config, Discover, Objective, QuadsKeys, RegisterObj, TaggedObjective, Value};
 use grasptests::isolated;
 use grasptests::lab::Lab;
 use grasptests::nodes::{Host, linked};
@@ -36,9 +38,10 @@ fn negotiable(value: &str) -> Objective {
 }
 
 /// A discovery, a negotiation with a long value, and a flood, written by the asker.
-fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host) {
+fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host, Trace) {
     let (lab, _, a, b) = linked();
     let asker = Host::start(&a, config.clone().pcap(Some(capture.0.clone())));
+    let trace = asker.engine.trace();
     let server = Host::start(&b, config);
     server.register(&negotiable("0"));
     asker.register(&negotiable("0"));
@@ -70,7 +73,7 @@ fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host) {
     });
     asker.engine.shutdown();
     server.engine.shutdown();
-    (lab, asker, server)
+    (lab, asker, server, trace)
 }
 
 /// The packets of a capture with the numbers of their interfaces, and the names of those.
@@ -110,7 +113,7 @@ fn address(bytes: &[u8]) -> Ipv6Addr {
 fn a_capture_has_each_message_once_in_order_with_its_addresses() {
     isolated!();
     let capture = Capture::new("order");
-    let (_lab, asker, server) = captured(&capture, Config::new());
+    let (_lab, asker, server, _trace) = captured(&capture, Config::new().acp(Acp::Layer2));
     let (packets, interfaces) = packets(&capture.0);
     assert!(interfaces.contains(&"eth0".to_owned()), "{interfaces:?}");
     let group: Ipv6Addr = "ff02::13".parse().unwrap();
@@ -141,6 +144,36 @@ fn a_capture_has_each_message_once_in_order_with_its_addresses() {
     let kinds: Vec<_> = requested.iter().filter_map(|(_, _, bytes)| kind(bytes)).collect();
     assert_eq!(kinds, [2, 3, 6].map(Value::from), "M_RESPONSE, M_REQ_NEG, M_END");
     assert_eq!(asker.engine.stats().capture_lost, 0);
+}
+
+#[test]
+fn in_a_quads_domain_a_capture_is_sealed_and_a_trace_has_both_forms() {
+    isolated!();
+    let capture = Capture::new("sealed");
+    let keys = QuadsKeys::from_password("secret").unwrap();
+    let (_lab, asker, _server, trace) = captured(&capture, Config::new().acp(Acp::Quads(keys.clone())));
+    let bytes = std::fs::read(&capture.0).unwrap();
+    assert!(!bytes.windows(10).any(|window| window == b"long long "), "nothing is in the clear");
+    let (packets, _) = packets(&capture.0);
+    let payloads: Vec<Vec<u8>> = packets
+        .iter()
+        .map(|(_, packet)| packet[if packet[6] == 17 { 48 } else { 60 }..].to_vec())
+        .filter(|payload| !payload.is_empty())
+        .collect();
+    let opened: Vec<_> =
+        payloads.iter().map(|payload| keys.open(payload).expect("the keys open it")).collect();
+    assert!(opened.iter().any(|message| message.windows(10).any(|window| window == b"long long ")));
+    let mut told = 0;
+    for event in trace {
+        let Event::Message(message) = &event.event else { continue };
+        decode(&message.bytes, &Limits::default()).expect("in the clear");
+        let sealed = message.sealed.as_ref().expect("sealed");
+        assert_eq!(keys.open(sealed).as_deref(), Some(&*message.bytes));
+        told += 1;
+    }
+    // What came back of the own multicasts is told, and not written.
+    let echoes = usize::try_from(asker.engine.stats().own_multicast).unwrap();
+    assert_eq!(told, payloads.len() + echoes);
 }
 
 #[test]
@@ -182,7 +215,7 @@ fn engines_that_are_given_one_file_write_one_each() {
 fn tshark_finds_every_checksum_right_and_follows_the_streams() {
     isolated!(240);
     let capture = Capture::new("tshark");
-    let (_lab, asker, _server) = captured(&capture, Config::new());
+    let (_lab, asker, _server, _trace) = captured(&capture, Config::new().acp(Acp::Layer2));
     let tshark = |arguments: &[&str]| {
         let mut command = Command::new("tshark");
         command.arg("-r").arg(&capture.0);

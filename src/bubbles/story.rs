@@ -1,14 +1,14 @@
 //! Events of a trace as the page understands them: JSON, one object an event. Names, values and reasons of strangers
 //! are strings in it and nothing else.
 
-use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::constants::message_type_name;
 use crate::trace::echo::Echoes;
 use crate::trace::{Direction, Event, MessageEvent, TraceEvent, Transport};
-use crate::wire::{self, Body, Limits};
+use crate::wire::{Body, Limits, annotate};
 
 /// The longest text of one event, in bytes.
 const TEXT: usize = 16 * 1024;
@@ -67,11 +67,9 @@ fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
 }
 
 fn tell_message(message: &MessageEvent) -> Value {
-    let decoded = wire::decode(&message.bytes, &Limits { size: usize::MAX, ..Limits::default() });
-    let (name, objective) = match &decoded {
-        Ok(message) => (type_name(&message.body), objective(&message.body)),
-        Err(_) => ("malformed", None),
-    };
+    let annotation = annotate(&message.bytes, &Limits { size: usize::MAX, ..Limits::default() });
+    let objective = annotation.message.as_ref().ok().and_then(|message| objective(&message.body));
+    let name = annotation.message_type.and_then(message_type_name).unwrap_or("unknown");
     let peer = match message.peer.ip().to_ipv4_mapped() {
         Some(address) => address.to_string(),
         None => message.peer.ip().to_string(),
@@ -92,43 +90,11 @@ fn tell_message(message: &MessageEvent) -> Value {
     set("length", message.on_wire().len().into());
     set("sealed", message.sealed.is_some().into());
     set("type", name.into());
-    set("bad", decoded.is_err().into());
-    set("session", decoded.as_ref().ok().and_then(wire::Message::session).into());
+    set("bad", annotation.message.is_err().into());
+    set("session", annotation.session.into());
     set("objective", objective.map(cut).into());
-    set("text", cut(&describe(&message.bytes)).into());
+    set("text", cut(&format!("{}\n\n{}", annotation.summary, annotation.text)).into());
     told.into()
-}
-
-/// The content of a message for people.
-pub(crate) fn describe(bytes: &[u8]) -> String {
-    let limits = Limits { size: usize::MAX, ..Limits::default() };
-    let mut text = match wire::cbor::decode(bytes, &limits) {
-        Ok(value) => format!("{value}\n\n"),
-        Err(error) => format!("no CBOR: {error}\n\n"),
-    };
-    // Writing to a string does not fail.
-    let _ = match wire::decode(bytes, &limits) {
-        Ok(message) => write!(text, "{:#?}", message.body),
-        Err(error) => write!(text, "no GRASP message: {error}\n{bytes:02x?}"),
-    };
-    text
-}
-
-fn type_name(body: &Body) -> &'static str {
-    match body {
-        Body::Noop => "M_NOOP",
-        Body::Discovery { .. } => "M_DISCOVERY",
-        Body::Response(_) => "M_RESPONSE",
-        Body::RequestNegotiate(_) => "M_REQ_NEG",
-        Body::RequestSynchronize(_) => "M_REQ_SYN",
-        Body::Negotiate(_) => "M_NEGOTIATE",
-        Body::End { .. } => "M_END",
-        Body::Wait { .. } => "M_WAIT",
-        Body::Synch(_) => "M_SYNCH",
-        Body::Flood(_) => "M_FLOOD",
-        Body::Invalid { .. } => "M_INVALID",
-        _ => "unknown",
-    }
 }
 
 fn objective(body: &Body) -> Option<&str> {
@@ -191,8 +157,12 @@ mod tests {
         let step = message(&[0x83, 5, 9, 0x84, 0x63, b'E', b'X', b'3', 3, 6, 0x18, 42]);
         assert_eq!((&step["type"], &step["objective"]), (&json!("M_NEGOTIATE"), &json!("EX3")));
         assert_eq!((&step["session"], &step["bad"]), (&json!(9), &json!(false)));
-        assert!(step["text"].as_str().unwrap().starts_with("[5, 9, [\"EX3\", 3, 6, 42]]"));
+        let text = step["text"].as_str().unwrap();
+        assert!(
+            text.starts_with("M_NEGOTIATE session 9: ") && text.contains("/ session identifier /"),
+            "{text}"
+        );
         let nonsense = message(&[0xff, 0x00]);
-        assert_eq!((&nonsense["type"], &nonsense["bad"]), (&json!("malformed"), &json!(true)));
+        assert_eq!((&nonsense["type"], &nonsense["bad"]), (&json!("unknown"), &json!(true)));
     }
 }
