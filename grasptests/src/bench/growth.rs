@@ -93,9 +93,14 @@ fn flood(sender: &Host, receiver: &Host, count: usize) -> Result<()> {
         sender.engine.deregister_obj(sender.asa, &objective)?;
         if number % 100 == 99 {
             let sent = u64::try_from(number + 1)?;
-            eventually(Duration::from_secs(10), "the floods are cached and what was registered is gone", || {
-                receiver.engine.stats().flood_entries_cached >= sent && sender.engine.thread_count() <= threads
-            });
+            eventually(
+                Duration::from_secs(10),
+                "the floods are cached and what was registered is gone",
+                || {
+                    receiver.engine.stats().flood_entries_cached >= sent
+                        && sender.engine.thread_count() <= threads
+                },
+            );
         }
     }
     Ok(())
