@@ -82,7 +82,8 @@ impl Engine {
         self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
         let value = self.await_value(id, &dialogue, timeout);
         self.end(session, &dialogue);
-        value.or_else(|error| self.core.check_running().and(Err(error)))
+        // After shutdown or deregistration, what the closed socket says is not the peer's word.
+        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {

@@ -212,7 +212,8 @@ fn answer(shared: &Shared, here: &Here, session: SessionNonce, request: &Objecti
             call.judge(side.engine.send_invalid(side.asa, session, None), &[NET, LIFE]);
         }
         Kind::Silent => {
-            std::thread::sleep(Duration::from_millis((SHORT + 300).into()));
+            // Much longer than the asker waits, also if it begins to wait late on a busy machine.
+            std::thread::sleep(Duration::from_millis((SHORT + 3000).into()));
             let call = side.call("end_negotiate", 5000);
             match side.engine.end_negotiate(side.asa, session, false, None) {
                 // The asker is gone.
