@@ -7,9 +7,8 @@ use std::process::Command;
 
 use grasp::{Config, Discover, TaggedObjective};
 use grasptests::isolated;
-use grasptests::lab::eventually;
+use grasptests::lab::{eventually, process};
 use grasptests::nodes::{SOON, discoverable, negotiable, synchronizable, two};
-use nix::sched::{CloneFlags, unshare};
 
 use super::negotiate;
 
@@ -39,23 +38,17 @@ fn no_code_of_the_engine_looks_at_the_time_of_day() {
 }
 
 #[test]
+#[ignore = "needs time namespaces that begin with exec: Linux 6.3"]
 fn an_engine_works_on_a_machine_that_has_been_up_for_a_lifetime() {
     isolated!();
     if std::env::var_os("FAULTS_CLOCK").is_some() {
         return works();
     }
-    // 0x80 is CLONE_NEWTIME, for the children of this thread.
-    unshare(CloneFlags::from_bits_retain(0x80)).expect("a time namespace: Linux 5.6 or later");
-    let offsets = format!("monotonic {UP} 0\nboottime {UP} 0\n");
-    fs::write("/proc/thread-self/timens_offsets", &offsets)
-        .or_else(|_| fs::write("/proc/self/timens_offsets", &offsets))
-        .expect("offsets of the clocks");
     let name = "clock::an_engine_works_on_a_machine_that_has_been_up_for_a_lifetime";
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env("FAULTS_CLOCK", "1")
-        .output()
-        .expect("a child");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env("FAULTS_CLOCK", "1");
+    process::up_for(&mut command, UP);
+    let child = command.output().expect("a child in a time namespace: Linux 6.3 or later");
     let said = String::from_utf8_lossy(&child.stdout);
     assert!(
         child.status.success() && said.contains("works at"),
