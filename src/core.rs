@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
 use crate::threads::{Askers, ReaderTable, ThreadGroup};
+use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport};
 use crate::wire::Limits;
 
 /// The sockets of one interface, with the address they are bound to.
@@ -65,6 +67,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) registries: Registries,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tracer: Tracer,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
@@ -95,10 +98,12 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
-        let counters = Arc::<Counters>::default();
+        let tracer = Tracer::default();
+        let counters = Arc::new(Counters::new(&tracer));
         Self {
             registries: Registries::new(&config, &counters),
             counters,
+            tracer,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
@@ -222,8 +227,16 @@ impl Core {
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
-            let bytes = sealed.unwrap_or(message);
-            match interface.sender.send(&bytes) {
+            let sealed = sealed.as_deref();
+            self.tracer.emit(|| {
+                let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
+                let (direction, transport) = (Direction::Out, Transport::Multicast);
+                let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
+                let peer = multicast::group(ifi);
+                Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+            });
+            let bytes = sealed.unwrap_or(&message);
+            match interface.sender.send(bytes) {
                 Ok(()) => {
                     self.counters.multicast_sent.add();
                     self.counters.datagram_bytes_sent.add_many(bytes.len());
@@ -259,6 +272,8 @@ impl Core {
         for interface in network.interfaces.values() {
             interface.close();
         }
+        // Those who listen are threads, too, and end once they have read what has happened.
+        self.tracer.end();
         self.threads.join_all();
     }
 }

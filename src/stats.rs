@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::trace::{Event, Tracer};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of an engine at one moment. All count from its start, but for those that end in `_peak`:
@@ -56,10 +58,20 @@ macro_rules! counters {
         }
 
         /// The living counters.
-        #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* }
+        #[derive(Debug)]
+        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* tracer: Tracer }
 
         impl Counters {
+            /// Counters that tell what is dropped.
+            pub(crate) fn new(tracer: &Tracer) -> Self {
+                Self { $($name: Counter::new(stringify!($name), tracer),)* tracer: tracer.clone() }
+            }
+
+            /// Where is told what is done besides counting.
+            pub(crate) const fn tracer(&self) -> &Tracer {
+                &self.tracer
+            }
+
             pub(crate) fn snapshot(&self) -> Stats {
                 Stats { $($name: self.$name.get(),)* }
             }
@@ -68,26 +80,70 @@ macro_rules! counters {
 }
 
 /// One number that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+#[derive(Debug)]
+pub(crate) struct Counter {
+    number: AtomicU64,
+    name: &'static str,
+    /// Who is told: only of what is dropped, so that counting and tracing agree.
+    tracer: Option<Tracer>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new(&Tracer::default())
+    }
+}
+
+/// Whether a counter counts what is dropped, refused, ignored or failed, rather than what is done.
+fn is_drop(name: &str) -> bool {
+    let kinds = ["dropped_", "refused_", "not_relayed_"];
+    let others = [
+        "multicast_send_failed",
+        "noop_received",
+        "own_multicast",
+        "responses_failed",
+        "duplicate_floods",
+        "accept_failed",
+        "session_clashes",
+        "session_limit",
+        "panics",
+        "thread_failed",
+        "receive_failed",
+        "connections_failed",
+        "interfaces_failed",
+        "requests_abandoned",
+        "session_sends_failed",
+        "synch_failed",
+        "flood_entries_refused",
+        "sessions_not_opened",
+    ];
+    kinds.iter().any(|kind| name.starts_with(kind)) || others.contains(&name)
+}
 
 impl Counter {
+    fn new(name: &'static str, tracer: &Tracer) -> Self {
+        Self { number: AtomicU64::new(0), name, tracer: is_drop(name).then(|| tracer.clone()) }
+    }
+
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.number.fetch_add(1, Ordering::Relaxed);
+        if let Some(tracer) = &self.tracer {
+            tracer.emit(|| Event::Dropped { reason: self.name });
+        }
     }
 
     /// Adds several: bytes, for instance.
     pub(crate) fn add_many(&self, count: usize) {
-        self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.number.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Keeps the largest value seen: for high-water marks.
     pub(crate) fn raise_to(&self, value: usize) {
-        self.0.fetch_max(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.number.fetch_max(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.number.load(Ordering::Relaxed)
     }
 }
 
@@ -274,7 +330,8 @@ counters! {
     refused_queue_full,
     /// Requests closed because their kind does not fit the objective.
     refused_wrong_kind,
-    /// Requests whose listener was deregistered or shut down in the moment that it was given them.
+    /// Requests whose listener was deregistered or shut down in the moment that it was given them, or for which no
+    /// thread could be started to wait for a listener.
     requests_abandoned,
     /// High-water mark of the requests that wait for one listener.
     request_queue_peak,
@@ -324,4 +381,33 @@ counters! {
     interfaces_removed,
     /// Times that an interface could not be taken into use.
     interfaces_failed,
+    /// Events that did not get into the capture ([`Config::pcap`](crate::Config::pcap)), because the disk was too slow.
+    capture_lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_as_dropped_is_told_by_the_same_name_and_nothing_else_is() {
+        let tracer = Tracer::default();
+        let counters = Counters::new(&tracer);
+        let trace = tracer.subscribe(10);
+        counters.multicast_received.add();
+        counters.dropped_malformed.add();
+        counters.not_relayed_duplicate.add();
+        counters.responses_sent.add();
+        counters.refused_not_listening.add();
+        tracer.end();
+        let reasons: Vec<_> = trace
+            .filter_map(|event| match event.event {
+                Event::Dropped { reason } => Some(reason),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reasons, ["dropped_malformed", "not_relayed_duplicate", "refused_not_listening"]);
+        let counted = counters.snapshot().named();
+        assert!(reasons.iter().all(|reason| counted.contains(&(reason, 1))));
+    }
 }

@@ -83,10 +83,15 @@ impl Engine {
         if !known.is_empty() {
             return Ok(here.added_to(known));
         }
+        let mut answered = Vec::new();
         if here.added_to(Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough, answers)?;
+            answered = self.ask(objective, timeout, enough, answers)?.locators;
         }
-        let found = self.core.registries.discovery.lookup(name, self.core.now());
+        let now = self.core.now();
+        let mut found = self.core.registries.discovery.lookup(name, now);
+        // Another ASA may have flushed the cache just now: what this one was answered is valid all the same.
+        answered.retain(|one| one.is_valid_at(now) && !found.iter().any(|known| same_place(known, one)));
+        found.extend(answered);
         // What is registered may have changed while the network was asked.
         Ok(self.offered_here(nonce, name).added_to(found))
     }

@@ -19,7 +19,7 @@ pub use discovery::Discover;
 pub use negotiation::Negotiation;
 pub use registration::RegisterObj;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -99,12 +99,21 @@ impl Engine {
         Ok(meaning)
     }
 
-    /// Connects to the first of some peers that can be reached. What was discovered and cannot be reached is
-    /// forgotten, so that it is not found again.
-    fn connect<'a>(&self, name: &str, peers: impl IntoIterator<Item = &'a AsaLocator>) -> Option<Connection> {
-        for peer in peers {
-            let addresses = resolve(peer);
-            match Connection::open(&addresses, self.core.config.connect_timeout, self.core.framing()) {
+    /// Connects to the first of some peers that can be reached, within [`Config::connect_timeout`](crate::Config)
+    /// for all of them: each has its share of what is left, if that is long enough for a packet to be lost. What was
+    /// discovered and cannot be reached is forgotten, so that it is not found again.
+    fn connect(&self, name: &str, peers: &[AsaLocator]) -> Option<Connection> {
+        let deadline = Instant::now() + self.core.config.connect_timeout;
+        for (peer, remaining) in peers.iter().zip((1..=peers.len()).rev()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                log::debug!("{name:?}: no time for {remaining} more peers");
+                return None;
+            }
+            let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
+            let time = share.max(SHORTEST_CONNECT).min(left);
+            let connection = Connection::open(&resolve(peer), time, self.core.framing());
+            match connection {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     log::debug!("{name:?}: no connection to {peer}: {error:?}");
@@ -115,6 +124,9 @@ impl Engine {
         None
     }
 }
+
+/// The time in which one of several peers must be reached: the system sends a lost first packet again after a second.
+const SHORTEST_CONNECT: Duration = Duration::from_millis(1500);
 
 /// A session identifier with an objective, ready for a message body.
 fn step(session: u32, objective: &Objective) -> Step {

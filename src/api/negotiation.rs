@@ -1,7 +1,7 @@
 //! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Discover, step};
@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 use crate::wire::{Body, Message, Outcome};
 
@@ -123,7 +124,8 @@ impl Engine {
         objective: &Objective,
         transport: Arc<dyn Transport>,
     ) -> Result<(SessionNonce, Dialogue)> {
-        let dialogue = Dialogue { owner: nonce, transport, name: objective.name.clone(), dry: objective.dry };
+        let dialogue =
+            Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
         let session = opened.inspect_err(|_| self.core.counters.sessions_not_opened.add())?;
         self.check_still(nonce, session, &dialogue)?;
@@ -133,7 +135,7 @@ impl Engine {
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
     fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
-            self.end(session, dialogue);
+            self.end(session, dialogue, Ending::Stopped);
         })
     }
 
@@ -159,18 +161,21 @@ impl Engine {
             return Err(Error::NotNeg);
         }
         let dialogue = self.dialogue(session)?;
-        if objective.name != dialogue.name || objective.dry != dialogue.dry {
+        if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
         // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
-        let mut offer = objective.clone();
-        offer.loop_count = objective.loop_count.saturating_sub(1);
-        if offer.loop_count == 0 {
+        let loop_count = objective.loop_count.saturating_sub(1);
+        if loop_count == 0 {
             return Err(Error::LoopExhausted);
         }
         let bytes = match self.test_message(session.id_value) {
             Some(bytes) => bytes,
-            None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
+            None => {
+                let mut offer = step(session.id_value, objective);
+                offer.objective.loop_count = loop_count;
+                self.encode_unicast(Body::Negotiate(offer))?
+            }
         };
         self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
         self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
@@ -179,13 +184,15 @@ impl Engine {
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
     fn test_message(&self, id: u32) -> Option<Vec<u8>> {
         let switches = &self.core.switches;
-        if switches.make_invalid.swap(false, Ordering::Relaxed) {
+        let is_on =
+            |switch: &AtomicBool| switch.load(Ordering::Relaxed) && switch.swap(false, Ordering::Relaxed);
+        if is_on(&switches.make_invalid) {
             let content = Some(Value::from("Test of M_INVALID"));
             return self.encode_unicast(Body::Invalid { session: id, content }).ok();
         }
         // M_NEGOTIATE whose objective is a number.
         let bad = || Value::Array(vec![Value::from(5), Value::from(id), Value::from(0)]).encode();
-        switches.make_badmess.swap(false, Ordering::Relaxed).then(bad)
+        is_on(&switches.make_badmess).then(bad)
     }
 
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
@@ -236,9 +243,14 @@ impl Engine {
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
+        let how = match &body {
+            Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
+            Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
+            _ => Ending::Invalid,
+        };
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
+        self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
         dialogue.transport.close();
         sent
@@ -267,7 +279,7 @@ impl Engine {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, self.core.now());
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         let count = &self.core.counters;
         self.core.check_running().inspect_err(|_| {
             if request.is_ok() {
@@ -279,7 +291,7 @@ impl Engine {
         let dialogue = Dialogue {
             owner: nonce,
             transport: Arc::clone(&transport),
-            name: objective.name.clone(),
+            name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
         let accepted = self.core.registries.sessions.accept_dialogue(request.session, dialogue.clone());
@@ -329,15 +341,15 @@ impl Engine {
             Err(cause) => {
                 count.session_sends_failed.add();
                 log::debug!("{session:?}: {error}: {cause:?}");
-                self.end(session, dialogue);
+                self.end(session, dialogue, (&error).into());
                 Err(error)
             }
         }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
-    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        let was_open = self.core.registries.sessions.end(session).is_some();
+    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
+        let was_open = self.core.registries.sessions.end(session, how).is_some();
         dialogue.transport.close();
         was_open
     }
@@ -372,7 +384,7 @@ impl Engine {
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
                 NegotiationReply::Accepted => {
-                    self.end(session, dialogue);
+                    self.end(session, dialogue, Ending::Accepted);
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
@@ -386,7 +398,7 @@ impl Engine {
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };
-            let was_open = self.end(session, dialogue);
+            let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });

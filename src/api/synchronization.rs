@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::proto::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::Body;
 
@@ -81,8 +82,10 @@ impl Engine {
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
         self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
         let value = self.await_value(id, &dialogue, timeout);
-        self.end(session, &dialogue);
-        value.or_else(|error| self.core.check_running().and(Err(error)))
+        let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
+        self.end(session, &dialogue, how);
+        // After shutdown or deregistration, what the closed socket says is not the peer's word.
+        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {

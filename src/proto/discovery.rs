@@ -15,6 +15,9 @@ use crate::wire::{Body, Message, Response, Step, WireLocator, WireObjective, Wir
 const LONG: u32 = 600_000;
 /// The time that a relay gives each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
 const HOP_TIME: u64 = 100;
+/// What expires sooner, in milliseconds, is not diverted to: it might be useless when it arrives, or when the asker
+/// has collected its answers, while the discovery that is relayed instead brings news.
+const SHORTEST_DIVERT: u64 = 1000;
 
 /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
 pub(super) fn handle(
@@ -129,8 +132,8 @@ pub(crate) fn own_locators(
 }
 
 /// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
-/// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3). The lifetime is the
-/// shortest that remains.
+/// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3), nothing that is about to
+/// expire. The lifetime is the shortest that remains.
 fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<WireLocator>)> {
     if node.config.dull {
         return None;
@@ -140,6 +143,7 @@ fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<W
         .iter()
         .filter(|locator| node.test_divert || locator.ifi != Some(ifi))
         .filter(|locator| !locator.is_link_local() && !is_mdns_name(locator))
+        .filter(|locator| locator.is_valid_at(now.saturating_add(SHORTEST_DIVERT)))
         .collect();
     let ttl = remaining(usable.iter().copied(), now);
     let locators: Vec<_> = usable.into_iter().filter_map(WireLocator::from_locator).collect();

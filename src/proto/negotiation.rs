@@ -48,7 +48,7 @@ pub(crate) fn negotiation_reply(
                 // RFC 8990 §2.8.7: a count of zero is never sent.
                 NegotiationReply::Failed(Error::NoValidStep)
             } else {
-                NegotiationReply::Offer(step.objective.to_objective())
+                NegotiationReply::Offer(step.objective.into_objective())
             }
         }
         Body::Wait { session: id, time } if id == session => NegotiationReply::Wait(time),
@@ -76,7 +76,7 @@ pub(crate) fn synch_reply(session: u32, name: &str, received: Result<Message, De
     match received.map(|message| message.body) {
         Ok(Body::Noop | Body::Unknown { .. }) => SynchReply::Ignore,
         Ok(Body::Synch(step)) if step.session == session && step.objective.name == name => {
-            SynchReply::Value(step.objective.to_objective())
+            SynchReply::Value(step.objective.into_objective())
         }
         Err(error) if is_not_cbor(&error) => SynchReply::Failed(Error::CborFail),
         _ => SynchReply::Failed(Error::NoValidSynch),

@@ -1,5 +1,6 @@
 //! What a peer that connects to an objective's port may ask (RFC 8990 §2.8.6).
 
+use crate::registry::Kind;
 use crate::types::Objective;
 use crate::wire::{Body, Flags, Message};
 
@@ -18,9 +19,9 @@ pub(crate) enum Request {
     Other,
 }
 
-/// Sorts a request. `registered` finds an objective of this node by name: any of its ports will do for any of
-/// its objectives, as in graspy.
-pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Option<Objective>) -> Request {
+/// Sorts a request. `registered` says of which kind an objective of this node is, by name: any of its ports will do
+/// for any of its objectives, as in graspy.
+pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Option<Kind>) -> Request {
     let (negotiate, step) = match message.body {
         Body::RequestNegotiate(step) => (true, step),
         Body::RequestSynchronize(step) => (false, step),

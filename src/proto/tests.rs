@@ -150,6 +150,15 @@ fn what_is_cached_is_diverted_to_with_the_life_that_remains() {
 }
 
 #[test]
+fn what_is_about_to_expire_is_not_diverted_to_but_asked_for_again() {
+    let node = Fixture::new(Config::new());
+    node.cache("EX1", AsaLocator { expire: 5000, ..global(2, 3) });
+    assert_eq!(response(&node.receive(discovery(7, "EX1", 6), 3999)).ttl, 1001);
+    let actions = node.receive(discovery(8, "EX1", 6), 4000);
+    assert!(matches!(actions.as_slice(), [Action::RelayDiscovery { session: 8, .. }]), "{actions:?}");
+}
+
+#[test]
 fn nothing_is_diverted_to_where_it_was_learnt_nor_to_a_link_local_address_or_name() {
     let node = Fixture::new(Config::new());
     node.cache("EX1", global(2, 2));

@@ -1,12 +1,13 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
@@ -29,6 +30,8 @@ pub(crate) struct DiscoveryCache {
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<String, Entry>,
+    /// The names by their last use, the longest ago first.
+    by_use: BTreeMap<u64, String>,
     uses: u64,
 }
 
@@ -47,14 +50,16 @@ impl DiscoveryCache {
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
     /// its two expiries; two ports of one address are two locators.
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
-            inner.evict(now);
+            inner.evict(&mut events);
             self.counters.discovery_cache_evicted.add();
         }
         let entry = inner.touch_or_add(name);
-        let expired = entry.retain(|known| known.is_valid_at(now));
-        let evicted = locators.iter().filter(|locator| entry.add(locator, self.locators_limit)).count();
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        let add = |locator: &&AsaLocator| entry.add(name, locator, self.locators_limit, &mut events);
+        let evicted = locators.iter().filter(add).count();
         if rapid.is_some() {
             entry.rapid = rapid;
         }
@@ -65,20 +70,20 @@ impl DiscoveryCache {
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) {
             return Vec::new();
         }
         let entry = inner.touch_or_add(name);
-        self.counters.discovery_cache_expired.add_many(entry.retain(|known| known.is_valid_at(now)));
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        self.counters.discovery_cache_expired.add_many(expired);
         entry.locators.clone()
     }
 
     /// Forgets locators that expire before `limit`; those that never expire stay.
     pub(crate) fn expire_before(&self, name: &str, limit: u64) {
-        if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| known.is_valid_at(limit.saturating_sub(1)));
-        }
+        self.forget(name, |known| !known.is_valid_at(limit.saturating_sub(1)));
     }
 
     /// The value that came in rapid mode, while it is valid.
@@ -90,26 +95,40 @@ impl DiscoveryCache {
 
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
-        self.inner.lock().entries.remove(name);
+        self.forget(name, |_| true);
+        self.inner.lock().remove(name);
     }
 
     /// Forgets one locator, because nobody answers there.
     pub(crate) fn remove(&self, name: &str, dead: &AsaLocator) {
+        self.forget(name, |known| same_place(known, dead));
+    }
+
+    fn forget(&self, name: &str, goes: impl Fn(&AsaLocator) -> bool) {
+        let mut events = self.counters.tracer().later();
         if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| !same_place(known, dead));
+            entry.forget(name, Removal::Forgotten, &mut events, goes);
         }
     }
 
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
-        self.inner.lock().entries.retain(|_, entry| {
-            let gone =
-                entry.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+        let mut events = self.counters.tracer().later();
+        let mut inner = self.inner.lock();
+        let Inner { entries, by_use, .. } = &mut *inner;
+        entries.retain(|name, entry| {
+            let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
+                !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
+            });
             let had_value = entry.rapid.is_some();
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
             let value_gone = had_value && entry.rapid.is_none();
             self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
-            !entry.locators.is_empty() || entry.rapid.is_some()
+            let kept = !entry.locators.is_empty() || entry.rapid.is_some();
+            if !kept {
+                by_use.remove(&entry.last_use);
+            }
+            kept
         });
     }
 
@@ -127,33 +146,56 @@ impl Inner {
     fn touch_or_add(&mut self, name: &str) -> &mut Entry {
         self.uses += 1;
         let entry = self.entries.entry(name.to_owned()).or_default();
+        // A new entry has none: uses are counted from 1.
+        let name = self.by_use.remove(&entry.last_use).unwrap_or_else(|| name.to_owned());
+        self.by_use.insert(self.uses, name);
         entry.last_use = self.uses;
         entry
     }
 
-    /// Makes room: an entry without a valid locator if there is one, else the least recently used.
-    fn evict(&mut self, now: u64) {
-        let victim = self
-            .entries
-            .iter()
-            .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = victim {
-            self.entries.remove(&name);
+    fn remove(&mut self, name: &str) -> Option<Entry> {
+        let removed = self.entries.remove(name);
+        removed.iter().for_each(|entry| drop(self.by_use.remove(&entry.last_use)));
+        removed
+    }
+
+    /// Makes room: the least recently used goes. What has expired goes anyway within seconds, see `purge`.
+    fn evict(&mut self, events: &mut Later<'_>) {
+        if let Some((_, name)) = self.by_use.pop_first()
+            && let Some(mut entry) = self.remove(&name)
+        {
+            entry.forget(&name, Removal::Evicted, events, |_| true);
         }
     }
 }
 
+fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
+    CacheEvent { cache: Cache::Discovery, objective: name.to_owned(), locator: locator.clone() }
+}
+
 impl Entry {
-    /// Keeps some locators. Returns how many had to go.
-    fn retain(&mut self, keep: impl Fn(&AsaLocator) -> bool) -> usize {
+    /// Forgets the locators for which `goes` is true. Returns how many.
+    fn forget(
+        &mut self,
+        name: &str,
+        why: Removal,
+        events: &mut Later<'_>,
+        goes: impl Fn(&AsaLocator) -> bool,
+    ) -> usize {
         let before = self.locators.len();
-        self.locators.retain(keep);
+        self.locators.retain(|known| {
+            let goes = goes(known);
+            if goes {
+                events.push(|| Event::CacheRemoved(event(name, known), why));
+            }
+            !goes
+        });
         before - self.locators.len()
     }
 
     /// Adds a locator. Returns whether another one had to make room.
-    fn add(&mut self, locator: &AsaLocator, limit: usize) -> bool {
+    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) -> bool {
+        events.push(|| Event::CacheAdded(event(name, locator)));
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
@@ -165,7 +207,8 @@ impl Entry {
             // The one that ends first makes room; those that never end go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
-                self.locators.remove(index);
+                let evicted = self.locators.remove(index);
+                events.push(|| Event::CacheRemoved(event(name, &evicted), Removal::Evicted));
             }
         }
         self.locators.push(locator.clone());
@@ -186,6 +229,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
         AsaLocator {
@@ -222,6 +266,24 @@ mod tests {
         cache.insert("c", &[locator(1, 0)], None, 0);
         let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["a", "c"]);
+        cache.flush("a");
+        cache.purge(1, |_| false);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.entries.len(), inner.by_use.len()), (0, 0), "nothing is left of what is gone");
+    }
+
+    #[test]
+    fn every_locator_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) =
+            (DiscoveryCache::new(1, 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
+        cache.insert("a", &[locator(1, 100)], None, 0);
+        cache.insert("b", &[locator(1, 100)], None, 0);
+        cache.purge(100, |_| true);
+        cache.insert("c", &[locator(1, 0)], None, 100);
+        cache.flush("c");
+        let expected = ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"];
+        assert_eq!(crate::trace::cache_story(&tracer, trace), expected);
     }
 
     #[test]

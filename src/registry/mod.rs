@@ -19,7 +19,7 @@ pub(crate) use limits::RelayLimit;
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{
-    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
+    Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
 };
 pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 

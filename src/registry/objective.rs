@@ -57,6 +57,13 @@ pub(crate) struct Offering {
     pub(crate) owners: Vec<AsaNonce>,
 }
 
+/// What an objective is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) neg: bool,
+    pub(crate) synch: bool,
+}
+
 /// A line of `dump_all`.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectiveView {
@@ -114,6 +121,12 @@ impl Entry {
         self.objective.discoverable && (self.registration.discoverable || listened)
     }
 
+    fn own(&mut self, nonce: AsaNonce) {
+        if !self.owners.contains(&nonce) {
+            self.owners.push(nonce);
+        }
+    }
+
     fn disown(&mut self, nonce: AsaNonce) {
         self.owners.retain(|owner| *owner != nonce);
         self.negotiation.remove(&nonce);
@@ -148,26 +161,36 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// Registers an objective, or adds an owner to one that overlaps.
+    /// Registers an objective, or adds an owner to one that overlaps. Returns the socket to close if another thread has
+    /// registered the objective meanwhile, with a socket of its own.
     pub(crate) fn register(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
         registration: Registration,
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<dyn Close>>> {
         let mut inner = self.inner.lock();
         Self::check(&inner, self.limit, &objective.name, registration.overlap)?;
-        let entry = inner.entry(objective.name.clone()).or_insert_with(|| Entry {
+        if let Some(entry) = inner.get_mut(&objective.name) {
+            entry.own(nonce);
+            return Ok(registration.listener);
+        }
+        let entry = Entry {
             objective: objective.clone(),
-            owners: Vec::new(),
+            owners: vec![nonce],
             registration,
             negotiation: HashMap::new(),
             synchronization: None,
-        });
-        if !entry.owners.contains(&nonce) {
-            entry.owners.push(nonce);
-        }
-        Ok(())
+        };
+        inner.insert(objective.name.clone(), entry);
+        Ok(None)
+    }
+
+    /// Adds an owner to an objective that overlaps. `false` if there is none: it may have gone just now.
+    pub(crate) fn add_owner(&self, nonce: AsaNonce, name: &str) -> bool {
+        let mut inner = self.inner.lock();
+        let entry = inner.get_mut(name).filter(|entry| entry.registration.overlap);
+        entry.map(|entry| entry.own(nonce)).is_some()
     }
 
     /// Takes an objective off an ASA: `notObj` if nobody has it, `notYourObj` if others have. Returns the
@@ -245,11 +268,18 @@ impl ObjectiveRegistry {
         Ok(queue.rx.clone())
     }
 
-    /// A listener has returned with a request.
-    pub(crate) fn listener_returned(&self, nonce: AsaNonce, name: &str, now: u64) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    /// A listener has returned, with a request or because it was stopped. Then its queue is gone, and one of the same
+    /// name may be that of others, who have begun to listen since: they go on.
+    pub(crate) fn listener_returned(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+        requests: &Receiver<NegotiationRequest>,
+        now: u64,
+    ) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.rx.same_channel(requests)) {
             queue.listeners = queue.listeners.saturating_sub(1);
             queue.returned = Some(now);
         }
@@ -285,15 +315,21 @@ impl ObjectiveRegistry {
     }
 
     /// A request given out by `dispatch` has been taken or refused.
-    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str, tx: &Sender<NegotiationRequest>) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.tx.same_channel(tx)) {
             queue.waiting = queue.waiting.saturating_sub(1);
         }
     }
 
-    /// The registered objective, for checks of what a request may ask.
+    /// What a registered objective is for, for checks of what a request may ask.
+    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
+        let inner = self.inner.lock();
+        inner.get(name).map(|entry| Kind { neg: entry.objective.neg, synch: entry.objective.synch })
+    }
+
+    /// The registered objective with its current value.
     pub(crate) fn get(&self, name: &str) -> Option<Objective> {
         self.inner.lock().get(name).map(|entry| entry.objective.clone())
     }
@@ -383,7 +419,8 @@ mod tests {
     #[test]
     fn registration_obeys_limit_and_overlap() {
         let registry = registry_with("a", false);
-        assert_eq!(registry.register(B, &Objective::new("a"), registration(true)), Err(Error::ObjReg));
+        let refused = registry.register(B, &Objective::new("a"), registration(true));
+        assert!(matches!(refused, Err(Error::ObjReg)));
         registry.register(A, &Objective::new("b"), registration(true)).unwrap();
         assert_eq!(registry.may_register("c", false), Err(Error::ObjFull));
         assert_eq!(registry.may_register("a", false), Err(Error::ObjFull));
@@ -395,6 +432,26 @@ mod tests {
         assert!(matches!(registry.deregister(A, "z"), Err(Error::NotObj)));
         registry.deregister_all(B);
         assert_eq!(registry.list().len(), 1);
+    }
+
+    #[derive(Debug)]
+    struct NoSocket;
+
+    impl Close for NoSocket {
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn of_two_that_register_at_the_same_time_one_keeps_its_socket() {
+        let registry = ObjectiveRegistry::new(2);
+        let with_socket = || Registration { listener: Some(Arc::new(NoSocket)), ..registration(true) };
+        assert!(!registry.add_owner(A, "a"));
+        assert!(registry.register(A, &Objective::new("a"), with_socket()).unwrap().is_none());
+        assert!(registry.register(B, &Objective::new("a"), with_socket()).unwrap().is_some());
+        assert!(registry.add_owner(B, "a"));
+        assert!(registry.deregister(A, "a").unwrap().is_none());
+        assert!(registry.deregister(B, "a").unwrap().is_some());
+        assert!(!registry.add_owner(A, "a"), "nobody has it any more");
     }
 
     #[test]
@@ -412,18 +469,37 @@ mod tests {
     fn requests_wait_only_for_listeners_and_only_so_many() {
         let registry = registry_with("a", false);
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
-        let _rx = registry.begin_listening(A, "a").unwrap();
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { owner: A, free: true, .. }));
+        let rx = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, owner: A, free: true, .. } = registry.dispatch("a", 0, 200, 1) else {
+            panic!("nobody is free")
+        };
         assert!(matches!(
             registry.dispatch("a", 0, 200, 1),
             Dispatch::Listener { owner: A, free: false, .. }
         ));
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
-        registry.dispatched(A, "a");
-        registry.dispatched(A, "a");
-        registry.listener_returned(A, "a", 1000);
+        registry.dispatched(A, "a", &tx);
+        registry.dispatched(A, "a", &tx);
+        registry.listener_returned(A, "a", &rx, 1000);
         assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener { owner: A, .. }));
         assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn a_listener_that_was_stopped_takes_nothing_from_those_that_listen_since() {
+        let registry = registry_with("a", false);
+        let stopped = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, .. } = registry.dispatch("a", 0, 200, 1) else {
+            panic!("nobody listens")
+        };
+        registry.stop_negotiate(A, "a");
+        let _listening = registry.begin_listening(A, "a").unwrap();
+        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { free: true, .. }));
+        // Woken only now, on a busy machine; and the request of before is refused only now.
+        registry.listener_returned(A, "a", &stopped, 0);
+        registry.dispatched(A, "a", &tx);
+        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::Listener { free: false, .. }));
+        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::QueueFull));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +14,8 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
+use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
 use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
@@ -57,7 +59,7 @@ pub(crate) struct Dialogue {
     pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
     pub(crate) dry: bool,
 }
@@ -99,6 +101,24 @@ enum Session {
     Dialogue(Dialogue),
 }
 
+impl Session {
+    /// What is told of it.
+    fn event(&self, (session, source): Key) -> SessionEvent {
+        let (kind, peer, objective) = match self {
+            // ASAs are not told of.
+            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
+            Self::Discovery { name, .. } => match source {
+                None => (SessionKind::Discovery, None, name.as_str()),
+                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
+            },
+            Self::Dialogue(dialogue) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
+            }
+        };
+        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+    }
+}
+
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
@@ -115,7 +135,23 @@ struct Inner {
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
-    draw: fn() -> Option<u32>,
+    /// Numbers for new identifiers.
+    random: Vec<u32>,
+    draw: Draw,
+}
+
+/// Adds random numbers, as many as are cheap at a time; none if there are none.
+type Draw = fn(&mut Vec<u32>);
+
+/// How many numbers are drawn at a time.
+const BLOCK: usize = 64;
+
+/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+fn draw_block(random: &mut Vec<u32>) {
+    let mut bytes = [0; 4 * BLOCK];
+    if getrandom::fill(&mut bytes).is_ok() {
+        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -126,29 +162,33 @@ impl fmt::Debug for Inner {
 
 impl SessionRegistry {
     pub(crate) fn new(limit: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
-        Self::with_generator(limit, relay_memory, counters, || getrandom::u32().ok())
+        Self::with_generator(limit, relay_memory, counters, draw_block)
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(
-        limit: usize,
-        relay_memory: usize,
-        counters: Arc<Counters>,
-        draw: fn() -> Option<u32>,
-    ) -> Self {
+    fn with_generator(limit: usize, relay_memory: usize, counters: Arc<Counters>, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
             handles: 0,
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
+            random: Vec::new(),
             draw,
         };
         Self { inner: Mutex::new(inner), limit, relay_memory, counters }
     }
 
-    /// Takes up a session, and counts it.
-    fn begin(&self, inner: &mut Inner, key: Key, session: Session, begun: Option<&Counter>) {
+    /// Takes up a session, counts it and tells of it.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        events: &mut Later<'_>,
+        key: Key,
+        session: Session,
+        begun: Option<&Counter>,
+    ) {
+        events.push(|| Event::SessionOpened(session.event(key)));
         let displaced = inner.active.insert(key, session);
         self.counters.sessions_ended.add_many(displaced.into_iter().count());
         begun.into_iter().for_each(Counter::add);
@@ -166,8 +206,10 @@ impl SessionRegistry {
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
         let mut inner = self.inner.lock();
-        let removed = inner.active.remove(&(nonce.0, None));
-        inner.handles -= removed.into_iter().count();
+        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
+            inner.active.remove(&(nonce.0, None));
+            inner.handles -= 1;
+        }
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -177,10 +219,11 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        self.begin(&mut inner, (id, None), session, Some(&self.counters.discoveries_begun));
+        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -193,14 +236,14 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
-        let name = name.to_owned();
-        let relayed = &self.counters.discoveries_relayed;
-        self.begin(&mut inner, key, Session::Discovery { initiator, name, mailbox }, Some(relayed));
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
         true
     }
 
@@ -242,12 +285,13 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let opened = &self.counters.sessions_opened;
-        self.begin(&mut inner, (id, None), Session::Dialogue(dialogue), Some(opened));
+        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -259,6 +303,7 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `unspec` at the limit on sessions.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
@@ -268,8 +313,8 @@ impl SessionRegistry {
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        let accepted = &self.counters.sessions_accepted;
-        self.begin(&mut inner, key, Session::Dialogue(dialogue), Some(accepted));
+        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
+        self.begin(&mut inner, &mut events, key, session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -288,11 +333,10 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes.
-    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        let ended = self.inner.lock().active.remove(&key_of(nonce));
-        self.count_ended(&ended);
-        match ended {
+    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// any more.
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(_))) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
@@ -305,8 +349,18 @@ impl SessionRegistry {
 
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        let ended = self.inner.lock().active.remove(&(id, source));
-        self.count_ended(&ended);
+        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+        self.remove((id, source), Ending::Discovered, which);
+    }
+
+    fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
+        let session = match self.inner.lock().active.entry(key) {
+            Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+            _ => return None,
+        };
+        self.count_ended([&session]);
+        self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
+        Some(session)
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -349,10 +403,12 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut events = self.counters.tracer().later();
         let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        self.inner.lock().active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
@@ -369,6 +425,9 @@ impl SessionRegistry {
             std::mem::take(&mut inner.active)
         };
         self.count_ended(ended.values());
+        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -419,9 +478,12 @@ impl Inner {
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
-    fn new_id(&self) -> Result<u32> {
+    fn new_id(&mut self) -> Result<u32> {
         for _ in 0..DRAWS {
-            let id = (self.draw)().ok_or(Error::Unspec)?;
+            if self.random.is_empty() {
+                (self.draw)(&mut self.random);
+            }
+            let id = self.random.pop().ok_or(Error::Unspec)?;
             if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
                 return Ok(id);
             }
@@ -472,20 +534,15 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        Dialogue {
-            owner: AsaNonce(1),
-            transport: Arc::new(Nowhere(peer)),
-            name: "EX1".to_owned(),
-            dry: false,
-        }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
     }
 
     #[test]
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), || {
-            Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| {
+            random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
         });
         let handle = sessions.new_asa_handle().unwrap();
         assert_eq!(handle, AsaNonce(5));
@@ -501,7 +558,7 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), || Some(5));
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| random.push(5));
         sessions.new_asa_handle().unwrap();
         assert_eq!(sessions.request_id(), Err(Error::Unspec));
     }
@@ -514,7 +571,7 @@ mod tests {
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
         assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
-        assert!(sessions.end(first).is_some());
+        assert!(sessions.end(first, Ending::Accepted).is_some());
         sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.open_dialogue(8, dialogue_with(a)).unwrap();
         assert_eq!(
@@ -530,8 +587,14 @@ mod tests {
     #[test]
     fn sessions_and_memories_are_bounded() {
         let sessions = SessionRegistry::new(1, 2, Arc::default());
-        sessions.open_dialogue(1, dialogue()).unwrap();
+        let handle = sessions.new_asa_handle().unwrap();
+        let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        sessions.remove_asa_handle(handle);
+        sessions.remove_asa_handle(handle);
+        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+        sessions.end(open, Ending::Stopped);
+        sessions.open_dialogue(2, dialogue()).unwrap();
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
             sessions.mark_relayed(id, initiator, 0, 100);

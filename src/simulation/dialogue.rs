@@ -78,7 +78,7 @@ impl SimulatedNode {
             _ => {}
         }
         let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
-        match classify_request(message, |name| self.registries.objectives.get(name)) {
+        match classify_request(message, |name| self.registries.objectives.kind(name)) {
             Request::Negotiate { session, objective } => {
                 return self.negotiate(session, &objective, transport, now);
             }
@@ -125,7 +125,7 @@ impl SimulatedNode {
     ) -> bool {
         let (objectives, count) = (&self.registries.objectives, &self.counters);
         match objectives.dispatch(&objective.name, now, 0, self.config.request_queue) {
-            Dispatch::Listener { owner, .. } => objectives.dispatched(owner, &objective.name),
+            Dispatch::Listener { tx, owner, .. } => objectives.dispatched(owner, &objective.name, &tx),
             Dispatch::NotListening => {
                 count.refused_not_listening.add();
                 return false;
@@ -135,7 +135,8 @@ impl SimulatedNode {
                 return false;
             }
         }
-        let dialogue = Dialogue { owner: ASA, transport, name: objective.name.clone(), dry: objective.dry };
+        let dialogue =
+            Dialogue { owner: ASA, transport, name: objective.name.as_str().into(), dry: objective.dry };
         match self.registries.sessions.accept_dialogue(session, dialogue.clone()) {
             Ok(nonce) => {
                 self.sessions.push(Session { nonce, dialogue, wants_value: false });
@@ -172,7 +173,8 @@ impl SimulatedNode {
     pub fn open_session(&mut self, peer: Ipv6Addr, objective: &Objective, wants_value: bool) -> Result<u32> {
         let id = self.registries.sessions.request_id()?;
         let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
-        let dialogue = Dialogue { owner: ASA, transport, name: objective.name.clone(), dry: objective.dry };
+        let dialogue =
+            Dialogue { owner: ASA, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.registries.sessions.open_dialogue(id, dialogue.clone());
         let nonce = opened.inspect_err(|_| self.counters.sessions_not_opened.add())?;
         self.sessions.push(Session { nonce, dialogue, wants_value });
@@ -215,14 +217,17 @@ impl SimulatedNode {
     pub fn end_session(&mut self, session: usize) {
         if session < self.sessions.len() {
             let ended = self.sessions.remove(session);
-            self.registries.sessions.end(ended.nonce);
+            self.registries.sessions.end(ended.nonce, crate::trace::Ending::Stopped);
         }
     }
 
     /// The sessions with peers that are open: the identifier of each and the objective.
     #[must_use]
     pub fn sessions(&self) -> Vec<(u32, String)> {
-        self.sessions.iter().map(|session| (session.nonce.id_value, session.dialogue.name.clone())).collect()
+        self.sessions
+            .iter()
+            .map(|session| (session.nonce.id_value, session.dialogue.name.to_string()))
+            .collect()
     }
 
     /// Clears away what has expired, as `_watcher` does.

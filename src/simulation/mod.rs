@@ -157,7 +157,7 @@ impl SimulatedNode {
             listener: None,
         };
         change(&mut registration);
-        self.registries.objectives.register(ASA, objective, registration)
+        self.registries.objectives.register(ASA, objective, registration).map(drop)
     }
 
     /// Floods an objective with this node's own address as its locator.

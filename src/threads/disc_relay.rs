@@ -13,6 +13,7 @@ use super::spawn;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
 use crate::registry::DiscoveryAnswer;
+use crate::trace::Event;
 
 /// Relays in a thread of its own, if one is free; otherwise the discovery is dropped and counted.
 pub(super) fn start(
@@ -31,6 +32,7 @@ pub(super) fn start(
     let spawned = spawn(core, "_disc_relay", move |core| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            core.tracer.emit(|| Event::Relayed { session, except: asker.ifi });
             core.multicast(|_| datagram.clone(), Some(asker.ifi));
             let deadline = after(Duration::from_millis(timeout));
             loop {

@@ -31,6 +31,7 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::
                     Err(TrySendError::Disconnected(_)) => core.counters.dropped_late_answer.add(),
                 }
             }
+            None
         });
     })
 }

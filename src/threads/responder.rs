@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{spawn, tcp_listen};
+use super::run;
+use super::tcp_listen::{self, Patience};
 use crate::core::Core;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
@@ -36,7 +37,7 @@ pub(super) fn start_negotiation(
 ) {
     start_with(core, to, move |core, connection| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
-        let Err((_, request)) = tcp_listen::offer(core, request) else {
+        let Err((_, request)) = tcp_listen::offer(core, request, Patience::Grace) else {
             core.counters.rapid_negotiations.add();
             return Ok(());
         };
@@ -63,7 +64,7 @@ fn start_with(
         return;
     }
     let guard = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
-    let spawned = spawn(core, "_responder", move |core| {
+    let spawned = run(core, "_responder", move |core: &Arc<Core>| {
         let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
         let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
         if let Err(error) = connection.and_then(|connection| use_connection(core, connection)) {

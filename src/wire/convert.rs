@@ -5,6 +5,7 @@ use crate::constants::message_type::{
     M_DISCOVERY, M_END, M_FLOOD, M_INVALID, M_NEGOTIATE, M_NOOP, M_REQ_NEG, M_REQ_SYN, M_RESPONSE, M_SYNCH,
     M_WAIT,
 };
+use crate::constants::message_type_name;
 use crate::types::{AsaLocator, Locator, Objective, Value};
 
 impl Message {
@@ -56,19 +57,9 @@ impl Message {
     /// The name of the message type (RFC 8990 §4), or `unknown`.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
-        match &self.body {
-            Body::Noop => "M_NOOP",
-            Body::Discovery { .. } => "M_DISCOVERY",
-            Body::Response(_) => "M_RESPONSE",
-            Body::RequestNegotiate(_) => "M_REQ_NEG",
-            Body::RequestSynchronize(_) => "M_REQ_SYN",
-            Body::Negotiate(_) => "M_NEGOTIATE",
-            Body::End { .. } => "M_END",
-            Body::Wait { .. } => "M_WAIT",
-            Body::Synch(_) => "M_SYNCH",
-            Body::Flood(_) => "M_FLOOD",
-            Body::Invalid { .. } => "M_INVALID",
-            Body::Unknown { .. } => "unknown",
+        match message_type_name(self.message_type()) {
+            Some(name) => name,
+            None => "unknown",
         }
     }
 }
@@ -83,18 +74,7 @@ impl WireObjective {
     /// The objective of an ASA, always with its value: null if it has none (RFC 8990 §2.10.3).
     #[must_use]
     pub fn from_objective(objective: &Objective) -> Self {
-        let bits = [
-            (objective.discoverable, Flags::F_DISC),
-            (objective.neg, Flags::F_NEG),
-            (objective.synch, Flags::F_SYNCH),
-            (objective.dry, Flags::F_NEG_DRY),
-        ];
-        Self {
-            name: objective.name.clone(),
-            flags: Flags(bits.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, bit)| flags | bit)),
-            loop_count: objective.loop_count,
-            value: Some(objective.value.clone()),
-        }
+        objective.clone().into()
     }
 
     /// The objective as an ASA sees it. Flags that this version does not know are left behind.
@@ -122,6 +102,25 @@ impl WireObjective {
         let mut items = vec![Value::Text(self.name), Value::from(self.flags.0), Value::from(self.loop_count)];
         items.extend(self.value);
         Value::Array(items)
+    }
+}
+
+impl From<Objective> for WireObjective {
+    /// As [`from_objective`](Self::from_objective), without a copy.
+    fn from(objective: Objective) -> Self {
+        let bits = [
+            (objective.discoverable, Flags::F_DISC),
+            (objective.neg, Flags::F_NEG),
+            (objective.synch, Flags::F_SYNCH),
+            (objective.dry, Flags::F_NEG_DRY),
+        ];
+        let flags = bits.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, bit)| flags | bit);
+        Self {
+            name: objective.name,
+            flags: Flags(flags),
+            loop_count: objective.loop_count,
+            value: Some(objective.value),
+        }
     }
 }
 
