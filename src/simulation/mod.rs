@@ -6,6 +6,11 @@
 //! `_drlisten` ([`SimulatedNode::receive_response`]), `_disc_relay` and a blocked `discover`
 //! ([`SimulatedNode::advance`]). Every decision is made by the functions that they call, within the same bounds.
 
+mod connection;
+mod dialogue;
+
+pub use connection::{ReceiveError, SimulatedAssembly, SimulatedConnection};
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -77,6 +82,8 @@ pub struct SimulatedNode {
     relays: BTreeMap<(u32, IpAddr), Relay>,
     searches: Vec<Search>,
     relay_peak: usize,
+    sessions: Vec<dialogue::Session>,
+    values: dialogue::Values,
 }
 
 /// What `_disc_relay` knows.
@@ -119,6 +126,8 @@ impl SimulatedNode {
             relays: BTreeMap::new(),
             searches: Vec::new(),
             relay_peak: 0,
+            sessions: Vec::new(),
+            values: dialogue::Values::new(),
             config,
         }
     }
@@ -128,7 +137,16 @@ impl SimulatedNode {
     /// # Errors
     /// As [`Engine::register_obj`](crate::Engine::register_obj).
     pub fn offer(&self, objective: &Objective, port: u16) -> Result<()> {
-        let registration = Registration {
+        self.register(objective, port, |_| {})
+    }
+
+    fn register(
+        &self,
+        objective: &Objective,
+        port: u16,
+        change: impl FnOnce(&mut Registration),
+    ) -> Result<()> {
+        let mut registration = Registration {
             ttl: self.config.objective_ttl,
             discoverable: true,
             overlap: false,
@@ -138,6 +156,7 @@ impl SimulatedNode {
             port,
             listener: None,
         };
+        change(&mut registration);
         self.registries.objectives.register(ASA, objective, registration).map(drop)
     }
 
@@ -195,12 +214,22 @@ impl SimulatedNode {
     /// A datagram has come to the group; the endpoint is its source, on this node's interface.
     pub fn receive_datagram(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
         self.counters.multicast_received.add();
+        self.receive(from, true, datagram, now)
+    }
+
+    /// A datagram has come to port 7017 of this node alone.
+    pub fn receive_unicast(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
+        self.counters.unicast_datagram_received.add();
+        self.receive(from, false, datagram, now)
+    }
+
+    fn receive(&mut self, from: Endpoint, multicast: bool, datagram: &[u8], now: u64) -> Vec<Output> {
         let limits = Limits { size: self.config.multicast_size, depth: self.config.nesting };
         let Ok(message) = decode(datagram, &limits) else {
             self.counters.dropped_malformed.add();
             return Vec::new();
         };
-        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast: true };
+        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
         let actions = handle_datagram(&self.node(), arrival, &message, datagram, now);
         let mut outputs = Vec::new();
         for action in actions {
@@ -246,23 +275,13 @@ impl SimulatedNode {
         outputs
     }
 
-    /// A response has come by TCP, on an interface, from a link-local address.
+    /// A response, or what stands for one in rapid mode, has come by TCP, on an interface, from an address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
-        let limits = Limits { size: self.config.unicast_size, depth: self.config.nesting };
-        self.counters.connections_accepted.add();
-        self.counters.connections_closed.add();
-        self.counters.messages_received.add();
-        let Ok(message) = decode(message, &limits) else {
-            self.counters.dropped_bad_request.add();
-            self.counters.dropped_undecodable.add();
-            return Vec::new();
+        let Some(message) = self.first_message(message) else { return Vec::new() };
+        let id = match &message.body {
+            Body::Response(response) => Some((response.session, response.initiator)),
+            _ => None,
         };
-        self.counters.first_messages.add();
-        let Body::Response(response) = &message.body else {
-            self.counters.dropped_misplaced.add();
-            return Vec::new();
-        };
-        let id = (response.session, response.initiator);
         let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
         let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
@@ -271,6 +290,7 @@ impl SimulatedNode {
             Ok(()) => self.counters.answers_delivered.add(),
             Err(_) => self.counters.dropped_mailbox_full.add(),
         }
+        let Some(id) = id else { return Vec::new() };
         let mut outputs = self.pass_on(id, now);
         let own = |search: &&mut Search| search.sessions.contains(&id.0);
         if let Some(search) = self.searches.iter_mut().find(own) {
@@ -416,7 +436,7 @@ impl SimulatedNode {
     }
 }
 
-/// The answers in a mailbox; none comes in rapid mode.
+/// The answers in a mailbox. Nobody asks in rapid mode.
 fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
     answers.try_iter().filter_map(|answer| match answer {
         DiscoveryAnswer::Found(found) => Some(found),
