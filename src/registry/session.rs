@@ -104,6 +104,7 @@ enum Session {
 pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
+    per_peer: usize,
     relay_memory: usize,
     counters: Arc<Counters>,
 }
@@ -112,6 +113,8 @@ struct Inner {
     active: HashMap<Key, Session>,
     /// How many of them are the handles of ASAs.
     handles: usize,
+    /// How many of them were opened by which peer.
+    accepted: HashMap<IpAddr, usize>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -141,8 +144,8 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
-        Self::with_generator(limit, relay_memory, counters, draw_block)
+    pub(crate) fn new(limit: usize, per_peer: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
+        Self { per_peer, ..Self::with_generator(limit, relay_memory, counters, draw_block) }
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
@@ -150,13 +153,14 @@ impl SessionRegistry {
         let inner = Inner {
             active: HashMap::new(),
             handles: 0,
+            accepted: HashMap::new(),
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
             random: Vec::new(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory, counters }
+        Self { inner: Mutex::new(inner), limit, per_peer: limit, relay_memory, counters }
     }
 
     /// Takes up a session, and counts it.
@@ -269,19 +273,23 @@ impl SessionRegistry {
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `unspec` at the limit on sessions.
+    /// §2.8.6), `unspec` at the limit on sessions, in all or of one peer. Those of this machine have no limit of their
+    /// own.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
-        let key = (id, Some(IpAddr::V6(source)));
+        let peer = IpAddr::V6(source);
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        if inner.is_full(self.limit) {
+        let count = inner.accepted.get(&peer).copied().unwrap_or(0);
+        let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
+        if has_its_share || inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
+        inner.accepted.insert(peer, count + 1);
         let accepted = &self.counters.sessions_accepted;
-        self.begin(&mut inner, key, Session::Dialogue(dialogue), Some(accepted));
+        self.begin(&mut inner, (id, Some(peer)), Session::Dialogue(dialogue), Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -302,7 +310,14 @@ impl SessionRegistry {
 
     /// Ends a session and returns its dialogue, whose transport the caller closes.
     pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        let ended = self.inner.lock().active.remove(&key_of(nonce));
+        let ended = {
+            let mut inner = self.inner.lock();
+            let ended = inner.active.remove(&key_of(nonce));
+            if matches!(ended, Some(Session::Dialogue(_))) {
+                inner.forget(nonce.id_source.map(IpAddr::V6));
+            }
+            ended
+        };
         self.count_ended(&ended);
         match ended {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
@@ -361,14 +376,17 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
-        let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        let (mut ended, mut peers) = (Vec::new(), Vec::new());
+        let mut inner = self.inner.lock();
+        inner.active.retain(|(_, source), session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                peers.push(*source);
                 false
             }
             _ => true,
         });
+        peers.into_iter().for_each(|peer| inner.forget(peer));
         self.counters.sessions_ended.add_many(ended.len());
         ended
     }
@@ -378,6 +396,7 @@ impl SessionRegistry {
         let ended = {
             let mut inner = self.inner.lock();
             inner.handles = 0;
+            inner.accepted.clear();
             std::mem::take(&mut inner.active)
         };
         self.count_ended(ended.values());
@@ -414,6 +433,18 @@ impl SessionRegistry {
 }
 
 impl Inner {
+    /// A dialogue has ended that this peer had opened, if one had.
+    fn forget(&mut self, peer: Option<IpAddr>) {
+        if let Some(peer) = peer
+            && let Some(count) = self.accepted.get_mut(&peer)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.accepted.remove(&peer);
+            }
+        }
+    }
+
     fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
         let peer = transport.peer();
         let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
@@ -491,6 +522,22 @@ mod tests {
     }
 
     #[test]
+    fn one_peer_has_its_share_and_gets_it_back() {
+        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
+        sessions.accept_dialogue(2, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
+        sessions.accept_dialogue(3, dialogue(2)).unwrap();
+        sessions.end(first).unwrap();
+        assert!(sessions.end(first).is_none());
+        sessions.accept_dialogue(4, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.inner.lock().accepted.is_empty());
+    }
+
+    #[test]
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
@@ -518,7 +565,7 @@ mod tests {
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10, Arc::default());
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
@@ -539,7 +586,7 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2, Arc::default());
+        let sessions = SessionRegistry::new(1, 1, 2, Arc::default());
         sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -553,7 +600,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10, Arc::default());
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 
-use super::mhandler::Datagram;
+use super::mhandler::{Datagram, Room};
 use super::spawn;
 use crate::core::{Core, Interface};
 use crate::net::multicast::Receiver;
@@ -37,7 +37,7 @@ pub(super) fn start(
     Ok(())
 }
 
-fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
+fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
@@ -75,7 +75,7 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
 }
 
 /// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
+fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
     let limits = core.multicast_limits();
     let opened = match &core.protection {
         None => None,
@@ -94,7 +94,14 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
         return None;
     }
     match decode(bytes, &limits) {
-        Ok(message) => Some(Datagram { arrival, message, raw: bytes.to_vec() }),
+        Ok(message) => {
+            let memory = message.memory() + bytes.len();
+            let Some(room) = Room::take(core, memory) else {
+                core.counters.dropped_queue_full.add();
+                return None;
+            };
+            Some(Datagram { arrival, message, raw: bytes.to_vec(), _room: room })
+        }
         Err(error) => {
             core.counters.dropped_malformed.add();
             if core.config.diagnose {
