@@ -10,6 +10,7 @@ mod limits;
 #[cfg(any(test, feature = "_simulator"))]
 mod nowhere;
 mod objective;
+mod recent;
 mod session;
 
 pub(crate) use asa::AsaRegistry;

@@ -2,7 +2,7 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
+use super::recent::Recent;
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
 use crate::types::{AsaLocator, AsaNonce, SessionNonce};
@@ -473,36 +474,6 @@ impl Inner {
             }
         }
         Err(Error::Unspec)
-    }
-}
-
-/// A map that remembers its newest entries only.
-#[derive(Debug)]
-struct Recent<K, V> {
-    map: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.map.get(key)
-    }
-
-    /// Remembers one more. Returns what was forgotten for it.
-    fn insert(&mut self, key: K, value: V, limit: usize) -> Option<V> {
-        if self.map.insert(key, value).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() <= limit.max(1) {
-            return None;
-        }
-        self.order.pop_front().and_then(|oldest| self.map.remove(&oldest))
     }
 }
 
