@@ -9,7 +9,8 @@ use crossbeam_channel::Receiver;
 use super::{ASA, SimulatedNode};
 use crate::error::Result;
 use crate::proto::{NegotiationReply, Request, SynchReply, classify_request, negotiation_reply, synch_reply};
-use crate::registry::{Dialogue, Dispatch, Nowhere, SynchRequest, Transport};
+use crate::registry::{Dialogue, Dispatch, Nowhere, QueueLimits, SynchRequest, Transport};
+use crate::trace::Ending;
 use crate::types::{AsaLocator, Objective, SessionNonce};
 use crate::wire::{Body, Limits, Message, decode};
 
@@ -124,8 +125,11 @@ impl SimulatedNode {
         now: u64,
     ) -> bool {
         let (objectives, count) = (&self.registries.objectives, &self.counters);
-        match objectives.dispatch(&objective.name, now, 0, self.config.request_queue) {
-            Dispatch::Listener { tx, owner, .. } => objectives.dispatched(owner, &objective.name, &tx),
+        let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
+        match objectives.dispatch(&objective.name, transport.as_ref(), now, 0, limits) {
+            Dispatch::Listener { tx, owner, .. } => {
+                objectives.dispatched(owner, &objective.name, &tx, transport.peer());
+            }
             Dispatch::NotListening => {
                 count.refused_not_listening.add();
                 return false;
@@ -217,7 +221,7 @@ impl SimulatedNode {
     pub fn end_session(&mut self, session: usize) {
         if session < self.sessions.len() {
             let ended = self.sessions.remove(session);
-            self.registries.sessions.end(ended.nonce, crate::trace::Ending::Stopped);
+            self.registries.sessions.end(ended.nonce, Ending::Stopped);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::proto::{
 };
 use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Registries, Transport};
 use crate::stats::{Counters, Stats};
-use crate::threads::Askers;
+use crate::threads::{Admitted, Askers, NotAdmitted};
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::{Body, Limits, Message, decode, encode};
 
@@ -78,7 +78,7 @@ pub struct SimulatedNode {
     counters: Arc<Counters>,
     askers: Askers,
     /// Responses on their way.
-    responders: usize,
+    responders: Vec<Admitted>,
     relays: BTreeMap<(u32, IpAddr), Relay>,
     searches: Vec<Search>,
     relay_peak: usize,
@@ -122,7 +122,7 @@ impl SimulatedNode {
             addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
             counters,
             askers: Askers::default(),
-            responders: 0,
+            responders: Vec::new(),
             relays: BTreeMap::new(),
             searches: Vec::new(),
             relay_peak: 0,
@@ -259,7 +259,9 @@ impl SimulatedNode {
         until: u64,
         datagram: Vec<u8>,
     ) -> Vec<Output> {
-        if self.relays.len() >= self.config.relay_limit {
+        let neighbour = (asker.ifi, asker.source);
+        let share = self.relays.values().filter(|relay| (relay.asker.ifi, relay.asker.source) == neighbour);
+        if self.relays.len() >= self.config.relay_limit || share.count() >= self.config.relays_per_neighbour {
             self.counters.dropped_relay_full.add();
             return Vec::new();
         }
@@ -318,23 +320,33 @@ impl SimulatedNode {
 
     /// As `threads::responder` does until it connects.
     fn respond(&mut self, to: Arrival, message: &Message) -> Option<Output> {
-        if self.responders >= self.config.responder_limit {
+        if self.responders.len() >= self.config.responder_limit {
             self.counters.dropped_responder_full.add();
             return None;
         }
-        if !self.askers.enter((to.ifi, to.source), self.config.responders_per_asker) {
-            self.counters.dropped_asker_limit.add();
-            return None;
-        }
-        self.responders += 1;
+        let (each, strangers) = (self.config.responders_per_asker, self.config.responders_for_strangers);
+        let admitted = match self.askers.enter((to.ifi, to.source), each, strangers) {
+            Ok(admitted) => admitted,
+            Err(NotAdmitted::Asker) => {
+                self.counters.dropped_asker_limit.add();
+                return None;
+            }
+            Err(NotAdmitted::Strangers) => {
+                self.counters.dropped_responder_full.add();
+                return None;
+            }
+        };
+        self.responders.push(admitted);
         let to = Endpoint { ifi: to.ifi, address: to.source, port: to.port };
         Some(Output::Respond { to, message: encode(message) })
     }
 
     /// A response has reached its asker.
     pub fn response_sent(&mut self, to: Endpoint) {
-        self.askers.leave((to.ifi, to.address));
-        self.responders = self.responders.saturating_sub(1);
+        let is_to = |admitted: &Admitted| admitted.asker() == (to.ifi, to.address);
+        if let Some(index) = self.responders.iter().position(is_to) {
+            self.askers.leave(self.responders.swap_remove(index), true);
+        }
         self.counters.connections_opened.add();
         self.counters.connections_closed.add();
         self.counters.messages_sent.add();
@@ -426,7 +438,7 @@ impl SimulatedNode {
     /// Responses on their way.
     #[must_use]
     pub const fn responses_on_their_way(&self) -> usize {
-        self.responders
+        self.responders.len()
     }
 
     /// How many relayed discoveries and floods the node remembers.
