@@ -5,7 +5,7 @@
 
 local grasp = Proto("grasp", "GeneRic Autonomic Signaling Protocol")
 
-local MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_MESSAGE = 32, 4096, 1024, 65535
+local MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_MESSAGE = 32, 4096, 4096, 65535
 local MAX_PLACES = 65536
 
 local MESSAGES = {
@@ -286,8 +286,9 @@ local function diagnostic(item, depth, room)
   if room.left <= 0 then return "..." end
   local text
   if item.text then text = item.text
-  elseif item.kind == "text" then text = quoted(item.bytes:sub(1, MAX_TEXT))
-  elseif item.kind == "bytes" then text = hex(item.bytes:sub(1, MAX_TEXT / 2))
+  elseif item.kind == "text" then text = quoted(item.bytes:sub(1, MAX_TEXT)) .. (#item.bytes > MAX_TEXT and "..." or "")
+  elseif item.kind == "bytes" then
+    text = hex(item.bytes:sub(1, MAX_TEXT / 2)) .. (#item.bytes > MAX_TEXT / 2 and "..." or "")
   elseif item.kind == "tag" then
     local opened, wrong = embedded(item, depth)
     if opened and not wrong then return "24(<<" .. diagnostic(opened, depth + 1, room) .. ">>)" end
@@ -684,6 +685,8 @@ local function stream(tvb, pinfo, root)
       return tvb:len()
     end
     at = at + show(rest, pinfo, root, item, wrong, false)
+    -- What follows something that is no message cannot be told apart.
+    if not wrong and item.kind ~= "array" then break end
   end
   return tvb:len()
 end

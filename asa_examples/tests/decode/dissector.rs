@@ -122,7 +122,7 @@ fn expect(fields: &mut Fields, message: &Message) {
 /// of a message that is right, type and session of one that is not, and which of them that is.
 pub(crate) fn compare(capture: &Path, records: &[Record]) {
     let mut names = FIELDS.to_vec();
-    names.push("grasp.malformed");
+    names.extend(["grasp.malformed", "tcp.analysis.retransmission"]);
     let mut packets: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
     for record in records {
         packets.entry(record.frame).or_default().push(record);
@@ -130,7 +130,11 @@ pub(crate) fn compare(capture: &Path, records: &[Record]) {
     for (number, columns) in tshark::fields(capture, &names) {
         let in_it = packets.remove(&number).unwrap_or_default();
         let about = || in_it.iter().map(|record| record.annotation.summary.clone()).collect::<Vec<_>>();
-        let (malformed, columns) = columns.split_last().expect("columns");
+        let [columns @ .., malformed, sent_again] = columns.as_slice() else { panic!("columns") };
+        if in_it.is_empty() && !sent_again.is_empty() {
+            // It was shown when it came first, here perhaps on another link.
+            continue;
+        }
         let is_malformed = in_it.iter().any(|record| record.annotation.message.is_err());
         assert_eq!(!malformed.is_empty(), is_malformed, "packet {number}: {:?}", about());
         let mut expected = Fields::new();
@@ -149,7 +153,9 @@ pub(crate) fn compare(capture: &Path, records: &[Record]) {
                 }
             }
         }
-        let compared = if is_malformed { 2 } else { FIELDS.len() };
+        // Of an option that is malformed and forgiven, the dissector shows the parts that are right.
+        let is_spoiled = in_it.iter().any(|record| !record.annotation.problems.is_empty());
+        let compared = if is_spoiled { 2 } else { FIELDS.len() };
         for (name, found) in FIELDS.iter().zip(columns).take(compared) {
             let expected = expected.remove(name).unwrap_or_default();
             assert_eq!(found, &expected, "{name} of packet {number}: {:?}", about());
