@@ -274,9 +274,11 @@ local function embedded(item, depth)
   local inner = item.items[1]
   if item.tag ~= "24" or not inner or inner.kind ~= "bytes" or inner.bytes == "" then return nil end
   if depth >= MAX_DEPTH then return nil, { at = item.first, what = "nested too deep" } end
+  if item.opened then return item.opened, item.wrong end
   local tvb = ByteArray.new(inner.bytes, true):tvb("Embedded CBOR")
   local opened, wrong = parse(tvb, 0, depth)
   if not wrong and opened.last < tvb:len() then wrong = { at = opened.last, what = "bytes follow the item" } end
+  item.opened, item.wrong = opened, wrong
   return opened, wrong
 end
 
