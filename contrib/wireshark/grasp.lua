@@ -734,18 +734,3 @@ DissectorTable.get("udp.port"):add(7017, grasp)
 grasp:register_heuristic("tcp", heuristic)
 -- "Decode As" offers it too.
 DissectorTable.get("tcp.port"):add_for_decode_as(tcp_grasp)
-
--- A filter for the session of a packet, from the menu of the packet list or details.
-if gui_enabled() and register_packet_menu then
-  local session = Field.new("grasp.session_id")
-  local _ = session
-  register_packet_menu("GRASP/Filter this session", function(...)
-    for _, field in ipairs({ ... }) do
-      if field.name == "grasp.session_id" then
-        set_filter("grasp.session_id == " .. tostring(field.value))
-        apply_filter()
-        return
-      end
-    end
-  end, "grasp.session_id")
-end
