@@ -108,7 +108,8 @@ local function float_text(number)
     text = string.format("%." .. digits .. "g", number)
     if tonumber(text) == number then break end
   end
-  return text:find("[%.eE]") and text or text .. ".0"
+  text = text:gsub("e%+?(%-?)0*", "e%1")
+  return text:find("[%.e]") and text or text .. ".0"
 end
 
 -- Whether bytes are UTF-8 without surrogates and overlong forms.
