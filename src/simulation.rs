@@ -138,7 +138,7 @@ impl SimulatedNode {
             port,
             listener: None,
         };
-        self.registries.objectives.register(ASA, objective, registration)
+        self.registries.objectives.register(ASA, objective, registration).map(drop)
     }
 
     /// Floods an objective with this node's own address as its locator.

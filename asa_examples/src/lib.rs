@@ -58,6 +58,7 @@ mod documents {
 pub mod briggs;
 pub mod client;
 mod common;
+pub mod decode;
 pub mod getter;
 pub mod graspconfig;
 pub mod gray;

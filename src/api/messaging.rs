@@ -27,8 +27,8 @@ impl Engine {
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`]. The following end the
-    /// session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session
+    /// meanwhile, [`Error::NoSocket`]. The following end the session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
@@ -50,8 +50,9 @@ impl Engine {
             Err(TransportError::Broken) => Error::CborFail,
             Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
         };
-        self.end(session, &dialogue, (&error).into());
+        let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;
-        Err(error)
+        // Another thread ended the session: what the closed socket says is not the peer's word.
+        Err(if was_open { error } else { Error::NoSession })
     }
 }

@@ -84,7 +84,8 @@ impl Engine {
         let value = self.await_value(id, &dialogue, timeout);
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
-        value.or_else(|error| self.core.check_running().and(Err(error)))
+        // After shutdown or deregistration, what the closed socket says is not the peer's word.
+        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
@@ -170,8 +171,19 @@ impl Connection {
         Err(TransportError::Failed)
     }
 
-    /// The first message, if the whole of it has come already; otherwise `None`, and `receive` goes on with what has.
-    pub(crate) fn receive_at_once(&self) -> Option<Result<Vec<u8>, TransportError>> {
+    /// The first message, if the whole of it comes within the time or before `listener` has another connection;
+    /// otherwise `None`, and `receive` goes on with what has come.
+    pub(crate) fn receive_at_once(
+        &self,
+        listener: &Listener,
+        time: Duration,
+    ) -> Option<Result<Vec<u8>, TransportError>> {
+        self.receive_present()
+            .or_else(|| if listener.wait_for(&self.stream, time) { self.receive_present() } else { None })
+    }
+
+    /// The first message, if the whole of it is there.
+    fn receive_present(&self) -> Option<Result<Vec<u8>, TransportError>> {
         let mut incoming = self.incoming.lock();
         let mut chunk = [0; CHUNK];
         let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
@@ -183,19 +195,21 @@ impl Connection {
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
         self.framing.counters.bytes_received.add_many(piece.len());
-        let received = match self.framing.assembly().feed(piece) {
+        incoming.rest.extend_from_slice(piece);
+        let raw = std::mem::take(&mut incoming.rest);
+        let received = match self.framing.assembly().feed(&raw) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
                 self.framing.counters.messages_received.add();
                 Ok(message)
             }
             Ok(None) => {
-                incoming.rest = piece.to_vec();
+                incoming.rest = raw;
                 return None;
             }
             Err(error) => Err(error),
         };
-        self.trace_received(&received, Some(piece), incoming.rest.len());
+        self.trace_received(&received, Some(&raw), incoming.rest.len());
         Some(received)
     }
 

@@ -1,7 +1,7 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub(crate) struct DiscoveryCache {
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<String, Entry>,
+    /// The names by their last use, the longest ago first.
+    by_use: BTreeMap<u64, String>,
     uses: u64,
 }
 
@@ -51,7 +53,7 @@ impl DiscoveryCache {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
-            inner.evict(now, &mut events);
+            inner.evict(&mut events);
             self.counters.discovery_cache_evicted.add();
         }
         let entry = inner.touch_or_add(name);
@@ -94,7 +96,7 @@ impl DiscoveryCache {
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
         self.forget(name, |_| true);
-        self.inner.lock().entries.remove(name);
+        self.inner.lock().remove(name);
     }
 
     /// Forgets one locator, because nobody answers there.
@@ -112,7 +114,9 @@ impl DiscoveryCache {
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
         let mut events = self.counters.tracer().later();
-        self.inner.lock().entries.retain(|name, entry| {
+        let mut inner = self.inner.lock();
+        let Inner { entries, by_use, .. } = &mut *inner;
+        entries.retain(|name, entry| {
             let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
                 !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
             });
@@ -120,7 +124,11 @@ impl DiscoveryCache {
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
             let value_gone = had_value && entry.rapid.is_none();
             self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
-            !entry.locators.is_empty() || entry.rapid.is_some()
+            let kept = !entry.locators.is_empty() || entry.rapid.is_some();
+            if !kept {
+                by_use.remove(&entry.last_use);
+            }
+            kept
         });
     }
 
@@ -138,19 +146,23 @@ impl Inner {
     fn touch_or_add(&mut self, name: &str) -> &mut Entry {
         self.uses += 1;
         let entry = self.entries.entry(name.to_owned()).or_default();
+        // A new entry has none: uses are counted from 1.
+        let name = self.by_use.remove(&entry.last_use).unwrap_or_else(|| name.to_owned());
+        self.by_use.insert(self.uses, name);
         entry.last_use = self.uses;
         entry
     }
 
-    /// Makes room: an entry without a valid locator if there is one, else the least recently used.
-    fn evict(&mut self, now: u64, events: &mut Later<'_>) {
-        let victim = self
-            .entries
-            .iter()
-            .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = victim
-            && let Some(mut entry) = self.entries.remove(&name)
+    fn remove(&mut self, name: &str) -> Option<Entry> {
+        let removed = self.entries.remove(name);
+        removed.iter().for_each(|entry| drop(self.by_use.remove(&entry.last_use)));
+        removed
+    }
+
+    /// Makes room: the least recently used goes. What has expired goes anyway within seconds, see `purge`.
+    fn evict(&mut self, events: &mut Later<'_>) {
+        if let Some((_, name)) = self.by_use.pop_first()
+            && let Some(mut entry) = self.remove(&name)
         {
             entry.forget(&name, Removal::Evicted, events, |_| true);
         }
@@ -254,6 +266,10 @@ mod tests {
         cache.insert("c", &[locator(1, 0)], None, 0);
         let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["a", "c"]);
+        cache.flush("a");
+        cache.purge(1, |_| false);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.entries.len(), inner.by_use.len()), (0, 0), "nothing is left of what is gone");
     }
 
     #[test]

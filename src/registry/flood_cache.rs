@@ -1,6 +1,6 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ struct Inner {
     /// In order of reception: the number only grows.
     entries: BTreeMap<u64, TaggedObjective>,
     by_name: HashMap<String, HashMap<Tag, u64>>,
+    /// Expiry and number of those that expire.
+    by_expiry: BTreeSet<(u64, u64)>,
     next: u64,
 }
 
@@ -59,12 +61,16 @@ impl FloodCache {
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
-            inner.remove_oldest(&mut events);
+            let Some(oldest) = inner.entries.first_key_value().map(|(number, _)| *number) else { break };
+            inner.take_out(oldest, Removal::Evicted, &mut events);
             self.counters.flood_cache_evicted.add();
         }
         events.push(|| Event::CacheAdded(entry(&tagged)));
         let number = inner.next;
         inner.next += 1;
+        if tagged.source.expire != 0 {
+            inner.by_expiry.insert((tagged.source.expire, number));
+        }
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
         tags.insert(Tag::of(&tagged.source), number);
         inner.entries.insert(number, tagged);
@@ -79,6 +85,15 @@ impl FloodCache {
         numbers.sort_unstable();
         let entries = numbers.iter().filter_map(|number| inner.entries.get(number));
         entries.filter(|tagged| tagged.source.is_valid_at(now)).cloned().collect()
+    }
+
+    /// The valid entry of this name that was received last.
+    pub(crate) fn latest(&self, name: &str, now: u64) -> Option<TaggedObjective> {
+        let inner = self.inner.lock();
+        let numbers = inner.by_name.get(name)?.values();
+        let entries = numbers.filter_map(|number| Some((number, inner.entries.get(number)?)));
+        let valid = entries.filter(|(_, tagged)| tagged.source.is_valid_at(now));
+        valid.max_by_key(|(number, _)| **number).map(|(_, tagged)| tagged.clone())
     }
 
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
@@ -101,12 +116,9 @@ impl FloodCache {
     pub(crate) fn purge(&self, now: u64) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let expired: Vec<_> =
-            inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
-        self.counters.flood_cache_expired.add_many(expired.len());
-        for tagged in expired {
-            inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
-            events.push(|| Event::CacheRemoved(entry(&tagged), Removal::Expired));
+        while let Some((_, number)) = inner.by_expiry.first().copied().filter(|(expire, _)| *expire <= now) {
+            inner.take_out(number, Removal::Expired, &mut events);
+            self.counters.flood_cache_expired.add();
         }
     }
 
@@ -123,22 +135,27 @@ fn entry(tagged: &TaggedObjective) -> CacheEvent {
 
 impl Inner {
     fn remove(&mut self, name: &str, tag: &Tag) -> bool {
-        let Some(tags) = self.by_name.get_mut(name) else { return false };
-        let number = tags.remove(tag);
-        if tags.is_empty() {
-            self.by_name.remove(name);
-        }
-        number.is_some_and(|number| self.entries.remove(&number).is_some())
+        let number = self.by_name.get(name).and_then(|tags| tags.get(tag)).copied();
+        number.into_iter().for_each(|number| self.remove_number(number));
+        number.is_some()
     }
 
-    fn remove_oldest(&mut self, events: &mut Later<'_>) {
-        let Some((_, oldest)) = self.entries.pop_first() else { return };
-        events.push(|| Event::CacheRemoved(entry(&oldest), Removal::Evicted));
-        let tag = Tag::of(&oldest.source);
-        if let Some(tags) = self.by_name.get_mut(&oldest.objective.name) {
-            tags.remove(&tag);
+    /// Removes an entry and tells of it.
+    fn take_out(&mut self, number: u64, why: Removal, events: &mut Later<'_>) {
+        if let Some(removed) = self.entries.get(&number) {
+            events.push(|| Event::CacheRemoved(entry(removed), why));
+        }
+        self.remove_number(number);
+    }
+
+    fn remove_number(&mut self, number: u64) {
+        let Some(removed) = self.entries.remove(&number) else { return };
+        self.by_expiry.remove(&(removed.source.expire, number));
+        let name = &removed.objective.name;
+        if let Some(tags) = self.by_name.get_mut(name) {
+            tags.remove(&Tag::of(&removed.source));
             if tags.is_empty() {
-                self.by_name.remove(&oldest.objective.name);
+                self.by_name.remove(name);
             }
         }
     }
@@ -221,5 +238,30 @@ mod tests {
         let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
         assert_eq!(names, ["b", "c"]);
         assert!(cache.inner.lock().by_name.len() == 2);
+    }
+
+    #[test]
+    fn purging_takes_what_has_expired_and_nothing_else() {
+        let cache = FloodCache::new(10, Arc::default());
+        for (name, expire) in [("a", 300), ("b", 100), ("c", 0), ("d", 200), ("e", 100)] {
+            cache.insert(tagged(name, None, expire, 1));
+        }
+        cache.insert(tagged("b", None, 400, 2));
+        cache.purge(200);
+        let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
+        assert_eq!(names, ["a", "c", "b"]);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.by_name.len(), inner.by_expiry.len()), (3, 2));
+    }
+
+    #[test]
+    fn the_latest_valid_entry_is_found_among_many() {
+        let cache = FloodCache::new(10, Arc::default());
+        for (last, expire) in [(1, 0), (2, 0), (3, 100)] {
+            cache.insert(tagged("EX1", Some(last), expire, last.into()));
+        }
+        let latest = |now| cache.latest("EX1", now).map(|t| t.objective.value);
+        assert_eq!((latest(99), latest(100)), (Some(Value::from(3)), Some(Value::from(2))));
+        assert_eq!(cache.latest("EX2", 0), None);
     }
 }

@@ -121,6 +121,12 @@ impl Entry {
         self.objective.discoverable && (self.registration.discoverable || listened)
     }
 
+    fn own(&mut self, nonce: AsaNonce) {
+        if !self.owners.contains(&nonce) {
+            self.owners.push(nonce);
+        }
+    }
+
     fn disown(&mut self, nonce: AsaNonce) {
         self.owners.retain(|owner| *owner != nonce);
         self.negotiation.remove(&nonce);
@@ -155,26 +161,36 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// Registers an objective, or adds an owner to one that overlaps.
+    /// Registers an objective, or adds an owner to one that overlaps. Returns the socket to close if another thread has
+    /// registered the objective meanwhile, with a socket of its own.
     pub(crate) fn register(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
         registration: Registration,
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<dyn Close>>> {
         let mut inner = self.inner.lock();
         Self::check(&inner, self.limit, &objective.name, registration.overlap)?;
-        let entry = inner.entry(objective.name.clone()).or_insert_with(|| Entry {
+        if let Some(entry) = inner.get_mut(&objective.name) {
+            entry.own(nonce);
+            return Ok(registration.listener);
+        }
+        let entry = Entry {
             objective: objective.clone(),
-            owners: Vec::new(),
+            owners: vec![nonce],
             registration,
             negotiation: HashMap::new(),
             synchronization: None,
-        });
-        if !entry.owners.contains(&nonce) {
-            entry.owners.push(nonce);
-        }
-        Ok(())
+        };
+        inner.insert(objective.name.clone(), entry);
+        Ok(None)
+    }
+
+    /// Adds an owner to an objective that overlaps. `false` if there is none: it may have gone just now.
+    pub(crate) fn add_owner(&self, nonce: AsaNonce, name: &str) -> bool {
+        let mut inner = self.inner.lock();
+        let entry = inner.get_mut(name).filter(|entry| entry.registration.overlap);
+        entry.map(|entry| entry.own(nonce)).is_some()
     }
 
     /// Takes an objective off an ASA: `notObj` if nobody has it, `notYourObj` if others have. Returns the
@@ -403,7 +419,8 @@ mod tests {
     #[test]
     fn registration_obeys_limit_and_overlap() {
         let registry = registry_with("a", false);
-        assert_eq!(registry.register(B, &Objective::new("a"), registration(true)), Err(Error::ObjReg));
+        let refused = registry.register(B, &Objective::new("a"), registration(true));
+        assert!(matches!(refused, Err(Error::ObjReg)));
         registry.register(A, &Objective::new("b"), registration(true)).unwrap();
         assert_eq!(registry.may_register("c", false), Err(Error::ObjFull));
         assert_eq!(registry.may_register("a", false), Err(Error::ObjFull));
@@ -415,6 +432,26 @@ mod tests {
         assert!(matches!(registry.deregister(A, "z"), Err(Error::NotObj)));
         registry.deregister_all(B);
         assert_eq!(registry.list().len(), 1);
+    }
+
+    #[derive(Debug)]
+    struct NoSocket;
+
+    impl Close for NoSocket {
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn of_two_that_register_at_the_same_time_one_keeps_its_socket() {
+        let registry = ObjectiveRegistry::new(2);
+        let with_socket = || Registration { listener: Some(Arc::new(NoSocket)), ..registration(true) };
+        assert!(!registry.add_owner(A, "a"));
+        assert!(registry.register(A, &Objective::new("a"), with_socket()).unwrap().is_none());
+        assert!(registry.register(B, &Objective::new("a"), with_socket()).unwrap().is_some());
+        assert!(registry.add_owner(B, "a"));
+        assert!(registry.deregister(A, "a").unwrap().is_none());
+        assert!(registry.deregister(B, "a").unwrap().is_some());
+        assert!(!registry.add_owner(A, "a"), "nobody has it any more");
     }
 
     #[test]

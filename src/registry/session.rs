@@ -2,6 +2,7 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -205,8 +206,10 @@ impl SessionRegistry {
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
         let mut inner = self.inner.lock();
-        let removed = inner.active.remove(&(nonce.0, None));
-        inner.handles -= removed.into_iter().count();
+        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
+            inner.active.remove(&(nonce.0, None));
+            inner.handles -= 1;
+        }
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -333,7 +336,7 @@ impl SessionRegistry {
     /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
     /// any more.
     pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
-        match self.remove(key_of(nonce), how) {
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(_))) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
@@ -346,16 +349,18 @@ impl SessionRegistry {
 
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        self.remove((id, source), Ending::Discovered);
+        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+        self.remove((id, source), Ending::Discovered, which);
     }
 
-    fn remove(&self, key: Key, how: Ending) -> Option<Session> {
-        let session = self.inner.lock().active.remove(&key);
-        self.count_ended(&session);
-        if let Some(session) = &session {
-            self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
-        }
-        session
+    fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
+        let session = match self.inner.lock().active.entry(key) {
+            Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+            _ => return None,
+        };
+        self.count_ended([&session]);
+        self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
+        Some(session)
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -582,8 +587,14 @@ mod tests {
     #[test]
     fn sessions_and_memories_are_bounded() {
         let sessions = SessionRegistry::new(1, 2, Arc::default());
-        sessions.open_dialogue(1, dialogue()).unwrap();
+        let handle = sessions.new_asa_handle().unwrap();
+        let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        sessions.remove_asa_handle(handle);
+        sessions.remove_asa_handle(handle);
+        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+        sessions.end(open, Ending::Stopped);
+        sessions.open_dialogue(2, dialogue()).unwrap();
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
             sessions.mark_relayed(id, initiator, 0, 100);

@@ -6,9 +6,9 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 
-use super::mhandler::Datagram;
+use super::mhandler::{Datagram, Queue};
 use super::spawn;
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
@@ -21,12 +21,7 @@ use crate::wire::decode;
 const REST: Duration = Duration::from_millis(50);
 
 /// Starts `_mclisten` and `_uclisten` of an interface.
-pub(super) fn start(
-    core: &Arc<Core>,
-    ifi: u32,
-    interface: &Arc<Interface>,
-    queue: &Sender<Datagram>,
-) -> io::Result<()> {
+pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queue: &Queue) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
     spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
     if interface.unicasts.is_some() {
@@ -40,7 +35,7 @@ pub(super) fn start(
     Ok(())
 }
 
-fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
+fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
@@ -78,7 +73,7 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
 }
 
 /// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
+fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
     let limits = core.multicast_limits();
     let opened = match &core.protection {
         None => None,
@@ -100,7 +95,7 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
         return None;
     }
     match decode(bytes, &limits) {
-        Ok(message) => Some(Datagram { arrival, message, raw: bytes.to_vec() }),
+        Ok(message) => Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec() })),
         Err(error) => {
             core.counters.dropped_malformed.add();
             if core.config.diagnose {

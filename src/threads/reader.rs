@@ -1,8 +1,8 @@
 //! Reads the first message of an accepted connection within a deadline, so that a silent client holds up
 //! nobody (graspy reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
 //!
-//! Honest peers send at once: a message that is there when its connection is accepted is taken up by the accepting
-//! thread itself. What may take time, reading the rest or waiting for a listener, is done by a `_reader`.
+//! Honest peers send at once: a message that comes with its connection is taken up by the accepting thread itself,
+//! which waits for that a moment while nobody else wants to be accepted. What may take time, reading the rest or waiting for a listener, is done by a `_reader`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::wire::{Body, Message, decode};
 
 /// How long accepting rests after the system has refused, for want of descriptors for instance.
 const REST: Duration = Duration::from_millis(50);
+
+/// How long the accepting thread waits for a message at most, if no other connection comes.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Connections that wait for their first message. When it is full the one that has waited longest makes room:
 /// honest peers send at once.
@@ -79,7 +82,9 @@ pub(super) fn accept_loop(
                 core.counters.connections_accepted.add();
                 let connection = Arc::new(Connection::new(stream, peer, core.framing()));
                 // A panic must not end accepting.
-                contain(core, "taking up a connection", || take_up(core, connection, handle.clone()));
+                contain(core, "taking up a connection", || {
+                    take_up(core, listener, connection, handle.clone());
+                });
             }
             Err(error) => {
                 core.counters.accept_failed.add();
@@ -94,10 +99,11 @@ pub(super) fn accept_loop(
 
 fn take_up(
     core: &Arc<Core>,
+    listener: &Listener,
     connection: Arc<Connection>,
     handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) -> Option<Rest> + Send + 'static,
 ) {
-    let bytes = match connection.receive_at_once() {
+    let bytes = match connection.receive_at_once(listener, MOMENT) {
         Some(Ok(bytes)) => bytes,
         Some(Err(_)) => return core.counters.dropped_bad_request.add(),
         None => return start_reader(core, connection, handle),

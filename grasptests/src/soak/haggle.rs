@@ -90,12 +90,19 @@ pub(super) struct Side<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: &'a Engine,
     pub(super) asa: AsaNonce,
-    pub(super) path: Path,
+    path: Path,
+    /// What has happened to the connection since then explains what happens now.
+    began: Instant,
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    pub(super) fn new(shared: &'a Shared, engine: &'a Engine, asa: AsaNonce, path: Path) -> Self {
+        Self { shared, engine, asa, path, began: Instant::now() }
+    }
+
     pub(super) fn call(&self, what: &'static str, milliseconds: u32) -> Call<'_> {
-        Call::new(self.shared, what, self.path, Duration::from_millis(milliseconds.into()))
+        let limit = Duration::from_millis(milliseconds.into());
+        Call::new(self.shared, what, self.path, limit).explained_since(self.began)
     }
 
     pub(super) fn end(&self, session: SessionNonce, accept: bool, reason: Option<&str>) {
@@ -178,7 +185,7 @@ fn answer(shared: &Shared, here: &Here, session: SessionNonce, request: &Objecti
         return;
     };
     let path = Path::between(here.node, ask.from);
-    let side = Side { shared, engine: &here.engine, asa: here.server, path };
+    let side = Side::new(shared, &here.engine, here.server, path);
     match ask.kind {
         Kind::Haggle => side.haggle(session, request.clone(), ask),
         Kind::Decline => side.end(session, false, Some(&ask.reason())),
@@ -205,7 +212,8 @@ fn answer(shared: &Shared, here: &Here, session: SessionNonce, request: &Objecti
             call.judge(side.engine.send_invalid(side.asa, session, None), &[NET, LIFE]);
         }
         Kind::Silent => {
-            std::thread::sleep(Duration::from_millis((SHORT + 300).into()));
+            // Much longer than the asker waits, also if it begins to wait late on a busy machine.
+            std::thread::sleep(Duration::from_millis((SHORT + 3000).into()));
             let call = side.call("end_negotiate", 5000);
             match side.engine.end_negotiate(side.asa, session, false, None) {
                 // The asker is gone.

@@ -103,7 +103,7 @@ impl Network {
         let mut text = String::new();
         for (node, engine) in self.running().into_iter().filter(|(node, _)| path.nodes & 1 << node != 0) {
             let named = engine.stats().named();
-            let wanted = ["dropped", "refused", "failed", "unanswered", "limit"];
+            let wanted = ["dropped", "refused", "failed", "unanswered", "limit", "not_relayed"];
             let dropped = named.iter().filter(|(name, count)| {
                 *count > 0 && wanted.iter().any(|part| name.contains(part)) && *name != "dropped_malformed"
             });

@@ -194,15 +194,23 @@ pub(super) struct Call<'a> {
     path: Path,
     began: Instant,
     limit: Duration,
+    /// A fault after this, or shortly before, explains a failure.
+    since: Instant,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(shared: &'a Shared, what: &'static str, path: Path, limit: Duration) -> Self {
-        Self { shared, what, path, began: Instant::now(), limit }
+        let began = Instant::now();
+        Self { shared, what, path, began, limit, since: began }
+    }
+
+    /// The call belongs to a session that is as old as this.
+    pub(super) const fn explained_since(self, since: Instant) -> Self {
+        Self { since, ..self }
     }
 
     fn explained(&self) -> bool {
-        self.shared.faults.explain(self.path, self.began) || self.shared.is_over()
+        self.shared.faults.explain(self.path, self.since) || self.shared.is_over()
     }
 
     fn count(&self, error: Option<&'static str>) {

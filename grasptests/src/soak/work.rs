@@ -112,7 +112,11 @@ impl<'a> Caller<'a> {
             Some((peer, locator)) => (peer, Some(locator)),
             None => (self.peer(), None),
         };
-        let kind = Kind::ALL[self.random.below(Kind::ALL.len())];
+        let mut kind = Kind::ALL[self.random.below(Kind::ALL.len())];
+        if kind == Kind::Exhausted && locator.is_none() {
+            // The discovery would have the same loop count, and go no further than the link.
+            kind = Kind::Decline;
+        }
         let most = if kind == Kind::Wait { 2 } else { 7 };
         let (number, rounds) = (self.random.below(1000) as i64, self.random.below(most) as i64);
         let ask = Ask { kind, number, rounds, from: self.node };
@@ -121,7 +125,7 @@ impl<'a> Caller<'a> {
             objective.loop_count = 1;
         }
         let path = Path::between(self.node, peer);
-        let side = Side { shared: self.shared, engine: &here.engine, asa: here.client, path };
+        let side = Side::new(self.shared, &here.engine, here.client, path);
         let search = if locator.is_some() { 0 } else { DISCOVERY };
         if kind == Kind::Messages {
             let call = self.call("req_negotiate, noloop", peer, search + 2 * CONNECT);
