@@ -1,5 +1,6 @@
 //! Every setting of an engine with its default and the source of that default.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Rate {
 }
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
         /// returns the whole, so that calls chain.
         ///
@@ -54,10 +55,10 @@ macro_rules! settings {
         /// # drop(config);
         /// ```
         #[derive(Clone, Debug)]
-        pub struct Config { $(pub(crate) $name: $type,)* }
+        pub struct Config { $($(#[cfg($feature)])? pub(crate) $name: $type,)* }
 
         impl Default for Config {
-            fn default() -> Self { Self { $($name: $default,)* } }
+            fn default() -> Self { Self { $($(#[cfg($feature)])? $name: $default,)* } }
         }
 
         impl Config {
@@ -65,7 +66,7 @@ macro_rules! settings {
             #[must_use]
             pub fn new() -> Self { Self::default() }
 
-            $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+            $($(#[doc = $doc])* $(#[cfg($feature)])? #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
         }
     };
 }
@@ -175,6 +176,15 @@ settings! {
     neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
     /// How many responses to one asker may be on their way at the same time. Defaults to 8.
     responders_per_asker: usize = 8;
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
+    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
+    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults
+    /// to the file that the environment variable `GRASP_PCAP` names, and to none.
+    pcap: Option<PathBuf> = None;
+    /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
+    /// the feature `bubbles`. Defaults to nowhere.
+    #[cfg(feature = "bubbles")]
+    bubbles: Option<crate::Bubbles> = None;
     /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
     relay_memory: usize = 10_000;
 }

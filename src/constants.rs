@@ -59,3 +59,37 @@ pub mod option_type {
     /// A URI (RFC 8990 §2.9.5.4).
     pub const O_URI_LOCATOR: u64 = 106;
 }
+
+/// The name of a message type (RFC 8990 §4).
+#[must_use]
+pub const fn message_type_name(number: u64) -> Option<&'static str> {
+    Some(match number {
+        message_type::M_NOOP => "M_NOOP",
+        message_type::M_DISCOVERY => "M_DISCOVERY",
+        message_type::M_RESPONSE => "M_RESPONSE",
+        message_type::M_REQ_NEG => "M_REQ_NEG",
+        message_type::M_REQ_SYN => "M_REQ_SYN",
+        message_type::M_NEGOTIATE => "M_NEGOTIATE",
+        message_type::M_END => "M_END",
+        message_type::M_WAIT => "M_WAIT",
+        message_type::M_SYNCH => "M_SYNCH",
+        message_type::M_FLOOD => "M_FLOOD",
+        message_type::M_INVALID => "M_INVALID",
+        _ => return None,
+    })
+}
+
+/// The name of an option type (RFC 8990 §4).
+#[must_use]
+pub const fn option_type_name(number: u64) -> Option<&'static str> {
+    Some(match number {
+        option_type::O_DIVERT => "O_DIVERT",
+        option_type::O_ACCEPT => "O_ACCEPT",
+        option_type::O_DECLINE => "O_DECLINE",
+        option_type::O_IPV6_LOCATOR => "O_IPv6_LOCATOR",
+        option_type::O_IPV4_LOCATOR => "O_IPv4_LOCATOR",
+        option_type::O_FQDN_LOCATOR => "O_FQDN_LOCATOR",
+        option_type::O_URI_LOCATOR => "O_URI_LOCATOR",
+        _ => return None,
+    })
+}

@@ -70,7 +70,7 @@ pub struct SimulatedNode {
     config: Config,
     registries: Registries,
     addresses: Addresses,
-    counters: Counters,
+    counters: Arc<Counters>,
     askers: Askers,
     /// Responses on their way.
     responders: usize,
@@ -109,10 +109,11 @@ impl SimulatedNode {
     #[must_use]
     pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
+        let counters = Arc::<Counters>::default();
         Self {
-            registries: Registries::new(&config),
+            registries: Registries::new(&config, &counters),
             addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
-            counters: Counters::default(),
+            counters,
             askers: Askers::default(),
             responders: 0,
             relays: BTreeMap::new(),
@@ -235,12 +236,12 @@ impl SimulatedNode {
         }
         let (mailbox, answers) = bounded(self.config.response_queue);
         if !self.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            self.counters.not_relayed_open.add();
             return Vec::new();
         }
         self.relays.insert((session, initiator), Relay { asker, name, until, answers });
         self.relay_peak = self.relay_peak.max(self.relays.len());
         let mut outputs = self.multicast(datagram, Some(asker.ifi));
-        self.counters.discoveries_relayed.add();
         outputs.push(Output::Wake { at: until });
         outputs
     }
@@ -248,10 +249,15 @@ impl SimulatedNode {
     /// A response has come by TCP, on an interface, from a link-local address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
         let limits = Limits { size: self.config.unicast_size, depth: self.config.nesting };
+        self.counters.connections_accepted.add();
+        self.counters.connections_closed.add();
+        self.counters.messages_received.add();
         let Ok(message) = decode(message, &limits) else {
             self.counters.dropped_bad_request.add();
+            self.counters.dropped_undecodable.add();
             return Vec::new();
         };
+        self.counters.first_messages.add();
         let Body::Response(response) = &message.body else {
             self.counters.dropped_misplaced.add();
             return Vec::new();
@@ -261,8 +267,9 @@ impl SimulatedNode {
         let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
         };
-        if delivery.mailbox.try_send(delivery.answer).is_err() {
-            self.counters.dropped_mailbox_full.add();
+        match delivery.mailbox.try_send(delivery.answer) {
+            Ok(()) => self.counters.answers_delivered.add(),
+            Err(_) => self.counters.dropped_mailbox_full.add(),
         }
         let mut outputs = self.pass_on(id, now);
         let own = |search: &&mut Search| search.sessions.contains(&id.0);
@@ -284,6 +291,8 @@ impl SimulatedNode {
         let node = self.node();
         let response = |answer| relayed_response(&node, asker.ifi, id, &relay.name, answer, now);
         let responses: Vec<_> = answers.iter().filter_map(response).collect();
+        self.counters.answers_relayed.add_many(responses.len());
+        self.counters.answers_not_relayed.add_many(answers.len() - responses.len());
         responses.iter().filter_map(|response| self.respond(asker, response)).collect()
     }
 
@@ -306,6 +315,9 @@ impl SimulatedNode {
     pub fn response_sent(&mut self, to: Endpoint) {
         self.askers.leave((to.ifi, to.address));
         self.responders = self.responders.saturating_sub(1);
+        self.counters.connections_opened.add();
+        self.counters.connections_closed.add();
+        self.counters.messages_sent.add();
         self.counters.responses_sent.add();
     }
 

@@ -21,6 +21,7 @@ use grasp::{
 };
 use socket2::SockRef;
 
+use crate::accounts::assert_accounts;
 use crate::lab::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, Lab, Link, Node, RawUdp, eventually};
 
 /// How long a test waits for what should happen at once.
@@ -155,10 +156,11 @@ impl Host {
         RawStream::connect(&self.node, Ipv6Addr::LOCALHOST, port)
     }
 
-    /// Everything is as it was before any session: for the end of tests that may leave something behind.
+    /// Everything is as it was before any session, and everything that happened has been counted: for the end of
+    /// tests that may leave something behind.
     pub fn expect_quiet(&self) {
         eventually(SOON, "no session is open", || self.engine.open_sessions() == 0);
-        assert_eq!(self.engine.stats().panics, 0);
+        assert_accounts(&self.engine);
     }
 }
 

@@ -152,6 +152,11 @@ impl Engine {
                 break;
             }
         }
+        drop(open);
+        self.core
+            .counters
+            .answers_unused
+            .add_many(answers.unused.saturating_add(incoming.try_iter().count()));
         Ok(answers)
     }
 
@@ -211,6 +216,8 @@ struct Answers {
     /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
     wants_rapid: bool,
     rapid: Option<RapidAnswer>,
+    /// How many came in rapid mode and are not wanted.
+    unused: usize,
 }
 
 impl Answers {
@@ -228,7 +235,7 @@ impl Answers {
             DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
                 self.rapid = Some(RapidAnswer { message, transport });
             }
-            DiscoveryAnswer::Rapid { .. } => {}
+            DiscoveryAnswer::Rapid { .. } => self.unused += 1,
         }
     }
 }

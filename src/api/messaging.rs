@@ -35,16 +35,22 @@ impl Engine {
         let dialogue = self.dialogue(session)?;
         let limits = self.core.unicast_limits();
         let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        if received.is_err() {
+            self.core.counters.replies_missing.add();
+        }
         let error = match received {
-            Ok(bytes) => match crate::wire::cbor::decode(&bytes, &limits) {
-                Ok(value) => return Ok(value),
-                Err(_) => Error::CborFail,
-            },
+            Ok(bytes) => {
+                self.core.counters.items_received.add();
+                match crate::wire::cbor::decode(&bytes, &limits) {
+                    Ok(value) => return Ok(value),
+                    Err(_) => Error::CborFail,
+                }
+            }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
             Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
         };
-        let was_open = self.end(session, &dialogue);
+        let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;
         // Another thread ended the session: what the closed socket says is not the peer's word.
         Err(if was_open { error } else { Error::NoSession })

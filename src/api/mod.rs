@@ -25,8 +25,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::net::resolve::resolve;
 use crate::net::tcp::Connection;
+use crate::registry::{Dialogue, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, Message, Step, WireObjective, encode};
+use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
 
 impl Engine {
     /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
@@ -73,6 +74,29 @@ impl Engine {
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
         if bytes.len() > self.core.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
+    }
+
+    /// Receives the next message of a session, says what it means, and counts it as what it is.
+    fn receive<R>(
+        &self,
+        dialogue: &Dialogue,
+        timeout: Duration,
+        classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
+        fits: impl Fn(&R) -> bool,
+    ) -> std::result::Result<R, TransportError> {
+        let count = &self.core.counters;
+        let received = dialogue.transport.receive(timeout).inspect_err(|_| count.replies_missing.add())?;
+        let received = decode(&received, &self.core.unicast_limits());
+        let of_type = match received.as_ref().map(|message| &message.body) {
+            Ok(Body::Noop) => Some(&count.noop_received),
+            Ok(Body::Unknown { .. }) => Some(&count.dropped_unknown_type),
+            Ok(Body::Invalid { .. }) => Some(&count.invalid_received),
+            _ => None,
+        };
+        let meaning = classify(received);
+        let of_meaning = if fits(&meaning) { &count.replies_received } else { &count.dropped_bad_reply };
+        of_type.unwrap_or(of_meaning).add();
+        Ok(meaning)
     }
 
     /// Connects to the first of some peers that can be reached, within [`Config::connect_timeout`](crate::Config)

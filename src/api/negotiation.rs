@@ -9,8 +9,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
-use crate::wire::{Body, Message, Outcome, decode};
+use crate::wire::{Body, Message, Outcome};
 
 /// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
 /// loses what comes with it.
@@ -126,8 +127,7 @@ impl Engine {
         let dialogue =
             Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
-        let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
-        self.core.counters.sessions_opened.add();
+        let session = opened.inspect_err(|_| self.core.counters.sessions_not_opened.add())?;
         self.check_still(nonce, session, &dialogue)?;
         Ok((session, dialogue))
     }
@@ -135,7 +135,7 @@ impl Engine {
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
     fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
-            self.end(session, dialogue);
+            self.end(session, dialogue, Ending::Stopped);
         })
     }
 
@@ -243,9 +243,14 @@ impl Engine {
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
+        let how = match &body {
+            Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
+            Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
+            _ => Ending::Invalid,
+        };
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
+        self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
         dialogue.transport.close();
         sent
@@ -275,7 +280,12 @@ impl Engine {
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
-        self.core.check_running()?;
+        let count = &self.core.counters;
+        self.core.check_running().inspect_err(|_| {
+            if request.is_ok() {
+                count.requests_abandoned.add();
+            }
+        })?;
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
         let dialogue = Dialogue {
@@ -284,8 +294,7 @@ impl Engine {
             name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
-        let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
-        let accepted = sessions.accept_dialogue(request.session, dialogue.clone());
+        let accepted = self.core.registries.sessions.accept_dialogue(request.session, dialogue.clone());
         let session = accepted.inspect_err(|error| {
             match error {
                 Error::IdClash => count.session_clashes.add(),
@@ -294,7 +303,6 @@ impl Engine {
             transport.close();
         })?;
         self.check_still(nonce, session, &dialogue)?;
-        self.core.counters.sessions_accepted.add();
         Ok((session, request.objective))
     }
 
@@ -324,16 +332,24 @@ impl Engine {
         bytes: &[u8],
         error: Error,
     ) -> Result<()> {
-        dialogue.transport.send(bytes, self.core.config.connect_timeout).map_err(|cause| {
-            log::debug!("{session:?}: {error}: {cause:?}");
-            self.end(session, dialogue);
-            error
-        })
+        let count = &self.core.counters;
+        match dialogue.transport.send(bytes, self.core.config.connect_timeout) {
+            Ok(()) => {
+                count.session_messages_sent.add();
+                Ok(())
+            }
+            Err(cause) => {
+                count.session_sends_failed.add();
+                log::debug!("{session:?}: {error}: {cause:?}");
+                self.end(session, dialogue, (&error).into());
+                Err(error)
+            }
+        }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
-    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        let was_open = self.core.registries.sessions.end(session).is_some();
+    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
+        let was_open = self.core.registries.sessions.end(session, how).is_some();
         dialogue.transport.close();
         was_open
     }
@@ -350,14 +366,15 @@ impl Engine {
         let mut left = timeout;
         loop {
             let started = Instant::now();
+            let classify =
+                |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
             let received = match first.take() {
-                Some(message) => Ok(Ok(message)),
-                None => {
-                    dialogue.transport.receive(left).map(|bytes| decode(&bytes, &self.core.unicast_limits()))
-                }
+                Some(message) => Ok(classify(Ok(message))),
+                None => self
+                    .receive(dialogue, left, classify, |reply| !matches!(reply, NegotiationReply::Failed(_))),
             };
             let reply = match received {
-                Ok(received) => negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received),
+                Ok(reply) => reply,
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                 Err(TransportError::Timeout | TransportError::Failed) => {
@@ -367,7 +384,7 @@ impl Engine {
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
                 NegotiationReply::Accepted => {
-                    self.end(session, dialogue);
+                    self.end(session, dialogue, Ending::Accepted);
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
@@ -381,7 +398,7 @@ impl Engine {
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };
-            let was_open = self.end(session, dialogue);
+            let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });

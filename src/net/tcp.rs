@@ -5,27 +5,32 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::interfaces::as_ipv6;
+use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
+use crate::stats::Counters;
+use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
+use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
 const CHUNK: usize = 2048;
 
-/// How messages travel: how large they may be, and what protects them.
+/// How messages travel: how large they may be, what protects them, and what counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Framing {
@@ -74,10 +79,11 @@ impl Assembly {
 /// A connection with a peer.
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: Ipv6Addr,
+    peer: SocketAddrV6,
     framing: Framing,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
+    closed: AtomicBool,
 }
 
 /// Bytes that belong to the next message, and the timeout that the socket has now.
@@ -116,12 +122,34 @@ impl Connection {
     /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
     /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
-        let peer = as_ipv6(peer.ip());
-        Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
+        Self::connected(stream, peer, framing, Direction::In)
+    }
+
+    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
+        let connection = Self {
+            stream,
+            peer: mapped(peer),
+            framing,
+            incoming: Mutex::default(),
+            outgoing: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
+        connection.framing.counters.tracer().emit(event);
+        connection
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
     pub(crate) fn open(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        framing: Framing,
+    ) -> Result<Self, TransportError> {
+        let counters = Arc::clone(&framing.counters);
+        Self::first_of(addresses, timeout, framing).inspect_err(|_| counters.connections_failed.add())
+    }
+
+    fn first_of(
         addresses: &[SocketAddr],
         timeout: Duration,
         framing: Framing,
@@ -133,15 +161,29 @@ impl Connection {
                 return Err(TransportError::Timeout);
             }
             match connect(address, left) {
-                Ok(stream) => return Ok(Self::new(stream, *address, framing)),
+                Ok(stream) => {
+                    framing.counters.connections_opened.add();
+                    return Ok(Self::connected(stream, *address, framing, Direction::Out));
+                }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
         Err(TransportError::Failed)
     }
 
-    /// The first message, if the whole of it has come already; otherwise `None`, and `receive` goes on with what has.
-    pub(crate) fn receive_at_once(&self) -> Option<Result<Vec<u8>, TransportError>> {
+    /// The first message, if the whole of it comes within the time or before `listener` has another connection;
+    /// otherwise `None`, and `receive` goes on with what has come.
+    pub(crate) fn receive_at_once(
+        &self,
+        listener: &Listener,
+        time: Duration,
+    ) -> Option<Result<Vec<u8>, TransportError>> {
+        self.receive_present()
+            .or_else(|| if listener.wait_for(&self.stream, time) { self.receive_present() } else { None })
+    }
+
+    /// The first message, if the whole of it is there.
+    fn receive_present(&self) -> Option<Result<Vec<u8>, TransportError>> {
         let mut incoming = self.incoming.lock();
         let mut chunk = [0; CHUNK];
         let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
@@ -152,17 +194,23 @@ impl Connection {
             },
         };
         let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
-        match self.framing.assembly().feed(piece) {
+        self.framing.counters.bytes_received.add_many(piece.len());
+        incoming.rest.extend_from_slice(piece);
+        let raw = std::mem::take(&mut incoming.rest);
+        let received = match self.framing.assembly().feed(&raw) {
             Ok(Some(Whole { message, rest })) => {
                 incoming.rest = rest;
-                Some(Ok(message))
+                self.framing.counters.messages_received.add();
+                Ok(message)
             }
             Ok(None) => {
-                incoming.rest = piece.to_vec();
-                None
+                incoming.rest = raw;
+                return None;
             }
-            Err(error) => Some(Err(error)),
-        }
+            Err(error) => Err(error),
+        };
+        self.trace_received(&received, Some(&raw), incoming.rest.len());
+        Some(received)
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
@@ -180,7 +228,10 @@ impl Connection {
         }
         loop {
             match (&self.stream).read(chunk) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.framing.counters.bytes_received.add_many(count);
+                    return Ok(count);
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -188,6 +239,108 @@ impl Connection {
                 },
             }
         }
+    }
+
+    /// The address of this side; unspecified if the system does not tell.
+    fn local(&self) -> SocketAddrV6 {
+        self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+    }
+
+    /// Tells of a message.
+    fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
+        self.framing.counters.tracer().emit(|| {
+            let (local, peer) = (self.local(), self.peer);
+            let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
+            let (bytes, sealed) = (message.into(), sealed.map(Into::into));
+            Event::Message(MessageEvent {
+                direction,
+                transport: Carrier::Tcp,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+            })
+        });
+    }
+
+    /// Tells, once, that this side has closed.
+    fn trace_closed(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.framing
+                .counters
+                .tracer()
+                .emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+        }
+    }
+
+    /// Tells of what was received, or of what is broken: `raw` as it came, of which the last `rest` bytes are of the
+    /// next message.
+    fn trace_received(&self, received: &Result<Vec<u8>, TransportError>, raw: Option<&[u8]>, rest: usize) {
+        let sealed = raw.filter(|_| self.framing.protection.is_some());
+        match (received, raw) {
+            (Ok(message), _) => {
+                let sealed = sealed.map(|raw| raw.get(..raw.len().saturating_sub(rest)).unwrap_or(raw));
+                self.trace(Direction::In, message, sealed);
+            }
+            (Err(TransportError::Broken), Some(raw)) => self.trace(Direction::In, raw, sealed),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Reads until a message is whole. What is read is added to `raw`.
+    fn assemble(
+        &self,
+        incoming: &mut Incoming,
+        raw: &mut Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let mut assembly = self.framing.assembly();
+        let rest = std::mem::take(&mut incoming.rest);
+        raw.iter_mut().for_each(|raw| raw.extend_from_slice(&rest));
+        let mut whole = assembly.feed(&rest)?;
+        let mut chunk = [0; CHUNK];
+        let mut deadline = None;
+        loop {
+            if let Some(Whole { message, rest }) = whole {
+                incoming.rest = rest;
+                self.framing.counters.messages_received.add();
+                return Ok(message);
+            }
+            // The clock is looked at only when one read was not enough.
+            let started = Instant::now();
+            let left =
+                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            let count = self.read(incoming, &mut chunk, left)?;
+            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
+                return Err(if assembly.is_empty() {
+                    TransportError::Closed
+                } else {
+                    TransportError::Broken
+                });
+            };
+            deadline = deadline.or_else(|| started.checked_add(timeout));
+            raw.iter_mut().for_each(|raw| raw.extend_from_slice(piece));
+            whole = assembly.feed(piece)?;
+        }
+    }
+}
+
+/// An address, an IPv4 one mapped.
+fn mapped(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.framing.counters.connections_closed.add();
+        self.trace_closed();
     }
 }
 
@@ -198,12 +351,14 @@ impl Transport for Connection {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
+        self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
         let mut left = timeout.max(Duration::from_millis(1));
         outgoing.begin_message(&self.stream);
         // There is nearly always room for it.
         if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            self.framing.counters.bytes_sent.add_many(count);
             rest = rest.get(count..).ok_or(TransportError::Failed)?;
         }
         while !rest.is_empty() {
@@ -212,7 +367,10 @@ impl Transport for Connection {
                 outgoing.timeout = Some(left);
             }
             match (&self.stream).write(rest) {
-                Ok(count) => rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?,
+                Ok(count) => {
+                    self.framing.counters.bytes_sent.add_many(count);
+                    rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -224,38 +382,18 @@ impl Transport for Connection {
                 return Err(TransportError::Timeout);
             }
         }
+        self.framing.counters.messages_sent.add();
         Ok(())
     }
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
         let (mut incoming, timeout) = lock_within(&self.incoming, timeout)?;
-        let mut assembly = self.framing.assembly();
-        let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
-        let mut chunk = [0; CHUNK];
-        let mut deadline = None;
-        loop {
-            if let Some(Whole { message, rest }) = whole {
-                incoming.rest = rest;
-                return Ok(message);
-            }
-            // The clock is looked at only when one read was not enough.
-            let started = Instant::now();
-            let left =
-                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
-            if left.is_zero() {
-                return Err(TransportError::Timeout);
-            }
-            let count = self.read(&mut incoming, &mut chunk, left)?;
-            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
-                return Err(if assembly.is_empty() {
-                    TransportError::Closed
-                } else {
-                    TransportError::Broken
-                });
-            };
-            deadline = deadline.or_else(|| started.checked_add(timeout));
-            whole = assembly.feed(piece)?;
-        }
+        // As it came: the sealed form cannot be told from the message, nor what is broken.
+        let keep = self.framing.protection.is_some() || self.framing.counters.tracer().is_on();
+        let mut raw = keep.then(Vec::new);
+        let received = self.assemble(&mut incoming, &mut raw, timeout);
+        self.trace_received(&received, raw.as_deref(), incoming.rest.len());
+        received
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -263,16 +401,17 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
+        self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn peer(&self) -> Ipv6Addr {
-        self.peer
+        *self.peer.ip()
     }
 
     fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+        self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }
 }
 
@@ -335,7 +474,8 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        let framing = Framing { limits: Limits { size, ..Limits::default() }, protection: None };
+        let limits = Limits { size, ..Limits::default() };
+        let framing = Framing { limits, protection: None, counters: Arc::default() };
         (Connection::new(server, peer, framing), client)
     }
 

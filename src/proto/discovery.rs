@@ -41,6 +41,7 @@ pub(super) fn handle(
         Message::new(Body::Response(Response { session, initiator, ttl, options, objective }))
     };
     let respond = |ttl, options, objective| {
+        node.counters.discoveries_answered.add();
         vec![Action::Respond { to: arrival, message: message(ttl, options, objective) }]
     };
     if let Some(offering) = offering {
@@ -51,8 +52,12 @@ pub(super) fn handle(
             .collect();
         let rapid = rapid_reply(node, session, objective, &offering);
         let objective = match rapid {
-            Some(Rapid::Value(message)) => return vec![Action::Respond { to: arrival, message }],
+            Some(Rapid::Value(message)) => {
+                node.counters.discoveries_answered.add();
+                return vec![Action::Respond { to: arrival, message }];
+            }
             Some(Rapid::Negotiate(objective)) => {
+                node.counters.discoveries_answered.add();
                 let otherwise = message(offering.ttl, options, None);
                 return vec![Action::RapidNegotiate { to: arrival, session, objective, otherwise }];
             }

@@ -1,9 +1,12 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
 /// Flooded objectives by name and tag; the oldest received goes when it is full.
@@ -11,6 +14,7 @@ use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
     limit: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -18,6 +22,8 @@ struct Inner {
     /// In order of reception: the number only grows.
     entries: BTreeMap<u64, TaggedObjective>,
     by_name: HashMap<String, HashMap<Tag, u64>>,
+    /// Expiry and number of those that expire.
+    by_expiry: BTreeSet<(u64, u64)>,
     next: u64,
 }
 
@@ -45,22 +51,30 @@ impl Tag {
 }
 
 impl FloodCache {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit }
+    pub(crate) fn new(limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, counters }
     }
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
     pub(crate) fn insert(&self, tagged: TaggedObjective) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
         while inner.entries.len() >= self.limit.max(1) {
-            inner.remove_oldest();
+            let Some(oldest) = inner.entries.first_key_value().map(|(number, _)| *number) else { break };
+            inner.take_out(oldest, Removal::Evicted, &mut events);
+            self.counters.flood_cache_evicted.add();
         }
+        events.push(|| Event::CacheAdded(entry(&tagged)));
         let number = inner.next;
         inner.next += 1;
+        if tagged.source.expire != 0 {
+            inner.by_expiry.insert((tagged.source.expire, number));
+        }
         let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
         tags.insert(Tag::of(&tagged.source), number);
         inner.entries.insert(number, tagged);
+        self.counters.flood_cache_peak.raise_to(inner.entries.len());
     }
 
     /// Valid entries of this name, oldest received first.
@@ -73,24 +87,38 @@ impl FloodCache {
         entries.filter(|tagged| tagged.source.is_valid_at(now)).cloned().collect()
     }
 
+    /// The valid entry of this name that was received last.
+    pub(crate) fn latest(&self, name: &str, now: u64) -> Option<TaggedObjective> {
+        let inner = self.inner.lock();
+        let numbers = inner.by_name.get(name)?.values();
+        let entries = numbers.filter_map(|number| Some((number, inner.entries.get(number)?)));
+        let valid = entries.filter(|(_, tagged)| tagged.source.is_valid_at(now));
+        valid.max_by_key(|(number, _)| **number).map(|(_, tagged)| tagged.clone())
+    }
+
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
     /// Returns whether there was one.
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
         let current = number.and_then(|number| inner.entries.get(&number));
-        current.is_some_and(|current| current.objective.value == stale.objective.value)
-            && inner.remove(name, &tag)
+        let forgotten = current.is_some_and(|current| current.objective.value == stale.objective.value)
+            && inner.remove(name, &tag);
+        if forgotten {
+            events.push(|| Event::CacheRemoved(entry(stale), Removal::Forgotten));
+        }
+        forgotten
     }
 
     /// Forgets what has expired.
     pub(crate) fn purge(&self, now: u64) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let expired: Vec<_> =
-            inner.entries.values().filter(|t| !t.source.is_valid_at(now)).cloned().collect();
-        for tagged in expired {
-            inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
+        while let Some((_, number)) = inner.by_expiry.first().copied().filter(|(expire, _)| *expire <= now) {
+            inner.take_out(number, Removal::Expired, &mut events);
+            self.counters.flood_cache_expired.add();
         }
     }
 
@@ -100,23 +128,34 @@ impl FloodCache {
     }
 }
 
+fn entry(tagged: &TaggedObjective) -> CacheEvent {
+    let (objective, locator) = (tagged.objective.name.clone(), tagged.source.clone());
+    CacheEvent { cache: Cache::Flood, objective, locator }
+}
+
 impl Inner {
     fn remove(&mut self, name: &str, tag: &Tag) -> bool {
-        let Some(tags) = self.by_name.get_mut(name) else { return false };
-        let number = tags.remove(tag);
-        if tags.is_empty() {
-            self.by_name.remove(name);
-        }
-        number.is_some_and(|number| self.entries.remove(&number).is_some())
+        let number = self.by_name.get(name).and_then(|tags| tags.get(tag)).copied();
+        number.into_iter().for_each(|number| self.remove_number(number));
+        number.is_some()
     }
 
-    fn remove_oldest(&mut self) {
-        let Some((_, oldest)) = self.entries.pop_first() else { return };
-        let tag = Tag::of(&oldest.source);
-        if let Some(tags) = self.by_name.get_mut(&oldest.objective.name) {
-            tags.remove(&tag);
+    /// Removes an entry and tells of it.
+    fn take_out(&mut self, number: u64, why: Removal, events: &mut Later<'_>) {
+        if let Some(removed) = self.entries.get(&number) {
+            events.push(|| Event::CacheRemoved(entry(removed), why));
+        }
+        self.remove_number(number);
+    }
+
+    fn remove_number(&mut self, number: u64) {
+        let Some(removed) = self.entries.remove(&number) else { return };
+        self.by_expiry.remove(&(removed.source.expire, number));
+        let name = &removed.objective.name;
+        if let Some(tags) = self.by_name.get_mut(name) {
+            tags.remove(&Tag::of(&removed.source));
             if tags.is_empty() {
-                self.by_name.remove(&oldest.objective.name);
+                self.by_name.remove(name);
             }
         }
     }
@@ -127,6 +166,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
     use crate::types::{Objective, Value};
 
     fn tagged(name: &str, last: Option<u16>, expire: u64, value: i64) -> TaggedObjective {
@@ -144,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_same_tag_overwrites_and_another_tag_adds() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 0, 1));
         cache.insert(tagged("EX1", Some(1), 0, 2));
         cache.insert(tagged("EX1", None, 0, 3));
@@ -154,7 +194,7 @@ mod tests {
 
     #[test]
     fn expired_entries_are_not_seen_and_can_be_purged() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", None, 100, 1));
         assert_eq!(values(&cache, "EX1", 99).len(), 1);
         assert!(values(&cache, "EX1", 100).is_empty());
@@ -164,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_copy_expires_the_entry_even_one_without_end() {
-        let cache = FloodCache::new(10);
+        let cache = FloodCache::new(10, Arc::default());
         cache.insert(tagged("EX1", Some(1), 0, 1));
         let copy = cache.lookup("EX1", 0).remove(0);
         assert!(cache.expire(&copy));
@@ -175,13 +215,53 @@ mod tests {
     }
 
     #[test]
+    fn every_entry_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) = (FloodCache::new(1, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
+        cache.insert(tagged("a", None, 100, 1));
+        cache.insert(tagged("b", None, 100, 2));
+        cache.purge(100);
+        cache.insert(tagged("c", Some(1), 0, 3));
+        assert!(cache.expire(&cache.lookup("c", 0).remove(0)));
+        assert_eq!(
+            crate::trace::cache_story(&tracer, trace),
+            ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"]
+        );
+    }
+
+    #[test]
     fn the_oldest_received_makes_room() {
-        let cache = FloodCache::new(2);
+        let cache = FloodCache::new(2, Arc::default());
         for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
             cache.insert(tagged(name, None, 0, value));
         }
         let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
         assert_eq!(names, ["b", "c"]);
         assert!(cache.inner.lock().by_name.len() == 2);
+    }
+
+    #[test]
+    fn purging_takes_what_has_expired_and_nothing_else() {
+        let cache = FloodCache::new(10, Arc::default());
+        for (name, expire) in [("a", 300), ("b", 100), ("c", 0), ("d", 200), ("e", 100)] {
+            cache.insert(tagged(name, None, expire, 1));
+        }
+        cache.insert(tagged("b", None, 400, 2));
+        cache.purge(200);
+        let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
+        assert_eq!(names, ["a", "c", "b"]);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.by_name.len(), inner.by_expiry.len()), (3, 2));
+    }
+
+    #[test]
+    fn the_latest_valid_entry_is_found_among_many() {
+        let cache = FloodCache::new(10, Arc::default());
+        for (last, expire) in [(1, 0), (2, 0), (3, 100)] {
+            cache.insert(tagged("EX1", Some(last), expire, last.into()));
+        }
+        let latest = |now| cache.latest("EX1", now).map(|t| t.objective.value);
+        assert_eq!((latest(99), latest(100)), (Some(Value::from(3)), Some(Value::from(2))));
+        assert_eq!(cache.latest("EX2", 0), None);
     }
 }

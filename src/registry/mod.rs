@@ -23,7 +23,10 @@ pub(crate) use objective::{
 };
 pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
+use std::sync::Arc;
+
 use crate::config::Config;
+use crate::stats::Counters;
 
 /// The five registries of one engine, and its budgets for relaying.
 #[derive(Debug)]
@@ -38,13 +41,17 @@ pub(crate) struct Registries {
 }
 
 impl Registries {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, counters: &Arc<Counters>) -> Self {
         Self {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
-            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit),
-            sessions: SessionRegistry::new(config.session_limit, config.relay_memory),
-            floods: FloodCache::new(config.flood_cache_limit),
+            discovery: DiscoveryCache::new(
+                config.discovery_cache_limit,
+                config.locators_limit,
+                Arc::clone(counters),
+            ),
+            sessions: SessionRegistry::new(config.session_limit, config.relay_memory, Arc::clone(counters)),
+            floods: FloodCache::new(config.flood_cache_limit, Arc::clone(counters)),
             discovery_relay: RelayLimit::new(
                 config.discovery_relay_rate,
                 config.neighbour_discovery_relay_rate,

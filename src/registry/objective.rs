@@ -78,8 +78,8 @@ pub(crate) struct ObjectiveView {
 #[derive(Debug)]
 pub(crate) enum Dispatch {
     /// To this channel. If a listener is free it will take the request; otherwise one who has just returned is
-    /// waited for.
-    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool },
+    /// waited for. So many requests wait for this owner now.
+    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool, waiting: usize },
     /// Nobody listens.
     NotListening,
     /// As many as allowed are waiting already.
@@ -309,7 +309,7 @@ impl ObjectiveRegistry {
             Some((owner, queue)) => {
                 let free = queue.listeners > queue.waiting;
                 queue.waiting += 1;
-                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free }
+                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free, waiting: queue.waiting }
             }
         }
     }
@@ -470,7 +470,7 @@ mod tests {
         let registry = registry_with("a", false);
         assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
         let rx = registry.begin_listening(A, "a").unwrap();
-        let Dispatch::Listener { tx, owner: A, free: true } = registry.dispatch("a", 0, 200, 1) else {
+        let Dispatch::Listener { tx, owner: A, free: true, .. } = registry.dispatch("a", 0, 200, 1) else {
             panic!("nobody is free")
         };
         assert!(matches!(

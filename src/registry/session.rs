@@ -2,6 +2,7 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,7 +13,9 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce};
+use crate::stats::{Counter, Counters};
+use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
+use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
 use crate::wire::Message;
 
 /// How many of this node's own identifiers are remembered after their end.
@@ -98,16 +101,37 @@ enum Session {
     Dialogue(Dialogue),
 }
 
+impl Session {
+    /// What is told of it.
+    fn event(&self, (session, source): Key) -> SessionEvent {
+        let (kind, peer, objective) = match self {
+            // ASAs are not told of.
+            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
+            Self::Discovery { name, .. } => match source {
+                None => (SessionKind::Discovery, None, name.as_str()),
+                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
+            },
+            Self::Dialogue(dialogue) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
+            }
+        };
+        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+    }
+}
+
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
     relay_memory: usize,
+    counters: Arc<Counters>,
 }
 
 struct Inner {
     active: HashMap<Key, Session>,
+    /// How many of them are the handles of ASAs.
+    handles: usize,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -137,21 +161,38 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize) -> Self {
-        Self::with_generator(limit, relay_memory, draw_block)
+    pub(crate) fn new(limit: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
+        Self::with_generator(limit, relay_memory, counters, draw_block)
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(limit: usize, relay_memory: usize, draw: Draw) -> Self {
+    fn with_generator(limit: usize, relay_memory: usize, counters: Arc<Counters>, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
+            handles: 0,
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
             random: Vec::new(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory }
+        Self { inner: Mutex::new(inner), limit, relay_memory, counters }
+    }
+
+    /// Takes up a session, counts it and tells of it.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        events: &mut Later<'_>,
+        key: Key,
+        session: Session,
+        begun: Option<&Counter>,
+    ) {
+        events.push(|| Event::SessionOpened(session.event(key)));
+        let displaced = inner.active.insert(key, session);
+        self.counters.sessions_ended.add_many(displaced.into_iter().count());
+        begun.into_iter().for_each(Counter::add);
+        self.counters.sessions_peak.raise_to(inner.open_count());
     }
 
     /// A handle for a new ASA.
@@ -159,11 +200,16 @@ impl SessionRegistry {
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         inner.active.insert((id, None), Session::AsaHandle);
+        inner.handles += 1;
         Ok(AsaNonce(id))
     }
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
-        self.inner.lock().active.remove(&(nonce.0, None));
+        let mut inner = self.inner.lock();
+        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
+            inner.active.remove(&(nonce.0, None));
+            inner.handles -= 1;
+        }
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -173,9 +219,11 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
-        inner.active.insert((id, None), Session::Discovery { initiator, name: name.to_owned(), mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -188,13 +236,14 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
-        let name = name.to_owned();
-        inner.active.insert(key, Session::Discovery { initiator, name, mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
         true
     }
 
@@ -236,11 +285,13 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert((id, None), Session::Dialogue(dialogue));
+        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -252,6 +303,7 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `unspec` at the limit on sessions.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
         let key = (id, Some(IpAddr::V6(source)));
@@ -261,7 +313,8 @@ impl SessionRegistry {
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert(key, Session::Dialogue(dialogue));
+        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
+        self.begin(&mut inner, &mut events, key, session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -280,17 +333,34 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes.
-    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        match self.inner.lock().active.remove(&key_of(nonce)) {
+    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// any more.
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(_))) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
     }
 
+    fn count_ended<'a>(&self, ended: impl IntoIterator<Item = &'a Session>) {
+        let sessions = ended.into_iter().filter(|session| !matches!(session, Session::AsaHandle));
+        self.counters.sessions_ended.add_many(sessions.count());
+    }
+
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        self.inner.lock().active.remove(&(id, source));
+        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+        self.remove((id, source), Ending::Discovered, which);
+    }
+
+    fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
+        let session = match self.inner.lock().active.entry(key) {
+            Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+            _ => return None,
+        };
+        self.count_ended([&session]);
+        self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
+        Some(session)
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -300,7 +370,8 @@ impl SessionRegistry {
         let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
         if !known {
             let limit = self.relay_memory;
-            inner.flooded.insert((id, initiator), expire, limit);
+            let forgotten = inner.flooded.insert((id, initiator), expire, limit);
+            self.count_forgotten(forgotten, now);
         }
         !known
     }
@@ -311,9 +382,17 @@ impl SessionRegistry {
     }
 
     /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) {
         let limit = self.relay_memory;
-        self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        let forgotten = self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        self.count_forgotten(forgotten, now);
+    }
+
+    /// Counts what would have been remembered longer.
+    fn count_forgotten(&self, forgotten: Option<u64>, now: u64) {
+        if forgotten.is_some_and(|until| until > now) {
+            self.counters.relay_memory_evicted.add();
+        }
     }
 
     /// How many relayed multicasts are remembered.
@@ -324,20 +403,31 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+        let mut events = self.counters.tracer().later();
         let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        self.inner.lock().active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
         });
+        self.counters.sessions_ended.add_many(ended.len());
         ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
-        let ended = std::mem::take(&mut self.inner.lock().active);
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.handles = 0;
+            std::mem::take(&mut inner.active)
+        };
+        self.count_ended(ended.values());
+        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -379,12 +469,12 @@ impl Inner {
     }
 
     fn open_count(&self) -> usize {
-        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.active.len().saturating_sub(self.handles)
     }
 
-    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    /// Whether as many sessions are open as may be.
     fn is_full(&self, limit: usize) -> bool {
-        self.active.len() >= limit && self.open_count() >= limit
+        self.open_count() >= limit
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
@@ -420,15 +510,15 @@ impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
         self.map.get(key)
     }
 
-    fn insert(&mut self, key: K, value: V, limit: usize) {
+    /// Remembers one more. Returns what was forgotten for it.
+    fn insert(&mut self, key: K, value: V, limit: usize) -> Option<V> {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
         }
-        while self.order.len() > limit.max(1) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.map.remove(&oldest);
-            }
+        if self.order.len() <= limit.max(1) {
+            return None;
         }
+        self.order.pop_front().and_then(|oldest| self.map.remove(&oldest))
     }
 }
 
@@ -451,7 +541,7 @@ mod tests {
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions = SessionRegistry::with_generator(10, 10, |random| {
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| {
             random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
         });
         let handle = sessions.new_asa_handle().unwrap();
@@ -468,20 +558,20 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, |random| random.push(5));
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| random.push(5));
         sessions.new_asa_handle().unwrap();
         assert_eq!(sessions.request_id(), Err(Error::Unspec));
     }
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, Arc::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
         assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
-        assert!(sessions.end(first).is_some());
+        assert!(sessions.end(first, Ending::Accepted).is_some());
         sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.open_dialogue(8, dialogue_with(a)).unwrap();
         assert_eq!(
@@ -496,12 +586,18 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2);
-        sessions.open_dialogue(1, dialogue()).unwrap();
+        let sessions = SessionRegistry::new(1, 2, Arc::default());
+        let handle = sessions.new_asa_handle().unwrap();
+        let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        sessions.remove_asa_handle(handle);
+        sessions.remove_asa_handle(handle);
+        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+        sessions.end(open, Ending::Stopped);
+        sessions.open_dialogue(2, dialogue()).unwrap();
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
-            sessions.mark_relayed(id, initiator, 100);
+            sessions.mark_relayed(id, initiator, 0, 100);
         }
         assert!(sessions.was_relayed(2, initiator, 99));
         assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
@@ -510,7 +606,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, Arc::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, select};
@@ -12,6 +13,7 @@ use super::spawn;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
 use crate::registry::DiscoveryAnswer;
+use crate::trace::Event;
 
 /// Relays in a thread of its own, if one is free; otherwise the discovery is dropped and counted.
 pub(super) fn start(
@@ -26,23 +28,27 @@ pub(super) fn start(
         core.counters.dropped_relay_full.add();
         return;
     };
+    core.counters.relays_peak.raise_to(core.relays.load(Ordering::Relaxed));
     let spawned = spawn(core, "_disc_relay", move |core| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            core.tracer.emit(|| Event::Relayed { session, except: asker.ifi });
             core.multicast(|_| datagram.clone(), Some(asker.ifi));
-            core.counters.discoveries_relayed.add();
             let deadline = after(Duration::from_millis(timeout));
             loop {
                 select! {
                     recv(answers) -> answer => match answer {
                         // What comes in rapid mode is for the initiator alone.
-                        Ok(DiscoveryAnswer::Rapid { .. }) => {}
+                        Ok(DiscoveryAnswer::Rapid { .. }) => core.counters.answers_unused.add(),
                         Ok(DiscoveryAnswer::Found(answer)) => {
                             let (id, now) = ((session, initiator), core.now());
                             let response =
                                 core.with_node(|node| relayed_response(node, asker.ifi, id, &name, &answer, now));
                             if let Some(response) = response {
+                                core.counters.answers_relayed.add();
                                 responder::start(core, asker, &response);
+                            } else {
+                                core.counters.answers_not_relayed.add();
                             }
                         }
                         Err(_) => break,
@@ -51,6 +57,9 @@ pub(super) fn start(
                 }
             }
             core.registries.sessions.end_discovery(session, Some(initiator));
+            core.counters.answers_unused.add_many(answers.try_iter().count());
+        } else {
+            core.counters.not_relayed_open.add();
         }
         drop(slot);
     });

@@ -10,15 +10,20 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _pcap      (0x or 1x)        writes the capture that is configured
+//!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
 //! Threads for short activities, `_reader` and `_responder`, wait a little for the next one before they end (`pool`).
 //! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
 
+#[cfg(feature = "bubbles")]
+mod bubbles;
 mod disc_relay;
 mod drlisten;
 mod mclisten;
 mod mhandler;
+mod pcap;
 mod pool;
 mod reader;
 mod responder;
@@ -26,7 +31,10 @@ mod synch_listen;
 mod tcp_listen;
 mod watcher;
 
+#[cfg(feature = "bubbles")]
+pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::start as start_mhandler;
+pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
 pub(crate) use responder::Askers;
 pub(crate) use synch_listen::start as start_synch_listen;
@@ -130,6 +138,7 @@ pub(crate) fn spawn(
         Ok(handle) => {
             group.next += 1;
             group.live.insert(number, handle);
+            core.counters.threads_peak.raise_to(group.live.len());
             Ok(())
         }
         Err(error) => {

@@ -208,7 +208,7 @@ mod tests {
         let (release, gate) = bounded::<()>(0);
         for _ in 0..LIMIT + 8 {
             let gate = gate.clone();
-            run(&core, "_reader", move |_| drop(gate.recv())).unwrap();
+            run(&core, "_reader", move |_| assert!(gate.recv().is_err())).unwrap();
         }
         assert_eq!(core.threads.count(), LIMIT + 8);
         drop(release);

@@ -1,8 +1,8 @@
 //! Reads the first message of an accepted connection within a deadline, so that a silent client holds up
 //! nobody (graspy reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
 //!
-//! Honest peers send at once: a message that is there when its connection is accepted is taken up by the accepting
-//! thread itself. What may take time, reading the rest or waiting for a listener, is done by a `_reader`.
+//! Honest peers send at once: a message that comes with its connection is taken up by the accepting thread itself,
+//! which waits for that a moment while nobody else wants to be accepted. What may take time, reading the rest or waiting for a listener, is done by a `_reader`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::wire::{Body, Message, decode};
 
 /// How long accepting rests after the system has refused, for want of descriptors for instance.
 const REST: Duration = Duration::from_millis(50);
+
+/// How long the accepting thread waits for a message at most, if no other connection comes.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Connections that wait for their first message. When it is full the one that has waited longest makes room:
 /// honest peers send at once.
@@ -39,19 +42,20 @@ impl ReaderTable {
         Self { inner: Mutex::default(), limit: limit.max(1) }
     }
 
-    /// Adds a connection. Returns its number, and the connection that has to go.
-    fn add(&self, connection: &Arc<Connection>) -> (u64, Option<Arc<Connection>>) {
+    /// Adds a connection. Returns its number, the connection that has to go, and how many wait now.
+    fn add(&self, connection: &Arc<Connection>) -> (u64, Option<Arc<Connection>>, usize) {
         let mut table = self.inner.lock();
         let full = table.waiting.len() >= self.limit;
         let victim = if full { table.waiting.pop_first().map(|(_, oldest)| oldest) } else { None };
         let number = table.next;
         table.next += 1;
         table.waiting.insert(number, Arc::clone(connection));
-        (number, victim)
+        (number, victim, table.waiting.len())
     }
 
-    fn remove(&self, number: u64) {
-        self.inner.lock().waiting.remove(&number);
+    /// `false` if the connection had to go before.
+    fn remove(&self, number: u64) -> bool {
+        self.inner.lock().waiting.remove(&number).is_some()
     }
 
     pub(crate) fn close_all(&self) {
@@ -78,7 +82,9 @@ pub(super) fn accept_loop(
                 core.counters.connections_accepted.add();
                 let connection = Arc::new(Connection::new(stream, peer, core.framing()));
                 // A panic must not end accepting.
-                contain(core, "taking up a connection", || take_up(core, connection, handle.clone()));
+                contain(core, "taking up a connection", || {
+                    take_up(core, listener, connection, handle.clone());
+                });
             }
             Err(error) => {
                 core.counters.accept_failed.add();
@@ -93,19 +99,23 @@ pub(super) fn accept_loop(
 
 fn take_up(
     core: &Arc<Core>,
+    listener: &Listener,
     connection: Arc<Connection>,
     handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) -> Option<Rest> + Send + 'static,
 ) {
-    let bytes = match connection.receive_at_once() {
+    let bytes = match connection.receive_at_once(listener, MOMENT) {
         Some(Ok(bytes)) => bytes,
         Some(Err(_)) => return core.counters.dropped_bad_request.add(),
         None => return start_reader(core, connection, handle),
     };
     match first_message(core, &connection, &bytes) {
         First::Message(message) => {
-            if let Some(rest) = handle(core, connection, message) {
-                // Failing to start a thread is counted; the connection is closed when it is dropped.
-                let _ = run(core, "_reader", rest);
+            core.counters.first_messages.add();
+            // The connection is closed when it is dropped.
+            if let Some(rest) = handle(core, connection, message)
+                && run(core, "_reader", rest).is_err()
+            {
+                core.counters.requests_abandoned.add();
             }
         }
         First::Skipped => start_reader(core, connection, handle),
@@ -118,7 +128,8 @@ fn start_reader(
     connection: Arc<Connection>,
     handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) -> Option<Rest> + Send + 'static,
 ) {
-    let (number, victim) = core.readers.add(&connection);
+    let (number, victim, waiting) = core.readers.add(&connection);
+    core.counters.readers_peak.raise_to(waiting);
     if let Some(victim) = victim {
         core.counters.dropped_reader_full.add();
         victim.close();
@@ -126,14 +137,21 @@ fn start_reader(
     let started = run(core, "_reader", move |core: &Arc<Core>| {
         // Between `add` and here the engine may have been shut down, and the connection overlooked.
         let message = if core.is_stopping() { None } else { read_first(core, &connection) };
-        core.readers.remove(number);
-        match message {
-            Some(message) => handle(core, connection, message).into_iter().for_each(|rest| rest(core)),
-            None => core.counters.dropped_bad_request.add(),
+        let count = &core.counters;
+        match (message, core.readers.remove(number) || core.is_stopping()) {
+            (Some(message), true) => {
+                count.first_messages.add();
+                handle(core, connection, message).into_iter().for_each(|rest| rest(core));
+            }
+            (None, true) => count.dropped_bad_request.add(),
+            // Closed to make room, which has been counted.
+            (Some(_), false) => count.dropped_evicted.add(),
+            (None, false) => {}
         }
     });
-    if started.is_err() {
-        core.readers.remove(number);
+    // One that has had to go meanwhile is counted already.
+    if started.is_err() && core.readers.remove(number) {
+        core.counters.dropped_reader_failed.add();
     }
 }
 
@@ -171,6 +189,7 @@ fn first_message(core: &Core, connection: &Connection, bytes: &[u8]) -> First {
         }
         Ok(message) => First::Message(message),
         Err(error) => {
+            core.counters.dropped_undecodable.add();
             log::debug!("a first message from {} is dropped: {error}", connection.peer());
             First::Wrong
         }

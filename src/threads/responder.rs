@@ -22,7 +22,7 @@ pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
     start_with(core, to, move |core, connection| {
         let sent = connection.send(&bytes, core.config.response_timeout);
         connection.close();
-        sent
+        sent.map(|()| core.counters.responses_sent.add())
     });
 }
 
@@ -37,10 +37,13 @@ pub(super) fn start_negotiation(
 ) {
     start_with(core, to, move |core, connection| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
-        let Err((_, request)) = tcp_listen::offer(core, request, Patience::Grace) else { return Ok(()) };
+        let Err((_, request)) = tcp_listen::offer(core, request, Patience::Grace) else {
+            core.counters.rapid_negotiations.add();
+            return Ok(());
+        };
         let sent = request.transport.send(&encode(&otherwise), core.config.response_timeout);
         request.transport.close();
-        sent
+        sent.map(|()| core.counters.responses_sent.add())
     });
 }
 
@@ -55,6 +58,7 @@ fn start_with(
         core.counters.dropped_responder_full.add();
         return;
     };
+    core.counters.responders_peak.raise_to(core.responders.load(Ordering::Relaxed));
     if !core.askers.enter((to.ifi, to.source), core.config.responders_per_asker) {
         core.counters.dropped_asker_limit.add();
         return;
@@ -63,12 +67,9 @@ fn start_with(
     let spawned = run(core, "_responder", move |core: &Arc<Core>| {
         let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
         let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
-        match connection.and_then(|connection| use_connection(core, connection)) {
-            Ok(()) => core.counters.responses_sent.add(),
-            Err(error) => {
-                core.counters.responses_failed.add();
-                log::debug!("no response to {asker}: {error:?}");
-            }
+        if let Err(error) = connection.and_then(|connection| use_connection(core, connection)) {
+            core.counters.responses_failed.add();
+            log::debug!("no response to {asker}: {error:?}");
         }
         drop((slot, guard));
     });

@@ -13,7 +13,7 @@ use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::proto::{Request, classify_request};
 use crate::registry::{Dispatch, NegotiationRequest, SynchRequest, Transport};
-use crate::wire::Message;
+use crate::wire::{Body, Message};
 
 /// Starts the thread of an objective. It ends when the listener is closed.
 pub(crate) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()> {
@@ -27,9 +27,13 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) -> Op
         connection.close();
         return None;
     }
+    match message.body {
+        Body::RequestNegotiate(_) => count.negotiation_requests.add(),
+        Body::RequestSynchronize(_) => count.synchronization_requests.add(),
+        _ => {}
+    }
     match classify_request(message, |name| core.registries.objectives.kind(name)) {
         Request::Negotiate { session, objective } => {
-            count.negotiation_requests.add();
             return negotiate(core, NegotiationRequest { session, objective, transport: connection });
         }
         // RFC 8990 §2.8.6: the request is dropped. One to negotiate is known to `listen_negotiate` as a clash.
@@ -40,7 +44,6 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) -> Op
             connection.close();
         }
         Request::Synchronize { session, name } => {
-            count.synchronization_requests.add();
             synchronize(core, connection, session, &name);
         }
         Request::WrongKind => {
@@ -110,7 +113,8 @@ pub(super) fn offer(
     let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
     let objectives = &core.registries.objectives;
     match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
-        Dispatch::Listener { tx, owner, free } => {
+        Dispatch::Listener { tx, owner, free, waiting } => {
+            core.counters.request_queue_peak.raise_to(waiting);
             let sent = match patience {
                 Patience::None => tx.try_send(request).map_err(|error| (Refusal::NotYet, error.into_inner())),
                 Patience::Grace => {
@@ -134,7 +138,7 @@ fn synchronize(core: &Core, connection: Arc<Connection>, session: u32, name: &st
         return connection.close();
     };
     match tx.try_send(SynchRequest { session, transport: connection }) {
-        Ok(()) => {}
+        Ok(()) => core.counters.request_queue_peak.raise_to(tx.len()),
         Err(TrySendError::Full(request)) => {
             core.counters.refused_queue_full.add();
             request.transport.close();

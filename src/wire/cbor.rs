@@ -129,18 +129,15 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
         };
         // What is complete may complete what contains it.
         loop {
-            match (complete.take(), stack.pop()) {
+            match (complete.take(), stack.last_mut()) {
                 (Some(value), None) => return Ok(value),
                 (None, None) => return Err(DecodeError::Truncated),
-                (Some(value), Some(mut open)) => {
-                    open.add(value);
-                    stack.push(open);
-                }
-                (None, Some(open)) if open.missing == Some(0) => complete = Some(open.built.into()),
-                (None, Some(open)) => {
-                    stack.push(open);
-                    break;
-                }
+                (Some(value), Some(open)) => open.add(value),
+                (None, Some(_)) => {}
+            }
+            match stack.pop_if(|open| open.missing == Some(0)) {
+                Some(open) => complete = Some(open.built.into()),
+                None => break,
             }
         }
     }
@@ -196,11 +193,7 @@ fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> 
         Head::Negative(number) => Value::Integer(!i128::from(number)),
         Head::Bytes(length) => Value::Bytes(reader.take(length)?.to_vec()),
         Head::Text(length) => Value::Text(utf8(reader.take(length)?)?.to_owned()),
-        Head::Simple(head::FALSE) => Value::Bool(false),
-        Head::Simple(head::TRUE) => Value::Bool(true),
-        Head::Simple(head::NULL) => Value::Null,
-        Head::Simple(head::UNDEFINED) => Value::Undefined,
-        Head::Simple(number) => Value::Simple(number),
+        Head::Simple(number) => simple(number),
         Head::Float(number) => Value::Float(number),
         Head::ByteChunks => {
             let mut bytes = Vec::new();
@@ -221,6 +214,17 @@ fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> 
             return Err(DecodeError::malformed("an item where a string or number was expected"));
         }
     })
+}
+
+/// The value that a simple value is (RFC 8949 §3.3).
+pub(super) const fn simple(number: u8) -> Value {
+    match number {
+        head::FALSE => Value::Bool(false),
+        head::TRUE => Value::Bool(true),
+        head::NULL => Value::Null,
+        head::UNDEFINED => Value::Undefined,
+        _ => Value::Simple(number),
+    }
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
@@ -446,7 +450,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 /// An encoded CBOR item (RFC 8949 §3.4.5.1).
-const TAG_ENCODED_CBOR: u64 = 24;
+pub(super) const TAG_ENCODED_CBOR: u64 = 24;
 /// An unsigned bignum (RFC 8949 §3.4.3).
 const TAG_BIGNUM: u64 = 2;
 /// A negative bignum.

@@ -5,6 +5,7 @@ use crate::constants::message_type::{
     M_DISCOVERY, M_END, M_FLOOD, M_INVALID, M_NEGOTIATE, M_NOOP, M_REQ_NEG, M_REQ_SYN, M_RESPONSE, M_SYNCH,
     M_WAIT,
 };
+use crate::constants::message_type_name;
 use crate::types::{AsaLocator, Locator, Objective, Value};
 
 impl Message {
@@ -56,19 +57,9 @@ impl Message {
     /// The name of the message type (RFC 8990 §4), or `unknown`.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
-        match &self.body {
-            Body::Noop => "M_NOOP",
-            Body::Discovery { .. } => "M_DISCOVERY",
-            Body::Response(_) => "M_RESPONSE",
-            Body::RequestNegotiate(_) => "M_REQ_NEG",
-            Body::RequestSynchronize(_) => "M_REQ_SYN",
-            Body::Negotiate(_) => "M_NEGOTIATE",
-            Body::End { .. } => "M_END",
-            Body::Wait { .. } => "M_WAIT",
-            Body::Synch(_) => "M_SYNCH",
-            Body::Flood(_) => "M_FLOOD",
-            Body::Invalid { .. } => "M_INVALID",
-            Body::Unknown { .. } => "unknown",
+        match message_type_name(self.message_type()) {
+            Some(name) => name,
+            None => "unknown",
         }
     }
 }

@@ -8,9 +8,11 @@
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::arithmetic_side_effects)]
 
+mod annotate;
 pub mod cbor;
 mod convert;
 mod decode;
+mod diagnostic;
 mod encode;
 mod error;
 mod framing;
@@ -18,8 +20,11 @@ mod head;
 mod message;
 mod option;
 mod patch;
+mod summary;
 
+pub use annotate::{Annotation, Sender, annotate, sender};
 pub use decode::{decode, decode_prefix};
+pub use diagnostic::Problem;
 pub use encode::encode;
 pub use error::{DecodeError, Limits};
 pub use framing::{ItemScanner, Progress};

@@ -39,7 +39,7 @@ impl BareServer {
                 }
                 // A client that is not answered fails, and with it the measurement.
                 let (Ok(stream), answer) = (stream, Arc::clone(&answer)) else { continue };
-                thread::spawn(move || serve(stream, &answer, once));
+                let _ = thread::Builder::new().spawn(move || serve(stream, &answer, once));
             }
         });
         Ok(Self { address, node: node.clone(), stopping, accepting: Some(accepting) })

@@ -129,10 +129,20 @@ pub(crate) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) ->
     thread.join().unwrap_or_else(|_| Err("a thread of the bench panicked".into()))
 }
 
-/// The median time of doing something so many times, in microseconds.
-pub(crate) fn median_time(count: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+/// A count as a number to calculate with.
+pub(crate) fn as_f64(count: usize) -> Result<f64> {
+    Ok(f64::from(u32::try_from(count)?))
+}
+
+/// The median time of doing something so many times, in microseconds, with pauses between.
+pub(crate) fn median_time(
+    count: usize,
+    pause: Duration,
+    mut work: impl FnMut() -> Result<()>,
+) -> Result<f64> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
+        std::thread::sleep(pause);
         let started = Instant::now();
         work()?;
         times.push(started.elapsed().as_secs_f64() * 1e6);

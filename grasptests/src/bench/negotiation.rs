@@ -13,20 +13,12 @@ const COSTED: u32 = 1500;
 
 /// Requests that are accepted at once, each on a new connection, by so many clients.
 pub(crate) fn connect(name: &str, clients: usize, rounds: usize) -> Result<Figure> {
-    let setting = Setting::new(clients)?;
-    let figure = alternate(
-        (name, "/s", Aim::RatioAtLeast(0.85)),
-        rounds,
-        || setting.pair.asking().run(|| per_second(clients, ROUND, |_| setting.negotiate())),
-        || setting.pair.asking().run(|| per_second(clients, ROUND, |_| setting.ask())),
-    )?;
-    setting.pair.check()?;
-    Ok(figure)
+    Setting::with(Config::new(), clients)?.connect(name, clients, rounds)
 }
 
 /// What one of them costs on both sides, in microseconds of user and system time.
 pub(crate) fn cost(name: &str, rounds: usize) -> Result<Figure> {
-    let setting = Setting::new(1)?;
+    let setting = Setting::with(Config::new(), 1)?;
     let figure = alternate(
         (name, "µs", Aim::RatioAtMost(1.3)),
         rounds,
@@ -38,8 +30,8 @@ pub(crate) fn cost(name: &str, rounds: usize) -> Result<Figure> {
 }
 
 /// Two engines where each request is accepted, and their floor.
-struct Setting {
-    pair: Pair,
+pub(crate) struct Setting {
+    pub(crate) pair: Pair,
     bare: BareServer,
     request: Vec<u8>,
     objective: Objective,
@@ -47,14 +39,27 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(listeners: usize) -> Result<Self> {
-        let mut pair = Pair::start(Config::new());
+    /// With so many threads that listen.
+    pub(crate) fn with(config: Config, listeners: usize) -> Result<Self> {
+        let mut pair = Pair::start(config);
         pair.accept_with(listeners);
         let (request, accept) = request_and_accept();
         let bare = BareServer::start(pair.answering(), accept, true)?;
         let objective = negotiated();
         let peer = pair.locator(&objective)?;
         Ok(Self { pair, bare, request, objective, peer })
+    }
+
+    /// Requests by so many clients, and the floor.
+    pub(crate) fn connect(&self, name: &str, clients: usize, rounds: usize) -> Result<Figure> {
+        let figure = alternate(
+            (name, "/s", Aim::RatioAtLeast(0.85)),
+            rounds,
+            || self.pair.asking().run(|| per_second(clients, ROUND, |_| self.negotiate())),
+            || self.pair.asking().run(|| per_second(clients, ROUND, |_| self.ask())),
+        )?;
+        self.pair.check()?;
+        Ok(figure)
     }
 
     fn negotiate(&self) -> Result<()> {

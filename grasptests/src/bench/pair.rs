@@ -149,7 +149,8 @@ pub(crate) fn steps() -> (Vec<u8>, Vec<u8>) {
     (bytes(Body::Negotiate(step())), bytes(Body::Negotiate(step())))
 }
 
-fn bytes(body: Body) -> Vec<u8> {
+/// The bytes of a message.
+pub(crate) fn bytes(body: Body) -> Vec<u8> {
     wire::encode(&Message::new(body))
 }
 

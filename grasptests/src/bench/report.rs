@@ -26,13 +26,14 @@ pub(crate) fn row(figure: &Figure) -> String {
     let floor = or_dash(figure.floor.map(|floor| number(floor, figure.unit)));
     let ratio = or_dash(figure.ratio.map(|ratio| format!("{ratio:.2}")));
     let graspy = or_dash(figure.graspy.map(|graspy| number(graspy, figure.unit)));
-    let better = or_dash(figure.graspy.map(|graspy| format!("{:.3}", figure.value / graspy)));
+    let comparable = figure.graspy.filter(|graspy| *graspy > 0.0);
+    let better = or_dash(comparable.map(|graspy| format!("{:.3}", figure.value / graspy)));
     let value = number(figure.value, figure.unit);
     format!("| {} | {value} | {floor} | {ratio} | {aim} | {met} | {graspy} | {better} |", figure.name)
 }
 
 /// A number as it is read: three significant digits at least.
-fn number(value: f64, unit: &str) -> String {
+pub(crate) fn number(value: f64, unit: &str) -> String {
     let space = if unit.starts_with('/') { "" } else { " " };
     let digits = match value.abs() {
         0.0..10.0 => 2,

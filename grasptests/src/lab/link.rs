@@ -317,6 +317,13 @@ impl Link {
         whole.map(|port| (port.node.clone(), port.interface.clone())).collect()
     }
 
+    /// The names and indices of the ports in the switch namespace.
+    pub(super) fn ports(&self) -> Vec<(String, u32)> {
+        let state = self.0.state.lock();
+        let name = |port: &Port| format!("l{}n{}", self.0.number, port.node.number());
+        state.ports.iter().map(|port| (name(port), port.index)).collect()
+    }
+
     fn change(&self, node: Option<&Node>, change: impl Fn(&mut Port)) -> Result<(), LabError> {
         let mut state = self.0.state.lock();
         let mut changed = Vec::new();

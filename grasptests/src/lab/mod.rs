@@ -21,9 +21,10 @@
 //! | `rerun`, `isolate` | processes of their own: [`isolated!`](crate::isolated), [`enter`] |
 //! | `node`, `link`, `route`, `topology` | the network |
 //! | `impair` | delay and loss |
-//! | `rawudp`, `process` | what tests use besides |
+//! | `rawudp`, `process`, `capture` | what tests use besides |
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
+mod capture;
 mod error;
 mod impair;
 mod isolate;
@@ -42,6 +43,7 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
+pub use capture::Capture;
 pub use error::LabError;
 pub use isolate::{available, enter, is_isolated};
 pub use link::{Link, LinkOptions};

@@ -9,6 +9,7 @@ macro_rules! cbor {
     ($item:expr) => { grasp::Value::from($item) };
 }
 
+mod annotation;
 mod properties;
 mod shapes;
 mod values;

@@ -5,14 +5,14 @@ use grasp::wire::{self, Body, ItemScanner, Limits, Message, Progress};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Vector {
-    name: String,
-    message: String,
+pub(super) struct Vector {
+    pub(super) name: String,
+    pub(super) message: String,
     hex: String,
-    diag: String,
+    pub(super) diag: String,
 }
 
-fn vectors() -> Vec<(Vector, Vec<u8>)> {
+pub(super) fn vectors() -> Vec<(Vector, Vec<u8>)> {
     let mut all = Vec::new();
     for file in ["rfc8990-examples", "graspy-captured", "other-sources"] {
         let path = format!("{}/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));

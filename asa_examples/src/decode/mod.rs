@@ -1,0 +1,155 @@
+//! grasp-decode: shows the GRASP messages (RFC 8990) in a capture, a file or hex, explained element by element.
+//!
+//! `input` tells what it was given, `packet` and `stream` get the messages out of a capture, `record` is what is
+//! known of a message and how it is printed. What a message says is [`grasp::wire::annotate`]'s work. Everything
+//! read is untrusted: nothing panics, memory is bounded, and harmful characters are escaped.
+
+mod capture;
+mod input;
+mod packet;
+mod record;
+mod stream;
+
+use std::error::Error;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use grasp::wire::Limits;
+use grasp::{QuadsKeys, keyfile};
+use zeroize::Zeroizing;
+
+pub use capture::Report;
+pub use record::{Record, Style, Transport};
+
+/// Shows GRASP messages: from hex, a file, the standard input, or a capture (pcap, pcapng).
+///
+/// The exit status is 0 if every message is right, 1 if one is malformed or there is none, 2 if the input or the
+/// command line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "grasp-decode", version)]
+struct Decode {
+    /// A file, "-" for the standard input, or the message in hex. Several pieces of hex are put together.
+    #[arg(default_value = "-")]
+    input: Vec<String>,
+
+    /// One line for each message.
+    #[arg(long, conflicts_with = "json")]
+    summary: bool,
+
+    /// One JSON object for each message, on one line.
+    #[arg(long)]
+    json: bool,
+
+    /// Only the messages of this session.
+    #[arg(long, value_name = "ID")]
+    session: Option<u32>,
+
+    /// The largest message in bytes. An engine takes 2048 unless it is configured otherwise.
+    #[arg(long, value_name = "BYTES", default_value_t = 65535)]
+    max_size: u32,
+
+    /// Decrypt QUADS with the keys in this file. Otherwise GRASP_QUADS_KEYFILE or GRASP_QUADS_PASSWORD serve.
+    #[arg(long, value_name = "FILE")]
+    keyfile: Option<PathBuf>,
+
+    /// Ask for the password of QUADS.
+    #[arg(long, conflicts_with = "keyfile")]
+    password: bool,
+}
+
+/// How messages are read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How much of a message is read.
+    pub limits: Limits,
+    /// The keys of QUADS: what is not readable as it is, is decrypted.
+    pub keys: Option<QuadsKeys>,
+}
+
+/// Shows every message of some input, whatever it is, to `show`. Hex is recognized, captures are, anything else is
+/// taken for messages that follow each other.
+///
+/// # Errors
+/// If the input cannot be read or a capture is damaged; what was before that has been shown.
+pub fn decode(
+    input: impl io::Read + Send,
+    options: &Options,
+    show: &mut dyn FnMut(Record),
+) -> Result<Report, Box<dyn Error>> {
+    input::decode(input, options, show)
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Decode::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Whoever closed the output (`| head`) does not want to know.
+            if !is_closed_pipe(&*error) {
+                let _ = writeln!(io::stderr(), "grasp-decode: {error}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+impl Decode {
+    fn run(&self) -> Result<ExitCode, Box<dyn Error>> {
+        let size = usize::try_from(self.max_size)?;
+        let options = Options { limits: Limits { size, ..Limits::default() }, keys: self.keys()? };
+        let style = match (self.summary, self.json) {
+            (true, _) => Style::Summary,
+            (_, true) => Style::Json,
+            _ => Style::Text,
+        };
+        let mut out = BufWriter::new(io::stdout().lock());
+        let (mut shown, mut malformed, mut failed) = (0u64, false, None);
+        let mut show = |record: Record| {
+            if failed.is_some() || self.session.is_some_and(|session| record.session() != Some(session)) {
+                return;
+            }
+            shown += 1;
+            malformed |= record.annotation.message.is_err();
+            failed = record.print(style, &mut out).err();
+        };
+        let report = match input::open(&self.input)? {
+            input::Source::Hex(bytes) => decode(bytes.as_slice(), &options, &mut show),
+            input::Source::Reader(reader) => decode(reader, &options, &mut show),
+        };
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        out.flush()?;
+        let report = report?;
+        for line in report.lines() {
+            writeln!(io::stderr(), "grasp-decode: {line}")?;
+        }
+        if shown == 0 {
+            writeln!(io::stderr(), "grasp-decode: no GRASP message found")?;
+        }
+        Ok(if malformed || shown == 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
+
+    fn keys(&self) -> Result<Option<QuadsKeys>, Box<dyn Error>> {
+        if self.password {
+            let password = Zeroizing::new(rpassword::prompt_password("Password: ")?);
+            return Ok(QuadsKeys::from_password(&password));
+        }
+        let named = || std::env::var_os("GRASP_QUADS_KEYFILE").filter(|path| !path.is_empty());
+        if let Some(path) = self.keyfile.clone().or_else(|| named().map(PathBuf::from)) {
+            return keyfile::read(&path).map_err(|error| format!("{}: {error}", path.display()).into());
+        }
+        match std::env::var("GRASP_QUADS_PASSWORD") {
+            Ok(password) => Ok(QuadsKeys::from_password(&Zeroizing::new(password))),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(error) => Err(format!("GRASP_QUADS_PASSWORD: {error}").into()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What is known of a message, and how it is printed.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use grasp::wire::{Annotation, Body, Sender, sender};
+use serde_json::{Value, json};
+
+/// A message, and what its capture says of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Record {
+    /// The number of the packet in the capture that completed it, counted from 1; 0 without a capture.
+    pub frame: u64,
+    /// When, in nanoseconds since 1970.
+    pub time: Option<i128>,
+    /// The name of the interface, if the capture has it.
+    pub interface: Option<String>,
+    /// Sender, receiver and how it was carried.
+    pub transport: Option<(Transport, SocketAddr, SocketAddr)>,
+    /// It was sent by the initiator of the session (`true`) or its peer.
+    pub from_initiator: Option<bool>,
+    /// It was encrypted, and is shown in clear.
+    pub encrypted: bool,
+    /// What happened on the way, such as bytes that are missing before it.
+    pub remark: Option<String>,
+    /// The message, in clear.
+    pub bytes: Vec<u8>,
+    /// What it says.
+    pub annotation: Annotation,
+}
+
+/// How a message was carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// In a datagram.
+    Udp,
+    /// In a connection.
+    Tcp,
+}
+
+/// How messages are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Element by element.
+    Text,
+    /// On one line.
+    Summary,
+    /// As a JSON object on one line (docs/decode.md).
+    Json,
+}
+
+impl Record {
+    /// A message of which nothing else is known.
+    pub(super) const fn new(bytes: Vec<u8>, annotation: Annotation) -> Self {
+        Self {
+            frame: 0,
+            time: None,
+            interface: None,
+            transport: None,
+            from_initiator: None,
+            encrypted: false,
+            remark: None,
+            bytes,
+            annotation,
+        }
+    }
+
+    /// The session, if there is one.
+    #[must_use]
+    pub const fn session(&self) -> Option<u32> {
+        self.annotation.session
+    }
+
+    /// Who sent it by its type, if that tells.
+    pub(super) const fn sender_by_type(annotation: &Annotation) -> Option<bool> {
+        match annotation.message_type {
+            Some(message_type) => match sender(message_type) {
+                Sender::Initiator => Some(true),
+                Sender::Responder => Some(false),
+                Sender::Either => None,
+            },
+            None => None,
+        }
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// If `out` does not take it.
+    pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
+        match style {
+            Style::Summary => writeln!(out, "{}{}", self.heading(), self.annotation.summary),
+            Style::Json => writeln!(out, "{}", self.json()),
+            Style::Text => {
+                writeln!(out, "{}{}", self.heading(), self.annotation.summary)?;
+                writeln!(out, "{}", self.annotation.text)
+            }
+        }
+    }
+
+    fn heading(&self) -> String {
+        let mut words = Vec::new();
+        if self.frame > 0 {
+            words.push(format!("#{}", self.frame));
+        }
+        words.extend(self.time.map(time_in_words));
+        words.extend(self.interface.as_ref().map(|name| escaped(name)));
+        if let Some((transport, source, destination)) = &self.transport {
+            let arrow = match self.from_initiator {
+                _ if is_multicast(destination.ip()) => "multicast",
+                Some(true) => "initiator to responder",
+                Some(false) => "responder to initiator",
+                None => "direction unknown",
+            };
+            words.push(format!("{} {source} > {destination} ({arrow})", transport.name()));
+        }
+        if self.encrypted {
+            words.push("[QUADS]".to_owned());
+        }
+        words.extend(self.remark.as_ref().map(|remark| format!("[{remark}]")));
+        let heading = words.join(" ");
+        if heading.is_empty() { heading } else { format!("{heading}: ") }
+    }
+
+    fn json(&self) -> Value {
+        let Annotation { message, message_type, session, summary, text, problems, .. } = &self.annotation;
+        let address = |pick: fn(&(Transport, SocketAddr, SocketAddr)) -> SocketAddr| {
+            self.transport.as_ref().map(|transport| pick(transport).to_string())
+        };
+        let initiator = match message.as_ref().map(|message| &message.body) {
+            Ok(Body::Discovery { initiator, .. }) => Some(initiator.to_string()),
+            Ok(Body::Response(response)) => Some(response.initiator.to_string()),
+            Ok(Body::Flood(flood)) => Some(flood.initiator.to_string()),
+            _ => None,
+        };
+        let problems: Vec<Value> = problems
+            .iter()
+            .map(|it| json!({"position": it.position, "what": it.what, "forgiven": it.forgiven}))
+            .collect();
+        json!({
+            "frame": (self.frame > 0).then_some(self.frame),
+            "time": self.time.map(seconds),
+            "interface": self.interface,
+            "transport": self.transport.map(|(transport, ..)| transport.name()),
+            "source": address(|(_, source, _)| *source),
+            "destination": address(|(.., destination)| *destination),
+            "direction": match (self.from_initiator, &self.transport) {
+                (_, Some((.., destination))) if is_multicast(destination.ip()) => Some("multicast"),
+                (Some(true), _) => Some("initiator"),
+                (Some(false), _) => Some("responder"),
+                (None, _) => None,
+            },
+            "encrypted": self.encrypted,
+            "remark": self.remark,
+            "valid": message.is_ok(),
+            "error": message.as_ref().err().map(grasp::wire::DecodeError::reason),
+            "message_type": message_type,
+            "type": message_type.and_then(grasp::constants::message_type_name),
+            "session": session,
+            "initiator": initiator,
+            "summary": summary,
+            "diagnostic": text,
+            "problems": problems,
+            "length": self.bytes.len(),
+            "hex": self.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        })
+    }
+}
+
+impl Transport {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+const fn is_multicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
+/// Text from outside, for a terminal.
+fn escaped(text: &str) -> String {
+    let quoted = grasp::Value::from(text).to_string();
+    quoted.trim_matches('"').to_owned()
+}
+
+fn seconds(nanoseconds: i128) -> String {
+    format!("{}.{:09}", nanoseconds.div_euclid(NANO), nanoseconds.rem_euclid(NANO))
+}
+
+/// The time of day in UTC, or seconds where that is beyond the calendar.
+fn time_in_words(nanoseconds: i128) -> String {
+    match jiff::Timestamp::from_nanosecond(nanoseconds) {
+        Ok(time) => format!("{time:.6}"),
+        Err(_) => seconds(nanoseconds),
+    }
+}
+
+const NANO: i128 = 1_000_000_000;

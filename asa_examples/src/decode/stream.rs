@@ -1,0 +1,305 @@
+//! One direction of a TCP connection: segments in any order, repeated or missing, to messages.
+
+use std::collections::BTreeMap;
+
+use grasp::wire::{ItemScanner, Limits, Progress};
+use grasp::{QuadsKeys, QuadsReader};
+
+/// What became of the bytes of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A message, and whether it was encrypted.
+    Message(Vec<u8>, bool),
+    /// Bytes that are no whole message, and why the stream is not read on here.
+    Broken(Vec<u8>, &'static str),
+    /// So many bytes are not in the capture.
+    Missing(u64),
+}
+
+pub(super) struct Stream {
+    limits: Limits,
+    /// The sequence number that is awaited.
+    next: Option<u32>,
+    /// What came too early, by its distance from the first byte of the stream.
+    early: BTreeMap<u64, Vec<u8>>,
+    early_bytes: usize,
+    /// How many bytes came in order.
+    taken: u64,
+    reader: Reader,
+    /// A locator announced it.
+    announced: bool,
+}
+
+/// How the bytes of a stream are read.
+enum Reader {
+    /// Not known yet.
+    Undecided(Vec<u8>),
+    Clear {
+        scanner: ItemScanner,
+        bytes: Vec<u8>,
+    },
+    /// `trusted`: a locator or a first message says that it is GRASP.
+    Sealed {
+        reader: Box<QuadsReader>,
+        bytes: Vec<u8>,
+        trusted: bool,
+    },
+    /// No GRASP, or broken.
+    Ignored,
+}
+
+impl Stream {
+    pub(super) const fn new(limits: Limits, announced: bool) -> Self {
+        let reader = Reader::Undecided(Vec::new());
+        Self { limits, next: None, early: BTreeMap::new(), early_bytes: 0, taken: 0, reader, announced }
+    }
+
+    /// A locator has announced the stream after all.
+    pub(super) const fn announce(&mut self) {
+        self.announced = true;
+    }
+
+    pub(super) fn synchronize(&mut self, sequence: u32) {
+        if self.next.is_none() {
+            self.next = Some(sequence.wrapping_add(1));
+        }
+    }
+
+    /// Whether this is the sequence number that is awaited.
+    pub(super) fn is_at(&self, sequence: u32) -> bool {
+        self.next == Some(sequence) || matches!(self.reader, Reader::Ignored)
+    }
+
+    /// Takes a segment.
+    pub(super) fn segment(
+        &mut self,
+        sequence: u32,
+        payload: &[u8],
+        keys: Option<&QuadsKeys>,
+        events: &mut Vec<Event>,
+    ) {
+        let next = *self.next.get_or_insert(sequence);
+        if payload.is_empty() || matches!(self.reader, Reader::Ignored) {
+            return;
+        }
+        let ahead = sequence.wrapping_sub(next);
+        if ahead <= i32::MAX.unsigned_abs() {
+            self.put(u64::from(ahead), payload);
+        } else {
+            // Sent again: what is new of it?
+            let behind = usize::try_from(next.wrapping_sub(sequence)).unwrap_or(usize::MAX);
+            self.put(0, payload.get(behind..).unwrap_or_default());
+        }
+        self.drain(keys, events);
+        if self.early.len() > MOST_EARLY || self.early_bytes > MOST_EARLY_BYTES {
+            self.skip(keys, events);
+        }
+    }
+
+    fn put(&mut self, ahead: u64, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        let at = self.taken.saturating_add(ahead);
+        let known = self.early.get(&at).map_or(0, Vec::len);
+        if payload.len() > known {
+            self.early_bytes = self.early_bytes.saturating_add(payload.len()).saturating_sub(known);
+            self.early.insert(at, payload.to_vec());
+        }
+    }
+
+    /// Reads what is there without a gap.
+    fn drain(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
+        while let Some(entry) = self.early.first_entry() {
+            let at = *entry.key();
+            if at > self.taken {
+                return;
+            }
+            let payload = entry.remove();
+            self.early_bytes = self.early_bytes.saturating_sub(payload.len());
+            let known = usize::try_from(self.taken.saturating_sub(at)).unwrap_or(usize::MAX);
+            let fresh = payload.get(known..).unwrap_or_default();
+            self.advance(u64::try_from(fresh.len()).unwrap_or(u64::MAX));
+            self.read(fresh, keys, events);
+        }
+    }
+
+    fn advance(&mut self, by: u64) {
+        self.taken = self.taken.saturating_add(by);
+        let by = u32::try_from(by & u64::from(u32::MAX)).unwrap_or_default();
+        self.next = self.next.map(|next| next.wrapping_add(by));
+    }
+
+    /// Gives up on what is missing.
+    fn skip(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
+        let Some((&at, _)) = self.early.first_key_value() else { return };
+        let missing = at.saturating_sub(self.taken);
+        let is_grasp = self.cut("the rest is not in the capture", events);
+        if is_grasp || self.announced {
+            events.push(Event::Missing(missing));
+        }
+        self.reader = Reader::Undecided(Vec::new());
+        // What follows the gap may be the middle of a message: it must look like the beginning of one.
+        self.announced = false;
+        self.advance(missing);
+        self.drain(keys, events);
+    }
+
+    /// Ends the stream.
+    pub(super) fn finish(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
+        while !self.early.is_empty() {
+            self.skip(keys, events);
+        }
+        self.cut("the stream ends here", events);
+        self.reader = Reader::Ignored;
+    }
+
+    /// Says which bytes are no whole message, and returns whether the stream was known to be GRASP.
+    fn cut(&mut self, why: &'static str, events: &mut Vec<Event>) -> bool {
+        match &mut self.reader {
+            Reader::Undecided(bytes) => {
+                if self.announced && !bytes.is_empty() {
+                    events.push(Event::Broken(std::mem::take(bytes), why));
+                }
+                false
+            }
+            Reader::Sealed { trusted: false, .. } | Reader::Ignored => false,
+            Reader::Clear { bytes, .. } | Reader::Sealed { bytes, .. } => {
+                if !bytes.is_empty() {
+                    events.push(Event::Broken(std::mem::take(bytes), why));
+                }
+                true
+            }
+        }
+    }
+
+    fn read(&mut self, fresh: &[u8], keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
+        if let Reader::Undecided(bytes) = &mut self.reader {
+            bytes.extend_from_slice(fresh);
+            let Some(reader) = decide(bytes, keys, self.limits, self.announced) else { return };
+            let bytes = std::mem::take(bytes);
+            self.reader = reader;
+            self.cut_messages(&bytes, events);
+        } else {
+            self.cut_messages(fresh, events);
+        }
+    }
+
+    fn cut_messages(&mut self, fresh: &[u8], events: &mut Vec<Event>) {
+        let mut rest = fresh;
+        loop {
+            match &mut self.reader {
+                Reader::Undecided(_) | Reader::Ignored => return,
+                Reader::Clear { scanner, bytes } => {
+                    let before = bytes.len();
+                    match scanner.feed(rest) {
+                        Ok(Progress::Complete(length)) => {
+                            let (own, behind) = rest.split_at(length.saturating_sub(before).min(rest.len()));
+                            bytes.extend_from_slice(own);
+                            events.push(Event::Message(std::mem::take(bytes), false));
+                            scanner.reset();
+                            rest = behind;
+                            if rest.is_empty() {
+                                return;
+                            }
+                        }
+                        Ok(Progress::Incomplete) => {
+                            bytes.extend_from_slice(rest);
+                            return;
+                        }
+                        Err(_) => {
+                            bytes.extend_from_slice(rest);
+                            break;
+                        }
+                    }
+                }
+                Reader::Sealed { reader, bytes, trusted } => match reader.feed(rest) {
+                    Ok(Some(opened)) if !*trusted && !looks_like_grasp(&opened.message) => break,
+                    Ok(Some(opened)) => {
+                        *trusted = true;
+                        events.push(Event::Message(opened.message, true));
+                        bytes.clear();
+                        rest = opened.rest;
+                        if rest.is_empty() {
+                            return;
+                        }
+                    }
+                    Ok(None) => {
+                        bytes.extend_from_slice(rest);
+                        return;
+                    }
+                    Err(_) => {
+                        bytes.extend_from_slice(rest);
+                        break;
+                    }
+                },
+            }
+        }
+        self.cut("the stream cannot be read on", events);
+        self.reader = Reader::Ignored;
+        self.early.clear();
+        self.early_bytes = 0;
+    }
+}
+
+/// How a stream that begins so is to be read; `None` if more of it is needed.
+fn decide(bytes: &[u8], keys: Option<&QuadsKeys>, limits: Limits, announced: bool) -> Option<Reader> {
+    let clear = || Reader::Clear { scanner: ItemScanner::new(limits), bytes: Vec::new() };
+    if looks_like_grasp(bytes) {
+        return Some(clear());
+    }
+    let Some(keys) = keys else {
+        return match bytes.len() {
+            ..LOOK if looks_possible(bytes) => None,
+            // What a peer announces is GRASP, even if it is broken.
+            _ if announced => Some(clear()),
+            _ => Some(Reader::Ignored),
+        };
+    };
+    Some(Reader::Sealed { reader: Box::new(keys.reader(limits)), bytes: Vec::new(), trusted: announced })
+}
+
+/// Whether bytes begin as a message does: an array of a size that its message type can have, and a session
+/// identifier of up to 32 bits.
+pub(super) fn looks_like_grasp(bytes: &[u8]) -> bool {
+    let (message_type, rest) = match bytes {
+        [0x81, 0, ..] => return true,
+        [head @ (0x82..=0x97 | 0x9f), kind @ 0..=9, rest @ ..] if size_fits(*head, *kind) => (*kind, rest),
+        [0x82 | 0x83 | 0x9f, 0x18, 99, rest @ ..] => (99, rest),
+        _ => return false,
+    };
+    message_type != 0
+        && matches!(rest, [0x00..=0x17, ..] | [0x18, _, ..] | [0x19, _, _, ..] | [0x1a, _, _, _, _, ..])
+}
+
+const fn size_fits(head: u8, message_type: u8) -> bool {
+    let size = head & 0x1f;
+    if size == 31 {
+        return true;
+    }
+    match message_type {
+        1 => size >= 4,
+        2 | 9 => size >= 5,
+        _ => size >= 3 && size <= 8,
+    }
+}
+
+/// Whether more bytes could make it look like GRASP.
+fn looks_possible(bytes: &[u8]) -> bool {
+    match bytes {
+        [] | [0x81..=0x97 | 0x9f] | [0x81..=0x97 | 0x9f, 0..=9 | 0x18] => true,
+        [0x82 | 0x83 | 0x9f, 0x18, 99, rest @ ..] | [0x82..=0x97 | 0x9f, 1..=9, rest @ ..] => {
+            matches!(
+                rest,
+                [] | [0x18] | [0x19] | [0x19, _] | [0x1a] | [0x1a, _] | [0x1a, _, _] | [0x1a, _, _, _]
+            )
+        }
+        _ => false,
+    }
+}
+
+/// How many bytes decide whether it is GRASP: array, type, session identifier.
+const LOOK: usize = 8;
+/// How many segments, and how many of their bytes, wait for one that is missing.
+const MOST_EARLY: usize = 64;
+const MOST_EARLY_BYTES: usize = 256 * 1024;
