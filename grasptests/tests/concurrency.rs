@@ -229,7 +229,7 @@ fn watch_for_deadlocks() {
         let found = parking_lot::deadlock::check_deadlock();
         if !found.is_empty() {
             for thread in found.iter().flatten() {
-                eprintln!("deadlocked: {} at\n{:?}", thread.thread_id(), thread.backtrace());
+                eprintln!("deadlocked: {:?} at\n{:?}", thread.thread_id(), thread.backtrace());
             }
             std::process::abort();
         }
