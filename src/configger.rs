@@ -76,10 +76,11 @@ mod tests {
     use crate::types::{AsaLocator, Objective, TaggedObjective};
 
     fn sizes_after(config: Config, value: Value) -> (usize, usize) {
-        let floods = FloodCache::new(5, std::sync::Arc::default());
+        let room = crate::registry::Room { entries: 5, bytes: 1 << 20 };
+        let floods = FloodCache::new(room, room, std::sync::Arc::default());
         let sizes = Sizes::new(&config);
         let objective = Objective { value, ..Objective::new(NAME) };
-        floods.insert(TaggedObjective { objective, source: AsaLocator::null() });
+        floods.insert(TaggedObjective { objective, source: AsaLocator::null() }, None);
         sizes.follow(&floods, 0);
         (sizes.unicast(), sizes.multicast())
     }

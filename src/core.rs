@@ -21,7 +21,7 @@ use crate::net::tcp::Framing;
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
-use crate::threads::{Askers, ReaderTable, ThreadGroup};
+use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
 use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport};
 use crate::wire::Limits;
 
@@ -73,6 +73,10 @@ pub(crate) struct Core {
     pub(crate) responders: AtomicUsize,
     pub(crate) askers: Askers,
     pub(crate) relays: AtomicUsize,
+    /// Relayed discoveries that are open, by neighbour.
+    pub(crate) relaying: Shares,
+    /// Memory of what waits for `_mhandler`.
+    pub(crate) queued_bytes: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
@@ -109,6 +113,8 @@ impl Core {
             responders: AtomicUsize::new(0),
             askers: Askers::default(),
             relays: AtomicUsize::new(0),
+            relaying: Shares::default(),
+            queued_bytes: AtomicUsize::new(0),
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),

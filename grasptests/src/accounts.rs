@@ -4,11 +4,12 @@
 #![allow(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grasp::{Engine, Stats};
 
-use crate::nodes::SOON;
+/// How long an engine may take to be at rest.
+const REST: Duration = Duration::from_secs(10);
 
 /// One equation: counters on both sides, by name.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +141,7 @@ pub fn discrepancies(stats: &Stats, open_sessions: usize) -> Vec<String> {
 /// To be called at the end of a test, while the engine runs and nobody sends to it any more.
 #[track_caller]
 pub fn assert_accounts(engine: &Engine) {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + REST;
     loop {
         let (stats, open) = (engine.stats(), engine.open_sessions());
         let wrong = discrepancies(&stats, open);
@@ -148,7 +149,7 @@ pub fn assert_accounts(engine: &Engine) {
             return;
         }
         assert!(Instant::now() < deadline, "not accounted for:\n{}\n{stats:#?}", wrong.join("\n"));
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

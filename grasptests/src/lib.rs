@@ -1,8 +1,10 @@
 //! The test harness of `anima-grasp`: private networks on one machine ([`lab`]), engines and hand-made peers on
 //! their nodes ([`nodes`]), networks of many nodes on virtual time ([`simulator`]), the accounts of an engine
-//! ([`accounts`]), and nodes that do everything at random for hours ([`soak`]).
+//! ([`accounts`]), nodes that do everything at random for hours ([`soak`]), and what fuzzing does with an input
+//! ([`fuzzing`]).
 
 pub mod accounts;
+pub mod fuzzing;
 pub mod lab;
 pub mod nodes;
 pub mod simulator;

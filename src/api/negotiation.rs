@@ -276,6 +276,20 @@ impl Engine {
             return Err(Error::NotNeg);
         }
         self.check_secure()?;
+        loop {
+            if let Some(accepted) = self.accept_next(nonce, objective)? {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
+    /// and the ASA, which has done nothing wrong, goes on listening.
+    fn accept_next(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+    ) -> Result<Option<(SessionNonce, Objective)>> {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
@@ -294,16 +308,22 @@ impl Engine {
             name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
-        let accepted = self.core.registries.sessions.accept_dialogue(request.session, dialogue.clone());
-        let session = accepted.inspect_err(|error| {
-            match error {
-                Error::IdClash => count.session_clashes.add(),
-                _ => count.session_limit.add(),
+        let sessions = &self.core.registries.sessions;
+        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
+            Ok(session) => session,
+            Err(error) => {
+                let (clash, count) = (error == Error::IdClash, &self.core.counters);
+                if clash {
+                    count.session_clashes.add()
+                } else {
+                    count.session_limit.add()
+                }
+                transport.close();
+                return if clash { Err(error) } else { Ok(None) };
             }
-            transport.close();
-        })?;
+        };
         self.check_still(nonce, session, &dialogue)?;
-        Ok((session, request.objective))
+        Ok(Some((session, request.objective)))
     }
 
     /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
@@ -364,6 +384,8 @@ impl Engine {
         mut first: Option<Message>,
     ) -> Result<Negotiation> {
         let mut left = timeout;
+        // However often the peer asks for time, it gets no more than this.
+        let patience = Instant::now().checked_add(Duration::from_millis(self.core.config.wait_limit.into()));
         loop {
             let started = Instant::now();
             let classify =
@@ -388,7 +410,8 @@ impl Engine {
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
-                    left = Duration::from_millis(time.min(self.core.config.wait_limit).into());
+                    let most = patience.map(|until| until.saturating_duration_since(Instant::now()));
+                    left = Duration::from_millis(time.into()).min(most.unwrap_or(Duration::MAX));
                     continue;
                 }
                 NegotiationReply::Ignore => {

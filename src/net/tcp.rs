@@ -34,7 +34,7 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    fn assembly(&self) -> Assembly {
+    pub(crate) fn assembly(&self) -> Assembly {
         match &self.protection {
             None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
             Some(protection) => Assembly::Sealed { reader: protection.reader(self.limits), started: false },
@@ -43,14 +43,15 @@ impl Framing {
 }
 
 /// A message that is being put together.
-enum Assembly {
+#[derive(Debug)]
+pub(crate) enum Assembly {
     Plain { scanner: ItemScanner, message: Vec<u8> },
     Sealed { reader: Box<dyn SealedReader>, started: bool },
 }
 
 impl Assembly {
     /// Takes the next piece. Returns the message once it is whole.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
         match self {
             Self::Plain { scanner, message } => {
                 message.extend_from_slice(piece);
@@ -68,7 +69,7 @@ impl Assembly {
     }
 
     /// Whether nothing has come yet.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain { message, .. } => message.is_empty(),
             Self::Sealed { started, .. } => !started,

@@ -9,7 +9,9 @@ use super::{Action, Addresses, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::constants::GRASP_DEF_LOOPCT;
 use crate::registry::{DiscoveryAnswer, Found, Offering, RapidValue, Transport};
 use crate::types::{AsaLocator, Locator, Objective, Protocol};
-use crate::wire::{Body, Message, Response, Step, WireLocator, WireObjective, WireOption, with_loop_count};
+use crate::wire::{
+    Body, Flags, Message, Response, Step, WireLocator, WireObjective, WireOption, with_loop_count,
+};
 
 /// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
 const LONG: u32 = 600_000;
@@ -103,7 +105,12 @@ fn rapid_reply(node: &Node<'_>, session: u32, wanted: &WireObjective, offering: 
         Some(Rapid::Value(Message::new(Body::Synch(Step { session, objective }))))
     } else if own.synch {
         Some(Rapid::InResponse(WireObjective::from_objective(own)))
-    } else if own.neg && from_initiator && has_wish && node.config.rapid_negotiation {
+    } else if own.neg
+        && !wanted.flags.has(Flags::F_SYNCH)
+        && from_initiator
+        && has_wish
+        && node.config.rapid_negotiation
+    {
         // The discovery's own count kept it on the link; the negotiation begins with that of a request (§2.8.6).
         Some(Rapid::Negotiate(Objective { loop_count: GRASP_DEF_LOOPCT, ..wanted.to_objective() }))
     } else {

@@ -58,7 +58,8 @@ fn cache(node: &Node<'_>, arrival: Arrival, flood: &Flood, now: u64) {
             Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
             None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },
         };
-        node.registries.floods.insert(TaggedObjective { objective: objective.to_objective(), source });
+        let tagged = TaggedObjective { objective: objective.to_objective(), source };
+        node.registries.floods.insert(tagged, Some((arrival.ifi, arrival.source)));
         count.flood_entries_cached.add();
     }
 }

@@ -41,8 +41,9 @@ pub(crate) fn negotiation_reply(
         Body::Noop | Body::Unknown { .. } => NegotiationReply::Ignore,
         Body::Negotiate(step) if step.session == session => {
             let (objective, flags) = (&step.objective, step.objective.flags);
+            let negotiable = flags.has(Flags::F_NEG) && !flags.has(Flags::F_SYNCH);
             // RFC 8990 §2.10.2: a session is wholly live or wholly a dry run.
-            if objective.name != name || !flags.has(Flags::F_NEG) || flags.has(Flags::F_NEG_DRY) != dry {
+            if objective.name != name || !negotiable || flags.has(Flags::F_NEG_DRY) != dry {
                 NegotiationReply::Failed(Error::InvalidNeg)
             } else if objective.loop_count == 0 {
                 // RFC 8990 §2.8.7: a count of zero is never sent.

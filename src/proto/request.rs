@@ -30,8 +30,9 @@ pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Op
     let Some(own) = registered(&step.objective.name) else { return Request::Unregistered };
     let flags = step.objective.flags;
     match negotiate {
-        // RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized.
-        true if own.neg && flags.has(Flags::F_NEG) => {
+        // RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized. One that says it
+        // is both would be refused by every call of the ASA that took it up.
+        true if own.neg && flags.has(Flags::F_NEG) && !flags.has(Flags::F_SYNCH) => {
             Request::Negotiate { session: step.session, objective: step.objective.into_objective() }
         }
         false if own.synch && !flags.has(Flags::F_NEG) => {

@@ -10,16 +10,18 @@ mod limits;
 #[cfg(any(test, feature = "_simulator"))]
 mod nowhere;
 mod objective;
+mod recent;
 mod session;
 
 pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
-pub(crate) use flood_cache::FloodCache;
+pub(crate) use flood_cache::{FloodCache, Room};
 pub(crate) use limits::RelayLimit;
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{
-    Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
+    Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, QueueLimits, Registration,
+    SynchRequest,
 };
 pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
 
@@ -50,8 +52,20 @@ impl Registries {
                 config.locators_limit,
                 Arc::clone(counters),
             ),
-            sessions: SessionRegistry::new(config.session_limit, config.relay_memory, Arc::clone(counters)),
-            floods: FloodCache::new(config.flood_cache_limit, Arc::clone(counters)),
+            sessions: SessionRegistry::new(
+                config.session_limit,
+                config.sessions_per_peer,
+                config.relay_memory,
+                Arc::clone(counters),
+            ),
+            floods: FloodCache::new(
+                Room { entries: config.flood_cache_limit, bytes: config.flood_cache_size },
+                Room {
+                    entries: config.neighbour_flood_cache_limit,
+                    bytes: config.neighbour_flood_cache_size,
+                },
+                Arc::clone(counters),
+            ),
             discovery_relay: RelayLimit::new(
                 config.discovery_relay_rate,
                 config.neighbour_discovery_relay_rate,

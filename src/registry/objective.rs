@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -111,8 +112,25 @@ struct Queue {
     rx: Receiver<NegotiationRequest>,
     listeners: usize,
     waiting: usize,
+    /// Whose requests those are that wait.
+    peers: HashMap<Ipv6Addr, usize>,
     /// When a listener last returned, in milliseconds.
     returned: Option<u64>,
+}
+
+/// How many requests may wait for the listeners of one ASA, beyond one for each that listens: in all, and of one peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    pub(crate) all: usize,
+    pub(crate) per_peer: usize,
+}
+
+impl Queue {
+    /// Whether as many requests of the peer wait as may. Who is on this machine is not counted.
+    fn has_its_share(&self, transport: &dyn Transport, limit: usize) -> bool {
+        let waiting = self.peers.get(&transport.peer()).copied().unwrap_or(0);
+        waiting >= limit + self.listeners && !transport.is_from_here()
+    }
 }
 
 impl Entry {
@@ -262,7 +280,7 @@ impl ObjectiveRegistry {
             inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
         let queue = entry.negotiation.entry(nonce).or_insert_with(|| {
             let (tx, rx) = bounded(0);
-            Queue { tx, rx, listeners: 0, waiting: 0, returned: None }
+            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::new(), returned: None }
         });
         queue.listeners += 1;
         Ok(queue.rx.clone())
@@ -293,7 +311,15 @@ impl ObjectiveRegistry {
     }
 
     /// Where a request for this objective goes. A `Listener` counts as waiting until `dispatched`.
-    pub(crate) fn dispatch(&self, name: &str, now: u64, grace: u64, queue_limit: usize) -> Dispatch {
+    pub(crate) fn dispatch(
+        &self,
+        name: &str,
+        transport: &dyn Transport,
+        now: u64,
+        grace: u64,
+        limits: QueueLimits,
+    ) -> Dispatch {
+        let peer = transport.peer();
         let mut inner = self.inner.lock();
         let Some(entry) = inner.get_mut(name) else { return Dispatch::NotListening };
         let ready = |queue: &Queue| {
@@ -305,21 +331,35 @@ impl ObjectiveRegistry {
         });
         match best {
             None => Dispatch::NotListening,
-            Some((_, queue)) if queue.waiting >= queue_limit + queue.listeners => Dispatch::QueueFull,
+            Some((_, queue)) if queue.waiting >= limits.all + queue.listeners => Dispatch::QueueFull,
+            Some((_, queue)) if queue.has_its_share(transport, limits.per_peer) => Dispatch::QueueFull,
             Some((owner, queue)) => {
                 let free = queue.listeners > queue.waiting;
                 queue.waiting += 1;
+                *queue.peers.entry(peer).or_insert(0) += 1;
                 Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free, waiting: queue.waiting }
             }
         }
     }
 
     /// A request given out by `dispatch` has been taken or refused.
-    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str, tx: &Sender<NegotiationRequest>) {
+    pub(crate) fn dispatched(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+        tx: &Sender<NegotiationRequest>,
+        peer: Ipv6Addr,
+    ) {
         let mut inner = self.inner.lock();
         let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
         if let Some(queue) = queue.filter(|queue| queue.tx.same_channel(tx)) {
             queue.waiting = queue.waiting.saturating_sub(1);
+            if let Some(count) = queue.peers.get_mut(&peer) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    queue.peers.remove(&peer);
+                }
+            }
         }
     }
 
@@ -392,10 +432,14 @@ impl ObjectiveRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Nowhere;
     use crate::types::Value;
 
     const A: AsaNonce = AsaNonce(1);
     const B: AsaNonce = AsaNonce(2);
+    const PEER: Nowhere = Nowhere(Ipv6Addr::LOCALHOST);
+    const OTHER: Nowhere = Nowhere(Ipv6Addr::UNSPECIFIED);
+    const LIMITS: QueueLimits = QueueLimits { all: 1, per_peer: 1 };
 
     fn registration(overlap: bool) -> Registration {
         Registration {
@@ -468,38 +512,65 @@ mod tests {
     #[test]
     fn requests_wait_only_for_listeners_and_only_so_many() {
         let registry = registry_with("a", false);
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
+        assert!(matches!(registry.dispatch("a", &PEER, 0, 200, LIMITS), Dispatch::NotListening));
         let rx = registry.begin_listening(A, "a").unwrap();
-        let Dispatch::Listener { tx, owner: A, free: true, .. } = registry.dispatch("a", 0, 200, 1) else {
+        let Dispatch::Listener { tx, owner: A, free: true, .. } =
+            registry.dispatch("a", &PEER, 0, 200, LIMITS)
+        else {
             panic!("nobody is free")
         };
         assert!(matches!(
-            registry.dispatch("a", 0, 200, 1),
+            registry.dispatch("a", &PEER, 0, 200, LIMITS),
             Dispatch::Listener { owner: A, free: false, .. }
         ));
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
-        registry.dispatched(A, "a", &tx);
-        registry.dispatched(A, "a", &tx);
+        assert!(matches!(registry.dispatch("a", &PEER, 0, 200, LIMITS), Dispatch::QueueFull));
+        registry.dispatched(A, "a", &tx, PEER.0);
+        registry.dispatched(A, "a", &tx, PEER.0);
         registry.listener_returned(A, "a", &rx, 1000);
-        assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener { owner: A, .. }));
-        assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 1200, 200, LIMITS),
+            Dispatch::Listener { owner: A, .. }
+        ));
+        assert!(matches!(registry.dispatch("a", &PEER, 1201, 200, LIMITS), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn one_peer_has_its_share_of_the_queue() {
+        let registry = registry_with("a", false);
+        let _rx = registry.begin_listening(A, "a").unwrap();
+        let limits = QueueLimits { all: 9, per_peer: 2 };
+        let queued = |peer| match registry.dispatch("a", peer, 0, 200, limits) {
+            Dispatch::Listener { tx, .. } => Some(tx),
+            _ => None,
+        };
+        let queues: Vec<_> = (0..9).filter_map(|_| queued(&PEER)).collect();
+        assert_eq!(queues.len(), 3, "two, and one for the listener");
+        assert!(queued(&OTHER).is_some());
+        registry.dispatched(A, "a", &queues[0], PEER.0);
+        assert!(queued(&PEER).is_some() && queued(&PEER).is_none());
     }
 
     #[test]
     fn a_listener_that_was_stopped_takes_nothing_from_those_that_listen_since() {
         let registry = registry_with("a", false);
         let stopped = registry.begin_listening(A, "a").unwrap();
-        let Dispatch::Listener { tx, .. } = registry.dispatch("a", 0, 200, 1) else {
+        let Dispatch::Listener { tx, .. } = registry.dispatch("a", &PEER, 0, 200, LIMITS) else {
             panic!("nobody listens")
         };
         registry.stop_negotiate(A, "a");
         let _listening = registry.begin_listening(A, "a").unwrap();
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { free: true, .. }));
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 0, 200, LIMITS),
+            Dispatch::Listener { free: true, .. }
+        ));
         // Woken only now, on a busy machine; and the request of before is refused only now.
         registry.listener_returned(A, "a", &stopped, 0);
-        registry.dispatched(A, "a", &tx);
-        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::Listener { free: false, .. }));
-        assert!(matches!(registry.dispatch("a", 1000, 200, 1), Dispatch::QueueFull));
+        registry.dispatched(A, "a", &tx, PEER.0);
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 1000, 200, LIMITS),
+            Dispatch::Listener { free: false, .. }
+        ));
+        assert!(matches!(registry.dispatch("a", &PEER, 1000, 200, LIMITS), Dispatch::QueueFull));
     }
 
     #[test]

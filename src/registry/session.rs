@@ -2,8 +2,8 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
+use super::recent::Recent;
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
@@ -124,6 +125,7 @@ impl Session {
 pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
+    per_peer: usize,
     relay_memory: usize,
     counters: Arc<Counters>,
 }
@@ -132,6 +134,8 @@ struct Inner {
     active: HashMap<Key, Session>,
     /// How many of them are the handles of ASAs.
     handles: usize,
+    /// How many of them were opened by which peer.
+    accepted: HashMap<IpAddr, usize>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -161,8 +165,8 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
-        Self::with_generator(limit, relay_memory, counters, draw_block)
+    pub(crate) fn new(limit: usize, per_peer: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
+        Self { per_peer, ..Self::with_generator(limit, relay_memory, counters, draw_block) }
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
@@ -170,13 +174,14 @@ impl SessionRegistry {
         let inner = Inner {
             active: HashMap::new(),
             handles: 0,
+            accepted: HashMap::new(),
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
             random: Vec::new(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory, counters }
+        Self { inner: Mutex::new(inner), limit, per_peer: limit, relay_memory, counters }
     }
 
     /// Takes up a session, counts it and tells of it.
@@ -301,20 +306,24 @@ impl SessionRegistry {
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `unspec` at the limit on sessions.
+    /// §2.8.6), `unspec` at the limit on sessions, in all or of one peer. Those of this machine have no limit of their
+    /// own.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
-        let key = (id, Some(IpAddr::V6(source)));
+        let peer = IpAddr::V6(source);
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        if inner.is_full(self.limit) {
+        let count = inner.accepted.get(&peer).copied().unwrap_or(0);
+        let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
+        if has_its_share || inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
+        inner.accepted.insert(peer, count + 1);
         let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
-        self.begin(&mut inner, &mut events, key, session, Some(accepted));
+        self.begin(&mut inner, &mut events, (id, Some(peer)), session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -354,9 +363,16 @@ impl SessionRegistry {
     }
 
     fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
-        let session = match self.inner.lock().active.entry(key) {
-            Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
-            _ => return None,
+        let session = {
+            let mut inner = self.inner.lock();
+            let session = match inner.active.entry(key) {
+                Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+                _ => return None,
+            };
+            if matches!(session, Session::Dialogue(_)) {
+                inner.forget(key.1);
+            }
+            session
         };
         self.count_ended([&session]);
         self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
@@ -404,15 +420,18 @@ impl SessionRegistry {
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
         let mut events = self.counters.tracer().later();
-        let mut ended = Vec::new();
-        self.inner.lock().active.retain(|key, session| match session {
+        let (mut ended, mut peers) = (Vec::new(), Vec::new());
+        let mut inner = self.inner.lock();
+        inner.active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                peers.push(key.1);
                 events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
         });
+        peers.into_iter().for_each(|peer| inner.forget(peer));
         self.counters.sessions_ended.add_many(ended.len());
         ended
     }
@@ -422,6 +441,7 @@ impl SessionRegistry {
         let ended = {
             let mut inner = self.inner.lock();
             inner.handles = 0;
+            inner.accepted.clear();
             std::mem::take(&mut inner.active)
         };
         self.count_ended(ended.values());
@@ -461,6 +481,18 @@ impl SessionRegistry {
 }
 
 impl Inner {
+    /// A dialogue has ended that this peer had opened, if one had.
+    fn forget(&mut self, peer: Option<IpAddr>) {
+        if let Some(peer) = peer
+            && let Some(count) = self.accepted.get_mut(&peer)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.accepted.remove(&peer);
+            }
+        }
+    }
+
     fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
         let peer = transport.peer();
         let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
@@ -492,36 +524,6 @@ impl Inner {
     }
 }
 
-/// A map that remembers its newest entries only.
-#[derive(Debug)]
-struct Recent<K, V> {
-    map: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.map.get(key)
-    }
-
-    /// Remembers one more. Returns what was forgotten for it.
-    fn insert(&mut self, key: K, value: V, limit: usize) -> Option<V> {
-        if self.map.insert(key, value).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() <= limit.max(1) {
-            return None;
-        }
-        self.order.pop_front().and_then(|oldest| self.map.remove(&oldest))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -535,6 +537,22 @@ mod tests {
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
         Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
+    }
+
+    #[test]
+    fn one_peer_has_its_share_and_gets_it_back() {
+        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
+        sessions.accept_dialogue(2, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
+        sessions.accept_dialogue(3, dialogue(2)).unwrap();
+        sessions.end(first, Ending::Stopped).unwrap();
+        assert!(sessions.end(first, Ending::Stopped).is_none());
+        sessions.accept_dialogue(4, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.inner.lock().accepted.is_empty());
     }
 
     #[test]
@@ -565,7 +583,7 @@ mod tests {
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10, Arc::default());
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
@@ -586,7 +604,7 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2, Arc::default());
+        let sessions = SessionRegistry::new(1, 1, 2, Arc::default());
         let handle = sessions.new_asa_handle().unwrap();
         let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
@@ -606,7 +624,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10, Arc::default());
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

@@ -9,11 +9,25 @@ use std::time::Duration;
 use crossbeam_channel::{after, bounded, select};
 
 use super::responder::{self, Slot};
+use super::shares::Neighbour;
 use super::spawn;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
 use crate::registry::DiscoveryAnswer;
 use crate::trace::Event;
+
+/// Leaves when dropped, whatever became of the relay.
+#[derive(Debug)]
+struct ShareGuard {
+    core: Arc<Core>,
+    neighbour: Neighbour,
+}
+
+impl Drop for ShareGuard {
+    fn drop(&mut self) {
+        self.core.relaying.leave(self.neighbour);
+    }
+}
 
 /// Relays in a thread of its own, if one is free; otherwise the discovery is dropped and counted.
 pub(super) fn start(
@@ -28,6 +42,13 @@ pub(super) fn start(
         core.counters.dropped_relay_full.add();
         return;
     };
+    // A discovery with a large loop count stays open for up to 25 s: one neighbour must not fill all relays with those.
+    let neighbour = (asker.ifi, asker.source);
+    if !core.relaying.enter(neighbour, core.config.relays_per_neighbour) {
+        core.counters.dropped_relay_full.add();
+        return;
+    }
+    let share = ShareGuard { core: Arc::clone(core), neighbour };
     core.counters.relays_peak.raise_to(core.relays.load(Ordering::Relaxed));
     let spawned = spawn(core, "_disc_relay", move |core| {
         let (mailbox, answers) = bounded(core.config.response_queue);
@@ -61,7 +82,7 @@ pub(super) fn start(
         } else {
             core.counters.not_relayed_open.add();
         }
-        drop(slot);
+        drop((slot, share));
     });
     if spawned.is_err() {
         core.counters.dropped_relay_full.add();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::TrySendError;
 
-use super::mhandler::{Datagram, Queue};
+use super::mhandler::{Datagram, Queue, Room};
 use super::spawn;
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
@@ -35,7 +35,7 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queu
     Ok(())
 }
 
-fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
+fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
@@ -73,7 +73,7 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Que
 }
 
 /// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
+fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
     let limits = core.multicast_limits();
     let opened = match &core.protection {
         None => None,
@@ -95,7 +95,14 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
         return None;
     }
     match decode(bytes, &limits) {
-        Ok(message) => Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec() })),
+        Ok(message) => {
+            let memory = message.memory() + bytes.len();
+            let Some(room) = Room::take(core, memory) else {
+                core.counters.dropped_queue_full.add();
+                return None;
+            };
+            Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec(), _room: room }))
+        }
         Err(error) => {
             core.counters.dropped_malformed.add();
             if core.config.diagnose {

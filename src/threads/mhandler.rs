@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -20,6 +21,32 @@ pub(crate) struct Datagram {
     pub(crate) message: Message,
     /// As it came, to be relayed byte for byte.
     pub(crate) raw: Vec<u8>,
+    pub(crate) _room: Room,
+}
+
+/// Memory of the queue. Free again when dropped, with the datagram.
+#[derive(Debug)]
+pub(crate) struct Room {
+    core: Arc<Core>,
+    bytes: usize,
+}
+
+impl Room {
+    /// So many bytes, if there are as many left. One message always has room.
+    pub(crate) fn take(core: &Arc<Core>, bytes: usize) -> Option<Self> {
+        let limit = core.config.multicast_queue_size;
+        let taken = core.queued_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            let sum = used.saturating_add(bytes);
+            (used == 0 || sum <= limit).then_some(sum)
+        });
+        taken.is_ok().then(|| Self { core: Arc::clone(core), bytes })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.core.queued_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 /// The way to `_mhandler`. Boxes keep an empty queue small.
@@ -39,7 +66,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Box<Datagram>>) -> io::Res
 }
 
 fn handle(core: &Arc<Core>, datagram: &Datagram) {
-    let Datagram { arrival, message, raw } = datagram;
+    let Datagram { arrival, message, raw, .. } = datagram;
     let actions = core.with_node(|node| handle_datagram(node, *arrival, message, raw, core.now()));
     if let Body::Flood(flood) = &message.body
         && flood.objectives.iter().any(|(objective, _)| configger::is_meant(&objective.name))

@@ -27,6 +27,7 @@ mod pcap;
 mod pool;
 mod reader;
 mod responder;
+mod shares;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
@@ -36,7 +37,9 @@ pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::start as start_mhandler;
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
-pub(crate) use responder::Askers;
+#[cfg(feature = "_simulator")]
+pub(crate) use shares::{Admitted, NotAdmitted};
+pub(crate) use shares::{Askers, Shares};
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};

@@ -2,9 +2,11 @@
 //! nobody (graspy reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
 //!
 //! Honest peers send at once: a message that comes with its connection is taken up by the accepting thread itself,
-//! which waits for that a moment while nobody else wants to be accepted. What may take time, reading the rest or waiting for a listener, is done by a `_reader`.
+//! which waits for that a moment while nobody else wants to be accepted. What may take time, reading the rest or
+//! waiting for a listener, is done by a `_reader`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,8 @@ const REST: Duration = Duration::from_millis(50);
 /// How long the accepting thread waits for a message at most, if no other connection comes.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Connections that wait for their first message. When it is full the one that has waited longest makes room:
-/// honest peers send at once.
+/// Connections that wait for their first message. When it is full, the peer with the most makes room with the one that
+/// has waited longest: honest peers send at once, and a slow one is not displaced by the many of another.
 #[derive(Debug)]
 pub(crate) struct ReaderTable {
     inner: Mutex<Table>,
@@ -37,6 +39,21 @@ struct Table {
     waiting: BTreeMap<u64, Arc<Connection>>,
 }
 
+impl Table {
+    /// Takes out the oldest connection of the peer that has the most, the one that comes counted in.
+    fn evict(&mut self, newcomer: Ipv6Addr) -> Option<Arc<Connection>> {
+        let mut counts = HashMap::from([(newcomer, 1_usize)]);
+        for connection in self.waiting.values() {
+            *counts.entry(connection.peer()).or_insert(0) += 1;
+        }
+        let most = counts.values().max().copied().unwrap_or(0);
+        let has_most = |peer: &Ipv6Addr| counts.get(peer) == Some(&most);
+        let oldest = self.waiting.iter().find(|(_, connection)| has_most(&connection.peer()));
+        let number = oldest.or_else(|| self.waiting.first_key_value()).map(|(number, _)| *number);
+        number.and_then(|number| self.waiting.remove(&number))
+    }
+}
+
 impl ReaderTable {
     pub(crate) fn new(limit: usize) -> Self {
         Self { inner: Mutex::default(), limit: limit.max(1) }
@@ -46,7 +63,7 @@ impl ReaderTable {
     fn add(&self, connection: &Arc<Connection>) -> (u64, Option<Arc<Connection>>, usize) {
         let mut table = self.inner.lock();
         let full = table.waiting.len() >= self.limit;
-        let victim = if full { table.waiting.pop_first().map(|(_, oldest)| oldest) } else { None };
+        let victim = if full { table.evict(connection.peer()) } else { None };
         let number = table.next;
         table.next += 1;
         table.waiting.insert(number, Arc::clone(connection));

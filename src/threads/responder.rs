@@ -1,13 +1,11 @@
 //! `_responder`: connects to an asker and sends it one response, so that an unreachable asker holds up nobody.
 
-use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
 use super::run;
+use super::shares::{Admitted, NotAdmitted};
 use super::tcp_listen::{self, Patience};
 use crate::core::Core;
 use crate::net::tcp::Connection;
@@ -59,17 +57,22 @@ fn start_with(
         return;
     };
     core.counters.responders_peak.raise_to(core.responders.load(Ordering::Relaxed));
-    if !core.askers.enter((to.ifi, to.source), core.config.responders_per_asker) {
-        core.counters.dropped_asker_limit.add();
-        return;
-    }
-    let guard = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
+    let (each, strangers) = (core.config.responders_per_asker, core.config.responders_for_strangers);
+    let admitted = match core.askers.enter((to.ifi, to.source), each, strangers) {
+        Ok(admitted) => admitted,
+        Err(NotAdmitted::Asker) => return core.counters.dropped_asker_limit.add(),
+        Err(NotAdmitted::Strangers) => return core.counters.dropped_responder_full.add(),
+    };
+    let mut guard = AskerGuard { core: Arc::clone(core), admitted, reached: false };
     let spawned = run(core, "_responder", move |core: &Arc<Core>| {
         let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
         let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
-        if let Err(error) = connection.and_then(|connection| use_connection(core, connection)) {
-            core.counters.responses_failed.add();
-            log::debug!("no response to {asker}: {error:?}");
+        match connection.and_then(|connection| use_connection(core, connection)) {
+            Ok(()) => guard.reached = true,
+            Err(error) => {
+                core.counters.responses_failed.add();
+                log::debug!("no response to {asker}: {error:?}");
+            }
         }
         drop((slot, guard));
     });
@@ -78,42 +81,17 @@ fn start_with(
     }
 }
 
-/// Responses on their way, by asker: one that cannot be reached must not take all threads.
-#[derive(Debug, Default)]
-pub(crate) struct Askers(Mutex<HashMap<(u32, Ipv6Addr), usize>>);
-
-impl Askers {
-    /// Counts a response to an asker, unless it has as many as it may.
-    pub(crate) fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
-        let mut askers = self.0.lock();
-        let count = askers.entry(asker).or_insert(0);
-        let free = *count < limit.max(1);
-        *count += usize::from(free);
-        free
-    }
-
-    /// A response to this asker is sent, or has failed.
-    pub(crate) fn leave(&self, asker: (u32, Ipv6Addr)) {
-        let mut askers = self.0.lock();
-        if let Some(count) = askers.get_mut(&asker) {
-            *count -= 1;
-            if *count == 0 {
-                askers.remove(&asker);
-            }
-        }
-    }
-}
-
 /// Leaves when dropped, whatever became of the response.
 #[derive(Debug)]
 struct AskerGuard {
     core: Arc<Core>,
-    key: (u32, Ipv6Addr),
+    admitted: Admitted,
+    reached: bool,
 }
 
 impl Drop for AskerGuard {
     fn drop(&mut self) {
-        self.core.askers.leave(self.key);
+        self.core.askers.leave(self.admitted, self.reached);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::proto::{Request, classify_request};
-use crate::registry::{Dispatch, NegotiationRequest, SynchRequest, Transport};
+use crate::registry::{Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
 use crate::wire::{Body, Message};
 
 /// Starts the thread of an objective. It ends when the listener is closed.
@@ -112,7 +112,9 @@ pub(super) fn offer(
 ) -> Result<(), (Refusal, NegotiationRequest)> {
     let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
     let objectives = &core.registries.objectives;
-    match objectives.dispatch(&name, core.now(), millis(grace), core.config.request_queue) {
+    let peer = request.transport.peer();
+    let limits = QueueLimits { all: core.config.request_queue, per_peer: core.config.requests_per_peer };
+    match objectives.dispatch(&name, request.transport.as_ref(), core.now(), millis(grace), limits) {
         Dispatch::Listener { tx, owner, free, waiting } => {
             core.counters.request_queue_peak.raise_to(waiting);
             let sent = match patience {
@@ -124,7 +126,7 @@ pub(super) fn offer(
                         .map_err(|error| (Refusal::NotListening, error.into_inner()))
                 }
             };
-            objectives.dispatched(owner, &name, &tx);
+            objectives.dispatched(owner, &name, &tx, peer);
             sent
         }
         Dispatch::NotListening => Err((Refusal::NotListening, request)),

@@ -108,7 +108,8 @@ pub(super) fn packet_socket(interface: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+/// Switches a socket option on that socket2 has no name for.
+pub(super) fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the pointer and the length describe `on`, which lives until the call returns.
     let result = unsafe {
