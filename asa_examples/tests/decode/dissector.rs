@@ -226,7 +226,7 @@ fn the_dissector_agrees_with_the_decoder_on_random_and_spoiled_messages() {
             _ => spoiled(&mut random),
         })
         .collect();
-    let deep = [vec![0x81; 1000], vec![0x9f; 1000], vec![0xc1; 1000], vec![0xd8, 24].repeat(400)];
+    let deep = [vec![0x81; 1000], vec![0x9f; 1000], vec![0xc1; 1000], [0xd8, 24].repeat(400)];
     let records = compare_datagrams(&[messages, deep.to_vec()].concat());
     let right = records.iter().filter(|record| record.annotation.message.is_ok()).count();
     assert!((100..4900).contains(&right), "{right}");
