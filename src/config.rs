@@ -1,5 +1,6 @@
 //! Every setting of an engine with its default and the source of that default.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Rate {
 }
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
         /// returns the whole, so that calls chain.
         ///
@@ -54,10 +55,10 @@ macro_rules! settings {
         /// # drop(config);
         /// ```
         #[derive(Clone, Debug)]
-        pub struct Config { $(pub(crate) $name: $type,)* }
+        pub struct Config { $($(#[cfg($feature)])? pub(crate) $name: $type,)* }
 
         impl Default for Config {
-            fn default() -> Self { Self { $($name: $default,)* } }
+            fn default() -> Self { Self { $($(#[cfg($feature)])? $name: $default,)* } }
         }
 
         impl Config {
@@ -65,7 +66,7 @@ macro_rules! settings {
             #[must_use]
             pub fn new() -> Self { Self::default() }
 
-            $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+            $($(#[doc = $doc])* $(#[cfg($feature)])? #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
         }
     };
 }
@@ -110,8 +111,8 @@ settings! {
     /// How long a request waits for a listener that has just returned with another request. Defaults to
     /// 200 ms; graspy refuses at once, so that a busy server loses peers between two calls.
     listen_grace: Duration = Duration::from_millis(200);
-    /// The longest waiting time accepted from a peer's M_WAIT in milliseconds; longer ones count as this.
-    /// Defaults to one hour.
+    /// The longest time that a peer gets by M_WAIT before its next other message, in milliseconds, however often it
+    /// asks. Defaults to one hour.
     wait_limit: u32 = 3_600_000;
     /// Negotiate in rapid mode (RFC 8990 §2.5.5.1): `req_negotiate` without a peer sends its wish with the
     /// discovery, and an objective registered as rapid answers that at once while an ASA listens. Defaults to
@@ -144,26 +145,47 @@ settings! {
     objective_limit: usize = 200;
     /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
     discovery_cache_limit: usize = 500;
-    /// How many locators the discovery cache holds for one objective. Defaults to 32; graspy has no limit.
+    /// How many locators the discovery cache holds for one objective, and a discovery collects. Defaults to 32; graspy has
+    /// no limit.
     locators_limit: usize = 32;
-    /// How many entries the flood cache holds; the oldest goes. Defaults to 1000; graspy holds 100.
-    flood_cache_limit: usize = 1000;
+    /// How many entries the flood cache holds; the oldest goes. Defaults to 2000; graspy holds 100.
+    flood_cache_limit: usize = 2000;
+    /// How many entries of the flood cache may have come from one neighbour, whose oldest goes. Defaults to 1000.
+    neighbour_flood_cache_limit: usize = 1000;
+    /// How much memory the values in the flood cache may take, in bytes; the oldest goes. Defaults to 16 MiB. Values of
+    /// many small items take up to 32 times their size on the wire.
+    flood_cache_size: usize = 16 << 20;
+    /// How much of that memory may be taken by what has come from one neighbour. Defaults to 8 MiB.
+    neighbour_flood_cache_size: usize = 8 << 20;
     /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
     session_limit: usize = 10_000;
+    /// How many sessions one peer, by its address, may have opened here. Defaults to 256. The peers on this machine
+    /// are not counted.
+    sessions_per_peer: usize = 256;
     /// How many requests may wait for a listener, per objective and beyond one for each that listens. Defaults to
     /// 64; graspy queues 5.
     request_queue: usize = 64;
+    /// How many of these requests may be from one peer, by its address. Defaults to 32. Peers on this machine are not
+    /// counted.
+    requests_per_peer: usize = 32;
     /// How many multicasts may wait to be handled. Defaults to 1000; graspy queues 100.
     multicast_queue: usize = 1000;
+    /// How much memory the multicasts that wait to be handled may take, in bytes. Defaults to 8 MiB.
+    multicast_queue_size: usize = 8 << 20;
     /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
     response_queue: usize = 32;
-    /// How many connections may be waiting for their first message. Defaults to 256; the one that has waited
-    /// longest makes room.
+    /// How many connections may be waiting for their first message. Defaults to 256; the peer that has the most makes
+    /// room, with the one that has waited longest.
     reader_limit: usize = 256;
     /// How many responses may be on their way at the same time. Defaults to 64.
     responder_limit: usize = 64;
+    /// How many of these may be for askers that no response has reached before: who invents addresses must not delay
+    /// the answers to those who are known. Defaults to 32.
+    responders_for_strangers: usize = 32;
     /// How many relayed discoveries may be open. Defaults to 64.
     relay_limit: usize = 64;
+    /// How many of these may be from one neighbour. Defaults to 32.
+    relays_per_neighbour: usize = 32;
     /// How many discoveries are relayed. Defaults to 100 a second, 300 at once; docs/defaults.md has the
     /// calculation. graspy has no limit.
     discovery_relay_rate: Rate = Rate::new(100, 300);
@@ -175,6 +197,15 @@ settings! {
     neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
     /// How many responses to one asker may be on their way at the same time. Defaults to 8.
     responders_per_asker: usize = 8;
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
+    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
+    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults
+    /// to the file that the environment variable `GRASP_PCAP` names, and to none.
+    pcap: Option<PathBuf> = None;
+    /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
+    /// the feature `bubbles`. Defaults to nowhere.
+    #[cfg(feature = "bubbles")]
+    bubbles: Option<crate::Bubbles> = None;
     /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
     relay_memory: usize = 10_000;
 }

@@ -1,5 +1,5 @@
 //! The built-in Configger (graspy's `_figger`): floods of the objective GraspConfig change how large messages may
-//! be, within bounds. Asked by `_mhandler` and `flood` whenever something was flooded.
+//! be, within bounds. Asked by `_mhandler` when it was flooded, and by `flood`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,11 @@ const MULTICAST: i64 = 3;
 const UNICAST: i64 = 4;
 /// What is accepted, graspy's bounds: from RFC 8990's default, to which it can go back here, to ten times that.
 const BOUNDS: std::ops::Range<usize> = 2048..20_480;
+
+/// Whether floods of this name are for here.
+pub(crate) fn is_meant(name: &str) -> bool {
+    name == NAME
+}
 
 /// How large messages may be now.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Sizes {
 
     /// Takes over the latest valid flood of GraspConfig, if there is one.
     pub(crate) fn follow(&self, floods: &FloodCache, now: u64) {
-        let latest = if self.enabled { floods.lookup(NAME, now).pop() } else { None };
+        let latest = if self.enabled { floods.latest(NAME, now) } else { None };
         let Some(Value::Map(entries)) = latest.map(|tagged| tagged.objective.value) else { return };
         for (key, value) in &entries {
             let size = value.as_i64().and_then(|size| usize::try_from(size).ok());
@@ -71,10 +76,11 @@ mod tests {
     use crate::types::{AsaLocator, Objective, TaggedObjective};
 
     fn sizes_after(config: Config, value: Value) -> (usize, usize) {
-        let floods = FloodCache::new(5);
+        let room = crate::registry::Room { entries: 5, bytes: 1 << 20 };
+        let floods = FloodCache::new(room, room, std::sync::Arc::default());
         let sizes = Sizes::new(&config);
         let objective = Objective { value, ..Objective::new(NAME) };
-        floods.insert(TaggedObjective { objective, source: AsaLocator::null() });
+        floods.insert(TaggedObjective { objective, source: AsaLocator::null() }, None);
         sizes.follow(&floods, 0);
         (sizes.unicast(), sizes.multicast())
     }

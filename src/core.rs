@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::net::tcp::Framing;
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
-use crate::threads::{Askers, ReaderTable, ThreadGroup};
+use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
+use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport};
 use crate::wire::Limits;
 
 /// The sockets of one interface, with the address they are bound to.
@@ -64,12 +66,17 @@ pub(crate) struct Switches {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) registries: Registries,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tracer: Tracer,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
     pub(crate) askers: Askers,
     pub(crate) relays: AtomicUsize,
+    /// Relayed discoveries that are open, by neighbour.
+    pub(crate) relaying: Shares,
+    /// Memory of what waits for `_mhandler`.
+    pub(crate) queued_bytes: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
@@ -95,14 +102,19 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
+        let tracer = Tracer::default();
+        let counters = Arc::new(Counters::new(&tracer));
         Self {
-            registries: Registries::new(&config),
-            counters: Counters::default(),
+            registries: Registries::new(&config, &counters),
+            counters,
+            tracer,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
             askers: Askers::default(),
             relays: AtomicUsize::new(0),
+            relaying: Shares::default(),
+            queued_bytes: AtomicUsize::new(0),
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),
@@ -132,7 +144,11 @@ impl Core {
 
     /// How messages of this engine travel over TCP.
     pub(crate) fn framing(&self) -> Framing {
-        Framing { limits: self.unicast_limits(), protection: self.protection.clone() }
+        Framing {
+            limits: self.unicast_limits(),
+            protection: self.protection.clone(),
+            counters: Arc::clone(&self.counters),
+        }
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
@@ -217,9 +233,19 @@ impl Core {
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
-            match interface.sender.send(&sealed.unwrap_or(message)) {
+            let sealed = sealed.as_deref();
+            self.tracer.emit(|| {
+                let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
+                let (direction, transport) = (Direction::Out, Transport::Multicast);
+                let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
+                let peer = multicast::group(ifi);
+                Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+            });
+            let bytes = sealed.unwrap_or(&message);
+            match interface.sender.send(bytes) {
                 Ok(()) => {
                     self.counters.multicast_sent.add();
+                    self.counters.datagram_bytes_sent.add_many(bytes.len());
                     sent += 1;
                 }
                 Err(error) => {
@@ -252,6 +278,8 @@ impl Core {
         for interface in network.interfaces.values() {
             interface.close();
         }
+        // Those who listen are threads, too, and end once they have read what has happened.
+        self.tracer.end();
         self.threads.join_all();
     }
 }

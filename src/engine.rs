@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::start_error::StartError;
 use crate::stats::Stats;
 use crate::threads;
+use crate::trace::{self, Trace};
 use crate::types::Locator;
 
 /// A GRASP node: five registries, the sockets of its interfaces, and threads.
@@ -51,6 +52,7 @@ impl Engine {
         core.update_security();
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
+        threads::start_pcap(&core).map_err(StartError::Thread)?;
         let (tx, rx) = bounded(core.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
         threads::refresh(&core, &tx)?;
@@ -58,6 +60,10 @@ impl Engine {
             return Err(StartError::NoInterface);
         }
         threads::start_watcher(&core, tx).map_err(StartError::Thread)?;
+        #[cfg(feature = "bubbles")]
+        if let Some(bubbles) = &core.config.bubbles {
+            threads::start_bubbles(&core, bubbles).map_err(StartError::Thread)?;
+        }
         Ok(engine)
     }
 
@@ -71,6 +77,37 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.counters.snapshot()
+    }
+
+    /// What the engine does from now on, event by event, until the returned [`Trace`] is dropped. 4096 events wait to
+    /// be read; those beyond are lost for this listener, and counted ([`Trace::lost`]). Events of one thread come in
+    /// their order. After [`shutdown`](Self::shutdown) nothing comes any more.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use grasp::trace::{Direction, Event};
+    ///
+    /// for event in grasp::process_engine()?.trace() {
+    ///     match &event.event {
+    ///         Event::Message(message) if message.direction == Direction::In => {
+    ///             println!("{} bytes from {}", message.bytes.len(), message.peer);
+    ///         }
+    ///         Event::Dropped { reason } => println!("{} dropped something: {reason}", event.thread),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace_with(trace::CAPACITY)
+    }
+
+    /// As [`trace`](Self::trace), with so many events that wait, at least 1.
+    #[must_use]
+    pub fn trace_with(&self, capacity: usize) -> Trace {
+        self.core.tracer.subscribe(capacity)
     }
 
     /// The configuration it was started with.

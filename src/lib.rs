@@ -40,6 +40,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Makes the example of docs/bubbles.md a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/bubbles.md")]
+struct Watching;
+
 /// Makes the example of docs/security.md a test.
 #[cfg(all(doctest, feature = "quads"))]
 #[doc = include_str!("../docs/security.md")]
@@ -47,6 +52,8 @@ struct Security;
 
 pub mod acp;
 mod api;
+#[cfg(feature = "bubbles")]
+mod bubbles;
 mod clock;
 mod config;
 mod configger;
@@ -63,6 +70,7 @@ pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;
+pub mod trace;
 mod types;
 pub mod wire;
 
@@ -71,6 +79,8 @@ pub use acp::keyfile;
 #[cfg(feature = "quads")]
 pub use acp::quads::{Opened, QuadsKeys, QuadsReader};
 pub use api::graspi;
+#[cfg(feature = "bubbles")]
+pub use api::process::init_bubble_text;
 pub use api::process::{
     Answer, SkipDialogue, configure, deregister_asa, deregister_obj, discover, dump_all, end_negotiate,
     expire_flood, flood, get_flood, grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step,
@@ -79,6 +89,8 @@ pub use api::process::{
 };
 pub use api::utility::{print_line, set_printing};
 pub use api::{Asa, Discover, Negotiation, RegisterObj};
+#[cfg(feature = "bubbles")]
+pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
 pub use config::{Acp, Config, Rate};
 pub use engine::Engine;

@@ -25,6 +25,8 @@ pub enum StartError {
     Random,
     /// The keys of a QUADS domain cannot be had; the text says why and what to do.
     Keys(Box<dyn std::error::Error + Send + Sync>),
+    /// The page of speech bubbles cannot be served.
+    Bubbles(io::Error),
     /// The process-wide engine is already running.
     AlreadyRunning,
 }
@@ -52,6 +54,9 @@ impl fmt::Display for StartError {
             }
             Self::Random => f.write_str("the system's random generator does not answer: session identifiers need it"),
             Self::Keys(error) => write!(f, "no keys for QUADS: {error}"),
+            Self::Bubbles(error) => {
+                write!(f, "speech bubbles cannot be served: {error}; GRASP_BUBBLES says where, for instance a free port")
+            }
             Self::AlreadyRunning => {
                 f.write_str("the process-wide engine is already running: configure it before its first use")
             }
@@ -66,6 +71,7 @@ impl std::error::Error for StartError {
             | Self::PortTaken(error)
             | Self::Interfaces(error)
             | Self::Socket(error)
+            | Self::Bubbles(error)
             | Self::Thread(error) => Some(error),
             Self::Keys(error) => Some(error.as_ref()),
             Self::NoInterface | Self::Random | Self::AlreadyRunning => None,

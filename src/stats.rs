@@ -1,11 +1,50 @@
 //! What the engine counts. Everything that is received, sent or dropped is in one of these numbers; the
-//! threads and the API count, [`Engine::stats`](crate::Engine::stats) reads.
+//! threads, the registries and the API count, [`Engine::stats`](crate::Engine::stats) reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::trace::{Event, Tracer};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The counters of an engine at one moment. All count from its start.
+        /// The counters of an engine at one moment. All count from its start, but for those that end in `_peak`:
+        /// they are high-water marks.
+        ///
+        /// Everything that arrives or begins has one outcome, and that is counted once. So these equations hold of
+        /// an engine that runs and has nothing in its hands at this moment; while it works, the left side may be
+        /// ahead. The counters are read one by one, without a lock.
+        ///
+        /// 1. Every message has an outcome: `multicast_received` + `unicast_datagram_received` + `messages_received`
+        ///    = `dropped_undecryptable` + `dropped_oversize` + `dropped_malformed` + `dropped_queue_full` +
+        ///    `dropped_bad_source` + `dropped_insecure` + `noop_received` + `dropped_unknown_type` +
+        ///    `own_multicast` + `dropped_misplaced` + `dropped_dull` + `dropped_link_local_flood` +
+        ///    `discoveries_received` + `floods_received` + `responses_received` + `rapid_received` +
+        ///    `dropped_stray_response` + `negotiation_requests` + `synchronization_requests` +
+        ///    `dropped_undecodable` + `dropped_evicted` + `replies_received` + `invalid_received` +
+        ///    `dropped_bad_reply` + `items_received`.
+        /// 2. Every discovery: `discoveries_received` = `discoveries_answered` + `discoveries_unanswered` +
+        ///    `discoveries_relayed` + `dropped_relay_full` + `not_relayed_open`.
+        /// 3. Every response that is to be sent: `discoveries_answered` + `answers_relayed` = `responses_sent` +
+        ///    `responses_failed` + `rapid_negotiations` + `dropped_responder_full` + `dropped_asker_limit`.
+        /// 4. Every flood: `floods_received` = `floods_relayed` + `floods_not_relayed`.
+        /// 5. Every response that is accepted: `responses_received` + `rapid_received` = `answers_delivered` +
+        ///    `dropped_mailbox_full` + `dropped_late_answer`.
+        /// 6. Every accepted connection: `connections_accepted` = `first_messages` + `dropped_bad_request` +
+        ///    `dropped_reader_full` + `dropped_reader_failed`.
+        /// 7. Every request: `negotiation_requests` + `synchronization_requests` + `rapid_negotiations` =
+        ///    `sessions_accepted` + `session_clashes` + `session_limit` + `requests_abandoned` + `synch_sent` +
+        ///    `synch_failed` + `refused_wrong_kind` + `refused_not_listening` + `refused_queue_full`.
+        /// 8. Every session: `sessions_opened` + `sessions_accepted` + `discoveries_begun` +
+        ///    `discoveries_relayed` = `sessions_ended` +
+        ///    [`Engine::open_sessions`](crate::Engine::open_sessions).
+        /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + those
+        ///    open, of which there is one a session at most.
+        /// 10. Every message sent over TCP: `messages_sent` = `responses_sent` + `synch_sent` +
+        ///     `session_messages_sent`.
+        ///
+        /// What the engine cannot see it does not count: datagrams that the system drops because the buffer of a
+        /// socket is full (the last column of `/proc/net/udp6`), connections that it refuses (`nstat`), and
+        /// what a peer sends on a connection that is closed without being read any further.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
@@ -19,10 +58,20 @@ macro_rules! counters {
         }
 
         /// The living counters.
-        #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* }
+        #[derive(Debug)]
+        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* tracer: Tracer }
 
         impl Counters {
+            /// Counters that tell what is dropped.
+            pub(crate) fn new(tracer: &Tracer) -> Self {
+                Self { $($name: Counter::new(stringify!($name), tracer),)* tracer: tracer.clone() }
+            }
+
+            /// Where is told what is done besides counting.
+            pub(crate) const fn tracer(&self) -> &Tracer {
+                &self.tracer
+            }
+
             pub(crate) fn snapshot(&self) -> Stats {
                 Stats { $($name: self.$name.get(),)* }
             }
@@ -31,38 +80,96 @@ macro_rules! counters {
 }
 
 /// One number that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+#[derive(Debug)]
+pub(crate) struct Counter {
+    number: AtomicU64,
+    name: &'static str,
+    /// Who is told: only of what is dropped, so that counting and tracing agree.
+    tracer: Option<Tracer>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new(&Tracer::default())
+    }
+}
+
+/// Whether a counter counts what is dropped, refused, ignored or failed, rather than what is done.
+fn is_drop(name: &str) -> bool {
+    let kinds = ["dropped_", "refused_", "not_relayed_"];
+    let others = [
+        "multicast_send_failed",
+        "noop_received",
+        "own_multicast",
+        "responses_failed",
+        "duplicate_floods",
+        "accept_failed",
+        "session_clashes",
+        "session_limit",
+        "panics",
+        "thread_failed",
+        "receive_failed",
+        "connections_failed",
+        "interfaces_failed",
+        "requests_abandoned",
+        "session_sends_failed",
+        "synch_failed",
+        "flood_entries_refused",
+        "sessions_not_opened",
+    ];
+    kinds.iter().any(|kind| name.starts_with(kind)) || others.contains(&name)
+}
 
 impl Counter {
+    fn new(name: &'static str, tracer: &Tracer) -> Self {
+        Self { number: AtomicU64::new(0), name, tracer: is_drop(name).then(|| tracer.clone()) }
+    }
+
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.number.fetch_add(1, Ordering::Relaxed);
+        if let Some(tracer) = &self.tracer {
+            tracer.emit(|| Event::Dropped { reason: self.name });
+        }
+    }
+
+    /// Adds several: bytes, for instance.
+    pub(crate) fn add_many(&self, count: usize) {
+        self.number.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Keeps the largest value seen: for high-water marks.
     pub(crate) fn raise_to(&self, value: usize) {
-        self.0.fetch_max(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.number.fetch_max(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.number.load(Ordering::Relaxed)
     }
 }
 
 counters! {
+    // Datagrams in and out.
     /// Datagrams received on the multicast sockets.
     multicast_received,
     /// Datagrams received on the unicast sockets of port 7017.
     unicast_datagram_received,
+    /// Bytes of all datagrams received, as they came.
+    datagram_bytes_received,
+    /// Errors that the system reported in place of a datagram.
+    receive_failed,
     /// Datagrams sent, one per interface.
     multicast_sent,
+    /// Bytes of all datagrams sent.
+    datagram_bytes_sent,
     /// Datagrams that could not be sent on an interface.
     multicast_send_failed,
+
+    // What becomes of a message, before anything is done about it. Those over TCP are in here too.
     /// Dropped: datagrams longer than the limit.
     dropped_oversize,
     /// Dropped: datagrams that do not open with the keys of this domain.
     dropped_undecryptable,
-    /// Dropped: not a GRASP message, or not in its shape.
+    /// Dropped: datagrams that are not a GRASP message, or not in its shape.
     dropped_malformed,
     /// Dropped: a message type that this version does not know.
     dropped_unknown_type,
@@ -84,82 +191,223 @@ counters! {
     dropped_queue_full,
     /// High-water mark of that queue.
     queue_peak,
+
+    // Discoveries of others, and the answers to them.
     /// M_DISCOVERY received, after all filters.
     discoveries_received,
-    /// Discoveries that nothing here answers.
+    /// Discoveries that this node answers, for itself or from its cache.
+    discoveries_answered,
+    /// Discoveries that are neither answered nor relayed.
     discoveries_unanswered,
-    /// M_RESPONSE sent in answer to a discovery.
+    /// Answers to relayed discoveries that are passed on to the asker.
+    answers_relayed,
+    /// Answers to relayed discoveries of which nothing is of use to the asker.
+    answers_not_relayed,
+    /// M_RESPONSE sent in answer to a discovery, or M_SYNCH in its place.
     responses_sent,
     /// Responses that could not be delivered.
     responses_failed,
+    /// Discoveries answered in rapid mode by a negotiation: the connection was handed to an ASA that listens.
+    rapid_negotiations,
     /// Dropped: responses for which no responder thread was free.
     dropped_responder_full,
     /// Dropped: responses to an asker that has as many on their way as it may.
     dropped_asker_limit,
+    /// High-water mark of the responses on their way.
+    responders_peak,
+
+    // Discoveries of this node.
+    /// Discoveries begun by ASAs here; each repetition counts.
+    discoveries_begun,
     /// M_RESPONSE received and accepted.
     responses_received,
     /// Answers in rapid mode received: M_NEGOTIATE, M_WAIT, M_END or M_SYNCH in place of M_RESPONSE.
     rapid_received,
     /// Dropped: responses of no discovery that is open here.
     dropped_stray_response,
+    /// Responses put into the mailbox of their discovery.
+    answers_delivered,
     /// Dropped: an M_RESPONSE found the mailbox of its discovery full.
     dropped_mailbox_full,
+    /// Dropped: the discovery ended while its response was being handled. The cache has it all the same.
+    dropped_late_answer,
+    /// Delivered, and left: the discovery had what it needed, or the answer came in rapid mode unasked. The
+    /// cache has the locators all the same. One that comes in the moment of the end is not in here.
+    answers_unused,
+    /// High-water mark of the mailbox of a discovery.
+    mailbox_peak,
+    /// Entries that the discovery cache gave up for want of room: objectives, and locators of one.
+    discovery_cache_evicted,
+    /// Locators and values that left the discovery cache because their time was over or their interface gone.
+    discovery_cache_expired,
+    /// High-water mark of the objectives in the discovery cache.
+    discovery_cache_peak,
+
+    // Floods.
     /// M_FLOOD received, after all filters.
     floods_received,
     /// Not cached: copies of a flood that has come before.
     duplicate_floods,
-    /// Objectives put into the flood cache.
+    /// Objectives of received floods put into the flood cache.
     flood_entries_cached,
+    /// Objectives of received floods that a DULL instance does not handle.
+    flood_entries_refused,
+    /// Entries that the flood cache gave up for want of room.
+    flood_cache_evicted,
+    /// Entries that left the flood cache because their time was over.
+    flood_cache_expired,
+    /// High-water mark of the flood cache.
+    flood_cache_peak,
     /// M_FLOOD sent by ASAs here.
     floods_sent,
+
+    // Relaying.
     /// Discoveries relayed.
     discoveries_relayed,
     /// Floods relayed.
     floods_relayed,
+    /// Floods that stay here: for one of the reasons that follow, or because there is nowhere else to send them.
+    floods_not_relayed,
     /// Not relayed: the loop count was used up.
     not_relayed_loop_count,
     /// Not relayed: seen before.
     not_relayed_duplicate,
+    /// Discoveries not relayed: one under this identifier is being relayed still.
+    not_relayed_open,
     /// Not relayed: the rate at which discoveries are relayed, in all or for this neighbour, was reached.
     dropped_discovery_rate,
     /// Not relayed: the rate at which floods are relayed, in all or for this neighbour, was reached.
     dropped_flood_rate,
-    /// Not relayed: no relay was free.
+    /// Discoveries not relayed: no relay was free.
     dropped_relay_full,
+    /// High-water mark of the relayed discoveries that are open.
+    relays_peak,
+    /// Identifiers of relayed or received multicasts that were forgotten before their time for want of room.
+    relay_memory_evicted,
+
+    // Connections and what travels over them.
     /// TCP connections accepted.
     connections_accepted,
     /// TCP connections that could not be accepted.
     accept_failed,
+    /// TCP connections opened by this node.
+    connections_opened,
+    /// Peers that could not be connected to.
+    connections_failed,
+    /// TCP connections closed, whoever opened them.
+    connections_closed,
+    /// Messages, or other CBOR items, sent over TCP.
+    messages_sent,
+    /// Messages, or other CBOR items, received over TCP as a whole.
+    messages_received,
+    /// Bytes sent over TCP, as they went.
+    bytes_sent,
+    /// Bytes received over TCP, as they came.
+    bytes_received,
+    /// Accepted connections that have sent a message in time which belongs at the beginning, or might.
+    first_messages,
     /// Connections closed: all readers were busy and this one had waited longest.
     dropped_reader_full,
+    /// Connections closed: no thread could be started to read from them.
+    dropped_reader_failed,
     /// Connections closed: no complete request in time, or a broken one.
     dropped_bad_request,
+    /// Of those, a whole CBOR item that is no GRASP message.
+    dropped_undecodable,
+    /// Dropped: a message came on a connection that had just been closed to make room.
+    dropped_evicted,
+    /// High-water mark of the connections that wait for their first message.
+    readers_peak,
+
+    // Requests and sessions.
     /// M_REQ_NEG received.
     negotiation_requests,
     /// M_REQ_SYN received.
     synchronization_requests,
-    /// Requests closed because nobody listens for the objective.
+    /// Requests closed because nobody listens for the objective, or nobody has registered it.
     refused_not_listening,
     /// Requests closed because as many as allowed were already waiting.
     refused_queue_full,
     /// Requests closed because their kind does not fit the objective.
     refused_wrong_kind,
-    /// M_SYNCH sent.
+    /// Requests whose listener was deregistered or shut down in the moment that it was given them, or for which no
+    /// thread could be started to wait for a listener.
+    requests_abandoned,
+    /// High-water mark of the requests that wait for one listener.
+    request_queue_peak,
+    /// M_SYNCH sent in answer to a request.
     synch_sent,
+    /// M_SYNCH that could not be sent.
+    synch_failed,
     /// Sessions opened by ASAs here.
     sessions_opened,
     /// Sessions opened by peers.
     sessions_accepted,
+    /// Sessions ended, by whichever side, and discoveries ended, this node's own and relayed ones.
+    sessions_ended,
+    /// High-water mark of the open sessions.
+    sessions_peak,
     /// Sessions refused because their identifier was in use with the same peer.
     session_clashes,
-    /// Sessions refused or ended because of the limit on sessions.
+    /// Sessions of peers refused because of the limit on sessions.
     session_limit,
+    /// Sessions that could not be opened from here because of the limit on sessions.
+    sessions_not_opened,
+    /// Messages sent in sessions by ASAs here: requests, steps, ends, and what `gsend` sends.
+    session_messages_sent,
+    /// Messages of a session that could not be sent. The session has ended.
+    session_sends_failed,
+    /// Answers received in sessions that fit: M_NEGOTIATE, M_WAIT, M_END, M_SYNCH.
+    replies_received,
+    /// M_INVALID received in sessions.
+    invalid_received,
+    /// Answers received in sessions that fit no step, or are no message. The session has ended.
+    dropped_bad_reply,
+    /// Waits for an answer that ended without one. The session has ended.
+    replies_missing,
+    /// CBOR items received by `grecv`.
+    items_received,
+
+    // The engine itself.
     /// Threads that panicked. Always 0 unless this engine has a bug.
     panics,
     /// Threads that could not be started.
     thread_failed,
+    /// High-water mark of the threads.
+    threads_peak,
     /// Interfaces that came into use.
     interfaces_added,
     /// Interfaces that went out of use.
     interfaces_removed,
+    /// Times that an interface could not be taken into use.
+    interfaces_failed,
+    /// Events that did not get into the capture ([`Config::pcap`](crate::Config::pcap)), because the disk was too slow.
+    capture_lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_as_dropped_is_told_by_the_same_name_and_nothing_else_is() {
+        let tracer = Tracer::default();
+        let counters = Counters::new(&tracer);
+        let trace = tracer.subscribe(10);
+        counters.multicast_received.add();
+        counters.dropped_malformed.add();
+        counters.not_relayed_duplicate.add();
+        counters.responses_sent.add();
+        counters.refused_not_listening.add();
+        tracer.end();
+        let reasons: Vec<_> = trace
+            .filter_map(|event| match event.event {
+                Event::Dropped { reason } => Some(reason),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reasons, ["dropped_malformed", "not_relayed_duplicate", "refused_not_listening"]);
+        let counted = counters.snapshot().named();
+        assert!(reasons.iter().all(|reason| counted.contains(&(reason, 1))));
+    }
 }

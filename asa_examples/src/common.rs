@@ -36,6 +36,12 @@ pub struct Common {
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
 
+    /// Serves a page of speech bubbles for a browser and prints its address; with --lab one for each peer, too, all
+    /// side by side. The environment variable GRASP_BUBBLES may give a port.
+    #[cfg(feature = "bubbles")]
+    #[arg(long)]
+    pub bubbles: bool,
+
     /// Many extra diagnostics.
     #[arg(long)]
     pub test_mode: bool,

@@ -63,6 +63,8 @@ pub mod getter;
 pub mod graspconfig;
 pub mod gray;
 mod network;
+#[cfg(feature = "bubbles")]
+mod pages;
 pub mod pfxm;
 pub mod pusher;
 pub mod quadsmaker;
@@ -153,11 +155,23 @@ fn only<E: Example>() -> ExitCode {
 fn supervise<E: Example>(example: E) -> Outcome {
     let common = example.common().clone();
     // First, because a process with several threads cannot move into a private network any more.
+    #[cfg(feature = "bubbles")]
+    let mut pages = pages::Pages::open(&common, E::NAME)?;
     let mut network = Network::enter(&common, E::command().get_name())?;
     let stop = Stop::on_signals()?;
-    grasp::configure(example.config(common.config()))?;
+    let config = example.config(common.config());
+    #[cfg(feature = "bubbles")]
+    let config = match &pages {
+        Some(pages) => pages.serve(config)?,
+        None => config,
+    };
+    grasp::configure(config)?;
     if let Some(network) = &mut network {
-        network.start_peers(&common, &stop)?;
+        #[cfg(feature = "bubbles")]
+        let prepare = |peer: &mut std::process::Command| pages.iter_mut().for_each(|pages| pages.give(peer));
+        #[cfg(not(feature = "bubbles"))]
+        let prepare = |_: &mut std::process::Command| {};
+        network.start_peers(&common, &stop, prepare)?;
     }
     let run = Run::new(&common, stop.clone());
     let (ending, ended) = bounded(0);

@@ -68,17 +68,25 @@ impl Network {
         Ok(Some(Self { _lab: lab, peers, relays, running: Vec::new() }))
     }
 
-    /// Starts relays and peers. When all peers have ended, this example is to stop, too.
+    /// Starts relays and peers; `prepare` may add to what a peer is started with. When all peers have ended, this
+    /// example is to stop, too.
     ///
     /// To be called by a thread that stays: they are killed when it ends.
-    pub(crate) fn start_peers(&mut self, common: &Common, stop: &Stop) -> Result<(), Failure> {
+    pub(crate) fn start_peers(
+        &mut self,
+        common: &Common,
+        stop: &Stop,
+        mut prepare: impl FnMut(&mut Command),
+    ) -> Result<(), Failure> {
         for relay in &self.relays {
-            self.running.push(start(relay, common, &["relay".to_owned()], 0)?);
+            self.running.push(command(relay, common, &["relay".to_owned()], 0)?.spawn()?);
         }
         let mut watched = Vec::new();
         for (number, (node, words)) in (1..).zip(&self.peers) {
             tprint!("Starting", words.join(" "), "in a node of its own");
-            let peer = start(node, common, words, number)?;
+            let mut peer = command(node, common, words, number)?;
+            prepare(&mut peer);
+            let peer = peer.spawn()?;
             watched.push(Pid::from_child(&peer));
             self.running.push(peer);
         }
@@ -126,7 +134,7 @@ fn peer_command(text: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// Each peer has a seed of its own, so that they do not all choose the same.
-fn start(node: &Node, common: &Common, words: &[String], number: u64) -> Result<Child, Failure> {
+fn command(node: &Node, common: &Common, words: &[String], number: u64) -> Result<Command, Failure> {
     let mut program: Command = node.command(env::current_exe()?);
     let (name, options) = words.split_first().ok_or("a peer without a name")?;
     program.env(ROLE, name).args(options);
@@ -140,5 +148,5 @@ fn start(node: &Node, common: &Common, words: &[String], number: u64) -> Result<
     if let Some(seed) = common.seed.filter(|_| !given("--seed")) {
         program.args(["--seed", &seed.wrapping_add(number).to_string()]);
     }
-    Ok(program.spawn()?)
+    Ok(program)
 }

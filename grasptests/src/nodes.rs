@@ -21,7 +21,15 @@ use grasp::{
 };
 use socket2::SockRef;
 
+use crate::accounts::assert_accounts;
 use crate::lab::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, Lab, Link, Node, RawUdp, eventually};
+
+/// A CBOR item in a notation near to the RFC's: `cbor!([1, 7, IP6, ["EX1", 5, 6, ()]])`.
+#[macro_export]
+macro_rules! cbor {
+    ([$($item:tt),* $(,)?]) => { ::grasp::Value::Array(vec![$($crate::cbor!($item)),*]) };
+    ($item:expr) => { ::grasp::Value::from($item) };
+}
 
 /// How long a test waits for what should happen at once.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -155,10 +163,11 @@ impl Host {
         RawStream::connect(&self.node, Ipv6Addr::LOCALHOST, port)
     }
 
-    /// Everything is as it was before any session: for the end of tests that may leave something behind.
+    /// Everything is as it was before any session, and everything that happened has been counted: for the end of
+    /// tests that may leave something behind.
     pub fn expect_quiet(&self) {
         eventually(SOON, "no session is open", || self.engine.open_sessions() == 0);
-        assert_eq!(self.engine.stats().panics, 0);
+        assert_accounts(&self.engine);
     }
 }
 
@@ -347,7 +356,9 @@ pub struct RawStream {
 }
 
 impl RawStream {
-    fn new(stream: TcpStream) -> Self {
+    /// Around a connection.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         Self { stream, rest: Vec::new() }
@@ -368,6 +379,15 @@ impl RawStream {
     /// Sends bytes.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the bytes are sent");
+    }
+
+    /// Sends bytes; an error once the other end has broken off.
+    ///
+    /// # Errors
+    ///
+    /// That of the system.
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Sends bytes in segments of one byte.
@@ -422,9 +442,9 @@ impl RawStream {
         assert_ne!(self.stream.peek(&mut [0]).expect("bytes"), 0, "the other end has closed");
     }
 
-    /// Tells the other end that nothing more will be sent.
+    /// Tells the other end that nothing more will be sent. It may have broken off already.
     pub fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("finished");
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Breaks the connection off: the other end sees a reset.

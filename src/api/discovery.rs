@@ -72,7 +72,8 @@ impl Engine {
         let name = &objective.name;
         let enough = options.enough.unwrap_or(usize::MAX);
         let here = self.offered_here(nonce, name);
-        let answers = Answers { not_wanted: here.own.clone(), ..Answers::default() };
+        let most = self.core.config.locators_limit;
+        let answers = Answers { most, not_wanted: here.own.clone(), ..Answers::default() };
         if self.core.switches.test_divert.load(Ordering::Relaxed) {
             // Neither the cache nor what is registered here counts, only what the answers say.
             return Ok(self.ask(objective, timeout, enough, answers)?.locators);
@@ -83,10 +84,16 @@ impl Engine {
         if !known.is_empty() {
             return Ok(here.added_to(known));
         }
+        let mut answered = Vec::new();
         if here.added_to(Vec::new()).len() < enough {
-            self.ask(objective, timeout, enough, answers)?;
+            answered = self.ask(objective, timeout, enough, answers)?.locators;
         }
-        let found = self.core.registries.discovery.lookup(name, self.core.now());
+        let now = self.core.now();
+        let mut found = self.core.registries.discovery.lookup(name, now);
+        // Another ASA may have flushed the cache just now: what this one was answered is valid all the same.
+        answered.retain(|one| one.is_valid_at(now) && !found.iter().any(|known| same_place(known, one)));
+        found.extend(answered);
+        found.truncate(most.max(1));
         // What is registered may have changed while the network was asked.
         Ok(self.offered_here(nonce, name).added_to(found))
     }
@@ -147,6 +154,11 @@ impl Engine {
                 break;
             }
         }
+        drop(open);
+        self.core
+            .counters
+            .answers_unused
+            .add_many(answers.unused.saturating_add(incoming.try_iter().count()));
         Ok(answers)
     }
 
@@ -155,7 +167,7 @@ impl Engine {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        let answers = Answers { wants_rapid: true, ..Answers::default() };
+        let answers = Answers { most: 1, wants_rapid: true, ..Answers::default() };
         Ok(self.ask(&wish, None, 1, answers)?.rapid)
     }
 
@@ -201,11 +213,15 @@ pub(super) struct RapidAnswer {
 #[derive(Default)]
 struct Answers {
     locators: Vec<AsaLocator>,
+    /// How many locators are kept: one who answers may send any number.
+    most: usize,
     /// Locators that are no answer.
     not_wanted: Vec<AsaLocator>,
     /// Otherwise an answer in rapid mode, which nobody has asked for, must not end the discovery.
     wants_rapid: bool,
     rapid: Option<RapidAnswer>,
+    /// How many came in rapid mode and are not wanted.
+    unused: usize,
 }
 
 impl Answers {
@@ -214,7 +230,8 @@ impl Answers {
             DiscoveryAnswer::Found(found) => {
                 for new in found.locators {
                     let known = self.locators.iter().any(|known| same_place(known, &new));
-                    if !known && !self.not_wanted.iter().any(|own| is_there(own, &new)) {
+                    let full = self.locators.len() >= self.most.max(1);
+                    if !full && !known && !self.not_wanted.iter().any(|own| is_there(own, &new)) {
                         self.locators.push(new);
                     }
                 }
@@ -223,7 +240,7 @@ impl Answers {
             DiscoveryAnswer::Rapid { message, transport } if self.wants_rapid && self.locators.is_empty() => {
                 self.rapid = Some(RapidAnswer { message, transport });
             }
-            DiscoveryAnswer::Rapid { .. } => {}
+            DiscoveryAnswer::Rapid { .. } => self.unused += 1,
         }
     }
 }

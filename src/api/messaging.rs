@@ -27,25 +27,32 @@ impl Engine {
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`]. The following end the
-    /// session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session
+    /// meanwhile, [`Error::NoSocket`]. The following end the session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let limits = self.core.unicast_limits();
         let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        if received.is_err() {
+            self.core.counters.replies_missing.add();
+        }
         let error = match received {
-            Ok(bytes) => match crate::wire::cbor::decode(&bytes, &limits) {
-                Ok(value) => return Ok(value),
-                Err(_) => Error::CborFail,
-            },
+            Ok(bytes) => {
+                self.core.counters.items_received.add();
+                match crate::wire::cbor::decode(&bytes, &limits) {
+                    Ok(value) => return Ok(value),
+                    Err(_) => Error::CborFail,
+                }
+            }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
             Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
         };
-        self.end(session, &dialogue);
+        let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;
-        Err(error)
+        // Another thread ended the session: what the closed socket says is not the peer's word.
+        Err(if was_open { error } else { Error::NoSession })
     }
 }

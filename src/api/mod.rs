@@ -19,14 +19,15 @@ pub use discovery::Discover;
 pub use negotiation::Negotiation;
 pub use registration::RegisterObj;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::net::resolve::resolve;
 use crate::net::tcp::Connection;
+use crate::registry::{Dialogue, TransportError};
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, Message, Step, WireObjective, encode};
+use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
 
 impl Engine {
     /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
@@ -75,12 +76,44 @@ impl Engine {
         if bytes.len() > self.core.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
     }
 
-    /// Connects to the first of some peers that can be reached. What was discovered and cannot be reached is
-    /// forgotten, so that it is not found again.
-    fn connect<'a>(&self, name: &str, peers: impl IntoIterator<Item = &'a AsaLocator>) -> Option<Connection> {
-        for peer in peers {
-            let addresses = resolve(peer);
-            match Connection::open(&addresses, self.core.config.connect_timeout, self.core.framing()) {
+    /// Receives the next message of a session, says what it means, and counts it as what it is.
+    fn receive<R>(
+        &self,
+        dialogue: &Dialogue,
+        timeout: Duration,
+        classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
+        fits: impl Fn(&R) -> bool,
+    ) -> std::result::Result<R, TransportError> {
+        let count = &self.core.counters;
+        let received = dialogue.transport.receive(timeout).inspect_err(|_| count.replies_missing.add())?;
+        let received = decode(&received, &self.core.unicast_limits());
+        let of_type = match received.as_ref().map(|message| &message.body) {
+            Ok(Body::Noop) => Some(&count.noop_received),
+            Ok(Body::Unknown { .. }) => Some(&count.dropped_unknown_type),
+            Ok(Body::Invalid { .. }) => Some(&count.invalid_received),
+            _ => None,
+        };
+        let meaning = classify(received);
+        let of_meaning = if fits(&meaning) { &count.replies_received } else { &count.dropped_bad_reply };
+        of_type.unwrap_or(of_meaning).add();
+        Ok(meaning)
+    }
+
+    /// Connects to the first of some peers that can be reached, within [`Config::connect_timeout`](crate::Config)
+    /// for all of them: each has its share of what is left, if that is long enough for a packet to be lost. What was
+    /// discovered and cannot be reached is forgotten, so that it is not found again.
+    fn connect(&self, name: &str, peers: &[AsaLocator]) -> Option<Connection> {
+        let deadline = Instant::now() + self.core.config.connect_timeout;
+        for (peer, remaining) in peers.iter().zip((1..=peers.len()).rev()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                log::debug!("{name:?}: no time for {remaining} more peers");
+                return None;
+            }
+            let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
+            let time = share.max(SHORTEST_CONNECT).min(left);
+            let connection = Connection::open(&resolve(peer), time, self.core.framing());
+            match connection {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     log::debug!("{name:?}: no connection to {peer}: {error:?}");
@@ -91,6 +124,9 @@ impl Engine {
         None
     }
 }
+
+/// The time in which one of several peers must be reached: the system sends a lost first packet again after a second.
+const SHORTEST_CONNECT: Duration = Duration::from_millis(1500);
 
 /// A session identifier with an objective, ready for a message body.
 fn step(session: u32, objective: &Objective) -> Step {

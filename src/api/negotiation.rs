@@ -1,7 +1,7 @@
 //! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Discover, step};
@@ -9,8 +9,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
-use crate::wire::{Body, Message, Outcome, decode};
+use crate::wire::{Body, Message, Outcome};
 
 /// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
 /// loses what comes with it.
@@ -123,10 +124,10 @@ impl Engine {
         objective: &Objective,
         transport: Arc<dyn Transport>,
     ) -> Result<(SessionNonce, Dialogue)> {
-        let dialogue = Dialogue { owner: nonce, transport, name: objective.name.clone(), dry: objective.dry };
+        let dialogue =
+            Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
-        let session = opened.inspect_err(|_| self.core.counters.session_limit.add())?;
-        self.core.counters.sessions_opened.add();
+        let session = opened.inspect_err(|_| self.core.counters.sessions_not_opened.add())?;
         self.check_still(nonce, session, &dialogue)?;
         Ok((session, dialogue))
     }
@@ -134,7 +135,7 @@ impl Engine {
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
     fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
-            self.end(session, dialogue);
+            self.end(session, dialogue, Ending::Stopped);
         })
     }
 
@@ -160,18 +161,21 @@ impl Engine {
             return Err(Error::NotNeg);
         }
         let dialogue = self.dialogue(session)?;
-        if objective.name != dialogue.name || objective.dry != dialogue.dry {
+        if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
         // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
-        let mut offer = objective.clone();
-        offer.loop_count = objective.loop_count.saturating_sub(1);
-        if offer.loop_count == 0 {
+        let loop_count = objective.loop_count.saturating_sub(1);
+        if loop_count == 0 {
             return Err(Error::LoopExhausted);
         }
         let bytes = match self.test_message(session.id_value) {
             Some(bytes) => bytes,
-            None => self.encode_unicast(Body::Negotiate(step(session.id_value, &offer)))?,
+            None => {
+                let mut offer = step(session.id_value, objective);
+                offer.objective.loop_count = loop_count;
+                self.encode_unicast(Body::Negotiate(offer))?
+            }
         };
         self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
         self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
@@ -180,13 +184,15 @@ impl Engine {
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
     fn test_message(&self, id: u32) -> Option<Vec<u8>> {
         let switches = &self.core.switches;
-        if switches.make_invalid.swap(false, Ordering::Relaxed) {
+        let is_on =
+            |switch: &AtomicBool| switch.load(Ordering::Relaxed) && switch.swap(false, Ordering::Relaxed);
+        if is_on(&switches.make_invalid) {
             let content = Some(Value::from("Test of M_INVALID"));
             return self.encode_unicast(Body::Invalid { session: id, content }).ok();
         }
         // M_NEGOTIATE whose objective is a number.
         let bad = || Value::Array(vec![Value::from(5), Value::from(id), Value::from(0)]).encode();
-        switches.make_badmess.swap(false, Ordering::Relaxed).then(bad)
+        is_on(&switches.make_badmess).then(bad)
     }
 
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
@@ -237,9 +243,14 @@ impl Engine {
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
+        let how = match &body {
+            Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
+            Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
+            _ => Ending::Invalid,
+        };
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.registries.sessions.end(session).ok_or(Error::NoSession)?;
+        self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
         dialogue.transport.close();
         sent
@@ -265,31 +276,54 @@ impl Engine {
             return Err(Error::NotNeg);
         }
         self.check_secure()?;
+        loop {
+            if let Some(accepted) = self.accept_next(nonce, objective)? {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
+    /// and the ASA, which has done nothing wrong, goes on listening.
+    fn accept_next(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+    ) -> Result<Option<(SessionNonce, Objective)>> {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, self.core.now());
-        self.core.check_running()?;
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
+        let count = &self.core.counters;
+        self.core.check_running().inspect_err(|_| {
+            if request.is_ok() {
+                count.requests_abandoned.add();
+            }
+        })?;
         let request = request.map_err(|_| Error::NoSession)?;
         let transport = request.transport;
         let dialogue = Dialogue {
             owner: nonce,
             transport: Arc::clone(&transport),
-            name: objective.name.clone(),
+            name: objective.name.as_str().into(),
             dry: request.objective.dry,
         };
-        let (sessions, count) = (&self.core.registries.sessions, &self.core.counters);
-        let accepted = sessions.accept_dialogue(request.session, dialogue.clone());
-        let session = accepted.inspect_err(|error| {
-            match error {
-                Error::IdClash => count.session_clashes.add(),
-                _ => count.session_limit.add(),
+        let sessions = &self.core.registries.sessions;
+        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
+            Ok(session) => session,
+            Err(error) => {
+                let (clash, count) = (error == Error::IdClash, &self.core.counters);
+                if clash {
+                    count.session_clashes.add()
+                } else {
+                    count.session_limit.add()
+                }
+                transport.close();
+                return if clash { Err(error) } else { Ok(None) };
             }
-            transport.close();
-        })?;
+        };
         self.check_still(nonce, session, &dialogue)?;
-        self.core.counters.sessions_accepted.add();
-        Ok((session, request.objective))
+        Ok(Some((session, request.objective)))
     }
 
     /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
@@ -318,16 +352,24 @@ impl Engine {
         bytes: &[u8],
         error: Error,
     ) -> Result<()> {
-        dialogue.transport.send(bytes, self.core.config.connect_timeout).map_err(|cause| {
-            log::debug!("{session:?}: {error}: {cause:?}");
-            self.end(session, dialogue);
-            error
-        })
+        let count = &self.core.counters;
+        match dialogue.transport.send(bytes, self.core.config.connect_timeout) {
+            Ok(()) => {
+                count.session_messages_sent.add();
+                Ok(())
+            }
+            Err(cause) => {
+                count.session_sends_failed.add();
+                log::debug!("{session:?}: {error}: {cause:?}");
+                self.end(session, dialogue, (&error).into());
+                Err(error)
+            }
+        }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
-    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        let was_open = self.core.registries.sessions.end(session).is_some();
+    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
+        let was_open = self.core.registries.sessions.end(session, how).is_some();
         dialogue.transport.close();
         was_open
     }
@@ -342,16 +384,19 @@ impl Engine {
         mut first: Option<Message>,
     ) -> Result<Negotiation> {
         let mut left = timeout;
+        // However often the peer asks for time, it gets no more than this.
+        let patience = Instant::now().checked_add(Duration::from_millis(self.core.config.wait_limit.into()));
         loop {
             let started = Instant::now();
+            let classify =
+                |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
             let received = match first.take() {
-                Some(message) => Ok(Ok(message)),
-                None => {
-                    dialogue.transport.receive(left).map(|bytes| decode(&bytes, &self.core.unicast_limits()))
-                }
+                Some(message) => Ok(classify(Ok(message))),
+                None => self
+                    .receive(dialogue, left, classify, |reply| !matches!(reply, NegotiationReply::Failed(_))),
             };
             let reply = match received {
-                Ok(received) => negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received),
+                Ok(reply) => reply,
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                 Err(TransportError::Timeout | TransportError::Failed) => {
@@ -361,11 +406,12 @@ impl Engine {
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
                 NegotiationReply::Accepted => {
-                    self.end(session, dialogue);
+                    self.end(session, dialogue, Ending::Accepted);
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
-                    left = Duration::from_millis(time.min(self.core.config.wait_limit).into());
+                    let most = patience.map(|until| until.saturating_duration_since(Instant::now()));
+                    left = Duration::from_millis(time.into()).min(most.unwrap_or(Duration::MAX));
                     continue;
                 }
                 NegotiationReply::Ignore => {
@@ -375,7 +421,7 @@ impl Engine {
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };
-            let was_open = self.end(session, dialogue);
+            let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 
 use super::utility::set_printing;
 use super::{Discover, Negotiation, RegisterObj};
+#[cfg(feature = "bubbles")]
+use crate::bubbles::Bubbles;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -15,12 +17,20 @@ use crate::start_error::StartError;
 use crate::tprint;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, TaggedObjective, Value};
 
-static PROCESS: Mutex<Process> = Mutex::new(Process { engine: None, config: None, skip: None });
+static PROCESS: Mutex<Process> = Mutex::new(Process {
+    engine: None,
+    config: None,
+    skip: None,
+    #[cfg(feature = "bubbles")]
+    bubbles: None,
+});
 
 struct Process {
     engine: Option<Engine>,
     config: Option<Config>,
     skip: Option<SkipDialogue>,
+    #[cfg(feature = "bubbles")]
+    bubbles: Option<Bubbles>,
 }
 
 /// An answer to a question of the start dialogue, given beforehand.
@@ -91,10 +101,46 @@ pub fn process_engine() -> Result<Engine> {
         (Some(config), _) => config.clone(),
         (None, answers) => dialogue(answers, &mut io::stdin().lock(), io::stdin().is_terminal()),
     };
+    #[cfg(feature = "bubbles")]
+    let config = {
+        let earlier = process.bubbles.clone();
+        let bubbles = config.bubbles.clone().or(earlier);
+        config.bubbles(bubbles)
+    };
     set_printing(config.test_mode, config.silent);
     let engine = Engine::start(config).map_err(|error| Error::NotStarted(Arc::new(error)))?;
     process.engine = Some(engine.clone());
     Ok(engine)
+}
+
+/// Serves a page of speech bubbles for the engine of the process, which is started if it does not run, prints the
+/// page's address and returns it (graspy's `init_bubble_text`). The caption is the page's title. The page goes on
+/// with each engine that follows in this process. [`Bubbles::from_environment`] says where it is served. Where there is
+/// a page already, by [`Config::bubbles`] or an earlier call, that one stays as it is.
+///
+/// Only with the feature `bubbles`, which is off by default.
+///
+/// # Errors
+/// [`Error::NotStarted`] with a sentence that says what is missing, of the engine or of the page.
+#[cfg(feature = "bubbles")]
+pub fn init_bubble_text(caption: &str) -> Result<String> {
+    let not_served = |error| Error::NotStarted(Arc::new(StartError::Bubbles(error)));
+    let engine = process_engine()?;
+    let mut process = PROCESS.lock();
+    let bubbles = match process.bubbles.as_ref().or_else(|| engine.config().bubbles.as_ref()) {
+        Some(known) => known.clone(),
+        None => {
+            let bubbles = Bubbles::from_environment(caption).map_err(not_served)?;
+            crate::threads::start_bubbles(&engine.core, &bubbles).map_err(not_served)?;
+            bubbles
+        }
+    };
+    let url = bubbles.url();
+    let caption = bubbles.caption.clone();
+    process.bubbles = Some(bubbles);
+    drop(process);
+    tprint!("Speech bubbles of", caption, "at", url);
+    Ok(url)
 }
 
 /// Stops the engine of the process, if it runs. The next call of the API starts a new one.

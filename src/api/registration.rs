@@ -90,18 +90,32 @@ impl Engine {
             port: 0,
             listener: None,
         };
-        if adds_owner || !(objective.neg || objective.synch) {
-            return objectives.register(nonce, objective, registration);
+        if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
+            if objective.neg || objective.synch {
+                let listener = self.listen()?;
+                registration.port =
+                    listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
+                registration.listener = Some(listener);
+            }
+            self.enter(nonce, objective, registration)?;
         }
-        let listener = self.listen()?;
-        registration.port = listener.port().map_err(|_| Error::ObjFull)?;
-        registration.listener = Some(Arc::clone(&listener) as Arc<dyn Close>);
-        objectives.register(nonce, objective, registration).inspect_err(|_| listener.close())?;
         // Deregistration of the ASA and shutdown take what they find: what came just then goes by itself.
         self.check_asa(nonce).inspect_err(|_| {
-            let _ = objectives.deregister(nonce, &objective.name);
-            listener.close();
+            if let Ok(Some(listener)) = objectives.deregister(nonce, &objective.name) {
+                listener.close();
+            }
         })
+    }
+
+    /// Enters an objective into the registry, and closes its socket if that is of no use.
+    fn enter(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
+        let listener = registration.listener.clone();
+        let entered = self.core.registries.objectives.register(nonce, objective, registration);
+        let unused = entered.as_ref().map_or(listener, |unused| unused.clone());
+        if let Some(listener) = unused {
+            listener.close();
+        }
+        entered.map(|_| ())
     }
 
     fn listen(&self) -> Result<Arc<Listener>> {

@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::proto::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
+use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, decode};
+use crate::wire::Body;
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
@@ -81,20 +82,25 @@ impl Engine {
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
         self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
         let value = self.await_value(id, &dialogue, timeout);
-        self.end(session, &dialogue);
-        value.or_else(|error| self.core.check_running().and(Err(error)))
+        let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
+        self.end(session, &dialogue, how);
+        // After shutdown or deregistration, what the closed socket says is not the peer's word.
+        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {
         let mut left = timeout;
         loop {
             let started = Instant::now();
-            let bytes = dialogue.transport.receive(left).map_err(|error| match error {
+            let classify = |received| synch_reply(id, &dialogue.name, received);
+            let received =
+                self.receive(dialogue, left, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
+            let reply = received.map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
             })?;
-            match synch_reply(id, &dialogue.name, decode(&bytes, &self.core.unicast_limits())) {
+            match reply {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::engine::Engine;
+use crate::trace::emit_line;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
@@ -23,7 +24,11 @@ pub fn set_printing(test_mode: bool, silent: bool) {
 /// Prints one line as a whole: the thread's name and number, then the items with blanks between. `test_only`
 /// lines appear in test mode only. Used through [`tprint!`](crate::tprint) and [`ttprint!`](crate::ttprint).
 pub fn print_line(items: &[&dyn Display], test_only: bool) {
-    if SILENT.load(Ordering::Relaxed) || (test_only && !TEST_MODE.load(Ordering::Relaxed)) {
+    if test_only && !TEST_MODE.load(Ordering::Relaxed) {
+        return;
+    }
+    emit_line(|| text(items));
+    if SILENT.load(Ordering::Relaxed) {
         return;
     }
     let line = line(items);
@@ -35,14 +40,22 @@ pub fn print_line(items: &[&dyn Display], test_only: bool) {
 fn line(items: &[&dyn Display]) -> String {
     let thread = std::thread::current();
     let number: String = format!("{:?}", thread.id()).chars().filter(char::is_ascii_digit).collect();
-    let mut line = format!("{} {number}", thread.name().unwrap_or("Thread"));
-    for item in items {
+    format!("{} {number} {}", thread.name().unwrap_or("Thread"), text(items)).trim_end().to_owned()
+}
+
+/// The items with blanks between.
+fn text(items: &[&dyn Display]) -> String {
+    let mut text = String::new();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
         // Writing to a string fails only if an item's Display does.
-        if write!(line, " {item}").is_err() {
-            line.push_str(" [unprintable]");
+        if write!(text, "{item}").is_err() {
+            text.push_str("[unprintable]");
         }
     }
-    line
+    text
 }
 
 /// Prints its arguments with blanks between, as one line that begins with the thread's name and number

@@ -1,7 +1,7 @@
 //! Which interfaces there are and which address is ours (graspy's `acp._get_my_address`).
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use if_addrs::IfAddr;
 
@@ -78,14 +78,6 @@ fn is_wider_than_link(address: Ipv6Addr) -> bool {
         || address.is_unspecified()
         || address.is_multicast()
         || address.to_ipv4_mapped().is_some())
-}
-
-/// The address of a peer as sessions know it: an IPv4 one is mapped.
-pub(crate) fn as_ipv6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V6(address) => address,
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-    }
 }
 
 #[cfg(test)]

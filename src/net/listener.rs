@@ -3,7 +3,9 @@
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::registry::Close;
@@ -40,6 +42,16 @@ impl Listener {
     pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         let accepted = self.socket.accept();
         if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
+    }
+
+    /// Waits until something comes on an accepted connection, which it says, but neither beyond the time nor while
+    /// another connection waits to be accepted.
+    pub(crate) fn wait_for(&self, connection: &TcpStream, time: Duration) -> bool {
+        let mut waiting = [PollFd::new(connection, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let time = Timespec::try_from(time).ok();
+        let polled = poll(&mut waiting, time.as_ref());
+        let [ours, _] = &waiting;
+        polled.is_ok() && !ours.revents().is_empty()
     }
 }
 

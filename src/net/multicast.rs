@@ -18,6 +18,11 @@ const PORT_TRIES: usize = 10;
 /// The receive buffer asked of the system, in bytes: a burst of floods should not be lost while one is handled.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
+/// All GRASP neighbours on an interface.
+pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
+    SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
+}
+
 /// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -29,7 +34,7 @@ impl Receiver {
     /// Receives what is sent to the group on one interface, and nothing else (RFC 8990 §2.6): bound to the
     /// group's address there, so that a unicast datagram cannot pass for a multicast.
     pub(crate) fn multicast(ifi: u32) -> io::Result<Self> {
-        let socket = Self::bound(SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi))?;
+        let socket = Self::bound(group(ifi))?;
         socket.join_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi)?;
         Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
     }
@@ -114,7 +119,6 @@ impl Sender {
     }
 
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        let group = SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, self.ifi);
-        self.socket.send_to(datagram, group).map(|_| ())
+        self.socket.send_to(datagram, group(self.ifi)).map(|_| ())
     }
 }

@@ -4,30 +4,37 @@
 //! it. Everything has a deadline and a size limit.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::interfaces::as_ipv6;
+use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
+use crate::stats::Counters;
+use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
+use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
 /// How much is read at once.
 const CHUNK: usize = 2048;
 
-/// How messages travel: how large they may be, and what protects them.
+/// How messages travel: how large they may be, what protects them, and what counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Framing {
-    fn assembly(&self) -> Assembly {
+    pub(crate) fn assembly(&self) -> Assembly {
         match &self.protection {
             None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
             Some(protection) => Assembly::Sealed { reader: protection.reader(self.limits), started: false },
@@ -36,14 +43,15 @@ impl Framing {
 }
 
 /// A message that is being put together.
-enum Assembly {
+#[derive(Debug)]
+pub(crate) enum Assembly {
     Plain { scanner: ItemScanner, message: Vec<u8> },
     Sealed { reader: Box<dyn SealedReader>, started: bool },
 }
 
 impl Assembly {
     /// Takes the next piece. Returns the message once it is whole.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
         match self {
             Self::Plain { scanner, message } => {
                 message.extend_from_slice(piece);
@@ -61,7 +69,7 @@ impl Assembly {
     }
 
     /// Whether nothing has come yet.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain { message, .. } => message.is_empty(),
             Self::Sealed { started, .. } => !started,
@@ -72,10 +80,11 @@ impl Assembly {
 /// A connection with a peer.
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: Ipv6Addr,
+    peer: SocketAddrV6,
     framing: Framing,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
+    closed: AtomicBool,
 }
 
 /// Bytes that belong to the next message, and the timeout that the socket has now.
@@ -90,6 +99,18 @@ struct Outgoing {
     timeout: Option<Duration>,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// How many messages have been sent, as far as it matters.
+    sent: Sent,
+}
+
+/// A first message never waits for anything; a later one would wait for the acknowledgement of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Nothing,
+    One,
+    /// The socket has been told not to let them wait.
+    More,
 }
 
 impl fmt::Debug for Connection {
@@ -99,18 +120,37 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Wraps a connected socket.
+    /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
+    /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
-        // One write is one message: there is nothing to gain by waiting for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            log::debug!("TCP_NODELAY: {error}");
-        }
-        let peer = as_ipv6(peer.ip());
-        Self { stream, peer, framing, incoming: Mutex::default(), outgoing: Mutex::default() }
+        Self::connected(stream, peer, framing, Direction::In)
+    }
+
+    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
+        let connection = Self {
+            stream,
+            peer: mapped(peer),
+            framing,
+            incoming: Mutex::default(),
+            outgoing: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
+        connection.framing.counters.tracer().emit(event);
+        connection
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.
     pub(crate) fn open(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        framing: Framing,
+    ) -> Result<Self, TransportError> {
+        let counters = Arc::clone(&framing.counters);
+        Self::first_of(addresses, timeout, framing).inspect_err(|_| counters.connections_failed.add())
+    }
+
+    fn first_of(
         addresses: &[SocketAddr],
         timeout: Duration,
         framing: Framing,
@@ -121,12 +161,57 @@ impl Connection {
             if left.is_zero() {
                 return Err(TransportError::Timeout);
             }
-            match TcpStream::connect_timeout(address, left) {
-                Ok(stream) => return Ok(Self::new(stream, *address, framing)),
+            match connect(address, left) {
+                Ok(stream) => {
+                    framing.counters.connections_opened.add();
+                    return Ok(Self::connected(stream, *address, framing, Direction::Out));
+                }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
         }
         Err(TransportError::Failed)
+    }
+
+    /// The first message, if the whole of it comes within the time or before `listener` has another connection;
+    /// otherwise `None`, and `receive` goes on with what has come.
+    pub(crate) fn receive_at_once(
+        &self,
+        listener: &Listener,
+        time: Duration,
+    ) -> Option<Result<Vec<u8>, TransportError>> {
+        self.receive_present()
+            .or_else(|| if listener.wait_for(&self.stream, time) { self.receive_present() } else { None })
+    }
+
+    /// The first message, if the whole of it is there.
+    fn receive_present(&self) -> Option<Result<Vec<u8>, TransportError>> {
+        let mut incoming = self.incoming.lock();
+        let mut chunk = [0; CHUNK];
+        let piece = match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => chunk.get(..count).filter(|piece| !piece.is_empty()),
+            Err(error) => match io::Error::from(error).kind() {
+                ErrorKind::Interrupted | ErrorKind::WouldBlock => return None,
+                _ => return Some(Err(TransportError::Failed)),
+            },
+        };
+        let Some(piece) = piece else { return Some(Err(TransportError::Closed)) };
+        self.framing.counters.bytes_received.add_many(piece.len());
+        incoming.rest.extend_from_slice(piece);
+        let raw = std::mem::take(&mut incoming.rest);
+        let received = match self.framing.assembly().feed(&raw) {
+            Ok(Some(Whole { message, rest })) => {
+                incoming.rest = rest;
+                self.framing.counters.messages_received.add();
+                Ok(message)
+            }
+            Ok(None) => {
+                incoming.rest = raw;
+                return None;
+            }
+            Err(error) => Err(error),
+        };
+        self.trace_received(&received, Some(&raw), incoming.rest.len());
+        Some(received)
     }
 
     /// Reads what is there within the time left. `Ok(0)` is the end of the stream.
@@ -144,7 +229,10 @@ impl Connection {
         }
         loop {
             match (&self.stream).read(chunk) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.framing.counters.bytes_received.add_many(count);
+                    return Ok(count);
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -153,26 +241,137 @@ impl Connection {
             }
         }
     }
+
+    /// The address of this side; unspecified if the system does not tell.
+    fn local(&self) -> SocketAddrV6 {
+        self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+    }
+
+    /// Tells of a message.
+    fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
+        self.framing.counters.tracer().emit(|| {
+            let (local, peer) = (self.local(), self.peer);
+            let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
+            let (bytes, sealed) = (message.into(), sealed.map(Into::into));
+            Event::Message(MessageEvent {
+                direction,
+                transport: Carrier::Tcp,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+            })
+        });
+    }
+
+    /// Tells, once, that this side has closed.
+    fn trace_closed(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.framing
+                .counters
+                .tracer()
+                .emit(|| Event::Disconnected { local: self.local(), peer: self.peer });
+        }
+    }
+
+    /// Tells of what was received, or of what is broken: `raw` as it came, of which the last `rest` bytes are of the
+    /// next message.
+    fn trace_received(&self, received: &Result<Vec<u8>, TransportError>, raw: Option<&[u8]>, rest: usize) {
+        let sealed = raw.filter(|_| self.framing.protection.is_some());
+        match (received, raw) {
+            (Ok(message), _) => {
+                let sealed = sealed.map(|raw| raw.get(..raw.len().saturating_sub(rest)).unwrap_or(raw));
+                self.trace(Direction::In, message, sealed);
+            }
+            (Err(TransportError::Broken), Some(raw)) => self.trace(Direction::In, raw, sealed),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Reads until a message is whole. What is read is added to `raw`.
+    fn assemble(
+        &self,
+        incoming: &mut Incoming,
+        raw: &mut Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let mut assembly = self.framing.assembly();
+        let rest = std::mem::take(&mut incoming.rest);
+        raw.iter_mut().for_each(|raw| raw.extend_from_slice(&rest));
+        let mut whole = assembly.feed(&rest)?;
+        let mut chunk = [0; CHUNK];
+        let mut deadline = None;
+        loop {
+            if let Some(Whole { message, rest }) = whole {
+                incoming.rest = rest;
+                self.framing.counters.messages_received.add();
+                return Ok(message);
+            }
+            // The clock is looked at only when one read was not enough.
+            let started = Instant::now();
+            let left =
+                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
+            if left.is_zero() {
+                return Err(TransportError::Timeout);
+            }
+            let count = self.read(incoming, &mut chunk, left)?;
+            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
+                return Err(if assembly.is_empty() {
+                    TransportError::Closed
+                } else {
+                    TransportError::Broken
+                });
+            };
+            deadline = deadline.or_else(|| started.checked_add(timeout));
+            raw.iter_mut().for_each(|raw| raw.extend_from_slice(piece));
+            whole = assembly.feed(piece)?;
+        }
+    }
+}
+
+/// An address, an IPv4 one mapped.
+fn mapped(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.framing.counters.connections_closed.add();
+        self.trace_closed();
+    }
 }
 
 impl Transport for Connection {
     fn send(&self, message: &[u8], timeout: Duration) -> Result<(), TransportError> {
-        let mut outgoing = self.outgoing.lock();
+        let (mut outgoing, timeout) = lock_within(&self.outgoing, timeout)?;
         if let Some(not_before) = outgoing.not_before.take() {
             std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
         }
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
+        self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
-        // Nearly always one write is enough: then the timeout is the same every time, and not set again.
         let mut left = timeout.max(Duration::from_millis(1));
+        outgoing.begin_message(&self.stream);
+        // There is nearly always room for it.
+        if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            self.framing.counters.bytes_sent.add_many(count);
+            rest = rest.get(count..).ok_or(TransportError::Failed)?;
+        }
         while !rest.is_empty() {
             if outgoing.timeout != Some(left) {
                 self.stream.set_write_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
                 outgoing.timeout = Some(left);
             }
             match (&self.stream).write(rest) {
-                Ok(count) => rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?,
+                Ok(count) => {
+                    self.framing.counters.bytes_sent.add_many(count);
+                    rest = rest.get(count..).filter(|_| count > 0).ok_or(TransportError::Failed)?;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
@@ -184,38 +383,18 @@ impl Transport for Connection {
                 return Err(TransportError::Timeout);
             }
         }
+        self.framing.counters.messages_sent.add();
         Ok(())
     }
 
     fn receive(&self, timeout: Duration) -> Result<Vec<u8>, TransportError> {
-        let mut incoming = self.incoming.lock();
-        let mut assembly = self.framing.assembly();
-        let mut whole = assembly.feed(&std::mem::take(&mut incoming.rest))?;
-        let mut chunk = [0; CHUNK];
-        let mut deadline = None;
-        loop {
-            if let Some(Whole { message, rest }) = whole {
-                incoming.rest = rest;
-                return Ok(message);
-            }
-            // The clock is looked at only when one read was not enough.
-            let started = Instant::now();
-            let left =
-                deadline.map_or(timeout, |deadline: Instant| deadline.saturating_duration_since(started));
-            if left.is_zero() {
-                return Err(TransportError::Timeout);
-            }
-            let count = self.read(&mut incoming, &mut chunk, left)?;
-            let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
-                return Err(if assembly.is_empty() {
-                    TransportError::Closed
-                } else {
-                    TransportError::Broken
-                });
-            };
-            deadline = deadline.or_else(|| started.checked_add(timeout));
-            whole = assembly.feed(piece)?;
-        }
+        let (mut incoming, timeout) = lock_within(&self.incoming, timeout)?;
+        // As it came: the sealed form cannot be told from the message, nor what is broken.
+        let keep = self.framing.protection.is_some() || self.framing.counters.tracer().is_on();
+        let mut raw = keep.then(Vec::new);
+        let received = self.assemble(&mut incoming, &mut raw, timeout);
+        self.trace_received(&received, raw.as_deref(), incoming.rest.len());
+        received
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -223,16 +402,67 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
+        self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn peer(&self) -> Ipv6Addr {
-        self.peer
+        *self.peer.ip()
     }
 
     fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| as_ipv6(local.ip()) == self.peer)
+        self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
+    }
+}
+
+/// A lock that another thread may hold while it waits for the peer, and the time that is left then.
+fn lock_within<T>(mutex: &Mutex<T>, time: Duration) -> Result<(MutexGuard<'_, T>, Duration), TransportError> {
+    if let Some(guard) = mutex.try_lock() {
+        return Ok((guard, time));
+    }
+    let began = Instant::now();
+    let guard = mutex.try_lock_for(time).ok_or(TransportError::Timeout)?;
+    Ok((guard, time.saturating_sub(began.elapsed())))
+}
+
+impl Outgoing {
+    /// One write is one message: there is nothing to gain by waiting for more (TCP_NODELAY). The first waits for
+    /// nothing, and many connections carry no other.
+    fn begin_message(&mut self, stream: &TcpStream) {
+        self.sent = match self.sent {
+            Sent::Nothing => Sent::One,
+            Sent::One => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    log::debug!("TCP_NODELAY: {error}");
+                }
+                Sent::More
+            }
+            Sent::More => return,
+        };
+    }
+}
+
+/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
+/// the calls that a connection needs which is made without blocking and then waited for.
+fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    let address = SockAddr::from(*address);
+    let mut left = time;
+    loop {
+        // Zero would mean "no timeout" to the system.
+        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.connect(&address) {
+            // A signal ends the waiting only: asked again, the system waits on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+            }
+            result => return result.map(|()| socket.into()),
+        }
     }
 }
 
@@ -245,11 +475,30 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        let framing = Framing { limits: Limits { size, ..Limits::default() }, protection: None };
+        let limits = Limits { size, ..Limits::default() };
+        let framing = Framing { limits, protection: None, counters: Arc::default() };
         (Connection::new(server, peer, framing), client)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_second_thread_that_receives_or_sends_keeps_its_own_deadline() {
+        let (connection, client) = pair(2048);
+        let connection = Arc::new(connection);
+        let receiver = Arc::clone(&connection);
+        let first = std::thread::Builder::new().spawn(move || receiver.receive(60 * SECOND)).unwrap();
+        while connection.incoming.try_lock().is_some() {
+            std::thread::yield_now();
+        }
+        let started = Instant::now();
+        assert!(matches!(connection.receive(SECOND / 10), Err(TransportError::Timeout)));
+        let sending = connection.outgoing.lock();
+        assert!(matches!(connection.send(&[1], SECOND / 10), Err(TransportError::Timeout)));
+        assert!(started.elapsed() < 20 * SECOND, "{:?}", started.elapsed());
+        drop((sending, client));
+        assert!(matches!(first.join().unwrap(), Err(TransportError::Closed)));
+    }
 
     #[test]
     fn a_message_in_single_bytes_and_two_messages_in_one_piece_are_read_one_by_one() {

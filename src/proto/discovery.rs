@@ -9,12 +9,17 @@ use super::{Action, Addresses, Arrival, Node, Origin, admit_relay, may_relay};
 use crate::constants::GRASP_DEF_LOOPCT;
 use crate::registry::{DiscoveryAnswer, Found, Offering, RapidValue, Transport};
 use crate::types::{AsaLocator, Locator, Objective, Protocol};
-use crate::wire::{Body, Message, Response, Step, WireLocator, WireObjective, WireOption, with_loop_count};
+use crate::wire::{
+    Body, Flags, Message, Response, Step, WireLocator, WireObjective, WireOption, with_loop_count,
+};
 
 /// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
 const LONG: u32 = 600_000;
 /// The time that a relay gives each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
 const HOP_TIME: u64 = 100;
+/// What expires sooner, in milliseconds, is not diverted to: it might be useless when it arrives, or when the asker
+/// has collected its answers, while the discovery that is relayed instead brings news.
+const SHORTEST_DIVERT: u64 = 1000;
 
 /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
 pub(super) fn handle(
@@ -38,6 +43,7 @@ pub(super) fn handle(
         Message::new(Body::Response(Response { session, initiator, ttl, options, objective }))
     };
     let respond = |ttl, options, objective| {
+        node.counters.discoveries_answered.add();
         vec![Action::Respond { to: arrival, message: message(ttl, options, objective) }]
     };
     if let Some(offering) = offering {
@@ -48,8 +54,12 @@ pub(super) fn handle(
             .collect();
         let rapid = rapid_reply(node, session, objective, &offering);
         let objective = match rapid {
-            Some(Rapid::Value(message)) => return vec![Action::Respond { to: arrival, message }],
+            Some(Rapid::Value(message)) => {
+                node.counters.discoveries_answered.add();
+                return vec![Action::Respond { to: arrival, message }];
+            }
             Some(Rapid::Negotiate(objective)) => {
+                node.counters.discoveries_answered.add();
                 let otherwise = message(offering.ttl, options, None);
                 return vec![Action::RapidNegotiate { to: arrival, session, objective, otherwise }];
             }
@@ -95,7 +105,12 @@ fn rapid_reply(node: &Node<'_>, session: u32, wanted: &WireObjective, offering: 
         Some(Rapid::Value(Message::new(Body::Synch(Step { session, objective }))))
     } else if own.synch {
         Some(Rapid::InResponse(WireObjective::from_objective(own)))
-    } else if own.neg && from_initiator && has_wish && node.config.rapid_negotiation {
+    } else if own.neg
+        && !wanted.flags.has(Flags::F_SYNCH)
+        && from_initiator
+        && has_wish
+        && node.config.rapid_negotiation
+    {
         // The discovery's own count kept it on the link; the negotiation begins with that of a request (§2.8.6).
         Some(Rapid::Negotiate(Objective { loop_count: GRASP_DEF_LOOPCT, ..wanted.to_objective() }))
     } else {
@@ -124,8 +139,8 @@ pub(crate) fn own_locators(
 }
 
 /// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
-/// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3). The lifetime is the
-/// shortest that remains.
+/// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3), nothing that is about to
+/// expire. The lifetime is the shortest that remains.
 fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<WireLocator>)> {
     if node.config.dull {
         return None;
@@ -135,6 +150,7 @@ fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<W
         .iter()
         .filter(|locator| node.test_divert || locator.ifi != Some(ifi))
         .filter(|locator| !locator.is_link_local() && !is_mdns_name(locator))
+        .filter(|locator| locator.is_valid_at(now.saturating_add(SHORTEST_DIVERT)))
         .collect();
     let ttl = remaining(usable.iter().copied(), now);
     let locators: Vec<_> = usable.into_iter().filter_map(WireLocator::from_locator).collect();

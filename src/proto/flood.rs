@@ -37,7 +37,12 @@ pub(super) fn handle(
     } else {
         count.duplicate_floods.add();
     }
-    if may_relay(node, origin) { relay(node, arrival, flood, first.loop_count, raw, now) } else { Vec::new() }
+    let relayed = may_relay(node, origin).then(|| relay(node, arrival, flood, first.loop_count, raw, now));
+    let actions: Vec<_> = relayed.flatten().into_iter().collect();
+    if actions.is_empty() {
+        count.floods_not_relayed.add();
+    }
+    actions
 }
 
 /// RFC 8990 §2.8.11: every objective is cached with its tag.
@@ -46,14 +51,15 @@ fn cache(node: &Node<'_>, arrival: Arrival, flood: &Flood, now: u64) {
     let expire = if flood.ttl == 0 { 0 } else { now.saturating_add(u64::from(flood.ttl)) };
     for (objective, locator) in &flood.objectives {
         if !node.config.permits(&objective.name) {
-            count.dropped_dull.add();
+            count.flood_entries_refused.add();
             continue;
         }
         let source = match locator {
             Some(locator) => locator.clone().into_locator(Some(arrival.ifi), expire, false),
             None => AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() },
         };
-        node.registries.floods.insert(TaggedObjective { objective: objective.to_objective(), source });
+        let tagged = TaggedObjective { objective: objective.to_objective(), source };
+        node.registries.floods.insert(tagged, Some((arrival.ifi, arrival.source)));
         count.flood_entries_cached.add();
     }
 }
@@ -66,19 +72,18 @@ fn relay(
     loop_count: u8,
     raw: &[u8],
     now: u64,
-) -> Vec<Action> {
+) -> Option<Action> {
     let loop_count = loop_count.saturating_sub(1);
     if loop_count == 0 {
         node.counters.not_relayed_loop_count.add();
-        return Vec::new();
+        return None;
     }
     let until = now.saturating_add(MEMORY);
     let limit = (&node.registries.flood_relay, &node.counters.dropped_flood_rate);
     if !admit_relay(node, &arrival, (flood.session, flood.initiator), limit, now, until) {
-        return Vec::new();
+        return None;
     }
-    let datagram = with_loop_count(raw, loop_count);
-    datagram.map(|datagram| Action::Relay { except: arrival.ifi, datagram }).into_iter().collect()
+    with_loop_count(raw, loop_count).map(|datagram| Action::Relay { except: arrival.ifi, datagram })
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -197,7 +197,7 @@ fn admit_relay(
         refused.add();
         return false;
     }
-    sessions.mark_relayed(session, initiator, until);
+    sessions.mark_relayed(session, initiator, now, until);
     true
 }
 

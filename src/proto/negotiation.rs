@@ -41,14 +41,15 @@ pub(crate) fn negotiation_reply(
         Body::Noop | Body::Unknown { .. } => NegotiationReply::Ignore,
         Body::Negotiate(step) if step.session == session => {
             let (objective, flags) = (&step.objective, step.objective.flags);
+            let negotiable = flags.has(Flags::F_NEG) && !flags.has(Flags::F_SYNCH);
             // RFC 8990 §2.10.2: a session is wholly live or wholly a dry run.
-            if objective.name != name || !flags.has(Flags::F_NEG) || flags.has(Flags::F_NEG_DRY) != dry {
+            if objective.name != name || !negotiable || flags.has(Flags::F_NEG_DRY) != dry {
                 NegotiationReply::Failed(Error::InvalidNeg)
             } else if objective.loop_count == 0 {
                 // RFC 8990 §2.8.7: a count of zero is never sent.
                 NegotiationReply::Failed(Error::NoValidStep)
             } else {
-                NegotiationReply::Offer(step.objective.to_objective())
+                NegotiationReply::Offer(step.objective.into_objective())
             }
         }
         Body::Wait { session: id, time } if id == session => NegotiationReply::Wait(time),
@@ -76,7 +77,7 @@ pub(crate) fn synch_reply(session: u32, name: &str, received: Result<Message, De
     match received.map(|message| message.body) {
         Ok(Body::Noop | Body::Unknown { .. }) => SynchReply::Ignore,
         Ok(Body::Synch(step)) if step.session == session && step.objective.name == name => {
-            SynchReply::Value(step.objective.to_objective())
+            SynchReply::Value(step.objective.into_objective())
         }
         Err(error) if is_not_cbor(&error) => SynchReply::Failed(Error::CborFail),
         _ => SynchReply::Failed(Error::NoValidSynch),

@@ -84,7 +84,7 @@ pub(crate) fn cache_own_flood(node: &Node<'_>, tagged: &[TaggedObjective], ttl: 
         if source.is_link_local() {
             source.ifi = source.ifi.or_else(|| link.map(|link| link.ifi));
         }
-        node.registries.floods.insert(TaggedObjective { objective: one.objective.clone(), source });
+        node.registries.floods.insert(TaggedObjective { objective: one.objective.clone(), source }, None);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a peer that connects to an objective's port may ask (RFC 8990 §2.8.6).
 
+use crate::registry::Kind;
 use crate::types::Objective;
 use crate::wire::{Body, Flags, Message};
 
@@ -18,9 +19,9 @@ pub(crate) enum Request {
     Other,
 }
 
-/// Sorts a request. `registered` finds an objective of this node by name: any of its ports will do for any of
-/// its objectives, as in graspy.
-pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Option<Objective>) -> Request {
+/// Sorts a request. `registered` says of which kind an objective of this node is, by name: any of its ports will do
+/// for any of its objectives, as in graspy.
+pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Option<Kind>) -> Request {
     let (negotiate, step) = match message.body {
         Body::RequestNegotiate(step) => (true, step),
         Body::RequestSynchronize(step) => (false, step),
@@ -29,8 +30,9 @@ pub(crate) fn classify_request(message: Message, registered: impl Fn(&str) -> Op
     let Some(own) = registered(&step.objective.name) else { return Request::Unregistered };
     let flags = step.objective.flags;
     match negotiate {
-        // RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized.
-        true if own.neg && flags.has(Flags::F_NEG) => {
+        // RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized. One that says it
+        // is both would be refused by every call of the ASA that took it up.
+        true if own.neg && flags.has(Flags::F_NEG) && !flags.has(Flags::F_SYNCH) => {
             Request::Negotiate { session: step.session, objective: step.objective.into_objective() }
         }
         false if own.synch && !flags.has(Flags::F_NEG) => {

@@ -17,22 +17,23 @@ struct Fixture {
     config: Config,
     registries: Registries,
     addresses: Addresses,
-    counters: Counters,
+    counters: Arc<Counters>,
     secure: bool,
 }
 
 impl Fixture {
     fn new(config: Config) -> Self {
         let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
+        let counters = Arc::<Counters>::default();
         Self {
-            registries: Registries::new(&config),
+            registries: Registries::new(&config, &counters),
             addresses: Addresses {
                 global: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
                 links: [2, 3]
                     .map(|ifi: u16| Link { ifi: ifi.into(), address: link_local(ifi), port: 40_000 })
                     .to_vec(),
             },
-            counters: Counters::default(),
+            counters,
             secure: !config.dull,
             config,
         }
@@ -146,6 +147,15 @@ fn what_is_cached_is_diverted_to_with_the_life_that_remains() {
     let answer = response(&actions);
     assert_eq!(answer.ttl, 4000);
     assert!(matches!(answer.options.as_slice(), [WireOption::Divert(locators)] if locators.len() == 2));
+}
+
+#[test]
+fn what_is_about_to_expire_is_not_diverted_to_but_asked_for_again() {
+    let node = Fixture::new(Config::new());
+    node.cache("EX1", AsaLocator { expire: 5000, ..global(2, 3) });
+    assert_eq!(response(&node.receive(discovery(7, "EX1", 6), 3999)).ttl, 1001);
+    let actions = node.receive(discovery(8, "EX1", 6), 4000);
+    assert!(matches!(actions.as_slice(), [Action::RelayDiscovery { session: 8, .. }]), "{actions:?}");
 }
 
 #[test]
@@ -332,7 +342,8 @@ fn a_dull_instance_handles_its_own_objectives_only() {
     let cached: Vec<_> =
         node.registries.floods.list().into_iter().map(|tagged| tagged.objective.name).collect();
     assert_eq!(cached, ["F0"]);
-    assert_eq!(node.counters.snapshot().dropped_dull, 2);
+    let stats = node.counters.snapshot();
+    assert_eq!((stats.dropped_dull, stats.flood_entries_refused), (1, 1));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
 //! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stats::Counters;
+use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
@@ -21,11 +24,14 @@ pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
     limit: usize,
     locators_limit: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<String, Entry>,
+    /// The names by their last use, the longest ago first.
+    by_use: BTreeMap<u64, String>,
     uses: u64,
 }
 
@@ -37,43 +43,47 @@ struct Entry {
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(limit: usize, locators_limit: usize) -> Self {
-        Self { inner: Mutex::default(), limit, locators_limit }
+    pub(crate) fn new(limit: usize, locators_limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), limit, locators_limit, counters }
     }
 
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
     /// its two expiries; two ports of one address are two locators.
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
-            inner.evict(now);
+            inner.evict(&mut events);
+            self.counters.discovery_cache_evicted.add();
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
-        for locator in locators {
-            entry.add(locator, self.locators_limit);
-        }
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        let add = |locator: &&AsaLocator| entry.add(name, locator, self.locators_limit, &mut events);
+        let evicted = locators.iter().filter(add).count();
         if rapid.is_some() {
             entry.rapid = rapid;
         }
+        self.counters.discovery_cache_expired.add_many(expired);
+        self.counters.discovery_cache_evicted.add_many(evicted);
+        self.counters.discovery_cache_peak.raise_to(inner.entries.len());
     }
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if !inner.entries.contains_key(name) {
             return Vec::new();
         }
         let entry = inner.touch_or_add(name);
-        entry.locators.retain(|known| known.is_valid_at(now));
+        let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        self.counters.discovery_cache_expired.add_many(expired);
         entry.locators.clone()
     }
 
     /// Forgets locators that expire before `limit`; those that never expire stay.
     pub(crate) fn expire_before(&self, name: &str, limit: u64) {
-        if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| known.is_valid_at(limit.saturating_sub(1)));
-        }
+        self.forget(name, |known| !known.is_valid_at(limit.saturating_sub(1)));
     }
 
     /// The value that came in rapid mode, while it is valid.
@@ -85,22 +95,40 @@ impl DiscoveryCache {
 
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
-        self.inner.lock().entries.remove(name);
+        self.forget(name, |_| true);
+        self.inner.lock().remove(name);
     }
 
     /// Forgets one locator, because nobody answers there.
     pub(crate) fn remove(&self, name: &str, dead: &AsaLocator) {
+        self.forget(name, |known| same_place(known, dead));
+    }
+
+    fn forget(&self, name: &str, goes: impl Fn(&AsaLocator) -> bool) {
+        let mut events = self.counters.tracer().later();
         if let Some(entry) = self.inner.lock().entries.get_mut(name) {
-            entry.locators.retain(|known| !same_place(known, dead));
+            entry.forget(name, Removal::Forgotten, &mut events, goes);
         }
     }
 
     /// Forgets what has expired, and what was learnt on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
-        self.inner.lock().entries.retain(|_, entry| {
-            entry.locators.retain(|known| known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+        let mut events = self.counters.tracer().later();
+        let mut inner = self.inner.lock();
+        let Inner { entries, by_use, .. } = &mut *inner;
+        entries.retain(|name, entry| {
+            let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
+                !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
+            });
+            let had_value = entry.rapid.is_some();
             entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
-            !entry.locators.is_empty() || entry.rapid.is_some()
+            let value_gone = had_value && entry.rapid.is_none();
+            self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
+            let kept = !entry.locators.is_empty() || entry.rapid.is_some();
+            if !kept {
+                by_use.remove(&entry.last_use);
+            }
+            kept
         });
     }
 
@@ -118,39 +146,73 @@ impl Inner {
     fn touch_or_add(&mut self, name: &str) -> &mut Entry {
         self.uses += 1;
         let entry = self.entries.entry(name.to_owned()).or_default();
+        // A new entry has none: uses are counted from 1.
+        let name = self.by_use.remove(&entry.last_use).unwrap_or_else(|| name.to_owned());
+        self.by_use.insert(self.uses, name);
         entry.last_use = self.uses;
         entry
     }
 
-    /// Makes room: an entry without a valid locator if there is one, else the least recently used.
-    fn evict(&mut self, now: u64) {
-        let victim = self
-            .entries
-            .iter()
-            .min_by_key(|(_, e)| (e.locators.iter().any(|l| l.is_valid_at(now)), e.last_use))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = victim {
-            self.entries.remove(&name);
+    fn remove(&mut self, name: &str) -> Option<Entry> {
+        let removed = self.entries.remove(name);
+        removed.iter().for_each(|entry| drop(self.by_use.remove(&entry.last_use)));
+        removed
+    }
+
+    /// Makes room: the least recently used goes. What has expired goes anyway within seconds, see `purge`.
+    fn evict(&mut self, events: &mut Later<'_>) {
+        if let Some((_, name)) = self.by_use.pop_first()
+            && let Some(mut entry) = self.remove(&name)
+        {
+            entry.forget(&name, Removal::Evicted, events, |_| true);
         }
     }
 }
 
+fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
+    CacheEvent { cache: Cache::Discovery, objective: name.to_owned(), locator: locator.clone() }
+}
+
 impl Entry {
-    fn add(&mut self, locator: &AsaLocator, limit: usize) {
+    /// Forgets the locators for which `goes` is true. Returns how many.
+    fn forget(
+        &mut self,
+        name: &str,
+        why: Removal,
+        events: &mut Later<'_>,
+        goes: impl Fn(&AsaLocator) -> bool,
+    ) -> usize {
+        let before = self.locators.len();
+        self.locators.retain(|known| {
+            let goes = goes(known);
+            if goes {
+                events.push(|| Event::CacheRemoved(event(name, known), why));
+            }
+            !goes
+        });
+        before - self.locators.len()
+    }
+
+    /// Adds a locator. Returns whether another one had to make room.
+    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) -> bool {
+        events.push(|| Event::CacheAdded(event(name, locator)));
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
             known.diverted &= locator.diverted;
-            return;
+            return false;
         }
-        if self.locators.len() >= limit {
+        let full = self.locators.len() >= limit;
+        if full {
             // The one that ends first makes room; those that never end go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
-                self.locators.remove(index);
+                let evicted = self.locators.remove(index);
+                events.push(|| Event::CacheRemoved(event(name, &evicted), Removal::Evicted));
             }
         }
         self.locators.push(locator.clone());
+        full
     }
 }
 
@@ -167,6 +229,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::trace::Tracer;
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
         AsaLocator {
@@ -177,7 +240,7 @@ mod tests {
 
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
         cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
@@ -188,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_on_two_interfaces_is_two() {
-        let cache = DiscoveryCache::new(10, 10);
+        let cache = DiscoveryCache::new(10, 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
@@ -196,18 +259,36 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
-        let cache = DiscoveryCache::new(2, 10);
+        let cache = DiscoveryCache::new(2, 10, Arc::default());
         cache.insert("a", &[locator(1, 0)], None, 0);
         cache.insert("b", &[locator(1, 0)], None, 0);
         cache.lookup("a", 0);
         cache.insert("c", &[locator(1, 0)], None, 0);
         let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["a", "c"]);
+        cache.flush("a");
+        cache.purge(1, |_| false);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.entries.len(), inner.by_use.len()), (0, 0), "nothing is left of what is gone");
+    }
+
+    #[test]
+    fn every_locator_that_comes_or_goes_is_told() {
+        let tracer = Tracer::default();
+        let (cache, trace) =
+            (DiscoveryCache::new(1, 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
+        cache.insert("a", &[locator(1, 100)], None, 0);
+        cache.insert("b", &[locator(1, 100)], None, 0);
+        cache.purge(100, |_| true);
+        cache.insert("c", &[locator(1, 0)], None, 100);
+        cache.flush("c");
+        let expected = ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"];
+        assert_eq!(crate::trace::cache_story(&tracer, trace), expected);
     }
 
     #[test]
     fn locators_of_one_objective_are_bounded() {
-        let cache = DiscoveryCache::new(2, 3);
+        let cache = DiscoveryCache::new(2, 3, Arc::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
         cache.insert("a", &many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
@@ -217,7 +298,7 @@ mod tests {
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
-        let cache = DiscoveryCache::new(2, 5);
+        let cache = DiscoveryCache::new(2, 5, Arc::default());
         cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);

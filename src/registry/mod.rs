@@ -3,6 +3,7 @@
 //! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls
 //! out while it holds it: no lock is held across a send, a receive, a channel operation or a callback.
 
+mod answer;
 mod asa;
 mod discovery_cache;
 mod flood_cache;
@@ -10,20 +11,28 @@ mod limits;
 #[cfg(any(test, feature = "_simulator"))]
 mod nowhere;
 mod objective;
+mod recent;
 mod session;
+mod transport;
 
+pub(crate) use answer::{DiscoveryAnswer, Found};
 pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
-pub(crate) use flood_cache::FloodCache;
+pub(crate) use flood_cache::{FloodCache, Room};
 pub(crate) use limits::RelayLimit;
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{
-    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, Registration, SynchRequest,
+    Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, QueueLimits, Registration,
+    SynchRequest,
 };
-pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
+pub(crate) use session::{Dialogue, SessionRegistry};
+pub(crate) use transport::{Transport, TransportError};
+
+use std::sync::Arc;
 
 use crate::config::Config;
+use crate::stats::Counters;
 
 /// The five registries of one engine, and its budgets for relaying.
 #[derive(Debug)]
@@ -38,13 +47,29 @@ pub(crate) struct Registries {
 }
 
 impl Registries {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, counters: &Arc<Counters>) -> Self {
         Self {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
-            discovery: DiscoveryCache::new(config.discovery_cache_limit, config.locators_limit),
-            sessions: SessionRegistry::new(config.session_limit, config.relay_memory),
-            floods: FloodCache::new(config.flood_cache_limit),
+            discovery: DiscoveryCache::new(
+                config.discovery_cache_limit,
+                config.locators_limit,
+                Arc::clone(counters),
+            ),
+            sessions: SessionRegistry::new(
+                config.session_limit,
+                config.sessions_per_peer,
+                config.relay_memory,
+                Arc::clone(counters),
+            ),
+            floods: FloodCache::new(
+                Room { entries: config.flood_cache_limit, bytes: config.flood_cache_size },
+                Room {
+                    entries: config.neighbour_flood_cache_limit,
+                    bytes: config.neighbour_flood_cache_size,
+                },
+                Arc::clone(counters),
+            ),
             discovery_relay: RelayLimit::new(
                 config.discovery_relay_rate,
                 config.neighbour_discovery_relay_rate,

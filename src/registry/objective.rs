@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -57,6 +58,13 @@ pub(crate) struct Offering {
     pub(crate) owners: Vec<AsaNonce>,
 }
 
+/// What an objective is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) neg: bool,
+    pub(crate) synch: bool,
+}
+
 /// A line of `dump_all`.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectiveView {
@@ -71,8 +79,8 @@ pub(crate) struct ObjectiveView {
 #[derive(Debug)]
 pub(crate) enum Dispatch {
     /// To this channel. If a listener is free it will take the request; otherwise one who has just returned is
-    /// waited for.
-    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool },
+    /// waited for. So many requests wait for this owner now.
+    Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool, waiting: usize },
     /// Nobody listens.
     NotListening,
     /// As many as allowed are waiting already.
@@ -104,14 +112,37 @@ struct Queue {
     rx: Receiver<NegotiationRequest>,
     listeners: usize,
     waiting: usize,
+    /// Whose requests those are that wait.
+    peers: HashMap<Ipv6Addr, usize>,
     /// When a listener last returned, in milliseconds.
     returned: Option<u64>,
+}
+
+/// How many requests may wait for the listeners of one ASA, beyond one for each that listens: in all, and of one peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    pub(crate) all: usize,
+    pub(crate) per_peer: usize,
+}
+
+impl Queue {
+    /// Whether as many requests of the peer wait as may. Who is on this machine is not counted.
+    fn has_its_share(&self, transport: &dyn Transport, limit: usize) -> bool {
+        let waiting = self.peers.get(&transport.peer()).copied().unwrap_or(0);
+        waiting >= limit + self.listeners && !transport.is_from_here()
+    }
 }
 
 impl Entry {
     fn is_discoverable(&self) -> bool {
         let listened = !self.negotiation.is_empty() || self.synchronization.is_some();
         self.objective.discoverable && (self.registration.discoverable || listened)
+    }
+
+    fn own(&mut self, nonce: AsaNonce) {
+        if !self.owners.contains(&nonce) {
+            self.owners.push(nonce);
+        }
     }
 
     fn disown(&mut self, nonce: AsaNonce) {
@@ -148,26 +179,36 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// Registers an objective, or adds an owner to one that overlaps.
+    /// Registers an objective, or adds an owner to one that overlaps. Returns the socket to close if another thread has
+    /// registered the objective meanwhile, with a socket of its own.
     pub(crate) fn register(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
         registration: Registration,
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<dyn Close>>> {
         let mut inner = self.inner.lock();
         Self::check(&inner, self.limit, &objective.name, registration.overlap)?;
-        let entry = inner.entry(objective.name.clone()).or_insert_with(|| Entry {
+        if let Some(entry) = inner.get_mut(&objective.name) {
+            entry.own(nonce);
+            return Ok(registration.listener);
+        }
+        let entry = Entry {
             objective: objective.clone(),
-            owners: Vec::new(),
+            owners: vec![nonce],
             registration,
             negotiation: HashMap::new(),
             synchronization: None,
-        });
-        if !entry.owners.contains(&nonce) {
-            entry.owners.push(nonce);
-        }
-        Ok(())
+        };
+        inner.insert(objective.name.clone(), entry);
+        Ok(None)
+    }
+
+    /// Adds an owner to an objective that overlaps. `false` if there is none: it may have gone just now.
+    pub(crate) fn add_owner(&self, nonce: AsaNonce, name: &str) -> bool {
+        let mut inner = self.inner.lock();
+        let entry = inner.get_mut(name).filter(|entry| entry.registration.overlap);
+        entry.map(|entry| entry.own(nonce)).is_some()
     }
 
     /// Takes an objective off an ASA: `notObj` if nobody has it, `notYourObj` if others have. Returns the
@@ -239,17 +280,24 @@ impl ObjectiveRegistry {
             inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
         let queue = entry.negotiation.entry(nonce).or_insert_with(|| {
             let (tx, rx) = bounded(0);
-            Queue { tx, rx, listeners: 0, waiting: 0, returned: None }
+            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::new(), returned: None }
         });
         queue.listeners += 1;
         Ok(queue.rx.clone())
     }
 
-    /// A listener has returned with a request.
-    pub(crate) fn listener_returned(&self, nonce: AsaNonce, name: &str, now: u64) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    /// A listener has returned, with a request or because it was stopped. Then its queue is gone, and one of the same
+    /// name may be that of others, who have begun to listen since: they go on.
+    pub(crate) fn listener_returned(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+        requests: &Receiver<NegotiationRequest>,
+        now: u64,
+    ) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.rx.same_channel(requests)) {
             queue.listeners = queue.listeners.saturating_sub(1);
             queue.returned = Some(now);
         }
@@ -263,7 +311,15 @@ impl ObjectiveRegistry {
     }
 
     /// Where a request for this objective goes. A `Listener` counts as waiting until `dispatched`.
-    pub(crate) fn dispatch(&self, name: &str, now: u64, grace: u64, queue_limit: usize) -> Dispatch {
+    pub(crate) fn dispatch(
+        &self,
+        name: &str,
+        transport: &dyn Transport,
+        now: u64,
+        grace: u64,
+        limits: QueueLimits,
+    ) -> Dispatch {
+        let peer = transport.peer();
         let mut inner = self.inner.lock();
         let Some(entry) = inner.get_mut(name) else { return Dispatch::NotListening };
         let ready = |queue: &Queue| {
@@ -275,25 +331,45 @@ impl ObjectiveRegistry {
         });
         match best {
             None => Dispatch::NotListening,
-            Some((_, queue)) if queue.waiting >= queue_limit + queue.listeners => Dispatch::QueueFull,
+            Some((_, queue)) if queue.waiting >= limits.all + queue.listeners => Dispatch::QueueFull,
+            Some((_, queue)) if queue.has_its_share(transport, limits.per_peer) => Dispatch::QueueFull,
             Some((owner, queue)) => {
                 let free = queue.listeners > queue.waiting;
                 queue.waiting += 1;
-                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free }
+                *queue.peers.entry(peer).or_insert(0) += 1;
+                Dispatch::Listener { tx: queue.tx.clone(), owner: *owner, free, waiting: queue.waiting }
             }
         }
     }
 
     /// A request given out by `dispatch` has been taken or refused.
-    pub(crate) fn dispatched(&self, nonce: AsaNonce, name: &str) {
-        if let Some(queue) =
-            self.inner.lock().get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce))
-        {
+    pub(crate) fn dispatched(
+        &self,
+        nonce: AsaNonce,
+        name: &str,
+        tx: &Sender<NegotiationRequest>,
+        peer: Ipv6Addr,
+    ) {
+        let mut inner = self.inner.lock();
+        let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
+        if let Some(queue) = queue.filter(|queue| queue.tx.same_channel(tx)) {
             queue.waiting = queue.waiting.saturating_sub(1);
+            if let Some(count) = queue.peers.get_mut(&peer) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    queue.peers.remove(&peer);
+                }
+            }
         }
     }
 
-    /// The registered objective, for checks of what a request may ask.
+    /// What a registered objective is for, for checks of what a request may ask.
+    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
+        let inner = self.inner.lock();
+        inner.get(name).map(|entry| Kind { neg: entry.objective.neg, synch: entry.objective.synch })
+    }
+
+    /// The registered objective with its current value.
     pub(crate) fn get(&self, name: &str) -> Option<Objective> {
         self.inner.lock().get(name).map(|entry| entry.objective.clone())
     }
@@ -356,10 +432,14 @@ impl ObjectiveRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Nowhere;
     use crate::types::Value;
 
     const A: AsaNonce = AsaNonce(1);
     const B: AsaNonce = AsaNonce(2);
+    const PEER: Nowhere = Nowhere(Ipv6Addr::LOCALHOST);
+    const OTHER: Nowhere = Nowhere(Ipv6Addr::UNSPECIFIED);
+    const LIMITS: QueueLimits = QueueLimits { all: 1, per_peer: 1 };
 
     fn registration(overlap: bool) -> Registration {
         Registration {
@@ -383,7 +463,8 @@ mod tests {
     #[test]
     fn registration_obeys_limit_and_overlap() {
         let registry = registry_with("a", false);
-        assert_eq!(registry.register(B, &Objective::new("a"), registration(true)), Err(Error::ObjReg));
+        let refused = registry.register(B, &Objective::new("a"), registration(true));
+        assert!(matches!(refused, Err(Error::ObjReg)));
         registry.register(A, &Objective::new("b"), registration(true)).unwrap();
         assert_eq!(registry.may_register("c", false), Err(Error::ObjFull));
         assert_eq!(registry.may_register("a", false), Err(Error::ObjFull));
@@ -395,6 +476,26 @@ mod tests {
         assert!(matches!(registry.deregister(A, "z"), Err(Error::NotObj)));
         registry.deregister_all(B);
         assert_eq!(registry.list().len(), 1);
+    }
+
+    #[derive(Debug)]
+    struct NoSocket;
+
+    impl Close for NoSocket {
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn of_two_that_register_at_the_same_time_one_keeps_its_socket() {
+        let registry = ObjectiveRegistry::new(2);
+        let with_socket = || Registration { listener: Some(Arc::new(NoSocket)), ..registration(true) };
+        assert!(!registry.add_owner(A, "a"));
+        assert!(registry.register(A, &Objective::new("a"), with_socket()).unwrap().is_none());
+        assert!(registry.register(B, &Objective::new("a"), with_socket()).unwrap().is_some());
+        assert!(registry.add_owner(B, "a"));
+        assert!(registry.deregister(A, "a").unwrap().is_none());
+        assert!(registry.deregister(B, "a").unwrap().is_some());
+        assert!(!registry.add_owner(A, "a"), "nobody has it any more");
     }
 
     #[test]
@@ -411,19 +512,65 @@ mod tests {
     #[test]
     fn requests_wait_only_for_listeners_and_only_so_many() {
         let registry = registry_with("a", false);
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::NotListening));
-        let _rx = registry.begin_listening(A, "a").unwrap();
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::Listener { owner: A, free: true, .. }));
+        assert!(matches!(registry.dispatch("a", &PEER, 0, 200, LIMITS), Dispatch::NotListening));
+        let rx = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, owner: A, free: true, .. } =
+            registry.dispatch("a", &PEER, 0, 200, LIMITS)
+        else {
+            panic!("nobody is free")
+        };
         assert!(matches!(
-            registry.dispatch("a", 0, 200, 1),
+            registry.dispatch("a", &PEER, 0, 200, LIMITS),
             Dispatch::Listener { owner: A, free: false, .. }
         ));
-        assert!(matches!(registry.dispatch("a", 0, 200, 1), Dispatch::QueueFull));
-        registry.dispatched(A, "a");
-        registry.dispatched(A, "a");
-        registry.listener_returned(A, "a", 1000);
-        assert!(matches!(registry.dispatch("a", 1200, 200, 1), Dispatch::Listener { owner: A, .. }));
-        assert!(matches!(registry.dispatch("a", 1201, 200, 1), Dispatch::NotListening));
+        assert!(matches!(registry.dispatch("a", &PEER, 0, 200, LIMITS), Dispatch::QueueFull));
+        registry.dispatched(A, "a", &tx, PEER.0);
+        registry.dispatched(A, "a", &tx, PEER.0);
+        registry.listener_returned(A, "a", &rx, 1000);
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 1200, 200, LIMITS),
+            Dispatch::Listener { owner: A, .. }
+        ));
+        assert!(matches!(registry.dispatch("a", &PEER, 1201, 200, LIMITS), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn one_peer_has_its_share_of_the_queue() {
+        let registry = registry_with("a", false);
+        let _rx = registry.begin_listening(A, "a").unwrap();
+        let limits = QueueLimits { all: 9, per_peer: 2 };
+        let queued = |peer| match registry.dispatch("a", peer, 0, 200, limits) {
+            Dispatch::Listener { tx, .. } => Some(tx),
+            _ => None,
+        };
+        let queues: Vec<_> = (0..9).filter_map(|_| queued(&PEER)).collect();
+        assert_eq!(queues.len(), 3, "two, and one for the listener");
+        assert!(queued(&OTHER).is_some());
+        registry.dispatched(A, "a", &queues[0], PEER.0);
+        assert!(queued(&PEER).is_some() && queued(&PEER).is_none());
+    }
+
+    #[test]
+    fn a_listener_that_was_stopped_takes_nothing_from_those_that_listen_since() {
+        let registry = registry_with("a", false);
+        let stopped = registry.begin_listening(A, "a").unwrap();
+        let Dispatch::Listener { tx, .. } = registry.dispatch("a", &PEER, 0, 200, LIMITS) else {
+            panic!("nobody listens")
+        };
+        registry.stop_negotiate(A, "a");
+        let _listening = registry.begin_listening(A, "a").unwrap();
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 0, 200, LIMITS),
+            Dispatch::Listener { free: true, .. }
+        ));
+        // Woken only now, on a busy machine; and the request of before is refused only now.
+        registry.listener_returned(A, "a", &stopped, 0);
+        registry.dispatched(A, "a", &tx, PEER.0);
+        assert!(matches!(
+            registry.dispatch("a", &PEER, 1000, 200, LIMITS),
+            Dispatch::Listener { free: false, .. }
+        ));
+        assert!(matches!(registry.dispatch("a", &PEER, 1000, 200, LIMITS), Dispatch::QueueFull));
     }
 
     #[test]

@@ -2,52 +2,27 @@
 //! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
 //! back, and what it has relayed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
+use super::answer::DiscoveryAnswer;
+use super::recent::Recent;
+use super::transport::Transport;
 use crate::error::{Error, Result};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce};
-use crate::wire::Message;
+use crate::stats::{Counter, Counters};
+use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
+use crate::types::{AsaNonce, SessionNonce, as_ipv6};
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
 /// How often a new identifier is drawn before giving up; each draw fails with a chance of about one in a million.
 const DRAWS: usize = 100;
-
-/// Why nothing could be read from or written to a peer.
-#[derive(Debug)]
-pub(crate) enum TransportError {
-    /// The peer closed the connection and had sent nothing more.
-    Closed,
-    /// The time is over.
-    Timeout,
-    /// What came is not one CBOR item within the limits.
-    Broken,
-    /// The connection failed.
-    Failed,
-}
-
-/// The connection of a session, as the API uses it. `net::Connection` is the real one.
-pub(crate) trait Transport: fmt::Debug + Send + Sync {
-    /// Sends one encoded message in one write.
-    fn send(&self, message: &[u8], timeout: Duration) -> std::result::Result<(), TransportError>;
-    /// Receives one whole CBOR item, however many pieces it comes in.
-    fn receive(&self, timeout: Duration) -> std::result::Result<Vec<u8>, TransportError>;
-    /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
-    fn pause_before_next(&self, pause: Duration);
-    /// Closes the connection and wakes whoever waits on it.
-    fn close(&self);
-    /// The peer's address; an IPv4 one is mapped.
-    fn peer(&self) -> Ipv6Addr;
-    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
-    fn is_from_here(&self) -> bool;
-}
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
@@ -56,28 +31,9 @@ pub(crate) struct Dialogue {
     pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
     /// The objective's name: every step is about it.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
     pub(crate) dry: bool,
-}
-
-/// What answers a discovery.
-#[derive(Debug)]
-pub(crate) enum DiscoveryAnswer {
-    /// M_RESPONSE.
-    Found(Found),
-    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
-    Rapid { message: Message, transport: Arc<dyn Transport> },
-}
-
-/// What an M_RESPONSE brought to a discovery.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) locators: Vec<AsaLocator>,
-    /// Milliseconds from now until the locators expire.
-    pub(crate) ttl: u32,
-    /// The interface it came in on.
-    pub(crate) ifi: u32,
 }
 
 /// The identifier with the peer's address; with the initiator's for a relayed discovery; with none for what
@@ -98,20 +54,60 @@ enum Session {
     Dialogue(Dialogue),
 }
 
+impl Session {
+    /// What is told of it.
+    fn event(&self, (session, source): Key) -> SessionEvent {
+        let (kind, peer, objective) = match self {
+            // ASAs are not told of.
+            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
+            Self::Discovery { name, .. } => match source {
+                None => (SessionKind::Discovery, None, name.as_str()),
+                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
+            },
+            Self::Dialogue(dialogue) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
+            }
+        };
+        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+    }
+}
+
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     inner: Mutex<Inner>,
     limit: usize,
+    per_peer: usize,
     relay_memory: usize,
+    counters: Arc<Counters>,
 }
 
 struct Inner {
     active: HashMap<Key, Session>,
+    /// How many of them are the handles of ASAs.
+    handles: usize,
+    /// How many of them were opened by which peer.
+    accepted: HashMap<IpAddr, usize>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
-    draw: fn() -> Option<u32>,
+    /// Numbers for new identifiers.
+    random: Vec<u32>,
+    draw: Draw,
+}
+
+/// Adds random numbers, as many as are cheap at a time; none if there are none.
+type Draw = fn(&mut Vec<u32>);
+
+/// How many numbers are drawn at a time.
+const BLOCK: usize = 64;
+
+/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+fn draw_block(random: &mut Vec<u32>) {
+    let mut bytes = [0; 4 * BLOCK];
+    if getrandom::fill(&mut bytes).is_ok() {
+        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -121,20 +117,39 @@ impl fmt::Debug for Inner {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, relay_memory: usize) -> Self {
-        Self::with_generator(limit, relay_memory, || getrandom::u32().ok())
+    pub(crate) fn new(limit: usize, per_peer: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
+        Self { per_peer, ..Self::with_generator(limit, relay_memory, counters, draw_block) }
     }
 
     /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(limit: usize, relay_memory: usize, draw: fn() -> Option<u32>) -> Self {
+    fn with_generator(limit: usize, relay_memory: usize, counters: Arc<Counters>, draw: Draw) -> Self {
         let inner = Inner {
             active: HashMap::new(),
+            handles: 0,
+            accepted: HashMap::new(),
             own: Recent::default(),
             relayed: Recent::default(),
             flooded: Recent::default(),
+            random: Vec::new(),
             draw,
         };
-        Self { inner: Mutex::new(inner), limit, relay_memory }
+        Self { inner: Mutex::new(inner), limit, per_peer: limit, relay_memory, counters }
+    }
+
+    /// Takes up a session, counts it and tells of it.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        events: &mut Later<'_>,
+        key: Key,
+        session: Session,
+        begun: Option<&Counter>,
+    ) {
+        events.push(|| Event::SessionOpened(session.event(key)));
+        let displaced = inner.active.insert(key, session);
+        self.counters.sessions_ended.add_many(displaced.into_iter().count());
+        begun.into_iter().for_each(Counter::add);
+        self.counters.sessions_peak.raise_to(inner.open_count());
     }
 
     /// A handle for a new ASA.
@@ -142,11 +157,16 @@ impl SessionRegistry {
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
         inner.active.insert((id, None), Session::AsaHandle);
+        inner.handles += 1;
         Ok(AsaNonce(id))
     }
 
     pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
-        self.inner.lock().active.remove(&(nonce.0, None));
+        let mut inner = self.inner.lock();
+        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
+            inner.active.remove(&(nonce.0, None));
+            inner.handles -= 1;
+        }
     }
 
     /// Opens a discovery. Its identifier is known as this node's own from here on.
@@ -156,9 +176,11 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> Result<u32> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let id = inner.new_id()?;
-        inner.active.insert((id, None), Session::Discovery { initiator, name: name.to_owned(), mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
         inner.own.insert(id, initiator, RECENT_LIMIT);
         Ok(id)
     }
@@ -171,13 +193,14 @@ impl SessionRegistry {
         name: &str,
         mailbox: Sender<DiscoveryAnswer>,
     ) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id, Some(initiator));
         if inner.active.contains_key(&key) {
             return false;
         }
-        let name = name.to_owned();
-        inner.active.insert(key, Session::Discovery { initiator, name, mailbox });
+        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
+        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
         true
     }
 
@@ -219,11 +242,13 @@ impl SessionRegistry {
 
     /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert((id, None), Session::Dialogue(dialogue));
+        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
+        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
@@ -233,18 +258,24 @@ impl SessionRegistry {
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `unspec` at the limit on sessions.
+    /// §2.8.6), `unspec` at the limit on sessions, in all or of one peer. Those of this machine have no limit of their
+    /// own.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
-        let key = (id, Some(IpAddr::V6(source)));
+        let peer = IpAddr::V6(source);
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        if inner.is_full(self.limit) {
+        let count = inner.accepted.get(&peer).copied().unwrap_or(0);
+        let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
+        if has_its_share || inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.active.insert(key, Session::Dialogue(dialogue));
+        inner.accepted.insert(peer, count + 1);
+        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
+        self.begin(&mut inner, &mut events, (id, Some(peer)), session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -263,17 +294,41 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes.
-    pub(crate) fn end(&self, nonce: SessionNonce) -> Option<Dialogue> {
-        match self.inner.lock().active.remove(&key_of(nonce)) {
+    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// any more.
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(_))) {
             Some(Session::Dialogue(dialogue)) => Some(dialogue),
             _ => None,
         }
     }
 
+    fn count_ended<'a>(&self, ended: impl IntoIterator<Item = &'a Session>) {
+        let sessions = ended.into_iter().filter(|session| !matches!(session, Session::AsaHandle));
+        self.counters.sessions_ended.add_many(sessions.count());
+    }
+
     /// Ends a discovery; `source` is the initiator of one that is relayed.
     pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        self.inner.lock().active.remove(&(id, source));
+        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+        self.remove((id, source), Ending::Discovered, which);
+    }
+
+    fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
+        let session = {
+            let mut inner = self.inner.lock();
+            let session = match inner.active.entry(key) {
+                Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+                _ => return None,
+            };
+            if matches!(session, Session::Dialogue(_)) {
+                inner.forget(key.1);
+            }
+            session
+        };
+        self.count_ended([&session]);
+        self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
+        Some(session)
     }
 
     /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
@@ -283,7 +338,8 @@ impl SessionRegistry {
         let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
         if !known {
             let limit = self.relay_memory;
-            inner.flooded.insert((id, initiator), expire, limit);
+            let forgotten = inner.flooded.insert((id, initiator), expire, limit);
+            self.count_forgotten(forgotten, now);
         }
         !known
     }
@@ -294,9 +350,17 @@ impl SessionRegistry {
     }
 
     /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, expire: u64) {
+    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) {
         let limit = self.relay_memory;
-        self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        let forgotten = self.inner.lock().relayed.insert((id, initiator), expire, limit);
+        self.count_forgotten(forgotten, now);
+    }
+
+    /// Counts what would have been remembered longer.
+    fn count_forgotten(&self, forgotten: Option<u64>, now: u64) {
+        if forgotten.is_some_and(|until| until > now) {
+            self.counters.relay_memory_evicted.add();
+        }
     }
 
     /// How many relayed multicasts are remembered.
@@ -307,20 +371,35 @@ impl SessionRegistry {
 
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
-        let mut ended = Vec::new();
-        self.inner.lock().active.retain(|_, session| match session {
+        let mut events = self.counters.tracer().later();
+        let (mut ended, mut peers) = (Vec::new(), Vec::new());
+        let mut inner = self.inner.lock();
+        inner.active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
                 ended.push(dialogue.clone());
+                peers.push(key.1);
+                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
         });
+        peers.into_iter().for_each(|peer| inner.forget(peer));
+        self.counters.sessions_ended.add_many(ended.len());
         ended
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
-        let ended = std::mem::take(&mut self.inner.lock().active);
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.handles = 0;
+            inner.accepted.clear();
+            std::mem::take(&mut inner.active)
+        };
+        self.count_ended(ended.values());
+        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
+            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        }
         let dialogues = ended.into_values().filter_map(|session| match session {
             Session::Dialogue(dialogue) => Some(dialogue),
             _ => None,
@@ -354,6 +433,18 @@ impl SessionRegistry {
 }
 
 impl Inner {
+    /// A dialogue has ended that this peer had opened, if one had.
+    fn forget(&mut self, peer: Option<IpAddr>) {
+        if let Some(peer) = peer
+            && let Some(count) = self.accepted.get_mut(&peer)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.accepted.remove(&peer);
+            }
+        }
+    }
+
     fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
         let peer = transport.peer();
         let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
@@ -362,53 +453,26 @@ impl Inner {
     }
 
     fn open_count(&self) -> usize {
-        self.active.values().filter(|session| !matches!(session, Session::AsaHandle)).count()
+        self.active.len().saturating_sub(self.handles)
     }
 
-    /// Whether as many sessions are open as may be. Counts them only where the handles of ASAs matter.
+    /// Whether as many sessions are open as may be.
     fn is_full(&self, limit: usize) -> bool {
-        self.active.len() >= limit && self.open_count() >= limit
+        self.open_count() >= limit
     }
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
-    fn new_id(&self) -> Result<u32> {
+    fn new_id(&mut self) -> Result<u32> {
         for _ in 0..DRAWS {
-            let id = (self.draw)().ok_or(Error::Unspec)?;
+            if self.random.is_empty() {
+                (self.draw)(&mut self.random);
+            }
+            let id = self.random.pop().ok_or(Error::Unspec)?;
             if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
                 return Ok(id);
             }
         }
         Err(Error::Unspec)
-    }
-}
-
-/// A map that remembers its newest entries only.
-#[derive(Debug)]
-struct Recent<K, V> {
-    map: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.map.get(key)
-    }
-
-    fn insert(&mut self, key: K, value: V, limit: usize) {
-        if self.map.insert(key, value).is_none() {
-            self.order.push_back(key);
-        }
-        while self.order.len() > limit.max(1) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.map.remove(&oldest);
-            }
-        }
     }
 }
 
@@ -424,20 +488,32 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        Dialogue {
-            owner: AsaNonce(1),
-            transport: Arc::new(Nowhere(peer)),
-            name: "EX1".to_owned(),
-            dry: false,
-        }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
+    }
+
+    #[test]
+    fn one_peer_has_its_share_and_gets_it_back() {
+        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
+        sessions.accept_dialogue(2, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
+        sessions.accept_dialogue(3, dialogue(2)).unwrap();
+        sessions.end(first, Ending::Stopped).unwrap();
+        assert!(sessions.end(first, Ending::Stopped).is_none());
+        sessions.accept_dialogue(4, dialogue(1)).unwrap();
+        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert!(sessions.inner.lock().accepted.is_empty());
     }
 
     #[test]
     fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions =
-            SessionRegistry::with_generator(10, 10, || Some(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2));
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| {
+            random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
+        });
         let handle = sessions.new_asa_handle().unwrap();
         assert_eq!(handle, AsaNonce(5));
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -452,20 +528,20 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, || Some(5));
+        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| random.push(5));
         sessions.new_asa_handle().unwrap();
         assert_eq!(sessions.request_id(), Err(Error::Unspec));
     }
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
         assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
-        assert!(sessions.end(first).is_some());
+        assert!(sessions.end(first, Ending::Accepted).is_some());
         sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.open_dialogue(8, dialogue_with(a)).unwrap();
         assert_eq!(
@@ -480,12 +556,18 @@ mod tests {
 
     #[test]
     fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 2);
-        sessions.open_dialogue(1, dialogue()).unwrap();
+        let sessions = SessionRegistry::new(1, 1, 2, Arc::default());
+        let handle = sessions.new_asa_handle().unwrap();
+        let open = sessions.open_dialogue(1, dialogue()).unwrap();
         assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
+        sessions.remove_asa_handle(handle);
+        sessions.remove_asa_handle(handle);
+        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+        sessions.end(open, Ending::Stopped);
+        sessions.open_dialogue(2, dialogue()).unwrap();
         let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
         for id in 0..3 {
-            sessions.mark_relayed(id, initiator, 100);
+            sessions.mark_relayed(id, initiator, 0, 100);
         }
         assert!(sessions.was_relayed(2, initiator, 99));
         assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
@@ -494,7 +576,7 @@ mod tests {
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10);
+        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();

@@ -22,12 +22,16 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::
             // A connection that nobody has taken up is closed when it is dropped.
             if let Some(delivery) = answer {
                 match delivery.mailbox.try_send(delivery.answer) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        core.counters.answers_delivered.add();
+                        core.counters.mailbox_peak.raise_to(delivery.mailbox.len());
+                    }
                     Err(TrySendError::Full(_)) => core.counters.dropped_mailbox_full.add(),
                     // The discovery ended just now; what it asked for is in the cache.
-                    Err(TrySendError::Disconnected(_)) => core.counters.dropped_stray_response.add(),
+                    Err(TrySendError::Disconnected(_)) => core.counters.dropped_late_answer.add(),
                 }
             }
+            None
         });
     })
 }

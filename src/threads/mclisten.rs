@@ -2,28 +2,26 @@
 //! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
 
 use std::io;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 
-use super::mhandler::Datagram;
+use super::mhandler::{Datagram, Queue, Room};
 use super::spawn;
+use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
-use crate::net::multicast::Receiver;
+use crate::net::multicast::{Receiver, group};
 use crate::proto::Arrival;
+use crate::trace::{Direction, Event, MessageEvent, Transport};
 use crate::wire::decode;
 
 /// How long receiving rests after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
 
 /// Starts `_mclisten` and `_uclisten` of an interface.
-pub(super) fn start(
-    core: &Arc<Core>,
-    ifi: u32,
-    interface: &Arc<Interface>,
-    queue: &Sender<Datagram>,
-) -> io::Result<()> {
+pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queue: &Queue) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
     spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
     if interface.unicasts.is_some() {
@@ -37,7 +35,7 @@ pub(super) fn start(
     Ok(())
 }
 
-fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sender<Datagram>) {
+fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
@@ -49,17 +47,22 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
                 } else {
                     count.unicast_datagram_received.add()
                 }
+                count.datagram_bytes_received.add_many(length);
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes));
                 if let Some(datagram) = datagram {
                     match queue.try_send(datagram) {
                         Ok(()) => count.queue_peak.raise_to(queue.len()),
-                        Err(TrySendError::Full(_)) => count.dropped_queue_full.add(),
+                        Err(TrySendError::Full(_)) => {
+                            count.queue_peak.raise_to(queue.len());
+                            count.dropped_queue_full.add();
+                        }
                         Err(TrySendError::Disconnected(_)) => return,
                     }
                 }
             }
             Err(error) => {
+                core.counters.receive_failed.add();
                 log::debug!("receiving on interface {ifi}: {error}");
                 if !core.pause(REST) {
                     return;
@@ -70,26 +73,36 @@ fn listen(core: &Core, socket: &Receiver, ifi: u32, multicast: bool, queue: &Sen
 }
 
 /// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
+fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
     let limits = core.multicast_limits();
     let opened = match &core.protection {
         None => None,
         Some(protection) => match protection.open(bytes) {
             // Of another domain, or of none.
             None => {
+                trace(core, arrival, bytes, Some(bytes));
                 core.counters.dropped_undecryptable.add();
                 return None;
             }
             opened => opened,
         },
     };
+    let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
+    trace(core, arrival, bytes, sealed);
     if bytes.len() > limits.size {
         core.counters.dropped_oversize.add();
         return None;
     }
     match decode(bytes, &limits) {
-        Ok(message) => Some(Datagram { arrival, message, raw: bytes.to_vec() }),
+        Ok(message) => {
+            let memory = message.memory() + bytes.len();
+            let Some(room) = Room::take(core, memory) else {
+                core.counters.dropped_queue_full.add();
+                return None;
+            };
+            Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec(), _room: room }))
+        }
         Err(error) => {
             core.counters.dropped_malformed.add();
             if core.config.diagnose {
@@ -98,4 +111,20 @@ fn check(core: &Core, arrival: Arrival, bytes: &[u8]) -> Option<Datagram> {
             None
         }
     }
+}
+
+/// Tells of a datagram that came.
+fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
+    core.tracer.emit(|| {
+        let Arrival { ifi, source, port, multicast } = arrival;
+        let (transport, local) = if multicast {
+            (Transport::Multicast, group(ifi))
+        } else {
+            let address = core.addresses().link_local(ifi).unwrap_or(Ipv6Addr::UNSPECIFIED);
+            (Transport::UnicastDatagram, SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi))
+        };
+        let (direction, peer) = (Direction::In, SocketAddrV6::new(source, port, 0, ifi));
+        let (bytes, sealed) = (bytes.into(), sealed.map(Into::into));
+        Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+    });
 }

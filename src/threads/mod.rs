@@ -10,23 +10,36 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _pcap      (0x or 1x)        writes the capture that is configured
+//!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
+//! Threads for short activities, `_reader` and `_responder`, wait a little for the next one before they end (`pool`).
 //! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
 
+#[cfg(feature = "bubbles")]
+mod bubbles;
 mod disc_relay;
 mod drlisten;
 mod mclisten;
 mod mhandler;
+mod pcap;
+mod pool;
 mod reader;
 mod responder;
+mod shares;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
 
+#[cfg(feature = "bubbles")]
+pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::start as start_mhandler;
+pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
-pub(crate) use responder::Askers;
+#[cfg(feature = "_simulator")]
+pub(crate) use shares::{Admitted, NotAdmitted};
+pub(crate) use shares::{Askers, Shares};
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};
@@ -41,6 +54,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::Core;
+use pool::{IdleThreads, run};
 
 /// The stack of every thread: decoding recurses no deeper than the limit on nesting.
 const STACK: usize = 256 * 1024;
@@ -52,6 +66,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct ThreadGroup {
     inner: Mutex<Group>,
     ended: Condvar,
+    idle: IdleThreads,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +85,7 @@ impl ThreadGroup {
 
     /// Waits until every thread has ended, and joins them.
     pub(crate) fn join_all(&self) {
+        self.idle.end();
         let deadline = Instant::now() + JOIN_LIMIT;
         let finished = {
             let mut group = self.inner.lock();
@@ -117,10 +133,7 @@ pub(crate) fn spawn(
     let number = group.next;
     // The new thread can end only after this lock is free: it finds itself in the group.
     let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
-        if catch_unwind(AssertUnwindSafe(|| body(&own))).is_err() {
-            own.counters.panics.add();
-            log::error!("{name} panicked: this is a bug of the engine; everything else goes on");
-        }
+        contain(&own, name, || body(&own));
         own.threads.end(number);
     });
     let finished = std::mem::take(&mut group.finished);
@@ -128,6 +141,7 @@ pub(crate) fn spawn(
         Ok(handle) => {
             group.next += 1;
             group.live.insert(number, handle);
+            core.counters.threads_peak.raise_to(group.live.len());
             Ok(())
         }
         Err(error) => {
@@ -139,4 +153,12 @@ pub(crate) fn spawn(
     drop(group);
     join(finished);
     result
+}
+
+/// Carries something out. A panic ends that and nothing else.
+fn contain(core: &Core, what: &str, body: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        core.counters.panics.add();
+        log::error!("{what} panicked: this is a bug of the engine; everything else goes on");
+    }
 }

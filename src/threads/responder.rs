@@ -1,13 +1,12 @@
 //! `_responder`: connects to an asker and sends it one response, so that an unreachable asker holds up nobody.
 
-use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
-use super::{spawn, tcp_listen};
+use super::run;
+use super::shares::{Admitted, NotAdmitted};
+use super::tcp_listen::{self, Patience};
 use crate::core::Core;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
@@ -21,7 +20,7 @@ pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
     start_with(core, to, move |core, connection| {
         let sent = connection.send(&bytes, core.config.response_timeout);
         connection.close();
-        sent
+        sent.map(|()| core.counters.responses_sent.add())
     });
 }
 
@@ -36,10 +35,13 @@ pub(super) fn start_negotiation(
 ) {
     start_with(core, to, move |core, connection| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
-        let Err((_, request)) = tcp_listen::offer(core, request) else { return Ok(()) };
+        let Err((_, request)) = tcp_listen::offer(core, request, Patience::Grace) else {
+            core.counters.rapid_negotiations.add();
+            return Ok(());
+        };
         let sent = request.transport.send(&encode(&otherwise), core.config.response_timeout);
         request.transport.close();
-        sent
+        sent.map(|()| core.counters.responses_sent.add())
     });
 }
 
@@ -54,16 +56,19 @@ fn start_with(
         core.counters.dropped_responder_full.add();
         return;
     };
-    if !core.askers.enter((to.ifi, to.source), core.config.responders_per_asker) {
-        core.counters.dropped_asker_limit.add();
-        return;
-    }
-    let guard = AskerGuard { core: Arc::clone(core), key: (to.ifi, to.source) };
-    let spawned = spawn(core, "_responder", move |core| {
+    core.counters.responders_peak.raise_to(core.responders.load(Ordering::Relaxed));
+    let (each, strangers) = (core.config.responders_per_asker, core.config.responders_for_strangers);
+    let admitted = match core.askers.enter((to.ifi, to.source), each, strangers) {
+        Ok(admitted) => admitted,
+        Err(NotAdmitted::Asker) => return core.counters.dropped_asker_limit.add(),
+        Err(NotAdmitted::Strangers) => return core.counters.dropped_responder_full.add(),
+    };
+    let mut guard = AskerGuard { core: Arc::clone(core), admitted, reached: false };
+    let spawned = run(core, "_responder", move |core: &Arc<Core>| {
         let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
         let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
         match connection.and_then(|connection| use_connection(core, connection)) {
-            Ok(()) => core.counters.responses_sent.add(),
+            Ok(()) => guard.reached = true,
             Err(error) => {
                 core.counters.responses_failed.add();
                 log::debug!("no response to {asker}: {error:?}");
@@ -76,42 +81,17 @@ fn start_with(
     }
 }
 
-/// Responses on their way, by asker: one that cannot be reached must not take all threads.
-#[derive(Debug, Default)]
-pub(crate) struct Askers(Mutex<HashMap<(u32, Ipv6Addr), usize>>);
-
-impl Askers {
-    /// Counts a response to an asker, unless it has as many as it may.
-    pub(crate) fn enter(&self, asker: (u32, Ipv6Addr), limit: usize) -> bool {
-        let mut askers = self.0.lock();
-        let count = askers.entry(asker).or_insert(0);
-        let free = *count < limit.max(1);
-        *count += usize::from(free);
-        free
-    }
-
-    /// A response to this asker is sent, or has failed.
-    pub(crate) fn leave(&self, asker: (u32, Ipv6Addr)) {
-        let mut askers = self.0.lock();
-        if let Some(count) = askers.get_mut(&asker) {
-            *count -= 1;
-            if *count == 0 {
-                askers.remove(&asker);
-            }
-        }
-    }
-}
-
 /// Leaves when dropped, whatever became of the response.
 #[derive(Debug)]
 struct AskerGuard {
     core: Arc<Core>,
-    key: (u32, Ipv6Addr),
+    admitted: Admitted,
+    reached: bool,
 }
 
 impl Drop for AskerGuard {
     fn drop(&mut self) {
-        self.core.askers.leave(self.key);
+        self.core.askers.leave(self.admitted, self.reached);
     }
 }
 

@@ -27,9 +27,12 @@ fn answer(core: &Core, name: &str, request: &SynchRequest) {
         core.counters.refused_not_listening.add();
         return;
     };
-    let step = Step { session: request.session, objective: WireObjective::from_objective(&objective) };
+    let step = Step { session: request.session, objective: WireObjective::from(objective) };
     match request.transport.send(&encode(&Message::new(Body::Synch(step))), core.config.response_timeout) {
         Ok(()) => core.counters.synch_sent.add(),
-        Err(error) => log::debug!("no value of {name:?} to {}: {error:?}", request.transport.peer()),
+        Err(error) => {
+            core.counters.synch_failed.add();
+            log::debug!("no value of {name:?} to {}: {error:?}", request.transport.peer());
+        }
     }
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use super::mhandler::Datagram;
+use super::mhandler::Queue;
 use super::{drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
@@ -17,7 +15,7 @@ use crate::registry::Close;
 use crate::start_error::StartError;
 
 /// Starts the thread.
-pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()> {
+pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
     core.set_changes(&changes);
     spawn(core, "_watcher", move |core| {
@@ -39,7 +37,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Sender<Datagram>) -> io::Result<()>
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone or have another address.
-pub(crate) fn refresh(core: &Arc<Core>, queue: &Sender<Datagram>) -> Result<(), StartError> {
+pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
     let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
     let mut failure = None;
@@ -50,7 +48,10 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Sender<Datagram>) -> Result<(), 
             Err(StartError::Socket(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 log::debug!("the address of {} is not ready: {error}", link.name);
             }
-            Err(error) => failure = Some(error),
+            Err(error) => {
+                core.counters.interfaces_failed.add();
+                failure = Some(error);
+            }
         }
     }
     update_addresses(core, &seen);
@@ -79,7 +80,7 @@ fn new_links<'a>(core: &Core, seen: &'a Snapshot) -> Vec<&'a Link> {
     seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).collect()
 }
 
-fn open(core: &Arc<Core>, link: &Link, queue: &Sender<Datagram>) -> Result<(), StartError> {
+fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> {
     let multicasts = multicast::Receiver::multicast(link.ifi).map_err(receive_error)?;
     let unicasts = multicast::Receiver::unicast(link.ifi, link.link_local).inspect_err(|error| {
         log::debug!("no unicast datagrams on {}: {error}", link.name);

@@ -179,3 +179,10 @@ impl fmt::Display for AsaLocator {
         }
     }
 }
+/// The address of a peer as sessions know it: an IPv4 one is mapped.
+pub(crate) fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+    }
+}

@@ -6,6 +6,7 @@ mod objective;
 mod value;
 
 pub use handle::{AsaNonce, SessionNonce};
+pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
 pub use value::Value;

@@ -53,6 +53,24 @@ pub enum Value {
 }
 
 impl Value {
+    /// How much memory it takes, about, in bytes: an array of small items takes many times its size on the wire.
+    pub(crate) fn memory(&self) -> usize {
+        let inside = match self {
+            Self::Bytes(bytes) | Self::EncodedCbor(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+            Self::Array(items) => items.iter().map(Self::memory).sum(),
+            Self::Map(entries) => entries.iter().map(|(key, value)| key.memory() + value.memory()).sum(),
+            Self::Tag(_, tagged) => tagged.memory(),
+            Self::Null
+            | Self::Undefined
+            | Self::Bool(_)
+            | Self::Integer(_)
+            | Self::Float(_)
+            | Self::Simple(_) => 0,
+        };
+        size_of::<Self>() + inside
+    }
+
     /// The CBOR form of any serializable Rust value.
     ///
     /// # Errors

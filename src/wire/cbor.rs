@@ -129,18 +129,15 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
         };
         // What is complete may complete what contains it.
         loop {
-            match (complete.take(), stack.pop()) {
+            match (complete.take(), stack.last_mut()) {
                 (Some(value), None) => return Ok(value),
                 (None, None) => return Err(DecodeError::Truncated),
-                (Some(value), Some(mut open)) => {
-                    open.add(value);
-                    stack.push(open);
-                }
-                (None, Some(open)) if open.missing == Some(0) => complete = Some(open.built.into()),
-                (None, Some(open)) => {
-                    stack.push(open);
-                    break;
-                }
+                (Some(value), Some(open)) => open.add(value),
+                (None, Some(_)) => {}
+            }
+            match stack.pop_if(|open| open.missing == Some(0)) {
+                Some(open) => complete = Some(open.built.into()),
+                None => break,
             }
         }
     }

@@ -74,18 +74,7 @@ impl WireObjective {
     /// The objective of an ASA, always with its value: null if it has none (RFC 8990 §2.10.3).
     #[must_use]
     pub fn from_objective(objective: &Objective) -> Self {
-        let bits = [
-            (objective.discoverable, Flags::F_DISC),
-            (objective.neg, Flags::F_NEG),
-            (objective.synch, Flags::F_SYNCH),
-            (objective.dry, Flags::F_NEG_DRY),
-        ];
-        Self {
-            name: objective.name.clone(),
-            flags: Flags(bits.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, bit)| flags | bit)),
-            loop_count: objective.loop_count,
-            value: Some(objective.value.clone()),
-        }
+        objective.clone().into()
     }
 
     /// The objective as an ASA sees it. Flags that this version does not know are left behind.
@@ -113,6 +102,25 @@ impl WireObjective {
         let mut items = vec![Value::Text(self.name), Value::from(self.flags.0), Value::from(self.loop_count)];
         items.extend(self.value);
         Value::Array(items)
+    }
+}
+
+impl From<Objective> for WireObjective {
+    /// As [`from_objective`](Self::from_objective), without a copy.
+    fn from(objective: Objective) -> Self {
+        let bits = [
+            (objective.discoverable, Flags::F_DISC),
+            (objective.neg, Flags::F_NEG),
+            (objective.synch, Flags::F_SYNCH),
+            (objective.dry, Flags::F_NEG_DRY),
+        ];
+        let flags = bits.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, bit)| flags | bit);
+        Self {
+            name: objective.name,
+            flags: Flags(flags),
+            loop_count: objective.loop_count,
+            value: Some(objective.value),
+        }
     }
 }
 

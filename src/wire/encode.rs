@@ -17,7 +17,9 @@ use crate::types::{Locator, Value};
 /// element takes its place.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
-    let mut elements = Elements { count: 0, bytes: Vec::new() };
+    let mut elements = Elements { count: 0, bytes: Vec::with_capacity(USUAL) };
+    // In place of the head, which is known at the end.
+    elements.bytes.push(0);
     elements.uint(message.message_type());
     if let Some(session) = message.session() {
         elements.uint(u64::from(session));
@@ -25,11 +27,12 @@ pub fn encode(message: &Message) -> Vec<u8> {
     elements.body(&message.body);
     message.extra.iter().for_each(|value| elements.value(value));
 
-    let mut out = Vec::with_capacity(elements.bytes.len().saturating_add(1));
-    head::put_length(&mut out, Major::Array, elements.count);
-    out.append(&mut elements.bytes);
-    out
+    head::replace_first(&mut elements.bytes, Major::Array, elements.count);
+    elements.bytes
 }
+
+/// How many bytes a message usually has no more of.
+const USUAL: usize = 128;
 
 /// The elements of a message, which are counted as they are written.
 struct Elements {

@@ -29,7 +29,7 @@ pub enum Progress {
 pub struct ItemScanner {
     limits: Limits,
     position: usize,
-    stack: Vec<Frame>,
+    stack: Stack,
     state: State,
 }
 
@@ -37,7 +37,7 @@ impl ItemScanner {
     /// A scanner at the start of an item.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, position: 0, stack: Vec::new(), state: State::Initial }
+        Self { limits, position: 0, stack: Stack::new(), state: State::Initial }
     }
 
     /// Takes the next piece of the stream, and says where the item ends if that is known now. After the
@@ -203,8 +203,54 @@ impl ItemScanner {
     }
 }
 
-/// What is open.
+/// What is open, the outermost first. Messages are seldom deeper than what needs no allocation.
 #[derive(Clone, Debug)]
+struct Stack {
+    outer: [Frame; 6],
+    inner: Vec<Frame>,
+    depth: usize,
+}
+
+impl Stack {
+    const fn new() -> Self {
+        Self { outer: [Frame::OpenArray; 6], inner: Vec::new(), depth: 0 }
+    }
+
+    const fn len(&self) -> usize {
+        self.depth
+    }
+
+    fn clear(&mut self) {
+        self.inner.clear();
+        self.depth = 0;
+    }
+
+    fn push(&mut self, frame: Frame) {
+        match self.outer.get_mut(self.depth) {
+            Some(place) => *place = frame,
+            None => self.inner.push(frame),
+        }
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let last = self.last_mut().copied()?;
+        self.depth = self.depth.saturating_sub(1);
+        self.inner.truncate(self.depth.saturating_sub(self.outer.len()));
+        Some(last)
+    }
+
+    fn last(&self) -> Option<&Frame> {
+        self.inner.last().or_else(|| self.outer.get(self.depth.checked_sub(1)?))
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Frame> {
+        self.inner.last_mut().or_else(|| self.outer.get_mut(self.depth.checked_sub(1)?))
+    }
+}
+
+/// What is open at one level.
+#[derive(Clone, Copy, Debug)]
 enum Frame {
     /// An array, map or tag in which so many items are missing.
     Items { missing: usize },
@@ -254,6 +300,23 @@ mod tests {
         ] {
             assert_eq!(scan(bytes), Ok(Progress::Complete(length)), "{bytes:02x?}");
         }
+    }
+
+    #[test]
+    fn the_stack_remembers_every_level() {
+        let mut stack = Stack::new();
+        for missing in 0..20 {
+            stack.push(Frame::Items { missing });
+            assert_eq!(stack.len(), missing + 1);
+        }
+        for missing in (0..20).rev() {
+            assert!(matches!(stack.last(), Some(Frame::Items { missing: last }) if *last == missing));
+            if let Some(Frame::Items { missing }) = stack.last_mut() {
+                *missing += 100;
+            }
+            assert!(matches!(stack.pop(), Some(Frame::Items { missing: last }) if last == missing + 100));
+        }
+        assert!(stack.pop().is_none() && stack.last().is_none());
     }
 
     #[test]

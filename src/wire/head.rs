@@ -113,7 +113,11 @@ impl<'a> Reader<'a> {
     pub(super) fn head(&mut self) -> Result<Head, DecodeError> {
         let (&initial, rest) = self.rest.split_first().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
-        let argument = self.take(u64::from(Head::argument_length(initial)?))?;
+        let length = Head::argument_length(initial)?;
+        if length == 0 {
+            return Head::new(initial, 0);
+        }
+        let argument = self.take(u64::from(length))?;
         Head::new(initial, argument.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
     }
 
@@ -150,6 +154,18 @@ pub(super) fn put(out: &mut Vec<u8>, major: Major, argument: u64) {
 /// Writes a head whose argument is a length or a number of items.
 pub(super) fn put_length(out: &mut Vec<u8>, major: Major, length: usize) {
     put(out, major, u64::try_from(length).unwrap_or(u64::MAX));
+}
+
+/// Writes a head with a length in place of the first byte, which nearly always suffices for it.
+pub(super) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
+    match (u8::try_from(length), out.first_mut()) {
+        (Ok(small @ ..=23), Some(first)) => *first = major.bits() | small,
+        _ => {
+            let mut head = Vec::new();
+            put_length(&mut head, major, length);
+            out.splice(..out.len().min(1), head);
+        }
+    }
 }
 
 /// Writes a simple value. 24 to 31 cannot be written (RFC 8949 §3.3): `undefined` stands for them.

@@ -18,6 +18,31 @@ pub struct Message {
     pub extra: Vec<Value>,
 }
 
+impl Message {
+    /// How much memory it takes, about, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let of = |objective: &WireObjective| {
+            let value = objective.value.as_ref().map_or(0, Value::memory);
+            objective.name.len().saturating_add(value)
+        };
+        let body = match &self.body {
+            Body::Discovery { objective, .. } => of(objective),
+            Body::RequestNegotiate(step)
+            | Body::RequestSynchronize(step)
+            | Body::Negotiate(step)
+            | Body::Synch(step) => of(&step.objective),
+            Body::Flood(flood) => {
+                flood.objectives.iter().map(|entry| size_of_val(entry).saturating_add(of(&entry.0))).sum()
+            }
+            // What these hold is little more than what stood on the wire, which is counted elsewhere.
+            Body::Response(_) | Body::Noop | Body::End { .. } | Body::Wait { .. } | Body::Unknown { .. } => 0,
+            Body::Invalid { content, .. } => content.as_ref().map_or(0, Value::memory),
+        };
+        let extra = self.extra.iter().map(Value::memory).sum::<usize>();
+        size_of::<Self>().saturating_add(body).saturating_add(extra)
+    }
+}
+
 /// The messages of RFC 8990, by type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {

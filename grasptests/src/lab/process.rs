@@ -2,7 +2,9 @@
 //! read from `/proc/self`.
 
 use std::{
-    fs, io, thread,
+    fs, io,
+    process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,6 +16,14 @@ use std::{
 #[must_use]
 pub fn threads() -> usize {
     entries("/proc/self/task")
+}
+
+/// Has a program start as if the machine had been up for so many seconds more, as far as its clocks say that count
+/// from the start of the machine. The time of day is the same.
+///
+/// Starting it fails where the kernel has no time namespaces, or is older than Linux 6.3.
+pub fn up_for(command: &mut Command, seconds: u64) {
+    super::sys::up_for_at_exec(command, seconds);
 }
 
 /// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.

@@ -4,12 +4,14 @@
 use std::{
     io,
     net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
+    os::fd::AsRawFd as _,
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn6, sendmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{LabError, Node, error::Doing as _};
+use super::{LabError, Node, error::Doing as _, sys};
 
 /// ALL_GRASP_NEIGHBORS (RFC 8990 §2.6).
 pub const ALL_GRASP_NEIGHBORS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x13);
@@ -102,6 +104,35 @@ impl RawUdp {
     pub fn send(&self, bytes: &[u8], to: Ipv6Addr, port: u16) -> Result<(), LabError> {
         let target = SocketAddrV6::new(to, port, 0, scope(to, self.index));
         self.socket.send_to(bytes, target).map(drop).doing(|| format!("send to {target}"))
+    }
+
+    /// As [`send`](Self::send), in the name of any address, the node's or not, from this socket's port: the
+    /// answer, if there is one, goes to that address. The socket must be bound to `::`.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when the kernel refuses.
+    pub fn send_as(&self, source: Ipv6Addr, bytes: &[u8], to: Ipv6Addr, port: u16) -> Result<(), LabError> {
+        let target = SocketAddrV6::new(to, port, 0, scope(to, self.index));
+        let info = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr { s6_addr: source.octets() },
+            ipi6_ifindex: self.index,
+        };
+        let (parts, control) = ([io::IoSlice::new(bytes)], [ControlMessage::Ipv6PacketInfo(&info)]);
+        let name = SockaddrIn6::from(target);
+        let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::empty());
+        let sent = sendmsg(socket, &parts, &control, flags, Some(&name)).map_err(io::Error::from);
+        sent.map(drop).doing(|| format!("send to {target} as {source}"))
+    }
+
+    /// Lets [`send_as`](Self::send_as) use addresses that the node has not.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when the kernel refuses.
+    pub fn allow_spoofing(&self) -> Result<(), LabError> {
+        let doing = || "allow foreign source addresses".to_owned();
+        sys::set_option(&self.socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND).doing(doing)
     }
 
     /// Waits for a datagram; none when nothing came in time.

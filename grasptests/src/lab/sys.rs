@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    io,
+    io::{self, Write as _},
     os::fd::{AsRawFd, OwnedFd},
     os::unix::process::CommandExt,
     process::Command,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use nix::{
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal},
     unistd::{Pid, getppid},
 };
@@ -60,6 +60,21 @@ pub(super) fn enter_at_exec(command: &mut Command, namespace: Arc<OwnedFd>) {
     }
 }
 
+/// Has the command start with clocks that are so many seconds ahead: those that count from the start of the machine.
+pub(super) fn up_for_at_exec(command: &mut Command, seconds: u64) {
+    let offsets = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+    // SAFETY: as in `isolate_at_exec`.
+    unsafe {
+        command.pre_exec(move || {
+            unshare(CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))?;
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/proc/self/timens_offsets")
+                .and_then(|mut file| file.write_all(offsets.as_bytes()))
+        });
+    }
+}
+
 /// Asks for SIGKILL when the parent goes, and notices when it went before we asked.
 fn die_with(parent: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
@@ -93,7 +108,8 @@ pub(super) fn packet_socket(interface: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+/// Switches a socket option on that socket2 has no name for.
+pub(super) fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the pointer and the length describe `on`, which lives until the call returns.
     let result = unsafe {

@@ -4,11 +4,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
-/// A CBOR item in a notation near to the RFC's: `cbor!([1, 7, IP6, ["EX1", 5, 6, ()]])`.
-macro_rules! cbor {
-    ([$($item:tt),* $(,)?]) => { grasp::Value::Array(vec![$(cbor!($item)),*]) };
-    ($item:expr) => { grasp::Value::from($item) };
-}
+#[macro_use(cbor)]
+extern crate grasptests;
 
 mod bench;
 mod peer;

@@ -6,6 +6,11 @@
 //! `_drlisten` ([`SimulatedNode::receive_response`]), `_disc_relay` and a blocked `discover`
 //! ([`SimulatedNode::advance`]). Every decision is made by the functions that they call, within the same bounds.
 
+mod connection;
+mod dialogue;
+
+pub use connection::{ReceiveError, SimulatedAssembly, SimulatedConnection};
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -20,7 +25,7 @@ use crate::proto::{
 };
 use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Registries, Transport};
 use crate::stats::{Counters, Stats};
-use crate::threads::Askers;
+use crate::threads::{Admitted, Askers, NotAdmitted};
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::{Body, Limits, Message, decode, encode};
 
@@ -70,13 +75,15 @@ pub struct SimulatedNode {
     config: Config,
     registries: Registries,
     addresses: Addresses,
-    counters: Counters,
+    counters: Arc<Counters>,
     askers: Askers,
     /// Responses on their way.
-    responders: usize,
+    responders: Vec<Admitted>,
     relays: BTreeMap<(u32, IpAddr), Relay>,
     searches: Vec<Search>,
     relay_peak: usize,
+    sessions: Vec<dialogue::Session>,
+    values: dialogue::Values,
 }
 
 /// What `_disc_relay` knows.
@@ -109,15 +116,18 @@ impl SimulatedNode {
     #[must_use]
     pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
+        let counters = Arc::<Counters>::default();
         Self {
-            registries: Registries::new(&config),
+            registries: Registries::new(&config, &counters),
             addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
-            counters: Counters::default(),
+            counters,
             askers: Askers::default(),
-            responders: 0,
+            responders: Vec::new(),
             relays: BTreeMap::new(),
             searches: Vec::new(),
             relay_peak: 0,
+            sessions: Vec::new(),
+            values: dialogue::Values::new(),
             config,
         }
     }
@@ -127,7 +137,16 @@ impl SimulatedNode {
     /// # Errors
     /// As [`Engine::register_obj`](crate::Engine::register_obj).
     pub fn offer(&self, objective: &Objective, port: u16) -> Result<()> {
-        let registration = Registration {
+        self.register(objective, port, |_| {})
+    }
+
+    fn register(
+        &self,
+        objective: &Objective,
+        port: u16,
+        change: impl FnOnce(&mut Registration),
+    ) -> Result<()> {
+        let mut registration = Registration {
             ttl: self.config.objective_ttl,
             discoverable: true,
             overlap: false,
@@ -137,7 +156,8 @@ impl SimulatedNode {
             port,
             listener: None,
         };
-        self.registries.objectives.register(ASA, objective, registration)
+        change(&mut registration);
+        self.registries.objectives.register(ASA, objective, registration).map(drop)
     }
 
     /// Floods an objective with this node's own address as its locator.
@@ -194,12 +214,22 @@ impl SimulatedNode {
     /// A datagram has come to the group; the endpoint is its source, on this node's interface.
     pub fn receive_datagram(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
         self.counters.multicast_received.add();
+        self.receive(from, true, datagram, now)
+    }
+
+    /// A datagram has come to port 7017 of this node alone.
+    pub fn receive_unicast(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
+        self.counters.unicast_datagram_received.add();
+        self.receive(from, false, datagram, now)
+    }
+
+    fn receive(&mut self, from: Endpoint, multicast: bool, datagram: &[u8], now: u64) -> Vec<Output> {
         let limits = Limits { size: self.config.multicast_size, depth: self.config.nesting };
         let Ok(message) = decode(datagram, &limits) else {
             self.counters.dropped_malformed.add();
             return Vec::new();
         };
-        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast: true };
+        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
         let actions = handle_datagram(&self.node(), arrival, &message, datagram, now);
         let mut outputs = Vec::new();
         for action in actions {
@@ -229,41 +259,40 @@ impl SimulatedNode {
         until: u64,
         datagram: Vec<u8>,
     ) -> Vec<Output> {
-        if self.relays.len() >= self.config.relay_limit {
+        let neighbour = (asker.ifi, asker.source);
+        let share = self.relays.values().filter(|relay| (relay.asker.ifi, relay.asker.source) == neighbour);
+        if self.relays.len() >= self.config.relay_limit || share.count() >= self.config.relays_per_neighbour {
             self.counters.dropped_relay_full.add();
             return Vec::new();
         }
         let (mailbox, answers) = bounded(self.config.response_queue);
         if !self.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            self.counters.not_relayed_open.add();
             return Vec::new();
         }
         self.relays.insert((session, initiator), Relay { asker, name, until, answers });
         self.relay_peak = self.relay_peak.max(self.relays.len());
         let mut outputs = self.multicast(datagram, Some(asker.ifi));
-        self.counters.discoveries_relayed.add();
         outputs.push(Output::Wake { at: until });
         outputs
     }
 
-    /// A response has come by TCP, on an interface, from a link-local address.
+    /// A response, or what stands for one in rapid mode, has come by TCP, on an interface, from an address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
-        let limits = Limits { size: self.config.unicast_size, depth: self.config.nesting };
-        let Ok(message) = decode(message, &limits) else {
-            self.counters.dropped_bad_request.add();
-            return Vec::new();
+        let Some(message) = self.first_message(message) else { return Vec::new() };
+        let id = match &message.body {
+            Body::Response(response) => Some((response.session, response.initiator)),
+            _ => None,
         };
-        let Body::Response(response) = &message.body else {
-            self.counters.dropped_misplaced.add();
-            return Vec::new();
-        };
-        let id = (response.session, response.initiator);
         let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
         let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
         };
-        if delivery.mailbox.try_send(delivery.answer).is_err() {
-            self.counters.dropped_mailbox_full.add();
+        match delivery.mailbox.try_send(delivery.answer) {
+            Ok(()) => self.counters.answers_delivered.add(),
+            Err(_) => self.counters.dropped_mailbox_full.add(),
         }
+        let Some(id) = id else { return Vec::new() };
         let mut outputs = self.pass_on(id, now);
         let own = |search: &&mut Search| search.sessions.contains(&id.0);
         if let Some(search) = self.searches.iter_mut().find(own) {
@@ -284,28 +313,43 @@ impl SimulatedNode {
         let node = self.node();
         let response = |answer| relayed_response(&node, asker.ifi, id, &relay.name, answer, now);
         let responses: Vec<_> = answers.iter().filter_map(response).collect();
+        self.counters.answers_relayed.add_many(responses.len());
+        self.counters.answers_not_relayed.add_many(answers.len() - responses.len());
         responses.iter().filter_map(|response| self.respond(asker, response)).collect()
     }
 
     /// As `threads::responder` does until it connects.
     fn respond(&mut self, to: Arrival, message: &Message) -> Option<Output> {
-        if self.responders >= self.config.responder_limit {
+        if self.responders.len() >= self.config.responder_limit {
             self.counters.dropped_responder_full.add();
             return None;
         }
-        if !self.askers.enter((to.ifi, to.source), self.config.responders_per_asker) {
-            self.counters.dropped_asker_limit.add();
-            return None;
-        }
-        self.responders += 1;
+        let (each, strangers) = (self.config.responders_per_asker, self.config.responders_for_strangers);
+        let admitted = match self.askers.enter((to.ifi, to.source), each, strangers) {
+            Ok(admitted) => admitted,
+            Err(NotAdmitted::Asker) => {
+                self.counters.dropped_asker_limit.add();
+                return None;
+            }
+            Err(NotAdmitted::Strangers) => {
+                self.counters.dropped_responder_full.add();
+                return None;
+            }
+        };
+        self.responders.push(admitted);
         let to = Endpoint { ifi: to.ifi, address: to.source, port: to.port };
         Some(Output::Respond { to, message: encode(message) })
     }
 
     /// A response has reached its asker.
     pub fn response_sent(&mut self, to: Endpoint) {
-        self.askers.leave((to.ifi, to.address));
-        self.responders = self.responders.saturating_sub(1);
+        let is_to = |admitted: &Admitted| admitted.asker() == (to.ifi, to.address);
+        if let Some(index) = self.responders.iter().position(is_to) {
+            self.askers.leave(self.responders.swap_remove(index), true);
+        }
+        self.counters.connections_opened.add();
+        self.counters.connections_closed.add();
+        self.counters.messages_sent.add();
         self.counters.responses_sent.add();
     }
 
@@ -394,7 +438,7 @@ impl SimulatedNode {
     /// Responses on their way.
     #[must_use]
     pub const fn responses_on_their_way(&self) -> usize {
-        self.responders
+        self.responders.len()
     }
 
     /// How many relayed discoveries and floods the node remembers.
@@ -404,7 +448,7 @@ impl SimulatedNode {
     }
 }
 
-/// The answers in a mailbox; none comes in rapid mode.
+/// The answers in a mailbox. Nobody asks in rapid mode.
 fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
     answers.try_iter().filter_map(|answer| match answer {
         DiscoveryAnswer::Found(found) => Some(found),

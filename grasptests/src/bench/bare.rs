@@ -1,0 +1,87 @@
+//! The floors over TCP: what bare sockets do with the same bytes between the same two nodes, with a thread for each
+//! connection.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use grasptests::lab::Node;
+
+use super::figure::Result;
+
+/// A message is read with one call: it is smaller than this.
+const CHUNK: usize = 2048;
+
+/// A bare server: for each connection a thread, which answers every message with the same bytes, once or until the
+/// client closes.
+#[derive(Debug)]
+pub(crate) struct BareServer {
+    address: SocketAddrV6,
+    node: Node,
+    stopping: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl BareServer {
+    /// Starts it on a node with a unique local address.
+    pub(crate) fn start(node: &Node, answer: Vec<u8>, once: bool) -> Result<Self> {
+        let ula = node.ula().ok_or("the node has no address")?;
+        let listener = node.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)))?;
+        let address = SocketAddrV6::new(ula, listener.local_addr()?.port(), 0, 0);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (answer, stop) = (Arc::new(answer), Arc::clone(&stopping));
+        let accepting = node.spawn("bare-accept", move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                // A client that is not answered fails, and with it the measurement.
+                let (Ok(stream), answer) = (stream, Arc::clone(&answer)) else { continue };
+                let _ = thread::Builder::new().spawn(move || serve(stream, &answer, once));
+            }
+        });
+        Ok(Self { address, node: node.clone(), stopping, accepting: Some(accepting) })
+    }
+
+    /// Connects from the caller's node.
+    pub(crate) fn connect(&self) -> Result<TcpStream> {
+        Ok(TcpStream::connect(self.address)?)
+    }
+
+    /// Connects, sends, receives, closes.
+    pub(crate) fn ask(&self, question: &[u8]) -> Result<()> {
+        exchange(&mut self.connect()?, question)
+    }
+}
+
+impl Drop for BareServer {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let woken = self.node.run(|| TcpStream::connect(self.address));
+        if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: &[u8], once: bool) {
+    let mut chunk = [0; CHUNK];
+    let _ = stream.set_nodelay(true);
+    while stream.read(&mut chunk).is_ok_and(|count| count > 0) {
+        if stream.write_all(answer).is_err() || once {
+            return;
+        }
+    }
+}
+
+/// Sends a message and receives one.
+pub(crate) fn exchange(stream: &mut TcpStream, question: &[u8]) -> Result<()> {
+    let mut chunk = [0; CHUNK];
+    stream.write_all(question)?;
+    match stream.read(&mut chunk)? {
+        0 => Err("a bare connection was closed without an answer".into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,87 @@
+//! How fast the engine is, next to what bare sockets do in the same network:
+//! `cargo run --release -p grasptests --bin bench`. docs/performance.md says how to read it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use grasptests::lab;
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+use bench::{HEADING, NAMES, ROLE, Result};
+
+/// Measures the engine next to what bare sockets do with the same pattern of connections and messages, in a private
+/// network on this machine. Prints a table. The exit status is 1 if something could not be measured; a missed aim is
+/// no failure.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Measure only these, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = NAMES)]
+    only: Vec<String>,
+    /// How often each figure is measured, in turns with its floor.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Write the figures to this file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure graspy too, where that makes sense: the directory of its grasp.py.
+    #[arg(long, value_name = "DIR")]
+    graspy: Option<PathBuf>,
+    /// Print instead how costs grow with what is registered and cached.
+    #[arg(long, conflicts_with_all = ["only", "json", "graspy"])]
+    growth: bool,
+}
+
+fn main() -> ExitCode {
+    // A process that the bench starts plays a role, and is measured: it does without all else.
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some(ROLE) {
+        return status(bench::play(&words.next().unwrap_or_default()));
+    }
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    status(run(&arguments))
+}
+
+fn status(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    lab::enter()?;
+    let rounds = usize::from(arguments.rounds);
+    if arguments.growth {
+        return bench::print_growth(rounds);
+    }
+    let wanted = |name: &&str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    let names: Vec<_> = NAMES.into_iter().filter(wanted).collect();
+    let theirs = match &arguments.graspy {
+        Some(directory) => bench::measure_graspy(&directory.canonicalize()?, &names)?,
+        None => BTreeMap::new(),
+    };
+    let mut figures = Vec::new();
+    println!("{HEADING}");
+    for name in names {
+        let measured = bench::measure(name, rounds).map_err(|error| format!("{name}: {error}"))?;
+        for mut figure in measured {
+            figure.graspy = theirs.get(&figure.name).copied();
+            println!("{}", bench::row(&figure));
+            figures.push(figure);
+        }
+    }
+    if let Some(file) = &arguments.json {
+        fs::write(file, format!("{:#}\n", bench::json(&figures)))?;
+    }
+    Ok(())
+}

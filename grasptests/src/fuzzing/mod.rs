@@ -1,0 +1,57 @@
+//! What fuzzing does with one input. The targets in `fuzz/` are these functions behind libFuzzer; the test target
+//! `fuzz_regressions` runs them on recorded and on randomly changed inputs without it.
+//!
+//! Each function takes any bytes and panics if something is wrong with the engine.
+
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what is found is reported by panicking"
+)]
+
+mod decode;
+mod handlers;
+mod quads;
+mod reader;
+pub mod seeds;
+mod shapes;
+
+pub use decode::decode;
+pub use handlers::handlers;
+pub use quads::quads;
+pub use reader::reader;
+
+use grasp::QuadsKeys;
+use grasp::wire::Limits;
+
+/// A target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name, which is that of its directories.
+    pub name: &'static str,
+    /// What is done with an input.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "decode", run: decode },
+    Target { name: "handlers", run: handlers },
+    Target { name: "quads", run: quads },
+    Target { name: "reader", run: reader },
+];
+
+/// Some limits, the usual ones first.
+fn limits(choice: u8) -> Limits {
+    let size = [2048, 64, 17, 65_536];
+    let depth = [32, 4, 1, 8];
+    let pick = |from: [usize; 4], bits: u8| from.get(usize::from(bits % 4)).copied().unwrap_or(2048);
+    Limits { size: pick(size, choice), depth: pick(depth, choice >> 2) }
+}
+
+/// Keys that cost no time to make.
+fn keys() -> QuadsKeys {
+    QuadsKeys::from_parts([7; 32], [9; 16])
+}

@@ -1,0 +1,110 @@
+//! The page without a browser: who is answered, and what.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use grasp::tprint;
+use grasptests::isolated;
+use grasptests::lab::eventually;
+use grasptests::nodes::{Host, SOON};
+
+use super::{negotiate, page};
+
+fn connect(host: &Host, address: std::net::SocketAddr) -> TcpStream {
+    let stream = host.node.run(|| TcpStream::connect(address)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// What is answered, until the connection ends or the text is there.
+fn ask(host: &Host, address: std::net::SocketAddr, request: &str, until: &str) -> String {
+    let mut stream = connect(host, address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        answer.extend_from_slice(&chunk[..count]);
+        if !until.is_empty() && String::from_utf8_lossy(&answer).contains(until) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn the_page_and_the_events_are_for_this_machine_and_change_nothing() {
+    isolated!();
+    let (_lab, a, b, bubbles) = page();
+    let address = bubbles.address().unwrap();
+    let page = ask(&a, address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n"), "</html>");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("default-src 'none'; script-src 'nonce-") && !page.contains("NONCE"));
+    assert!(!page.contains("unsafe"));
+    for outside in ["src=\"http", "href=\"http", "@import", "url("] {
+        assert!(!page.contains(outside), "the page needs nothing from elsewhere: {outside}");
+    }
+    tprint!("said before anybody came");
+    negotiate(&a, &b);
+    let get = |more: &str| format!("GET /events HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
+    let events = ask(&a, address, &get(""), "M_END");
+    assert!(
+        events.contains("\"caption\":\"Gray\"") && events.contains("said before anybody came"),
+        "{events}"
+    );
+    let last = events.lines().rfind(|line| line.starts_with("id: ")).unwrap().trim_start_matches("id: ");
+    tprint!("said later");
+    let later = ask(&a, address, &get(&format!("Last-Event-ID: {last}\r\n")), "said later");
+    assert!(!later.contains("said before anybody came"), "{later}");
+
+    // But for the threads that answer.
+    let state = || {
+        let dump = a.engine.dump(false);
+        let known: Vec<_> =
+            dump.lines().filter(|line| !line.contains("Thread count")).map(str::to_owned).collect();
+        let mut counted = a.engine.stats().named();
+        counted.retain(|(name, _)| *name != "threads_peak");
+        (counted, known)
+    };
+    let before = state();
+    let refused = |request: &str, status: &str| {
+        let answer = ask(&a, address, request, "");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:?}: {answer}");
+    };
+    refused(&format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Length: 2\r\n\r\nhi"), "405");
+    refused("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421");
+    refused(&format!("GET /shutdown HTTP/1.1\r\nHost: {address}\r\n\r\n"), "404");
+    refused(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(9000)), "431");
+    refused("nonsense\r\n\r\n", "400");
+    assert_eq!(before, state(), "nothing has changed");
+}
+
+#[test]
+fn browsers_that_say_nothing_or_read_nothing_are_bounded_and_hold_up_neither_engine_nor_shutdown() {
+    isolated!();
+    let (_lab, a, b, bubbles) = page();
+    let address = bubbles.address().unwrap();
+    let threads = a.engine.thread_count();
+    let silent: Vec<TcpStream> = (0..20).map(|_| connect(&a, address)).collect();
+    let deaf: Vec<TcpStream> = (0..30)
+        .map(|_| {
+            let mut stream = connect(&a, address);
+            let _ = stream.write_all(format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+            stream
+        })
+        .collect();
+    for number in 0..3000 {
+        tprint!(number, "x".repeat(500));
+    }
+    assert!(a.engine.thread_count() <= threads + 33, "{} threads", a.engine.thread_count());
+    negotiate(&a, &b);
+    drop(silent);
+    eventually(Duration::from_secs(30), "a browser is served again", || {
+        ask(&a, address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n"), "</html>").contains("200 OK")
+    });
+    let started = Instant::now();
+    a.engine.shutdown();
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert_eq!(a.engine.thread_count(), 0);
+    drop(deaf);
+}

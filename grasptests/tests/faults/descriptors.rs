@@ -1,0 +1,77 @@
+//! A process that has no descriptor left.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use grasp::{AsaLocator, Config, Discover, Error, RegisterObj, StartError};
+use grasptests::isolated;
+use grasptests::lab::{eventually, process};
+use grasptests::nodes::{AT_ONCE, Host, SOON, failure, negotiable, synchronizable, two, within};
+use nix::sys::resource::Resource;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{Limit, computed, negotiate, quiet, start_error};
+
+/// Sockets made while there were descriptors, to connect with later.
+fn sockets(host: &Host, count: usize) -> Vec<Socket> {
+    host.run(|_, _| (0..count).map(|_| Socket::new(Domain::IPV6, Type::STREAM, None).unwrap()).collect())
+}
+
+#[test]
+fn without_descriptors_calls_fail_at_once_nothing_spins_and_all_recovers() {
+    isolated!();
+    let (_lab, near, far) = two(Config::new());
+    for host in [&near, &far] {
+        host.register(&negotiable("EX1", 0));
+    }
+    far.register(&synchronizable("EX2", 1));
+    far.run(|engine, asa| engine.listen_synchronize(asa, &synchronizable("EX2", 1))).unwrap();
+    let (neg, synch) = (far.locator("EX1"), far.locator("EX2"));
+    let (port, threads) = (far.port("EX1"), near.engine.thread_count());
+    let clients = sockets(&far, 3);
+    let limit = Limit::set(Resource::RLIMIT_NOFILE, process::descriptors() as u64);
+
+    within(AT_ONCE, || {
+        near.run(|engine, asa| {
+            let asked = engine.req_negotiate(asa, &negotiable("EX1", 1), Some(&neg), None);
+            assert_eq!(failure(asked), Error::SockErrNegRq);
+            let asked = engine.synchronize(asa, &synchronizable("EX2", 1), Some(&synch), None);
+            assert_eq!(failure(asked), Error::SockErrSynRq);
+            let registered = engine.register_obj(asa, &negotiable("EX3", 1), RegisterObj::default());
+            assert_eq!(failure(registered), Error::ObjFull);
+            // Neither needs a descriptor.
+            engine.register_obj(asa, &grasp::Objective::new("EX4"), RegisterObj::default()).unwrap();
+            assert_eq!(engine.get_flood(asa, &synchronizable("EX2", 1)), Ok(vec![]));
+        });
+        let error = start_error(&near);
+        let told = matches!(error, StartError::Socket(_) | StartError::Interfaces(_) | StartError::Thread(_));
+        assert!(told, "{error:?}");
+    });
+    // Answers cannot be accepted.
+    let found =
+        near.run(|engine, asa| engine.discover(asa, &negotiable("EX5", 1), None, Discover::default()));
+    assert_eq!(found, Ok(vec![]));
+
+    let target = SockAddr::from(std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0));
+    for client in &clients {
+        far.run(|_, _| client.connect(&target)).expect("the system holds the connection");
+    }
+    let failed = || far.engine.stats().accept_failed;
+    eventually(SOON, "accepting fails", || failed() > 0);
+    let (before, spent) = (failed(), computed());
+    std::thread::sleep(Duration::from_secs(1));
+    let (tries, spent) = (failed() - before, computed() - spent);
+    assert!(tries <= 40, "{tries} tries in a second");
+    assert!(spent < Duration::from_millis(700), "computed for {spent:?} in a second");
+
+    drop(limit);
+    eventually(SOON, "what has waited is accepted", || far.engine.stats().connections_accepted >= 3);
+    drop(clients);
+    negotiate(&near, &far);
+    near.run(|engine, asa| engine.register_obj(asa, &negotiable("EX3", 1), RegisterObj::default())).unwrap();
+    let value = near.run(|engine, asa| {
+        engine.synchronize(asa, &synchronizable("EX2", 0), Some(&AsaLocator { ifi: None, ..synch }), None)
+    });
+    assert_eq!(value.unwrap().value, 1.into());
+    quiet(&near, threads + 2);
+}

@@ -1,0 +1,110 @@
+//! The page of speech bubbles: `_bubble_feed` listens to the engine's trace, `_bubbles` accepts browsers, and each
+//! has a `_bubble_client`, bounded. They only read what is told: nothing that a browser sends changes the engine.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::spawn;
+use crate::bubbles::http::{self, Asked};
+use crate::bubbles::story::Story;
+use crate::bubbles::{Bubbles, Hub};
+use crate::core::Core;
+
+/// How many events may wait to be told.
+const CAPACITY: usize = 16_384;
+/// How many browsers may be connected.
+const CLIENTS: usize = 32;
+/// How often it is looked whether a browser has come: the socket outlives the engine, so nothing can wake who waits.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long nothing is said to a browser at most: then it shows whether it is still there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Serves the page until shutdown.
+pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
+    let trace = core.tracer.subscribe(CAPACITY);
+    let hub = Arc::clone(&bubbles.hub);
+    spawn(core, "_bubble_feed", move |_| {
+        hub.push(Story::start());
+        let (mut story, mut lost) = (Story::default(), 0);
+        while let Ok(event) = trace.recv() {
+            if let Some(told) = story.tell(&event) {
+                hub.push(told);
+            }
+            if trace.lost() > lost {
+                hub.push(Story::lost(trace.lost() - lost));
+                lost = trace.lost();
+            }
+        }
+    })?;
+    let bubbles = bubbles.clone();
+    spawn(core, "_bubbles", move |core| {
+        let clients = Arc::new(());
+        loop {
+            match bubbles.listener.accept() {
+                // Each client holds one reference; the one here is one more.
+                Ok((stream, _)) if Arc::strong_count(&clients) <= CLIENTS => {
+                    let (bubbles, slot) = (bubbles.clone(), Arc::clone(&clients));
+                    let spawned = spawn(core, "_bubble_client", move |core| {
+                        if let Err(error) = serve(core, &bubbles, &stream) {
+                            log::debug!("a browser is gone: {error}");
+                        }
+                        drop(slot);
+                    });
+                    if let Err(error) = spawned {
+                        log::debug!("a browser is sent away: {error}");
+                    }
+                }
+                Ok(_) => log::debug!("a browser is sent away: {CLIENTS} are here"),
+                Err(_) if core.pause(GLANCE) => {}
+                Err(_) => return,
+            }
+            if core.is_stopping() {
+                return;
+            }
+        }
+    })
+}
+
+fn serve(core: &Core, bubbles: &Bubbles, stream: &TcpStream) -> io::Result<()> {
+    match http::read(stream)? {
+        Asked::Page { host } => {
+            let nonce = getrandom::u64().map_err(|_| io::ErrorKind::Unsupported)?;
+            http::send_page(stream, &host, &format!("{nonce:016x}"))
+        }
+        Asked::Refused(status) => http::send_refusal(stream, status),
+        Asked::Events { after } => send_events(core, bubbles, stream, &after),
+    }
+}
+
+/// Sends events as they come, until the browser goes away or the engine ends.
+fn send_events(core: &Core, bubbles: &Bubbles, stream: &TcpStream, after: &str) -> io::Result<()> {
+    http::send_events_head(stream)?;
+    let hello = serde_json::json!({ "caption": bubbles.caption });
+    // The browser asks again so soon after the connection has ended.
+    http::send(stream, format!("retry: 500\nevent: hello\ndata: {hello}\n\n").as_bytes())?;
+    let hub: &Hub = &bubbles.hub;
+    let mut next = hub.after(after);
+    let mut said = Instant::now();
+    loop {
+        let (events, following) = hub.from(next, GLANCE * 4);
+        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let first = following.saturating_sub(count);
+        let mut text = String::new();
+        for (number, event) in (first..).zip(events) {
+            // Without a line break in it: JSON has none.
+            text.push_str(&format!("id: {}-{number}\ndata: {event}\n\n", hub.epoch));
+        }
+        next = following;
+        if text.is_empty() && said.elapsed() >= SILENCE {
+            text.push_str(": still here\n\n");
+        }
+        if !text.is_empty() {
+            http::send(stream, text.as_bytes())?;
+            said = Instant::now();
+        } else if core.is_stopping() {
+            return Ok(());
+        }
+    }
+}

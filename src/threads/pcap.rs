@@ -1,0 +1,82 @@
+//! `_pcap`: writes what the engine sends and receives into a pcapng file, as a listener of its trace. It holds up
+//! nobody: what it cannot write in time is lost, and counted.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::spawn;
+use crate::core::Core;
+use crate::trace::Trace;
+use crate::trace::pcapng::Capture;
+
+/// How many events may wait to be written.
+const CAPACITY: usize = 16_384;
+/// How many engines may write beside each other under one name.
+const FILES: u32 = 99;
+
+/// Starts the thread, if a capture is wanted. That it cannot be written is no reason not to run: it is said.
+pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
+    let from_environment =
+        || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let Some(path) = core.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
+    let capture = open(&path).and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file))?)));
+    match capture {
+        Ok((path, capture)) => {
+            log::info!("what is sent and received is written to {}", path.display());
+            let trace = core.tracer.subscribe(CAPACITY);
+            spawn(core, "_pcap", move |core| {
+                if let Err(error) = run(core, capture, &trace) {
+                    log::warn!("the capture {} ends here: {error}", path.display());
+                }
+                core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+            })
+        }
+        Err(error) => {
+            log::warn!("nothing is written to {}: {error}", path.display());
+            Ok(())
+        }
+    }
+}
+
+fn run(core: &Core, mut capture: Capture<BufWriter<File>>, trace: &Trace) -> io::Result<()> {
+    let name = |ifi| core.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone());
+    while let Ok(event) = trace.recv() {
+        capture.write(&event, name)?;
+        while let Ok(event) = trace.try_recv() {
+            capture.write(&event, name)?;
+        }
+        capture.flush()?;
+        core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+    }
+    capture.finish(trace.lost(), SystemTime::now())
+}
+
+/// Opens the file, for its owner only. While another engine writes it, this one takes the same name with a number.
+fn open(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    for number in 1..=FILES {
+        let mut name = path.as_os_str().to_owned();
+        if number > 1 {
+            name.push(format!(".{number}"));
+        }
+        let file = options.open(&name)?;
+        match file.try_lock() {
+            Ok(()) => {
+                // A pipe or a device cannot be cut, and need not be.
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                return Ok((name.into(), file));
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}

@@ -1,0 +1,224 @@
+//! What a trace tells: the events, and when and in which thread each happened.
+
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::Error;
+use crate::types::AsaLocator;
+
+/// Something that the engine did, with its time and thread.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TraceEvent {
+    /// When, by the system's clock, which may be set.
+    pub time: SystemTime,
+    /// When, in milliseconds of [`monotonic_ms`](crate::monotonic_ms), which only grows.
+    pub monotonic_ms: u64,
+    /// The name of the thread that did it; empty if it has none.
+    pub thread: Arc<str>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message came or was sent. One that goes out is told before the system gets it, so that it always stands
+    /// before its answer; if it cannot be sent, a failure follows.
+    Message(MessageEvent),
+    /// A TCP connection is open.
+    Connected {
+        /// The address of this side. An IPv4 address is mapped.
+        local: SocketAddrV6,
+        /// The address of the peer.
+        peer: SocketAddrV6,
+        /// Which side opened it: [`Direction::Out`] for this one.
+        direction: Direction,
+    },
+    /// A TCP connection was closed on this side.
+    Disconnected {
+        /// The address of this side.
+        local: SocketAddrV6,
+        /// The address of the peer.
+        peer: SocketAddrV6,
+    },
+    /// A session began.
+    SessionOpened(SessionEvent),
+    /// A session is over.
+    SessionEnded(SessionEvent, Ending),
+    /// Something was put into a cache, or its lifetime was renewed.
+    CacheAdded(CacheEvent),
+    /// Something left a cache.
+    CacheRemoved(CacheEvent, Removal),
+    /// A discovery or a flood is sent on to the other interfaces; the messages follow.
+    Relayed {
+        /// The session that it came with.
+        session: u32,
+        /// Index of the interface that it came in on, to which it is not sent.
+        except: u32,
+    },
+    /// Something was dropped, refused, or could not be done.
+    Dropped {
+        /// Why: the name of the counter in [`Stats`](crate::Stats) that has just counted it.
+        reason: &'static str,
+    },
+    /// A line of [`tprint!`](crate::tprint) or, in test mode, [`ttprint!`](crate::ttprint), by any thread of the
+    /// process, also one that is not printed because the engine is silent. Without the name of the thread.
+    Line(String),
+}
+
+/// A message on its way in or out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MessageEvent {
+    /// Whether it came or goes.
+    pub direction: Direction,
+    /// How it travels.
+    pub transport: Transport,
+    /// The address of this side; for what came to the group, the group's. An IPv4 address is mapped.
+    pub local: SocketAddrV6,
+    /// The address of the peer; for what goes to the group, the group's.
+    pub peer: SocketAddrV6,
+    /// Index of the interface; 0 where it is not known, as for TCP with addresses of more than link scope.
+    pub ifi: u32,
+    /// The message in the clear; what came, where it could not be opened. It need not be a valid message.
+    pub bytes: Arc<[u8]>,
+    /// As it is on the wire, where a substrate protects it. `None` where it travels in the clear.
+    pub sealed: Option<Arc<[u8]>>,
+}
+
+impl MessageEvent {
+    /// As it is on the wire.
+    #[must_use]
+    pub fn on_wire(&self) -> &[u8] {
+        self.sealed.as_deref().unwrap_or(&self.bytes)
+    }
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To this engine.
+    In,
+    /// From this engine.
+    Out,
+}
+
+/// How a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// UDP to the group of all GRASP neighbours.
+    Multicast,
+    /// UDP to one node.
+    UnicastDatagram,
+    /// TCP.
+    Tcp,
+}
+
+/// A session that begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionEvent {
+    /// Its identifier.
+    pub session: u32,
+    /// What it is for.
+    pub kind: SessionKind,
+    /// With whom; the initiator for a relayed discovery, nobody for an own one. An IPv4 address is mapped.
+    pub peer: Option<Ipv6Addr>,
+    /// The name of the objective.
+    pub objective: String,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionKind {
+    /// A discovery of this node.
+    Discovery,
+    /// A discovery of another node, which this one relays.
+    RelayedDiscovery,
+    /// A negotiation, synchronization or messaging session.
+    Dialogue,
+}
+
+/// How a session ended, as this side knows it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// One side accepted what the other offered.
+    Accepted,
+    /// One side declined, with its reason if it gave one.
+    Declined(Option<String>),
+    /// This side said that a message was invalid.
+    Invalid,
+    /// The value came.
+    Synchronized,
+    /// A discovery is over. What it found is in the cache.
+    Discovered,
+    /// The ASA is no longer registered, or the engine was shut down.
+    Stopped,
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<&Error> for Ending {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Declined(reason) => Self::Declined(reason.clone()),
+            error => Self::Failed(error.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::Declined(None) => f.write_str("declined"),
+            Self::Declined(Some(reason)) => write!(f, "declined: {reason}"),
+            Self::Invalid => f.write_str("invalid"),
+            Self::Synchronized => f.write_str("synchronized"),
+            Self::Discovered => f.write_str("over"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
+        }
+    }
+}
+
+/// An entry of a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheEvent {
+    /// Which cache.
+    pub cache: Cache,
+    /// The name of the objective.
+    pub objective: String,
+    /// Where it was found, or the tag that it was flooded with.
+    pub locator: AsaLocator,
+}
+
+/// A cache of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cache {
+    /// What discoveries found.
+    Discovery,
+    /// What was flooded.
+    Flood,
+}
+
+/// Why an entry left its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Removal {
+    /// Its time was over, or its interface is gone.
+    Expired,
+    /// It made room for another.
+    Evicted,
+    /// An ASA asked for it, or nobody answered there.
+    Forgotten,
+}

@@ -1,0 +1,354 @@
+//! Looking at an engine while it works: [`Engine::trace`](crate::Engine::trace) gives a bounded channel of
+//! [`TraceEvent`]s. The capture file and the page of speech bubbles are listeners like any other.
+//!
+//! Whatever the engine does calls [`Tracer::emit`]. While nobody listens that is one relaxed load of a number, and
+//! the event is not made. A listener that does not keep up loses events, counted; the engine waits for nobody.
+
+pub(crate) mod echo;
+mod event;
+mod packet;
+pub(crate) mod pcapng;
+
+pub use event::{
+    Cache, CacheEvent, Direction, Ending, Event, MessageEvent, Removal, SessionEvent, SessionKind,
+    TraceEvent, Transport,
+};
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use parking_lot::RwLock;
+
+use crate::clock::monotonic_ms;
+
+/// How many events wait for a listener, if it does not say.
+pub(crate) const CAPACITY: usize = 4096;
+
+/// Lines belong to the process: they go to the listeners of all its engines.
+static LINES: LazyLock<Listeners> = LazyLock::new(Listeners::default);
+/// Numbers listeners.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Where the engine says what it does. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tracer(Arc<Listeners>);
+
+impl Tracer {
+    /// Whether anybody listens.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_on()
+    }
+
+    /// Tells an event, if anybody listens. Never blocks. Not to be called with a lock held: see [`Tracer::later`].
+    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
+        if self.is_on() {
+            self.0.tell(event());
+        }
+    }
+
+    /// Events to be told when this is dropped. Made before a lock is taken, it is dropped after that is free.
+    pub(crate) fn later(&self) -> Later<'_> {
+        Later { tracer: self, events: Vec::new() }
+    }
+
+    /// A listener that `capacity` events wait for.
+    pub(crate) fn subscribe(&self, capacity: usize) -> Trace {
+        let (tx, rx) = bounded(capacity.max(1));
+        let lost = Arc::new(AtomicU64::new(0));
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
+        if self.0.add(Arc::clone(&listener)) {
+            LINES.add(listener);
+        }
+        Trace { events: rx, lost, id, tracer: self.clone() }
+    }
+
+    /// No more events: listeners see the end once they have read what waits for them.
+    pub(crate) fn end(&self) {
+        for listener in self.0.end().iter() {
+            LINES.remove(listener.id);
+        }
+    }
+}
+
+/// Tells a line of the process to the listeners of all engines.
+pub(crate) fn emit_line(line: impl FnOnce() -> String) {
+    if LINES.is_on() {
+        LINES.tell(Event::Line(line()));
+    }
+}
+
+/// Events that are told when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Later<'a> {
+    tracer: &'a Tracer,
+    events: Vec<Event>,
+}
+
+impl Later<'_> {
+    /// Remembers an event, if anybody listens.
+    pub(crate) fn push(&mut self, event: impl FnOnce() -> Event) {
+        if self.tracer.is_on() {
+            self.events.push(event());
+        }
+    }
+}
+
+impl Drop for Later<'_> {
+    fn drop(&mut self) {
+        for event in std::mem::take(&mut self.events) {
+            self.tracer.emit(|| event);
+        }
+    }
+}
+
+/// One who listens.
+#[derive(Debug)]
+struct Listener {
+    id: u64,
+    tx: Sender<Arc<TraceEvent>>,
+    lost: Arc<AtomicU64>,
+}
+
+/// All who listen. The list is replaced whole: who tells has its own reference, and holds no lock.
+#[derive(Debug, Default)]
+struct Listeners {
+    count: AtomicUsize,
+    list: RwLock<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    /// No more are taken.
+    ended: bool,
+    listeners: Arc<Vec<Arc<Listener>>>,
+}
+
+impl Listeners {
+    fn is_on(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    fn tell(&self, event: Event) {
+        let listeners = Arc::clone(&self.list.read().listeners);
+        let event = Arc::new(TraceEvent {
+            time: SystemTime::now(),
+            monotonic_ms: monotonic_ms(),
+            thread: std::thread::current().name().unwrap_or_default().into(),
+            event,
+        });
+        for listener in listeners.iter() {
+            if let Err(TrySendError::Full(_)) = listener.tx.try_send(Arc::clone(&event)) {
+                listener.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns whether it was taken.
+    fn add(&self, listener: Arc<Listener>) -> bool {
+        let mut list = self.list.write();
+        if !list.ended {
+            self.replace(&mut list, |listeners| listeners.push(listener));
+        }
+        !list.ended
+    }
+
+    fn remove(&self, id: u64) {
+        self.replace(&mut self.list.write(), |listeners| listeners.retain(|listener| listener.id != id));
+    }
+
+    fn end(&self) -> Arc<Vec<Arc<Listener>>> {
+        let mut list = self.list.write();
+        list.ended = true;
+        let listeners = Arc::clone(&list.listeners);
+        self.replace(&mut list, Vec::clear);
+        listeners
+    }
+
+    fn replace(&self, list: &mut List, change: impl FnOnce(&mut Vec<Arc<Listener>>)) {
+        let mut listeners = list.listeners.to_vec();
+        change(&mut listeners);
+        self.count.store(listeners.len(), Ordering::Relaxed);
+        list.listeners = Arc::new(listeners);
+    }
+}
+
+/// The events of an engine, for one listener ([`Engine::trace`](crate::Engine::trace)). A bounded number of them
+/// waits to be read; what comes beyond is lost for this listener, and counted. Dropped, it listens no more.
+///
+/// As an iterator it waits for the next event, and ends when the engine was shut down and everything has been read.
+pub struct Trace {
+    events: Receiver<Arc<TraceEvent>>,
+    lost: Arc<AtomicU64>,
+    id: u64,
+    tracer: Tracer,
+}
+
+impl Trace {
+    /// How many events this listener has lost because it did not keep up.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// If the engine was shut down and everything has been read. A retry does not help.
+    pub fn recv(&self) -> Result<Arc<TraceEvent>, RecvError> {
+        self.events.recv()
+    }
+
+    /// Waits for the next event, but not longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and if the time is over: then a retry may help.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<TraceEvent>, RecvTimeoutError> {
+        self.events.recv_timeout(timeout)
+    }
+
+    /// The next event, if it is there.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and if there is none: then a retry may help.
+    pub fn try_recv(&self) -> Result<Arc<TraceEvent>, TryRecvError> {
+        self.events.try_recv()
+    }
+
+    /// The channel itself, to be waited for together with others in crossbeam-channel's `select!`.
+    #[must_use]
+    pub const fn receiver(&self) -> &Receiver<Arc<TraceEvent>> {
+        &self.events
+    }
+}
+
+impl Iterator for Trace {
+    type Item = Arc<TraceEvent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.events.recv().ok()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.tracer.0.remove(self.id);
+        LINES.remove(self.id);
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("waiting", &self.events.len()).field("lost", &self.lost()).finish()
+    }
+}
+
+/// What a test's caches did, as it was told.
+#[cfg(test)]
+pub(crate) fn cache_story(tracer: &Tracer, trace: Trace) -> Vec<String> {
+    tracer.end();
+    trace
+        .filter_map(|event| match &event.event {
+            Event::CacheAdded(entry) => Some(format!("+{}", entry.objective)),
+            Event::CacheRemoved(entry, why) => Some(format!("-{} {why:?}", entry.objective)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(reason: &'static str) -> impl FnOnce() -> Event {
+        move || Event::Dropped { reason }
+    }
+
+    #[test]
+    fn an_event_is_not_even_made_while_nobody_listens() {
+        let tracer = Tracer::default();
+        tracer.emit(|| unreachable!("nobody listens"));
+        tracer.later().push(|| unreachable!("nobody listens"));
+        let trace = tracer.subscribe(1);
+        tracer.emit(dropped("a"));
+        assert!(matches!(trace.try_recv().unwrap().event, Event::Dropped { reason: "a" }));
+        drop(trace);
+        tracer.emit(|| unreachable!("nobody listens any more"));
+    }
+
+    #[test]
+    fn a_hook_costs_next_to_nothing_while_nobody_listens() {
+        let tracer = Tracer::default();
+        let started = std::time::Instant::now();
+        for _ in 0..1_000_000 {
+            std::hint::black_box(&tracer).emit(|| unreachable!("nobody listens"));
+        }
+        // A few nanoseconds each; without optimization, and on a busy machine, still well below a microsecond.
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_listener_that_does_not_read_loses_and_another_does_not() {
+        let tracer = Tracer::default();
+        let (slow, quick) = (tracer.subscribe(2), tracer.subscribe(10));
+        for reason in ["a", "b", "c", "d", "e"] {
+            tracer.emit(dropped(reason));
+        }
+        assert_eq!((slow.lost(), quick.lost()), (3, 0));
+        tracer.end();
+        let reasons = |trace: Trace| -> Vec<&str> {
+            let reason = |event: Arc<TraceEvent>| match event.event {
+                Event::Dropped { reason } => Some(reason),
+                _ => None,
+            };
+            trace.filter_map(reason).collect()
+        };
+        assert_eq!(reasons(slow), ["a", "b"]);
+        assert_eq!(reasons(quick), ["a", "b", "c", "d", "e"]);
+        assert!(tracer.subscribe(5).recv().is_err(), "nothing comes any more");
+    }
+
+    #[test]
+    fn a_thread_that_listens_to_nothing_is_told_of_the_end() {
+        let tracer = Tracer::default();
+        let trace = tracer.subscribe(5);
+        let ending = tracer.clone();
+        let thread = std::thread::Builder::new().spawn(move || ending.end());
+        assert_eq!(trace.count(), 0);
+        thread.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn events_for_later_are_told_in_their_order_when_the_lock_is_free() {
+        let tracer = Tracer::default();
+        let trace = tracer.subscribe(5);
+        {
+            let mut later = tracer.later();
+            later.push(dropped("a"));
+            later.push(dropped("b"));
+            assert!(trace.try_recv().is_err());
+        }
+        for expected in ["a", "b"] {
+            assert!(
+                matches!(trace.try_recv().unwrap().event, Event::Dropped { reason } if reason == expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_goes_to_the_listeners_of_every_engine_with_the_thread_that_printed_it() {
+        let (one, other) = (Tracer::default(), Tracer::default());
+        let traces = [one.subscribe(1000), other.subscribe(1000)];
+        let thread = std::thread::Builder::new().name("Gray".to_owned());
+        thread.spawn(|| emit_line(|| "a line of this test".to_owned())).unwrap().join().unwrap();
+        for trace in &traces {
+            // Other tests of the process print, too.
+            let mine = |event: &Arc<TraceEvent>| matches!(&event.event, Event::Line(line) if line == "a line of this test");
+            let event = std::iter::from_fn(|| trace.try_recv().ok()).find(mine).unwrap();
+            assert_eq!(&*event.thread, "Gray");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Messages as a pcapng file that Wireshark opens (draft-ietf-opsawg-pcapng). Used by `_pcap`.
+//!
+//! The engine sees messages, not packets: the headers around them are made here, with right checksums. A TCP
+//! connection gets its handshake, consistent numbers and its end, so that a stream can be followed; what is in it
+//! is what was sent, as it was sent, sealed if it was.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::echo::Echoes;
+use super::packet::{ACK, FIN, PSH, SYN, Segment, tcp_packet, udp_packet};
+use super::{Direction, Event, TraceEvent, Transport};
+
+/// LINKTYPE_RAW: an IP packet without a link's header.
+const LINK_TYPE: u16 = 101;
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+/// The most that one TCP segment carries here.
+const SEGMENT: usize = 32 * 1024;
+/// How many connections are remembered. Only events that were lost let the number grow so far.
+const REMEMBERED: usize = 20_000;
+
+/// An end of a connection: link-local addresses of two links are two.
+type End = (Ipv6Addr, u16);
+
+fn end(address: SocketAddrV6) -> End {
+    (*address.ip(), address.port())
+}
+
+/// What is known of a TCP connection.
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    /// The next sequence numbers of this side and of the peer.
+    Open { out: u32, incoming: u32 },
+    /// Both ends are in this engine, and the other end is written.
+    Mirror,
+}
+
+/// A capture that is being written.
+#[derive(Debug)]
+pub(crate) struct Capture<W> {
+    file: W,
+    /// The numbers of interfaces in the file, by index.
+    interfaces: HashMap<u32, u32>,
+    streams: HashMap<(End, End), Stream>,
+    echoes: Echoes,
+}
+
+impl<W: Write> Capture<W> {
+    /// Begins a file.
+    pub(crate) fn new(file: W) -> io::Result<Self> {
+        let mut capture =
+            Self { file, interfaces: HashMap::new(), streams: HashMap::new(), echoes: Echoes::default() };
+        let mut body = Vec::new();
+        body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
+        body.extend_from_slice(&[1, 0, 0, 0]);
+        // The length of the section is not known.
+        body.extend_from_slice(&u64::MAX.to_le_bytes());
+        option(&mut body, 4, concat!("anima-grasp ", env!("CARGO_PKG_VERSION")).as_bytes());
+        option(&mut body, 0, &[]);
+        capture.block(SECTION_HEADER, &body)?;
+        Ok(capture)
+    }
+
+    /// Writes what an event puts on the wire, if anything. `name` names an interface.
+    pub(crate) fn write(
+        &mut self,
+        event: &TraceEvent,
+        name: impl Fn(u32) -> Option<String>,
+    ) -> io::Result<()> {
+        match &event.event {
+            Event::Message(message) if message.transport == Transport::Tcp => {
+                let (local, peer) = (message.local, message.peer);
+                for piece in message.on_wire().chunks(SEGMENT) {
+                    self.segment(event.time, (local, peer), message.direction, PSH | ACK, piece, &name)?;
+                }
+                Ok(())
+            }
+            Event::Message(message) => {
+                // It is on the wire once.
+                if self.echoes.is_echo(message) {
+                    return Ok(());
+                }
+                let (from, to) = match message.direction {
+                    Direction::Out => (message.local, message.peer),
+                    Direction::In => (message.peer, message.local),
+                };
+                let Some(packet) = udp_packet(end(from), end(to), message.on_wire()) else { return Ok(()) };
+                self.packet(event.time, message.ifi, message.direction, &packet, &name)
+            }
+            Event::Connected { local, peer, direction } => {
+                let key = (end(*local), end(*peer));
+                if self.streams.len() >= REMEMBERED {
+                    self.streams.clear();
+                }
+                if self.streams.contains_key(&(key.1, key.0)) {
+                    self.streams.insert(key, Stream::Mirror);
+                    return Ok(());
+                }
+                self.streams.insert(key, Stream::Open { out: 0, incoming: 0 });
+                let other = if *direction == Direction::Out { Direction::In } else { Direction::Out };
+                let ends = (*local, *peer);
+                for (direction, flags) in [(*direction, SYN), (other, SYN | ACK), (*direction, ACK)] {
+                    self.segment(event.time, ends, direction, flags, &[], &name)?;
+                }
+                Ok(())
+            }
+            Event::Disconnected { local, peer } => {
+                let ends = (*local, *peer);
+                for (direction, flags) in
+                    [(Direction::Out, FIN | ACK), (Direction::In, FIN | ACK), (Direction::Out, ACK)]
+                {
+                    self.segment(event.time, ends, direction, flags, &[], &name)?;
+                }
+                self.streams.remove(&(end(*local), end(*peer)));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes how many events did not get here, if any.
+    pub(crate) fn finish(&mut self, lost: u64, now: SystemTime) -> io::Result<()> {
+        if lost > 0 && !self.interfaces.is_empty() {
+            let mut body = 0_u32.to_le_bytes().to_vec();
+            body.extend_from_slice(&timestamp(now));
+            // isb_ifdrop
+            option(&mut body, 5, &lost.to_le_bytes());
+            option(&mut body, 0, &[]);
+            self.block(INTERFACE_STATISTICS, &body)?;
+        }
+        self.flush()
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    fn segment(
+        &mut self,
+        time: SystemTime,
+        (local, peer): (SocketAddrV6, SocketAddrV6),
+        direction: Direction,
+        flags: u8,
+        payload: &[u8],
+        name: &impl Fn(u32) -> Option<String>,
+    ) -> io::Result<()> {
+        let key = (end(local), end(peer));
+        // A connection whose beginning was lost begins in the middle.
+        let stream = self.streams.entry(key).or_insert(Stream::Open { out: 1, incoming: 1 });
+        let Stream::Open { out, incoming } = stream else { return Ok(()) };
+        let (next, acknowledged, from, to) = match direction {
+            Direction::Out => (out, *incoming, key.0, key.1),
+            Direction::In => (incoming, *out, key.1, key.0),
+        };
+        let acknowledged = if flags & ACK == 0 { 0 } else { acknowledged };
+        let segment = Segment { sequence: *next, acknowledged, flags };
+        let taken = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        *next = next.wrapping_add(taken).wrapping_add(u32::from(flags & (SYN | FIN) != 0));
+        let Some(packet) = tcp_packet(from, to, &segment, payload) else { return Ok(()) };
+        let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
+        self.packet(time, ifi, direction, &packet, name)
+    }
+
+    fn packet(
+        &mut self,
+        time: SystemTime,
+        ifi: u32,
+        direction: Direction,
+        packet: &[u8],
+        name: &impl Fn(u32) -> Option<String>,
+    ) -> io::Result<()> {
+        let interface = self.interface(ifi, name)?;
+        let length = u32::try_from(packet.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut body = interface.to_le_bytes().to_vec();
+        body.extend_from_slice(&timestamp(time));
+        body.extend_from_slice(&length);
+        body.extend_from_slice(&length);
+        body.extend_from_slice(packet);
+        pad(&mut body);
+        // epb_flags: inbound or outbound.
+        let flags: u32 = if direction == Direction::In { 1 } else { 2 };
+        option(&mut body, 2, &flags.to_le_bytes());
+        option(&mut body, 0, &[]);
+        self.block(ENHANCED_PACKET, &body)
+    }
+
+    /// The number of an interface in the file, which is described when it is first met.
+    fn interface(&mut self, ifi: u32, name: &impl Fn(u32) -> Option<String>) -> io::Result<u32> {
+        if let Some(number) = self.interfaces.get(&ifi) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        let mut body = LINK_TYPE.to_le_bytes().to_vec();
+        body.extend_from_slice(&[0; 6]);
+        let name = name(ifi).unwrap_or_else(|| if ifi == 0 { "any".to_owned() } else { format!("if{ifi}") });
+        option(&mut body, 2, name.as_bytes());
+        // if_tsresol: nanoseconds.
+        option(&mut body, 9, &[9]);
+        option(&mut body, 0, &[]);
+        self.block(INTERFACE_DESCRIPTION, &body)?;
+        self.interfaces.insert(ifi, number);
+        Ok(number)
+    }
+
+    fn block(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(body.len() + 12).map_err(|_| io::ErrorKind::InvalidData)?.to_le_bytes();
+        self.file.write_all(&kind.to_le_bytes())?;
+        self.file.write_all(&length)?;
+        self.file.write_all(body)?;
+        self.file.write_all(&length)
+    }
+}
+
+/// Nanoseconds since 1970, the upper half first.
+fn timestamp(time: SystemTime) -> [u8; 8] {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let nanoseconds = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    let [a, b, c, d, e, f, g, h] = nanoseconds.to_le_bytes();
+    [e, f, g, h, a, b, c, d]
+}
+
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+    body.extend_from_slice(&code.to_le_bytes());
+    body.extend_from_slice(&length.to_le_bytes());
+    body.extend_from_slice(value.get(..length.into()).unwrap_or(value));
+    pad(body);
+}
+
+fn pad(body: &mut Vec<u8>) {
+    body.resize(body.len().next_multiple_of(4), 0);
+}
