@@ -5,7 +5,7 @@
 
 local grasp = Proto("grasp", "GeneRic Autonomic Signaling Protocol")
 
-local MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_MESSAGE = 32, 4096, 1024, 65535
+local MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_MESSAGE = 32, 4096, 4096, 65535
 local MAX_PLACES = 65536
 
 local MESSAGES = {
@@ -108,7 +108,8 @@ local function float_text(number)
     text = string.format("%." .. digits .. "g", number)
     if tonumber(text) == number then break end
   end
-  return text:find("[%.eE]") and text or text .. ".0"
+  text = text:gsub("e%+?(%-?)0*", "e%1")
+  return text:find("[%.e]") and text or text .. ".0"
 end
 
 -- Whether bytes are UTF-8 without surrogates and overlong forms.
@@ -274,9 +275,11 @@ local function embedded(item, depth)
   local inner = item.items[1]
   if item.tag ~= "24" or not inner or inner.kind ~= "bytes" or inner.bytes == "" then return nil end
   if depth >= MAX_DEPTH then return nil, { at = item.first, what = "nested too deep" } end
+  if item.opened then return item.opened, item.wrong end
   local tvb = ByteArray.new(inner.bytes, true):tvb("Embedded CBOR")
   local opened, wrong = parse(tvb, 0, depth)
   if not wrong and opened.last < tvb:len() then wrong = { at = opened.last, what = "bytes follow the item" } end
+  item.opened, item.wrong = opened, wrong
   return opened, wrong
 end
 
@@ -286,8 +289,9 @@ local function diagnostic(item, depth, room)
   if room.left <= 0 then return "..." end
   local text
   if item.text then text = item.text
-  elseif item.kind == "text" then text = quoted(item.bytes:sub(1, MAX_TEXT))
-  elseif item.kind == "bytes" then text = hex(item.bytes:sub(1, MAX_TEXT / 2))
+  elseif item.kind == "text" then text = quoted(item.bytes:sub(1, MAX_TEXT)) .. (#item.bytes > MAX_TEXT and "..." or "")
+  elseif item.kind == "bytes" then
+    text = hex(item.bytes:sub(1, MAX_TEXT / 2)) .. (#item.bytes > MAX_TEXT / 2 and "..." or "")
   elseif item.kind == "tag" then
     local opened, wrong = embedded(item, depth)
     if opened and not wrong then return "24(<<" .. diagnostic(opened, depth + 1, room) .. ">>)" end
@@ -684,6 +688,8 @@ local function stream(tvb, pinfo, root)
       return tvb:len()
     end
     at = at + show(rest, pinfo, root, item, wrong, false)
+    -- What follows something that is no message cannot be told apart.
+    if not wrong and item.kind ~= "array" then break end
   end
   return tvb:len()
 end
@@ -729,18 +735,3 @@ DissectorTable.get("udp.port"):add(7017, grasp)
 grasp:register_heuristic("tcp", heuristic)
 -- "Decode As" offers it too.
 DissectorTable.get("tcp.port"):add_for_decode_as(tcp_grasp)
-
--- A filter for the session of a packet, from the menu of the packet list or details.
-if gui_enabled() and register_packet_menu then
-  local session = Field.new("grasp.session_id")
-  local _ = session
-  register_packet_menu("GRASP/Filter this session", function(...)
-    for _, field in ipairs({ ... }) do
-      if field.name == "grasp.session_id" then
-        set_filter("grasp.session_id == " .. tostring(field.value))
-        apply_filter()
-        return
-      end
-    end
-  end, "grasp.session_id")
-end

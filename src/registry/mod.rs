@@ -3,6 +3,7 @@
 //! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls
 //! out while it holds it: no lock is held across a send, a receive, a channel operation or a callback.
 
+mod answer;
 mod asa;
 mod discovery_cache;
 mod flood_cache;
@@ -12,7 +13,9 @@ mod nowhere;
 mod objective;
 mod recent;
 mod session;
+mod transport;
 
+pub(crate) use answer::{DiscoveryAnswer, Found};
 pub(crate) use asa::AsaRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
 pub(crate) use flood_cache::{FloodCache, Room};
@@ -23,7 +26,8 @@ pub(crate) use objective::{
     Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, QueueLimits, Registration,
     SynchRequest,
 };
-pub(crate) use session::{Dialogue, DiscoveryAnswer, Found, SessionRegistry, Transport, TransportError};
+pub(crate) use session::{Dialogue, SessionRegistry};
+pub(crate) use transport::{Transport, TransportError};
 
 use std::sync::Arc;
 

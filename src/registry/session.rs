@@ -5,53 +5,24 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
+use super::answer::DiscoveryAnswer;
 use super::recent::Recent;
+use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
-use crate::types::{AsaLocator, AsaNonce, SessionNonce, as_ipv6};
-use crate::wire::Message;
+use crate::types::{AsaNonce, SessionNonce, as_ipv6};
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
 /// How often a new identifier is drawn before giving up; each draw fails with a chance of about one in a million.
 const DRAWS: usize = 100;
-
-/// Why nothing could be read from or written to a peer.
-#[derive(Debug)]
-pub(crate) enum TransportError {
-    /// The peer closed the connection and had sent nothing more.
-    Closed,
-    /// The time is over.
-    Timeout,
-    /// What came is not one CBOR item within the limits.
-    Broken,
-    /// The connection failed.
-    Failed,
-}
-
-/// The connection of a session, as the API uses it. `net::Connection` is the real one.
-pub(crate) trait Transport: fmt::Debug + Send + Sync {
-    /// Sends one encoded message in one write.
-    fn send(&self, message: &[u8], timeout: Duration) -> std::result::Result<(), TransportError>;
-    /// Receives one whole CBOR item, however many pieces it comes in.
-    fn receive(&self, timeout: Duration) -> std::result::Result<Vec<u8>, TransportError>;
-    /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
-    fn pause_before_next(&self, pause: Duration);
-    /// Closes the connection and wakes whoever waits on it.
-    fn close(&self);
-    /// The peer's address; an IPv4 one is mapped.
-    fn peer(&self) -> Ipv6Addr;
-    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
-    fn is_from_here(&self) -> bool;
-}
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
@@ -63,25 +34,6 @@ pub(crate) struct Dialogue {
     pub(crate) name: Arc<str>,
     /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
     pub(crate) dry: bool,
-}
-
-/// What answers a discovery.
-#[derive(Debug)]
-pub(crate) enum DiscoveryAnswer {
-    /// M_RESPONSE.
-    Found(Found),
-    /// In rapid mode: the first message of a negotiation, or the value itself (RFC 8990 §2.5.4.5).
-    Rapid { message: Message, transport: Arc<dyn Transport> },
-}
-
-/// What an M_RESPONSE brought to a discovery.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) locators: Vec<AsaLocator>,
-    /// Milliseconds from now until the locators expire.
-    pub(crate) ttl: u32,
-    /// The interface it came in on.
-    pub(crate) ifi: u32,
 }
 
 /// The identifier with the peer's address; with the initiator's for a relayed discovery; with none for what
@@ -527,6 +479,8 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use std::net::Ipv6Addr;
 
     use super::*;
     use crate::registry::Nowhere;

@@ -196,6 +196,11 @@ impl Stream {
                         Ok(Progress::Complete(length)) => {
                             let (own, behind) = rest.split_at(length.saturating_sub(before).min(rest.len()));
                             bytes.extend_from_slice(own);
+                            if bytes.first().is_some_and(|head| head >> 5 != ARRAY) {
+                                // No message, and what follows it cannot be told apart.
+                                bytes.extend_from_slice(behind);
+                                break;
+                            }
                             events.push(Event::Message(std::mem::take(bytes), false));
                             scanner.reset();
                             rest = behind;
@@ -298,6 +303,8 @@ fn looks_possible(bytes: &[u8]) -> bool {
     }
 }
 
+/// The major type of a message.
+const ARRAY: u8 = 4;
 /// How many bytes decide whether it is GRASP: array, type, session identifier.
 const LOOK: usize = 8;
 /// How many segments, and how many of their bytes, wait for one that is missing.

@@ -2,16 +2,20 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Read as _, Write},
-    os::fd::AsFd as _,
+    io::{self, BufWriter, IoSliceMut, Write},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
     thread::{self, JoinHandle},
-    time::{SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns},
+        time::TimeSpec,
+    },
 };
 use socket2::Socket;
 
@@ -20,7 +24,8 @@ use super::{Lab, LabError, error::Doing as _, sys};
 /// A running capture of the links that were there when it began; dropped, it ends.
 ///
 /// Each frame is in it once, when it leaves its sender: also one that an impaired link loses. Interfaces of the
-/// file are the ports, named by link and node: `l1n2`. After 64 MiB nothing more is kept.
+/// file are the ports, named by link and node: `l1n2`. Kept in memory until it ends, sorted by the kernel's times;
+/// after 64 MiB nothing more is.
 #[derive(Debug)]
 pub struct Capture {
     /// Closing it tells the thread to end.
@@ -44,11 +49,12 @@ impl Lab {
             for socket in &sockets {
                 // As much as the kernel grants.
                 let _ = socket.set_recv_buffer_size(4 << 20);
+                setsockopt(socket, ReceiveTimestampns, &true)?;
             }
             let mut file = BufWriter::new(File::create_new(path)?);
             write_header(&mut file, ports.iter().map(|(name, _)| name.as_str()))?;
             let (stopped, stop) = io::pipe()?;
-            let recorder = Recorder { sockets, file, room: MOST };
+            let recorder = Recorder { sockets, file, room: MOST, frames: Vec::new() };
             let thread =
                 thread::Builder::new().name("lab-capture".into()).spawn(move || recorder.run(&stopped))?;
             Ok::<_, io::Error>(Capture { stop: Some(stop), thread: Some(thread) })
@@ -88,7 +94,15 @@ impl Drop for Capture {
 struct Recorder {
     sockets: Vec<Socket>,
     file: BufWriter<File>,
+    /// How many bytes of frames are still kept.
     room: usize,
+    frames: Vec<Frame>,
+}
+
+struct Frame {
+    time: Duration,
+    port: usize,
+    bytes: Box<[u8]>,
 }
 
 impl Recorder {
@@ -107,27 +121,43 @@ impl Recorder {
                 }
                 waiting[0].any().unwrap_or(false)
             };
-            while self.take_one_from_each(&mut buffer)? {}
+            for port in 0..self.sockets.len() {
+                self.take_from(port, &mut buffer);
+            }
             if is_over {
-                return self.file.flush();
+                return self.write();
             }
         }
     }
 
-    /// One at a time, so that answers do not come before questions. Returns whether there was any.
-    fn take_one_from_each(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let mut any = false;
-        for (number, socket) in self.sockets.iter().enumerate() {
-            // An error besides "no more" is that the interface went away or down.
-            let Ok(length) = { socket }.read(buffer) else { continue };
-            any = true;
-            let frame = buffer.get(VIRTIO_NET_HEADER..length).unwrap_or_default();
-            if let Some(room) = self.room.checked_sub(frame.len()) {
+    fn take_from(&mut self, port: usize, buffer: &mut [u8]) {
+        let mut control = nix::cmsg_space!(TimeSpec);
+        // An error besides "no more" is that the interface went away or down.
+        loop {
+            let mut parts = [IoSliceMut::new(buffer)];
+            let descriptor = self.sockets[port].as_raw_fd();
+            let flags = MsgFlags::MSG_DONTWAIT;
+            let Ok(received) = recvmsg::<()>(descriptor, &mut parts, Some(&mut control), flags) else {
+                return;
+            };
+            let length = received.bytes;
+            let time = received.cmsgs().ok().into_iter().flatten().find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+                _ => None,
+            });
+            let bytes: Box<[u8]> = buffer.get(VIRTIO_NET_HEADER..length).unwrap_or_default().into();
+            if let Some(room) = self.room.checked_sub(bytes.len()) {
                 self.room = room;
-                write_packet(&mut self.file, u32::try_from(number).unwrap_or(u32::MAX), frame)?;
+                self.frames.push(Frame { time: time.unwrap_or_default(), port, bytes });
             }
         }
-        Ok(any)
+    }
+
+    fn write(mut self) -> io::Result<()> {
+        // Answers would come before questions otherwise: the ports are read one after the other.
+        self.frames.sort_by_key(|frame| frame.time);
+        self.frames.iter().try_for_each(|frame| write_packet(&mut self.file, frame))?;
+        self.file.flush()
     }
 }
 
@@ -149,18 +179,14 @@ fn write_header<'a>(out: &mut impl Write, names: impl Iterator<Item = &'a str>) 
     Ok(())
 }
 
-fn write_packet(out: &mut impl Write, interface: u32, frame: &[u8]) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+fn write_packet(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
+    let time = u64::try_from(frame.time.as_nanos()).unwrap_or(u64::MAX);
     let half = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap_or(0).to_ne_bytes();
-    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_ne_bytes();
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes();
+    let (port, length) = (number(frame.port), number(frame.bytes.len()));
     let fill = [0; 3];
-    let fill = fill.get(..frame.len().next_multiple_of(4) - frame.len()).unwrap_or_default();
-    write_block(
-        out,
-        6,
-        &[&interface.to_ne_bytes(), &half(time >> 32), &half(time), &length, &length, frame, fill],
-    )
+    let fill = fill.get(..frame.bytes.len().next_multiple_of(4) - frame.bytes.len()).unwrap_or_default();
+    write_block(out, 6, &[&port, &half(time >> 32), &half(time), &length, &length, &frame.bytes, fill])
 }
 
 fn write_block(out: &mut impl Write, kind: u32, parts: &[&[u8]]) -> io::Result<()> {

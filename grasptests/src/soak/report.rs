@@ -265,6 +265,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Nothing came of it, which needs no explanation because it is tried again.
+    pub(super) fn forgiven(&self, what: &'static str) {
+        self.count(Some(what));
+    }
+
     /// It returned what nothing explains.
     pub(super) fn wrong(&self, what: &str) {
         self.complain(what);

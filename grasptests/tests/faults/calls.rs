@@ -114,13 +114,16 @@ impl Blocked {
     }
 }
 
+/// What a call returned, and how long it took.
+type Ended = (Option<Error>, Duration);
+
 /// A node with an engine in which every call is blocked, and one with silent peers.
 struct Scene {
     _lab: Lab,
     link: Link,
     near: Node,
     host: Host,
-    calls: Vec<(Blocked, JoinHandle<(Option<Error>, Duration)>)>,
+    calls: Vec<(Blocked, JoinHandle<Ended>)>,
     /// The peers' ends of the connections.
     streams: Arc<Mutex<Vec<RawStream>>>,
 }
@@ -180,12 +183,7 @@ impl Scene {
 
 /// Blocks a call on a thread of its own; its peer's end goes to `streams` when the peer has played. The time is that
 /// of the last call only: it is taken when the peer is silent.
-fn block(
-    host: &Host,
-    far: &Node,
-    call: Blocked,
-    streams: &Arc<Mutex<Vec<RawStream>>>,
-) -> JoinHandle<(Option<Error>, Duration)> {
+fn block(host: &Host, far: &Node, call: Blocked, streams: &Arc<Mutex<Vec<RawStream>>>) -> JoinHandle<Ended> {
     let raw = RawPeer::on(far);
     let address = far.ula().expect("an address");
     let locator = AsaLocator::new(address, None).with_port(raw.port());

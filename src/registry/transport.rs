@@ -1,0 +1,34 @@
+//! What the registries know of a connection: `net::tcp::Connection` is the real one, `Nowhere` one for tests.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Why nothing could be read from or written to a peer.
+#[derive(Debug)]
+pub(crate) enum TransportError {
+    /// The peer closed the connection and had sent nothing more.
+    Closed,
+    /// The time is over.
+    Timeout,
+    /// What came is not one CBOR item within the limits.
+    Broken,
+    /// The connection failed.
+    Failed,
+}
+
+/// The connection of a session, as the API uses it. `net::Connection` is the real one.
+pub(crate) trait Transport: fmt::Debug + Send + Sync {
+    /// Sends one encoded message in one write.
+    fn send(&self, message: &[u8], timeout: Duration) -> std::result::Result<(), TransportError>;
+    /// Receives one whole CBOR item, however many pieces it comes in.
+    fn receive(&self, timeout: Duration) -> std::result::Result<Vec<u8>, TransportError>;
+    /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
+    fn pause_before_next(&self, pause: Duration);
+    /// Closes the connection and wakes whoever waits on it.
+    fn close(&self);
+    /// The peer's address; an IPv4 one is mapped.
+    fn peer(&self) -> Ipv6Addr;
+    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
+    fn is_from_here(&self) -> bool;
+}
