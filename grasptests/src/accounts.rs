@@ -185,6 +185,50 @@ mod tests {
         assert_eq!(discrepancies(&Stats::default(), 0), Vec::<String>::new());
     }
 
+    /// The equations in the documentation, by number: the names on both sides.
+    fn documented() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
+        let source = include_str!("../../src/stats.rs");
+        let (_, text) = source.split_once("/// 1. ").unwrap();
+        let (text, _) = text.split_once("/// What the engine cannot see").unwrap();
+        let mut lines: Vec<Vec<&str>> = vec![Vec::new()];
+        for line in text.lines().map(|line| line.trim_start().trim_start_matches("///")) {
+            let numbered = line.trim_start().split_once(". ").is_some_and(|(n, _)| n.parse::<u32>().is_ok());
+            if numbered {
+                lines.push(Vec::new());
+            }
+            lines.last_mut().unwrap().push(line);
+        }
+        let sides = |item: Vec<&'static str>| {
+            let mut sides = (Vec::new(), Vec::new());
+            let mut right = false;
+            for line in item {
+                for (number, part) in line.split('`').enumerate() {
+                    if number % 2 == 0 {
+                        right |= part.contains('=');
+                    } else if right {
+                        sides.1.push(part);
+                    } else {
+                        sides.0.push(part);
+                    }
+                }
+            }
+            sides
+        };
+        lines.into_iter().map(sides).collect()
+    }
+
+    #[test]
+    fn what_is_checked_is_what_is_documented() {
+        let documented = documented();
+        assert_eq!(documented.len(), 10);
+        // Sessions and connections have equations of their own form.
+        let plain = documented.iter().enumerate().filter(|(number, _)| ![7, 8].contains(number));
+        let plain: Vec<_> = plain.map(|(_, (left, right))| (&left[..], &right[..])).collect();
+        let checked: Vec<_> = LAWS.iter().map(|law| (law.arrivals, law.outcomes)).collect();
+        assert_eq!(plain, checked);
+        assert_eq!(documented[7].0, SESSIONS_BEGUN);
+    }
+
     #[test]
     fn what_is_lost_or_counted_twice_shows() {
         let mut stats = Stats::default();

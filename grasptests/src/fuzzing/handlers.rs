@@ -330,8 +330,8 @@ impl Scene {
         for to in std::mem::take(&mut self.responses) {
             self.node.response_sent(to);
         }
-        // A discovery asks again while it has time.
-        for _ in 0..64 {
+        // A discovery asks again while it has time, which is less than one more step.
+        for _ in 0..3 {
             self.now += 100_000;
             self.node.advance(self.now);
         }
