@@ -34,9 +34,14 @@ pub(crate) fn print(rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// One neighbour may flood so many names.
+fn roomy(floods: usize) -> Config {
+    Config::new().flood_cache_limit(floods).neighbour_flood_cache_limit(floods)
+}
+
 fn row(size: usize, cached: usize, rounds: usize) -> Result<String> {
     let room = size.max(cached) + rounds * ASKED + 100;
-    let config = || Config::new().objective_limit(room).discovery_cache_limit(room).flood_cache_limit(room);
+    let config = || roomy(room).objective_limit(room).discovery_cache_limit(room);
     let setting = Setting::with(config(), 1)?;
     let (asker, answerer) = (&setting.pair.asker, &setting.pair.answerer);
     let (started, before) = (Instant::now(), resident_kib());
@@ -69,7 +74,7 @@ fn row(size: usize, cached: usize, rounds: usize) -> Result<String> {
         })
     })?;
     drop(setting);
-    let floods = floods::handled_by("floods_handled", Config::new().flood_cache_limit(cached), rounds)?;
+    let floods = floods::handled_by("floods_handled", roomy(cached), rounds)?;
     let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
     Ok(format!(
         "| {size} | {cached} | {} | {} | {} | {} | {} | {} | {} |",
