@@ -188,7 +188,7 @@ fn bytes_per_session() -> Result<f64> {
     if most < needed {
         return Err(format!("{needed} descriptors are needed, and {most} allowed").into());
     }
-    let mut pair = Pair::start(Config::new().sessions_per_peer(SESSIONS));
+    let mut pair = Pair::start(Config::new().sessions_per_peer(SESSIONS + BATCH).requests_per_peer(BATCH));
     // Nobody answers, so the sessions stay open.
     pair.listen_with(1, |_, _, _, _| {});
     let objective = negotiated();
