@@ -1,7 +1,7 @@
 //! Looking at an engine while it works: [`Engine::trace`](crate::Engine::trace) gives a bounded channel of
 //! [`TraceEvent`]s. The capture file and the page of speech bubbles are listeners like any other.
 //!
-//! Whatever the engine does calls [`Tracer::emit`]. While nobody listens that is one relaxed load of a number, and
+//! Whatever the engine does calls `Tracer::emit`. While nobody listens that is one relaxed load of a number, and
 //! the event is not made. A listener that does not keep up loses events, counted; the engine waits for nobody.
 
 pub(crate) mod echo;
