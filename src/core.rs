@@ -22,7 +22,7 @@ use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries};
 use crate::stats::Counters;
 use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
-use crate::trace::{Direction, Event, MessageEvent, Tracer, Transport};
+use crate::trace::{Direction, Event, MessageEvent, Transport};
 use crate::wire::Limits;
 
 /// The sockets of one interface, with the address they are bound to.
@@ -67,7 +67,6 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) registries: Registries,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) tracer: Tracer,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) responders: AtomicUsize,
@@ -102,12 +101,11 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
-        let tracer = Tracer::default();
-        let counters = Arc::new(Counters::new(&tracer));
+
+        let counters = Arc::<Counters>::default();
         Self {
             registries: Registries::new(&config, &counters),
             counters,
-            tracer,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
             responders: AtomicUsize::new(0),
@@ -234,7 +232,7 @@ impl Core {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
             let sealed = sealed.as_deref();
-            self.tracer.emit(|| {
+            self.counters.tracer().emit(|| {
                 let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
                 let (direction, transport) = (Direction::Out, Transport::Multicast);
                 let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
@@ -279,7 +277,7 @@ impl Core {
             interface.close();
         }
         // Those who listen are threads, too, and end once they have read what has happened.
-        self.tracer.end();
+        self.counters.tracer().end();
         self.threads.join_all();
     }
 }

@@ -107,7 +107,7 @@ impl Engine {
     /// As [`trace`](Self::trace), with so many events that wait, at least 1.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
-        self.core.tracer.subscribe(capacity)
+        self.core.counters.tracer().subscribe(capacity)
     }
 
     /// The configuration it was started with.

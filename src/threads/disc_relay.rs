@@ -53,7 +53,7 @@ pub(super) fn start(
     let spawned = spawn(core, "_disc_relay", move |core| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
-            core.tracer.emit(|| Event::Relayed { session, except: asker.ifi });
+            core.counters.tracer().emit(|| Event::Relayed { session, except: asker.ifi });
             core.multicast(|_| datagram.clone(), Some(asker.ifi));
             let deadline = after(Duration::from_millis(timeout));
             loop {

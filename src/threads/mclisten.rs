@@ -115,7 +115,7 @@ fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagra
 
 /// Tells of a datagram that came.
 fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
-    core.tracer.emit(|| {
+    core.counters.tracer().emit(|| {
         let Arrival { ifi, source, port, multicast } = arrival;
         let (transport, local) = if multicast {
             (Transport::Multicast, group(ifi))

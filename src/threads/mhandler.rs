@@ -80,7 +80,9 @@ fn handle(core: &Arc<Core>, datagram: &Datagram) {
                 responder::start_negotiation(core, to, session, objective, otherwise);
             }
             Action::Relay { except, datagram } => {
-                core.tracer.emit(|| Event::Relayed { session: message.session().unwrap_or(0), except });
+                core.counters
+                    .tracer()
+                    .emit(|| Event::Relayed { session: message.session().unwrap_or(0), except });
                 core.multicast(|_| datagram.clone(), Some(except));
                 core.counters.floods_relayed.add();
             }

@@ -26,7 +26,7 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
-            let trace = core.tracer.subscribe(CAPACITY);
+            let trace = core.counters.tracer().subscribe(CAPACITY);
             spawn(core, "_pcap", move |core| {
                 if let Err(error) = run(core, capture, &trace) {
                     log::warn!("the capture {} ends here: {error}", path.display());
