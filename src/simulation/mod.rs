@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{Acp, Config};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::proto::{
     Action, Addresses, Arrival, Asking, Link, Node, cache_own_flood, discovery_datagram, flood_datagram,
     handle_answer, handle_datagram, relayed_response,
@@ -163,15 +163,19 @@ impl SimulatedNode {
     /// Floods an objective with this node's own address as its locator.
     ///
     /// # Errors
-    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn.
+    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn, or the message is too large.
     pub fn flood(&self, objective: &Objective, ttl: u32, now: u64) -> Result<Vec<Output>> {
         let address = self.addresses.session_locator();
         let initiator = IpAddr::V6(address);
         let session = self.registries.sessions.flood_id(initiator)?;
         let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
+        let datagram = flood_datagram((session, initiator), ttl, &tagged, None);
+        if datagram.len() > self.config.multicast_send_size {
+            return Err(Error::Unspec);
+        }
         cache_own_flood(&self.node(), &tagged, ttl, now);
         self.counters.floods_sent.add();
-        Ok(self.multicast(flood_datagram((session, initiator), ttl, &tagged, None), None))
+        Ok(self.multicast(datagram, None))
     }
 
     /// Begins a discovery, as a call of `discover` does that finds nothing in its cache.

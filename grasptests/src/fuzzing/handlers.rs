@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
 use grasp::simulation::{Endpoint, Output, SimulatedNode};
-use grasp::wire::{self, Body, Limits, Message};
+use grasp::wire::{self, Body, Limits, Message, WireObjective};
 use grasp::{Acp, Config, Objective, Rate};
 
 use super::shapes::{self, NAMES};
@@ -20,6 +20,8 @@ const RELAYS: usize = 3;
 const RESPONDERS: usize = 4;
 const PER_ASKER: usize = 2;
 const MEMORY: usize = 8;
+/// An objective up to this size, in bytes, fits into a message of multicast.
+const LARGE: usize = 1100;
 /// How long it is certain that nothing is relayed twice, in milliseconds (RFC 8990 §2.5.4.4).
 const WINDOW: u64 = 120_000;
 
@@ -133,7 +135,10 @@ impl Scene {
                 } else {
                     self.node.flood(&objective, *u.choose(&[0, 1000])?, self.now)
                 };
-                self.own(&outputs.expect("an identifier can be drawn"));
+                match outputs {
+                    Ok(outputs) => self.own(&outputs),
+                    Err(error) => assert!(LARGE < encoded_length(&objective), "{error:?}"),
+                }
             }
             17 => {
                 if let Some(to) = self.responses.pop() {
@@ -344,6 +349,17 @@ impl Scene {
         let wrong = discrepancies(&self.node.stats(), 0);
         assert!(wrong.is_empty(), "{wrong:#?} {:?}", self.config);
     }
+}
+
+/// The length of a discovery of an objective.
+fn encoded_length(objective: &Objective) -> usize {
+    let objective = WireObjective::from_objective(objective);
+    wire::encode(&Message::new(Body::Discovery {
+        session: 0,
+        initiator: Ipv6Addr::LOCALHOST.into(),
+        objective,
+    }))
+    .len()
 }
 
 /// The session and initiator of what is multicast, and of a response.
