@@ -120,7 +120,7 @@ fn so_many_requests_wait_and_the_next_is_refused() {
     let _first = request(&host, 1);
     joined(listener).unwrap();
     let _waiting = [request(&host, 2), request(&host, 3)];
-    eventually(SOON, "both wait", || host.engine.stats().negotiation_requests == 3);
+    eventually(SOON, "both wait", || host.engine.stats().request_queue_peak == 2);
     let mut refused = request(&host, 4);
     at_once(|| refused.expect_end());
     assert_eq!(host.engine.stats().refused_queue_full, 1);

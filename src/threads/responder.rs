@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run;
 use super::shares::{Admitted, NotAdmitted};
-use super::tcp_listen::{self, Patience};
+use super::tcp_listen;
 use crate::core::Core;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
@@ -35,7 +35,7 @@ pub(super) fn start_negotiation(
 ) {
     start_with(core, to, move |core, connection| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
-        let Err((_, request)) = tcp_listen::offer(core, request, Patience::Grace) else {
+        let Err(request) = tcp_listen::offer(core, request) else {
             core.counters.rapid_negotiations.add();
             return Ok(());
         };
@@ -50,7 +50,7 @@ pub(super) fn start_negotiation(
 fn start_with(
     core: &Arc<Core>,
     to: Arrival,
-    use_connection: impl FnOnce(&Core, Connection) -> Result<(), TransportError> + Send + 'static,
+    use_connection: impl FnOnce(&Arc<Core>, Connection) -> Result<(), TransportError> + Send + 'static,
 ) {
     let Some(slot) = Slot::take(core, |core| &core.responders, core.config.responder_limit) else {
         core.counters.dropped_responder_full.add();

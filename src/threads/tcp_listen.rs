@@ -1,18 +1,21 @@
 //! `_tcp_listen`: accepts requests on the port of one objective (RFC 8990 §2.8.6).
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crossbeam_channel::TrySendError;
+use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
 
 use super::reader::{Rest, accept_loop};
 use super::spawn;
 use crate::clock::millis;
+use crate::config::Config;
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::proto::{Request, classify_request};
 use crate::registry::{Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
+use crate::types::AsaNonce;
 use crate::wire::{Body, Message};
 
 /// Starts the thread of an objective. It ends when the listener is closed.
@@ -63,25 +66,26 @@ fn handle(core: &Arc<Core>, connection: Arc<Connection>, message: Message) -> Op
 }
 
 /// Hands a request on. Where no listener waits for it this very moment, the rest is to wait for one.
-fn negotiate(core: &Core, request: NegotiationRequest) -> Option<Rest> {
-    match offer(core, request, Patience::None) {
-        Ok(()) => None,
-        Err((Refusal::NotYet, request)) => Some(Box::new(move |core| {
-            if let Err((refusal, request)) = offer(core, request, Patience::Grace) {
-                refuse(core, refusal, &request);
-            }
-        })),
-        Err((refusal, request)) => {
+fn negotiate(core: &Arc<Core>, request: NegotiationRequest) -> Option<Rest> {
+    let place = match Place::take(core, &request) {
+        Ok(place) => place,
+        Err(refusal) => {
             refuse(core, refusal, &request);
-            None
+            return None;
         }
-    }
+    };
+    let request = place.tx.try_send(request).err()?.into_inner();
+    Some(Box::new(move |core| {
+        if let Err(request) = place.wait(request) {
+            refuse(core, Refusal::NotListening, &request);
+        }
+    }))
 }
 
 /// Closes the connection of a request that nobody takes (RFC 8990 §2.8.6).
 fn refuse(core: &Core, refusal: Refusal, request: &NegotiationRequest) {
     match refusal {
-        Refusal::NotListening | Refusal::NotYet => core.counters.refused_not_listening.add(),
+        Refusal::NotListening => core.counters.refused_not_listening.add(),
         Refusal::QueueFull => core.counters.refused_queue_full.add(),
     }
     request.transport.close();
@@ -89,48 +93,59 @@ fn refuse(core: &Core, refusal: Refusal, request: &NegotiationRequest) {
 
 /// Why a request was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+enum Refusal {
     NotListening,
-    /// Somebody listens, but cannot take it without waiting.
-    NotYet,
     QueueFull,
 }
 
-/// Whether a request may wait for a listener who has just been busy with another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    None,
-    /// [`Config::listen_grace`](crate::Config::listen_grace).
-    Grace,
+/// Hands a request to whoever listens or, for a moment, may listen again. Gives the request back if nobody takes it.
+pub(super) fn offer(core: &Arc<Core>, request: NegotiationRequest) -> Result<(), NegotiationRequest> {
+    match Place::take(core, &request) {
+        Ok(place) => place.wait(request),
+        Err(_) => Err(request),
+    }
 }
 
-/// Hands a request to whoever listens. Gives the request back if nobody takes it.
-pub(super) fn offer(
-    core: &Core,
-    request: NegotiationRequest,
-    patience: Patience,
-) -> Result<(), (Refusal, NegotiationRequest)> {
-    let (grace, name) = (core.config.listen_grace, request.objective.name.clone());
-    let objectives = &core.registries.objectives;
-    let peer = request.transport.peer();
-    let limits = QueueLimits { all: core.config.request_queue, per_peer: core.config.requests_per_peer };
-    match objectives.dispatch(&name, request.transport.as_ref(), core.now(), millis(grace), limits) {
-        Dispatch::Listener { tx, owner, free, waiting } => {
-            core.counters.request_queue_peak.raise_to(waiting);
-            let sent = match patience {
-                Patience::None => tx.try_send(request).map_err(|error| (Refusal::NotYet, error.into_inner())),
-                Patience::Grace => {
-                    // Who has begun to listen may be on its way to the channel still, on a busy machine.
-                    let time = if free { grace.max(core.config.connect_timeout) } else { grace };
-                    tx.send_timeout(request, time)
-                        .map_err(|error| (Refusal::NotListening, error.into_inner()))
-                }
-            };
-            objectives.dispatched(owner, &name, &tx, peer);
-            sent
+/// A place among the requests that wait for a listener, which is another's when dropped. Who waits keeps it: a later
+/// request must not take it.
+struct Place {
+    core: Arc<Core>,
+    tx: Sender<NegotiationRequest>,
+    owner: AsaNonce,
+    name: String,
+    peer: Ipv6Addr,
+    /// There is a listener that nobody else waits for.
+    free: bool,
+}
+
+impl Place {
+    fn take(core: &Arc<Core>, request: &NegotiationRequest) -> Result<Self, Refusal> {
+        let (transport, name) = (request.transport.as_ref(), &request.objective.name);
+        let (config, objectives) = (&core.config, &core.registries.objectives);
+        let limits = QueueLimits { all: config.request_queue, per_peer: config.requests_per_peer };
+        match objectives.dispatch(name, transport, core.now(), millis(config.listen_grace), limits) {
+            Dispatch::Listener { tx, owner, free, waiting } => {
+                core.counters.request_queue_peak.raise_to(waiting);
+                let (core, name, peer) = (Arc::clone(core), name.clone(), transport.peer());
+                Ok(Self { core, tx, owner, name, peer, free })
+            }
+            Dispatch::NotListening => Err(Refusal::NotListening),
+            Dispatch::QueueFull => Err(Refusal::QueueFull),
         }
-        Dispatch::NotListening => Err((Refusal::NotListening, request)),
-        Dispatch::QueueFull => Err((Refusal::QueueFull, request)),
+    }
+
+    /// Waits until a listener has taken the request, [`Config::listen_grace`](crate::Config::listen_grace) at most.
+    fn wait(self, request: NegotiationRequest) -> Result<(), NegotiationRequest> {
+        let Config { listen_grace, connect_timeout, .. } = self.core.config;
+        // Who has begun to listen may be on its way to the channel still, on a busy machine.
+        let time = if self.free { listen_grace.max(connect_timeout) } else { listen_grace };
+        self.tx.send_timeout(request, time).map_err(SendTimeoutError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.core.registries.objectives.dispatched(self.owner, &self.name, &self.tx, self.peer);
     }
 }
 
