@@ -76,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) relaying: Shares,
     /// Memory of what waits for `_mhandler`.
     pub(crate) queued_bytes: AtomicUsize,
+    /// Held while a datagram is decided about.
+    pub(crate) handling: Mutex<()>,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
@@ -101,7 +103,6 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
-
         let counters = Arc::<Counters>::default();
         Self {
             registries: Registries::new(&config, &counters),
@@ -113,6 +114,7 @@ impl Core {
             relays: AtomicUsize::new(0),
             relaying: Shares::default(),
             queued_bytes: AtomicUsize::new(0),
+            handling: Mutex::default(),
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),

@@ -2,6 +2,7 @@
 //! names socket2 and if_addrs. Called by `threads` and `api`.
 
 pub(crate) mod changes;
+pub(crate) mod connect;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 pub(crate) mod multicast;

@@ -23,6 +23,9 @@ pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
     SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
 }
 
+/// The length of a datagram and who sent it.
+pub(crate) type Received = io::Result<(usize, SocketAddrV6)>;
+
 /// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -57,11 +60,24 @@ impl Receiver {
         Ok(socket)
     }
 
+    /// The next datagram, if one is there.
+    pub(crate) fn receive_present(&self, buffer: &mut [u8]) -> Option<Received> {
+        let received = self.received(buffer, RecvFlags::DONTWAIT)?;
+        if matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            return None;
+        }
+        Some(received)
+    }
+
     /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut. What the
     /// system gives no sender for comes as an error.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
+        self.received(buffer, RecvFlags::empty())
+    }
+
+    fn received(&self, buffer: &mut [u8], flags: RecvFlags) -> Option<Received> {
         // std's recv_from takes for granted that there is a sender, which a closed socket has not.
-        let received = recvfrom(&self.socket, buffer, RecvFlags::empty());
+        let received = recvfrom(&self.socket, buffer, flags);
         if self.closed.load(Ordering::Acquire) {
             return None;
         }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::connect::connect;
 use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::registry::{Transport, TransportError};
@@ -120,13 +120,18 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Wraps a connected socket. Costs no call of the system: what many connections never need is set when it is
+    /// Wraps an accepted socket. Costs no call of the system: what many connections never need is set when it is
     /// needed.
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
         Self::connected(stream, peer, framing, Direction::In)
     }
 
-    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
+    pub(super) fn connected(
+        stream: TcpStream,
+        peer: SocketAddr,
+        framing: Framing,
+        direction: Direction,
+    ) -> Self {
         let connection = Self {
             stream,
             peer: mapped(peer),
@@ -440,29 +445,6 @@ impl Outgoing {
             }
             Sent::More => return,
         };
-    }
-}
-
-/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
-/// the calls that a connection needs which is made without blocking and then waited for.
-fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + time;
-    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
-    let address = SockAddr::from(*address);
-    let mut left = time;
-    loop {
-        // Zero would mean "no timeout" to the system.
-        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match socket.connect(&address) {
-            // A signal ends the waiting only: asked again, the system waits on.
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-            }
-            result => return result.map(|()| socket.into()),
-        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Link {
 impl Addresses {
     /// Whether a datagram was sent by this very engine. Its address alone would not tell: other processes of
     /// the host have the same.
-    fn are_source_of(&self, arrival: &Arrival) -> bool {
+    pub(crate) fn are_source_of(&self, arrival: &Arrival) -> bool {
         let sent =
             |link: &Link| (link.ifi, link.address, link.port) == (arrival.ifi, arrival.source, arrival.port);
         self.links.iter().any(sent)

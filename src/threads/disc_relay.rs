@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam_channel::{after, bounded, select};
 
 use super::responder::{self, Slot};
+use super::run;
 use super::shares::Neighbour;
-use super::spawn;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
 use crate::registry::DiscoveryAnswer;
@@ -50,7 +50,7 @@ pub(super) fn start(
     }
     let share = ShareGuard { core: Arc::clone(core), neighbour };
     core.counters.relays_peak.raise_to(core.relays.load(Ordering::Relaxed));
-    let spawned = spawn(core, "_disc_relay", move |core| {
+    let spawned = run(core, "_disc_relay", move |core: &Arc<Core>| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
             core.counters.tracer().emit(|| Event::Relayed { session, except: asker.ifi });

@@ -1,4 +1,5 @@
-//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, queues the rest for `_mhandler`.
+//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, decides about what comes
+//! alone, and queues the rest for `_mhandler`.
 //! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
 
 use std::io;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::TrySendError;
 
-use super::mhandler::{Datagram, Queue, Room};
-use super::spawn;
+use super::mhandler::{Datagram, Queue, Room, handle_at_once};
+use super::{contain, spawn};
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
 use crate::net::multicast::{Receiver, group};
@@ -38,28 +39,17 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queu
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
-    while let Some(received) = socket.receive(&mut buffer) {
+    loop {
+        let present = socket.receive_present(&mut buffer);
+        // One that comes alone is decided about at once; in a burst, receiving must not wait for that.
+        let alone = present.is_none();
+        let Some(received) = present.or_else(|| socket.receive(&mut buffer)) else { return };
         match received {
             Ok((length, source)) => {
-                let count = &core.counters;
-                if multicast {
-                    count.multicast_received.add()
-                } else {
-                    count.unicast_datagram_received.add()
-                }
-                count.datagram_bytes_received.add_many(length);
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
-                let datagram = buffer.get(..length).and_then(|bytes| check(core, arrival, bytes));
-                if let Some(datagram) = datagram {
-                    match queue.try_send(datagram) {
-                        Ok(()) => count.queue_peak.raise_to(queue.len()),
-                        Err(TrySendError::Full(_)) => {
-                            count.queue_peak.raise_to(queue.len());
-                            count.dropped_queue_full.add();
-                        }
-                        Err(TrySendError::Disconnected(_)) => return,
-                    }
-                }
+                let bytes = buffer.get(..length).unwrap_or_default();
+                // A panic must not end receiving.
+                contain(core, "receiving a datagram", || take(core, arrival, bytes, alone, queue));
             }
             Err(error) => {
                 core.counters.receive_failed.add();
@@ -69,6 +59,25 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
                 }
             }
         }
+    }
+}
+
+fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], alone: bool, queue: &Queue) {
+    let count = &core.counters;
+    if arrival.multicast {
+        count.multicast_received.add()
+    } else {
+        count.unicast_datagram_received.add()
+    }
+    count.datagram_bytes_received.add_many(bytes.len());
+    let Some(datagram) = check(core, arrival, bytes) else { return };
+    let left = if alone { handle_at_once(core, queue, datagram) } else { Some(datagram) };
+    let Some(datagram) = left else { return };
+    // Once there is nobody to take it, the engine ends, and this socket is closed.
+    let full = matches!(queue.try_send(datagram), Err(TrySendError::Full(_)));
+    count.queue_peak.raise_to(queue.len());
+    if full {
+        count.dropped_queue_full.add();
     }
 }
 
@@ -90,6 +99,11 @@ fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagra
     let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
     trace(core, arrival, bytes, sealed);
+    // While this node sends, it hears itself: that should keep nobody busy.
+    if !core.config.listen_self && core.addresses().are_source_of(&arrival) {
+        core.counters.own_multicast.add();
+        return None;
+    }
     if bytes.len() > limits.size {
         core.counters.dropped_oversize.add();
         return None;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::MutexGuard;
 
-use super::{disc_relay, responder, spawn};
+use super::{contain, disc_relay, responder, spawn};
 use crate::configger;
 use crate::core::Core;
 use crate::proto::{Action, Arrival, handle_datagram};
@@ -60,9 +61,28 @@ pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Box<Datagram>>) -> io::Res
             if core.is_stopping() {
                 return;
             }
-            handle(core, &datagram);
+            decide(core, &datagram, core.handling.lock());
         }
     })
+}
+
+/// Decides about a datagram in the thread that received it, which spares a change of threads. Gives it back where
+/// another is in the way.
+pub(super) fn handle_at_once(
+    core: &Arc<Core>,
+    queue: &Queue,
+    datagram: Box<Datagram>,
+) -> Option<Box<Datagram>> {
+    let turn = core.handling.try_lock().filter(|_| queue.is_empty());
+    let Some(turn) = turn else { return Some(datagram) };
+    decide(core, &datagram, turn);
+    None
+}
+
+/// One at a time.
+fn decide(core: &Arc<Core>, datagram: &Datagram, _turn: MutexGuard<'_, ()>) {
+    // A panic must not end deciding.
+    contain(core, "deciding about a datagram", || handle(core, datagram));
 }
 
 fn handle(core: &Arc<Core>, datagram: &Datagram) {

@@ -4,6 +4,7 @@
 //!   _mclisten  (interfaces x)    multicasts in --+
 //!   _uclisten  (interfaces x)    datagrams in ---+-> bounded queue -> _mhandler (1x) -> proto
 //!                                                                        | actions
+//!                 (one that comes alone is decided about where it is received)
 //!                                      _responder (bounded) <------------+
 //!                                      _disc_relay (bounded) <-----------+--> datagrams out
 //!   _drlisten  (interfaces x) -> _reader (bounded) -> proto -> mailbox of the discovery
@@ -14,7 +15,7 @@
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
-//! Threads for short activities, `_reader` and `_responder`, wait a little for the next one before they end (`pool`).
+//! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait a little for the next one before they end (`pool`).
 //! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
 
 #[cfg(feature = "bubbles")]

@@ -1,4 +1,4 @@
-//! Threads for activities that are many and short, `_reader` and `_responder`: one that has ended its activity waits
+//! Threads for activities that are many and short, `_reader`, `_responder` and `_disc_relay`: one that has ended its activity waits
 //! a little for another of its kind, because starting a thread costs more than most of them.
 //!
 //! How many activities there may be at once is bounded where they begin; here only how many threads wait for more.

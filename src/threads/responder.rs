@@ -1,4 +1,5 @@
-//! `_responder`: connects to an asker and sends it one response, so that an unreachable asker holds up nobody.
+//! `_responder`: sends one response to an asker, once it is connected, so that an unreachable asker holds up nobody. Where
+//! the connection is there at once, the thread that has decided sends it.
 
 use std::net::SocketAddrV6;
 use std::sync::Arc;
@@ -8,16 +9,21 @@ use super::run;
 use super::shares::{Admitted, NotAdmitted};
 use super::tcp_listen;
 use crate::core::Core;
+use crate::net::connect::Attempt;
 use crate::net::tcp::Connection;
 use crate::proto::Arrival;
 use crate::registry::{NegotiationRequest, Transport, TransportError};
 use crate::types::Objective;
 use crate::wire::{Message, encode};
 
-/// Sends a response in a thread of its own, if one is free; otherwise the response is dropped and counted.
+/// A response up to this size goes into the buffer of any new connection.
+const SMALL: usize = 2048;
+
+/// Sends a response in a thread of its own, if one is free; otherwise the response is dropped and counted. Where the
+/// connection is there at once, as on the same machine, no thread is needed.
 pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
     let bytes = encode(message);
-    start_with(core, to, move |core, connection| {
+    start_with(core, to, bytes.len() <= SMALL, move |core, connection| {
         let sent = connection.send(&bytes, core.config.response_timeout);
         connection.close();
         sent.map(|()| core.counters.responses_sent.add())
@@ -33,7 +39,7 @@ pub(super) fn start_negotiation(
     objective: Objective,
     otherwise: Message,
 ) {
-    start_with(core, to, move |core, connection| {
+    start_with(core, to, false, move |core, connection| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
         let Err(request) = tcp_listen::offer(core, request) else {
             core.counters.rapid_negotiations.add();
@@ -45,11 +51,12 @@ pub(super) fn start_negotiation(
     });
 }
 
-/// Connects to where a datagram came from, out of the interface it came in on (RFC 8990 §2.8.5), in a thread of
-/// its own.
+/// Connects to where a datagram came from, out of the interface it came in on (RFC 8990 §2.8.5). Uses the connection in
+/// this thread, if that may be and the connection is there at once; otherwise in a thread of its own.
 fn start_with(
     core: &Arc<Core>,
     to: Arrival,
+    at_once: bool,
     use_connection: impl FnOnce(&Arc<Core>, Connection) -> Result<(), TransportError> + Send + 'static,
 ) {
     let Some(slot) = Slot::take(core, |core| &core.responders, core.config.responder_limit) else {
@@ -64,9 +71,11 @@ fn start_with(
         Err(NotAdmitted::Strangers) => return core.counters.dropped_responder_full.add(),
     };
     let mut guard = AskerGuard { core: Arc::clone(core), admitted, reached: false };
-    let spawned = run(core, "_responder", move |core: &Arc<Core>| {
-        let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
-        let connection = Connection::open(&[asker], core.config.response_timeout, core.framing());
+    let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
+    let attempt = Attempt::begin(asker, core.framing());
+    let is_made = attempt.as_ref().is_ok_and(Attempt::is_made);
+    let respond = move |core: &Arc<Core>| {
+        let connection = attempt.and_then(|attempt| attempt.wait(core.config.response_timeout));
         match connection.and_then(|connection| use_connection(core, connection)) {
             Ok(()) => guard.reached = true,
             Err(error) => {
@@ -75,8 +84,10 @@ fn start_with(
             }
         }
         drop((slot, guard));
-    });
-    if spawned.is_err() {
+    };
+    if at_once && is_made {
+        respond(core);
+    } else if run(core, "_responder", respond).is_err() {
         core.counters.dropped_responder_full.add();
     }
 }

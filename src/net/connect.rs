@@ -1,0 +1,171 @@
+//! Making TCP connections within a time. Used by `tcp` and `_responder`.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::tcp::{Connection, Framing};
+use crate::registry::TransportError;
+use crate::stats::Counters;
+use crate::trace::Direction;
+
+/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
+/// the calls that a connection needs which is made without blocking and then waited for.
+pub(super) fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
+    let socket = socket(address)?;
+    let address = SockAddr::from(*address);
+    let mut left = time;
+    loop {
+        // Zero would mean "no timeout" to the system.
+        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.connect(&address) {
+            // A signal ends the waiting only: asked again, the system waits on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+            }
+            result => return result.map(|()| socket.into()),
+        }
+    }
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    socket: Socket,
+    peer: SocketAddr,
+    framing: Framing,
+}
+
+impl Attempt {
+    /// Begins to connect. Waits for nothing.
+    pub(crate) fn begin(peer: SocketAddr, framing: Framing) -> Result<Self, TransportError> {
+        match begin(&peer) {
+            Ok(socket) => Ok(Self { socket, peer, framing }),
+            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+        }
+    }
+
+    /// Whether the connection is there already: on the same machine it takes no time.
+    pub(crate) fn is_made(&self) -> bool {
+        is_made(&self.socket)
+    }
+
+    /// Waits for the connection.
+    pub(crate) fn wait(self, time: Duration) -> Result<Connection, TransportError> {
+        let Self { socket, peer, framing } = self;
+        match finish(socket, time) {
+            Ok(stream) => {
+                framing.counters.connections_opened.add();
+                Ok(Connection::connected(stream, peer, framing, Direction::Out))
+            }
+            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+        }
+    }
+}
+
+fn failed(peer: &SocketAddr, error: &io::Error, counters: &Counters) -> TransportError {
+    log::debug!("connecting to {peer}: {error}");
+    counters.connections_failed.add();
+    TransportError::Failed
+}
+
+/// Begins to connect and waits for nothing. The socket does not block.
+fn begin(address: &SocketAddr) -> io::Result<Socket> {
+    let socket = socket(address)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::from(*address)) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
+        result => result.map(|()| socket),
+    }
+}
+
+/// Whether a connection that has begun is there.
+fn is_made(socket: &Socket) -> bool {
+    matches!(writable(socket, Duration::ZERO), Ok(events) if events == PollFlags::OUT)
+}
+
+/// Waits for a connection that has begun. It blocks then.
+fn finish(socket: Socket, time: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + time;
+    loop {
+        match writable(&socket, deadline.saturating_duration_since(Instant::now())) {
+            Ok(events) if events.is_empty() => return Err(ErrorKind::TimedOut.into()),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
+fn socket(address: &SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))
+}
+
+/// What has become of a socket within the time: `OUT` and nothing else once it is connected.
+fn writable(socket: &Socket, time: Duration) -> io::Result<PollFlags> {
+    let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut waiting, Timespec::try_from(time).ok().as_ref())?;
+    let [ours] = &waiting;
+    Ok(ours.revents())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn on_the_same_machine_a_connection_is_there_as_soon_as_it_has_begun() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = begin(&address).unwrap();
+        let waited = finish(socket, 10 * SECOND).unwrap();
+        assert_eq!(waited.peer_addr().unwrap(), address);
+        let at_once = (0..100).filter(|_| is_made(&begin(&address).unwrap())).count();
+        assert!(at_once > 0);
+    }
+
+    #[test]
+    fn one_that_is_refused_is_not_made_and_one_without_an_answer_ends_with_its_time() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = begin(&address).and_then(|socket| {
+            assert!(!is_made(&socket));
+            finish(socket, 10 * SECOND)
+        });
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        // The system makes no more connections than the listener has room for.
+        let full = socket(&address).unwrap();
+        full.bind(&SockAddr::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0)))
+            .unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let started = Instant::now();
+        let mut made = Vec::new();
+        let error = loop {
+            match finish(begin(&address).unwrap(), SECOND / 10) {
+                Ok(stream) if made.len() < 16 => made.push(stream),
+                outcome => break outcome.unwrap_err(),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(started.elapsed() < 20 * SECOND);
+    }
+}
