@@ -131,6 +131,7 @@ class Node:
 
     def synchronize(self, times):
         wanted = objective("EX2", "synch")
+        self.register(wanted)
         peer = self.peer(wanted)
         started = time.monotonic()
         for _ in range(int(times)):
@@ -140,6 +141,7 @@ class Node:
     def discover(self, times):
         # It always collects until its time is over: 100 ms for each loop count at least.
         wanted = objective("EX3", "neg", 1)
+        self.register(wanted)
         found, started = 0, time.monotonic()
         for _ in range(int(times)):
             error, locators = grasp.discover(self.asa, wanted, 100, flush=True)

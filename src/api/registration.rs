@@ -61,7 +61,8 @@ impl Engine {
     }
 
     /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
-    /// be negotiated or synchronized gets a TCP port of its own.
+    /// be negotiated or synchronized gets a TCP port of its own, with a thread and two descriptors: Linux sets one aside for
+    /// the connection that the thread waits for.
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],

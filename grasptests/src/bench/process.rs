@@ -174,9 +174,16 @@ pub(crate) fn open_sessions(name: &str) -> Result<Figure> {
     Ok(Figure::plain(name, "KiB", Aim::AtMost(16.0), bytes))
 }
 
+/// How many descriptors are asked for where the system's limit may be raised.
+const DESCRIPTORS: u64 = 65_536;
+
 /// Allows as many descriptors as may be allowed, and returns how many.
 pub(crate) fn raise_descriptors() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let more = most.max(DESCRIPTORS);
+    if setrlimit(Resource::RLIMIT_NOFILE, more, more).is_ok() {
+        return Ok(more);
+    }
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(most)
 }
