@@ -124,7 +124,10 @@ impl Engine {
             log::warn!("no port for an objective: {error}");
             Error::ObjFull
         })?;
-        threads::start_tcp_listen(&self.core, Arc::clone(&listener)).map_err(|_| Error::ObjFull)?;
+        if threads::start_tcp_listen(&self.core, Arc::clone(&listener)).is_err() {
+            self.core.check_running()?;
+            return Err(Error::ObjFull);
+        }
         Ok(listener)
     }
 

@@ -121,8 +121,8 @@ fn join(finished: Vec<JoinHandle<()>>) {
     }
 }
 
-/// Starts a thread. The name has at most 15 bytes, which is what Linux shows. A panic in `body` ends this
-/// thread and nothing else.
+/// Starts a thread, unless the engine is being shut down: then all threads end, and none may come after them. The name has
+/// at most 15 bytes, which is what Linux shows. A panic in `body` ends this thread and nothing else.
 pub(crate) fn spawn(
     core: &Arc<Core>,
     name: &'static str,
@@ -131,6 +131,9 @@ pub(crate) fn spawn(
     debug_assert!(name.len() <= 15, "{name}");
     let own = Arc::clone(core);
     let mut group = core.threads.inner.lock();
+    if core.is_stopping() {
+        return Err(io::Error::other("the engine has been shut down"));
+    }
     let number = group.next;
     // The new thread can end only after this lock is free: it finds itself in the group.
     let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
