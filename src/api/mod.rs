@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::net::resolve::resolve;
 use crate::net::tcp::Connection;
 use crate::registry::{Dialogue, TransportError};
+use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
 
@@ -112,7 +112,10 @@ impl Engine {
             }
             let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
             let time = share.max(SHORTEST_CONNECT).min(left);
-            let connection = Connection::open(&resolve(peer), time, self.core.framing());
+            let until = Instant::now() + time;
+            let addresses = resolve(peer, time);
+            let left = until.saturating_duration_since(Instant::now());
+            let connection = Connection::open(&addresses, left, self.core.framing());
             match connection {
                 Ok(connection) => return Some(connection),
                 Err(error) => {

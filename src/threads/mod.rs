@@ -27,6 +27,7 @@ mod mhandler;
 mod pcap;
 mod pool;
 mod reader;
+mod resolver;
 mod responder;
 mod shares;
 mod synch_listen;
@@ -38,6 +39,7 @@ pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::start as start_mhandler;
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
+pub(crate) use resolver::resolve;
 #[cfg(feature = "_simulator")]
 pub(crate) use shares::{Admitted, NotAdmitted};
 pub(crate) use shares::{Askers, Shares};
