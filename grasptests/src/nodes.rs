@@ -230,6 +230,25 @@ pub fn negotiable(name: &str, value: impl Into<Value>) -> Objective {
     Objective { neg: true, value: value.into(), ..Objective::new(name) }
 }
 
+/// A negotiation of EX3: one side asks for 10, is offered 5, asks for 7 and gets it. The peer is discovered unless it is given.
+#[track_caller]
+pub fn negotiate(asker: &Host, server: &Host, peer: Option<&AsaLocator>) {
+    let listening = server.listen(&negotiable("EX3", 0));
+    let (engine, asa) = (server.engine.clone(), server.asa);
+    let serving = server.node.spawn("server", move || {
+        let (session, asked) = listening.join().expect("the listener ends").expect("somebody asks");
+        let (session, _) =
+            offer(engine.negotiate_step(asa, session, &Objective { value: 5.into(), ..asked }, None));
+        engine.end_negotiate(asa, session, true, None).expect("the session is open");
+    });
+    let agreed = asker.run(|engine, asa| {
+        let (session, held) = offer(engine.req_negotiate(asa, &negotiable("EX3", 10), peer, Some(10_000)));
+        engine.negotiate_step(asa, session, &Objective { value: 7.into(), ..held }, None)
+    });
+    assert!(matches!(agreed, Ok(Negotiation::Agreed(_))), "{agreed:?}");
+    joined(serving);
+}
+
 /// An objective that can be synchronized and flooded.
 #[must_use]
 pub fn synchronizable(name: &str, value: impl Into<Value>) -> Objective {

@@ -9,16 +9,10 @@ use grasp::trace::{
     Cache, Direction, Ending, Event, MessageEvent, SessionKind, Trace, TraceEvent, Transport,
 };
 use grasp::wire::{Body, Limits, decode};
-use grasp::{Config, Discover, Negotiation, Objective, RegisterObj, TaggedObjective, Value};
+use grasp::{Config, Discover, Objective, RegisterObj, TaggedObjective, Value};
 use grasptests::isolated;
 use grasptests::lab::{Lab, LabError, Topology, eventually};
-use grasptests::nodes::{Host, SOON, one, two};
-
-fn ex3(value: i64) -> Objective {
-    let mut objective = Objective::new("EX3");
-    (objective.neg, objective.value) = (true, Value::from(value));
-    objective
-}
+use grasptests::nodes::{Host, SOON, negotiable, negotiate, one, two};
 
 /// Everything until nothing comes for a while; the engine has been shut down.
 fn all(trace: Trace) -> Vec<Arc<TraceEvent>> {
@@ -63,29 +57,6 @@ fn lines(events: &[Arc<TraceEvent>]) -> Vec<String> {
     events.iter().filter_map(|event| line(&event.event)).collect()
 }
 
-/// One side asks for 10, is offered 5, asks for 7 and gets it, over a relay.
-fn negotiate(asker: &Host, server: &Host) {
-    server.register(&ex3(0));
-    asker.register(&ex3(10));
-    let listening = server.listen(&ex3(0));
-    let (engine, asa) = (server.engine.clone(), server.asa);
-    let serving = server.node.spawn("server", move || {
-        let (session, asked) = listening.join().unwrap().unwrap();
-        let offer = Objective { value: Value::from(5), ..asked };
-        match engine.negotiate_step(asa, session, &offer, None).unwrap() {
-            Negotiation::Offer(session, _) => engine.end_negotiate(asa, session, true, None).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    });
-    let agreed = asker.run(|engine, asa| {
-        let offered = engine.req_negotiate(asa, &ex3(10), None, Some(10_000)).unwrap();
-        let Negotiation::Offer(session, offer) = offered else { panic!("{offered:?}") };
-        engine.negotiate_step(asa, session, &Objective { value: Value::from(7), ..offer }, None).unwrap()
-    });
-    assert!(matches!(agreed, Negotiation::Agreed(_)), "{agreed:?}");
-    serving.join().unwrap();
-}
-
 #[test]
 fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), LabError> {
     isolated!();
@@ -93,7 +64,9 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
     let network = lab.build(Topology::Line(3))?;
     let hosts: Vec<Host> = network.nodes.iter().map(|node| Host::start(node, Config::new())).collect();
     let traces: Vec<Trace> = hosts.iter().map(|host| host.engine.trace()).collect();
-    negotiate(&hosts[0], &hosts[2]);
+    hosts[2].register(&negotiable("EX3", 0));
+    hosts[0].register(&negotiable("EX3", 10));
+    negotiate(&hosts[0], &hosts[2], None);
     for host in &hosts {
         host.expect_quiet();
         host.engine.shutdown();
@@ -268,10 +241,10 @@ fn an_ending_says_how_and_a_line_goes_to_every_listener() {
     isolated!();
     let (_lab, a, b) = two(Config::new());
     let traces = [a.engine.trace(), b.engine.trace()];
-    b.register(&ex3(0));
-    a.register(&ex3(1));
-    let listening = b.listen(&ex3(0));
-    let asking = a.thread(|engine, asa| engine.req_negotiate(asa, &ex3(1), None, None));
+    b.register(&negotiable("EX3", 0));
+    a.register(&negotiable("EX3", 1));
+    let listening = b.listen(&negotiable("EX3", 0));
+    let asking = a.thread(|engine, asa| engine.req_negotiate(asa, &negotiable("EX3", 1), None, None));
     let (session, _) = listening.join().unwrap().unwrap();
     b.run(|engine, asa| engine.end_negotiate(asa, session, false, Some("too late"))).unwrap();
     assert!(asking.join().unwrap().is_err());

@@ -8,10 +8,10 @@ mod http;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use grasp::{Bubbles, Config, Engine, Negotiation, Objective, RegisterObj, TaggedObjective, Value, tprint};
+use grasp::{Bubbles, Config, Engine, Objective, RegisterObj, TaggedObjective, Value, tprint};
 use grasptests::isolated;
 use grasptests::lab::eventually;
-use grasptests::nodes::{Host, SOON, linked, two};
+use grasptests::nodes::{self, Host, SOON, linked, negotiable, two};
 use serde_json::json;
 
 use browser::Browser;
@@ -28,36 +28,13 @@ fn at(port: u16) -> SocketAddr {
     (IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()
 }
 
-fn ex3(value: i64) -> Objective {
-    let mut objective = Objective::new("EX3");
-    (objective.neg, objective.value) = (true, Value::from(value));
-    objective
-}
-
-/// One side asks for 10, is offered 5, asks for 7 and gets it.
+/// Negotiates, for the first time or again.
 fn negotiate(asker: &Host, server: &Host) {
     if server.engine.stats().sessions_accepted == 0 {
-        server.register(&ex3(0));
-        asker.register(&ex3(0));
+        server.register(&negotiable("EX3", 0));
+        asker.register(&negotiable("EX3", 0));
     }
-    let listening = server.listen(&ex3(0));
-    let (engine, asa) = (server.engine.clone(), server.asa);
-    let serving = server.node.spawn("server", move || {
-        let (session, asked) = listening.join().unwrap().unwrap();
-        let offer = Objective { value: Value::from(5), ..asked };
-        match engine.negotiate_step(asa, session, &offer, None).unwrap() {
-            Negotiation::Offer(session, _) => engine.end_negotiate(asa, session, true, None).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    });
-    let peer = server.locator("EX3");
-    let agreed = asker.run(|engine, asa| {
-        let offered = engine.req_negotiate(asa, &ex3(10), Some(&peer), Some(10_000)).unwrap();
-        let Negotiation::Offer(session, offer) = offered else { panic!("{offered:?}") };
-        engine.negotiate_step(asa, session, &Objective { value: Value::from(7), ..offer }, None).unwrap()
-    });
-    assert!(matches!(agreed, Negotiation::Agreed(_)), "{agreed:?}");
-    serving.join().unwrap();
+    nodes::negotiate(asker, server, Some(&server.locator("EX3")));
 }
 
 fn flood(host: &Host, name: &str, value: &str) {
