@@ -198,7 +198,11 @@ fn attacked(config: Config) -> (Lab, Host, Node, RawUdp) {
 }
 
 fn flood(session: u32, name: &str, loop_count: u8, initiator: std::net::IpAddr) -> Vec<u8> {
-    let objective = flagged(session, name, Flags::F_DISC | Flags::F_SYNCH, loop_count, 1).objective;
+    flood_of(1, session, name, loop_count, initiator)
+}
+
+fn flood_of(value: u32, session: u32, name: &str, loop_count: u8, initiator: std::net::IpAddr) -> Vec<u8> {
+    let objective = flagged(session, name, Flags::F_DISC | Flags::F_SYNCH, loop_count, value).objective;
     encode(&Message::new(Body::Flood(Flood {
         session,
         initiator,
@@ -266,6 +270,25 @@ fn whatever_comes_in_a_datagram_is_accounted_for() {
         host.engine.stats().queue_peak >= 1
     });
     host.expect_quiet();
+}
+
+#[test]
+fn the_value_that_was_flooded_last_is_kept_whether_it_came_alone_or_in_a_burst() {
+    isolated!();
+    let (_lab, host, b, socket) = attacked(Config::new());
+    let ula = b.ula().unwrap();
+    let mut sent = 0;
+    for round in 0..400 {
+        for _ in 0..=round % 4 {
+            sent += 1;
+            let bytes = flood_of(sent, sent, "EX1", 6, ula.into());
+            socket.send(&bytes, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+        }
+        eventually(SOON, "all are here", || host.engine.stats().flood_entries_cached == u64::from(sent));
+        let kept = host.engine.get_flood(host.asa, &synchronizable("EX1", ())).unwrap();
+        let kept: Vec<_> = kept.iter().map(|one| one.objective.value.as_i64()).collect();
+        assert_eq!(kept, [Some(i64::from(sent))], "round {round}");
+    }
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Sender};
-use parking_lot::MutexGuard;
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use super::{contain, disc_relay, responder, spawn};
 use crate::configger;
@@ -56,12 +55,22 @@ pub(crate) type Queue = Sender<Box<Datagram>>;
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Box<Datagram>>) -> io::Result<()> {
     spawn(core, "_mhandler", move |core| {
-        // At shutdown those who receive end, and with them the queue.
-        for datagram in queue {
-            if core.is_stopping() {
-                return;
+        let mut waiting = Select::new();
+        waiting.recv(&queue);
+        loop {
+            waiting.ready();
+            // Taken out only in turn: one that comes now must not be decided about before one that waits, or an older value
+            // would replace a newer one.
+            let _turn = core.handling.lock();
+            loop {
+                match queue.try_recv() {
+                    // At shutdown those who receive end, and with them the queue.
+                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) => break,
+                    Ok(_) if core.is_stopping() => return,
+                    Ok(datagram) => decide(core, &datagram),
+                }
             }
-            decide(core, &datagram, core.handling.lock());
         }
     })
 }
@@ -74,13 +83,15 @@ pub(super) fn handle_at_once(
     datagram: Box<Datagram>,
 ) -> Option<Box<Datagram>> {
     let turn = core.handling.try_lock().filter(|_| queue.is_empty());
-    let Some(turn) = turn else { return Some(datagram) };
-    decide(core, &datagram, turn);
+    if turn.is_none() {
+        return Some(datagram);
+    }
+    decide(core, &datagram);
     None
 }
 
-/// One at a time.
-fn decide(core: &Arc<Core>, datagram: &Datagram, _turn: MutexGuard<'_, ()>) {
+/// In turn: `Core::handling` is held.
+fn decide(core: &Arc<Core>, datagram: &Datagram) {
     // A panic must not end deciding.
     contain(core, "deciding about a datagram", || handle(core, datagram));
 }
