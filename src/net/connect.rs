@@ -17,7 +17,7 @@ use crate::trace::Direction;
 /// the calls that a connection needs which is made without blocking and then waited for.
 pub(super) fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + time;
-    let socket = socket(address)?;
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
     let address = SockAddr::from(*address);
     let mut left = time;
     loop {
@@ -53,9 +53,15 @@ impl Attempt {
         }
     }
 
-    /// Whether the connection is there already: on the same machine it takes no time.
-    pub(crate) fn is_made(&self) -> bool {
-        is_made(&self.socket)
+    /// The connection, if it is there already: on the same machine it takes no time. It never blocks: what is sent on it at
+    /// first, no more than a new connection has room for, is sent at once.
+    pub(crate) fn made(self) -> Result<Connection, Self> {
+        if !is_made(&self.socket) {
+            return Err(self);
+        }
+        let Self { socket, peer, framing } = self;
+        framing.counters.connections_opened.add();
+        Ok(Connection::connected(socket.into(), peer, framing, Direction::Out))
     }
 
     /// Waits for the connection.
@@ -79,26 +85,25 @@ fn failed(peer: &SocketAddr, error: &io::Error, counters: &Counters) -> Transpor
 
 /// Begins to connect and waits for nothing. The socket does not block.
 fn begin(address: &SocketAddr) -> io::Result<Socket> {
-    let socket = socket(address)?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     match socket.connect(&SockAddr::from(*address)) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
         result => result.map(|()| socket),
     }
 }
 
-/// Whether a connection that has begun is there.
+/// Whether a connection that has begun is there. Only then the system knows its peer, which is quicker asked than polling.
 fn is_made(socket: &Socket) -> bool {
-    matches!(writable(socket, Duration::ZERO), Ok(events) if events == PollFlags::OUT)
+    socket.peer_addr().is_ok()
 }
 
 /// Waits for a connection that has begun. It blocks then.
 fn finish(socket: Socket, time: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + time;
     loop {
-        match writable(&socket, deadline.saturating_duration_since(Instant::now())) {
-            Ok(events) if events.is_empty() => return Err(ErrorKind::TimedOut.into()),
-            Ok(_) => break,
+        match wait_until_writable(&socket, deadline.saturating_duration_since(Instant::now())) {
+            Ok(false) => return Err(ErrorKind::TimedOut.into()),
+            Ok(true) => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -110,16 +115,10 @@ fn finish(socket: Socket, time: Duration) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn socket(address: &SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))
-}
-
-/// What has become of a socket within the time: `OUT` and nothing else once it is connected.
-fn writable(socket: &Socket, time: Duration) -> io::Result<PollFlags> {
+/// Waits until a connection is made or has failed. `false` if it is neither within the time.
+fn wait_until_writable(socket: &Socket, time: Duration) -> io::Result<bool> {
     let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
-    poll(&mut waiting, Timespec::try_from(time).ok().as_ref())?;
-    let [ours] = &waiting;
-    Ok(ours.revents())
+    Ok(poll(&mut waiting, Timespec::try_from(time).ok().as_ref())? > 0)
 }
 
 #[cfg(test)]
@@ -152,7 +151,7 @@ mod tests {
         });
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         // The system makes no more connections than the listener has room for.
-        let full = socket(&address).unwrap();
+        let full = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).unwrap();
         full.bind(&SockAddr::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0)))
             .unwrap();
         full.listen(0).unwrap();

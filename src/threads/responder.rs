@@ -72,10 +72,7 @@ fn start_with(
     };
     let mut guard = AskerGuard { core: Arc::clone(core), admitted, reached: false };
     let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
-    let attempt = Attempt::begin(asker, core.framing());
-    let is_made = attempt.as_ref().is_ok_and(Attempt::is_made);
-    let respond = move |core: &Arc<Core>| {
-        let connection = attempt.and_then(|attempt| attempt.wait(core.config.response_timeout));
+    let respond = move |core: &Arc<Core>, connection: Result<Connection, TransportError>| {
         match connection.and_then(|connection| use_connection(core, connection)) {
             Ok(()) => guard.reached = true,
             Err(error) => {
@@ -85,9 +82,18 @@ fn start_with(
         }
         drop((slot, guard));
     };
-    if at_once && is_made {
-        respond(core);
-    } else if run(core, "_responder", respond).is_err() {
+    let attempt = match Attempt::begin(asker, core.framing()) {
+        Ok(attempt) if at_once => match attempt.made() {
+            Ok(connection) => return respond(core, Ok(connection)),
+            Err(attempt) => Ok(attempt),
+        },
+        attempt => attempt,
+    };
+    let spawned = run(core, "_responder", move |core: &Arc<Core>| {
+        let connection = attempt.and_then(|attempt| attempt.wait(core.config.response_timeout));
+        respond(core, connection);
+    });
+    if spawned.is_err() {
         core.counters.dropped_responder_full.add();
     }
 }
