@@ -76,8 +76,6 @@ pub(crate) struct Core {
     pub(crate) relaying: Shares,
     /// Memory of what waits for `_mhandler`.
     pub(crate) queued_bytes: AtomicUsize,
-    /// Held while a datagram is decided about.
-    pub(crate) handling: Mutex<()>,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
@@ -114,7 +112,6 @@ impl Core {
             relays: AtomicUsize::new(0),
             relaying: Shares::default(),
             queued_bytes: AtomicUsize::new(0),
-            handling: Mutex::default(),
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),

@@ -261,7 +261,6 @@ fn whatever_comes_in_a_datagram_is_accounted_for() {
         ],
     );
     host.expect_quiet();
-    // What comes alone is not queued, a burst is.
     eventually(SOON, "a burst is queued", || {
         (0..64).for_each(|_| socket.send(&[0xff], ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap());
         (0..64).for_each(|_| {

@@ -60,24 +60,11 @@ impl Receiver {
         Ok(socket)
     }
 
-    /// The next datagram, if one is there.
-    pub(crate) fn receive_present(&self, buffer: &mut [u8]) -> Option<Received> {
-        let received = self.received(buffer, RecvFlags::DONTWAIT)?;
-        if matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            return None;
-        }
-        Some(received)
-    }
-
     /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut. What the
     /// system gives no sender for comes as an error.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
-        self.received(buffer, RecvFlags::empty())
-    }
-
-    fn received(&self, buffer: &mut [u8], flags: RecvFlags) -> Option<Received> {
         // std's recv_from takes for granted that there is a sender, which a closed socket has not.
-        let received = recvfrom(&self.socket, buffer, flags);
+        let received = recvfrom(&self.socket, buffer, RecvFlags::empty());
         if self.closed.load(Ordering::Acquire) {
             return None;
         }

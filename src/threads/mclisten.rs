@@ -1,5 +1,4 @@
-//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, decides about what comes
-//! alone, and queues the rest for `_mhandler`.
+//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, queues the rest for `_mhandler`.
 //! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
 
 use std::io;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::TrySendError;
 
-use super::mhandler::{Datagram, Queue, Room, handle_at_once};
+use super::mhandler::{Datagram, Queue, Room};
 use super::{contain, spawn};
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
@@ -39,17 +38,13 @@ pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queu
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than may ever come, so that a longer datagram shows.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
-    loop {
-        let present = socket.receive_present(&mut buffer);
-        // One that comes alone is decided about at once; in a burst, receiving must not wait for that.
-        let alone = present.is_none();
-        let Some(received) = present.or_else(|| socket.receive(&mut buffer)) else { return };
+    while let Some(received) = socket.receive(&mut buffer) {
         match received {
             Ok((length, source)) => {
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let bytes = buffer.get(..length).unwrap_or_default();
                 // A panic must not end receiving.
-                contain(core, "receiving a datagram", || take(core, arrival, bytes, alone, queue));
+                contain(core, "receiving a datagram", || take(core, arrival, bytes, queue));
             }
             Err(error) => {
                 core.counters.receive_failed.add();
@@ -62,7 +57,7 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
     }
 }
 
-fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], alone: bool, queue: &Queue) {
+fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let count = &core.counters;
     if arrival.multicast {
         count.multicast_received.add()
@@ -71,8 +66,6 @@ fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], alone: bool, queue: &Q
     }
     count.datagram_bytes_received.add_many(bytes.len());
     let Some(datagram) = check(core, arrival, bytes) else { return };
-    let left = if alone { handle_at_once(core, queue, datagram) } else { Some(datagram) };
-    let Some(datagram) = left else { return };
     // Once there is nobody to take it, the engine ends, and this socket is closed.
     let full = matches!(queue.try_send(datagram), Err(TrySendError::Full(_)));
     count.queue_peak.raise_to(queue.len());

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender};
 
 use super::{contain, disc_relay, responder, spawn};
 use crate::configger;
@@ -55,45 +55,15 @@ pub(crate) type Queue = Sender<Box<Datagram>>;
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Box<Datagram>>) -> io::Result<()> {
     spawn(core, "_mhandler", move |core| {
-        let mut waiting = Select::new();
-        waiting.recv(&queue);
-        loop {
-            waiting.ready();
-            // Taken out only in turn: one that comes now must not be decided about before one that waits, or an older value
-            // would replace a newer one.
-            let _turn = core.handling.lock();
-            loop {
-                match queue.try_recv() {
-                    // At shutdown those who receive end, and with them the queue.
-                    Err(TryRecvError::Disconnected) => return,
-                    Err(TryRecvError::Empty) => break,
-                    Ok(_) if core.is_stopping() => return,
-                    Ok(datagram) => decide(core, &datagram),
-                }
+        // At shutdown those who receive end, and with them the queue.
+        for datagram in queue {
+            if core.is_stopping() {
+                return;
             }
+            // A panic must not end deciding.
+            contain(core, "deciding about a datagram", || handle(core, &datagram));
         }
     })
-}
-
-/// Decides about a datagram in the thread that received it, which spares a change of threads. Gives it back where
-/// another is in the way.
-pub(super) fn handle_at_once(
-    core: &Arc<Core>,
-    queue: &Queue,
-    datagram: Box<Datagram>,
-) -> Option<Box<Datagram>> {
-    let turn = core.handling.try_lock().filter(|_| queue.is_empty());
-    if turn.is_none() {
-        return Some(datagram);
-    }
-    decide(core, &datagram);
-    None
-}
-
-/// In turn: `Core::handling` is held.
-fn decide(core: &Arc<Core>, datagram: &Datagram) {
-    // A panic must not end deciding.
-    contain(core, "deciding about a datagram", || handle(core, datagram));
 }
 
 fn handle(core: &Arc<Core>, datagram: &Datagram) {

@@ -4,7 +4,6 @@
 //!   _mclisten  (interfaces x)    multicasts in --+
 //!   _uclisten  (interfaces x)    datagrams in ---+-> bounded queue -> _mhandler (1x) -> proto
 //!                                                                        | actions
-//!                 (one that comes alone is decided about where it is received)
 //!                                      _responder (bounded) <------------+
 //!                                      _disc_relay (bounded) <-----------+--> datagrams out
 //!   _drlisten  (interfaces x) -> _reader (bounded) -> proto -> mailbox of the discovery
