@@ -11,7 +11,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::tcp::{Connection, Framing};
 use crate::registry::TransportError;
 use crate::stats::Counters;
-use crate::trace::Direction;
 
 /// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
 /// the calls that a connection needs which is made without blocking and then waited for.
@@ -59,19 +58,14 @@ impl Attempt {
         if !is_made(&self.socket) {
             return Err(self);
         }
-        let Self { socket, peer, framing } = self;
-        framing.counters.connections_opened.add();
-        Ok(Connection::connected(socket.into(), peer, framing, Direction::Out))
+        Ok(Connection::opened(self.socket.into(), self.peer, self.framing))
     }
 
     /// Waits for the connection.
     pub(crate) fn wait(self, time: Duration) -> Result<Connection, TransportError> {
         let Self { socket, peer, framing } = self;
         match finish(socket, time) {
-            Ok(stream) => {
-                framing.counters.connections_opened.add();
-                Ok(Connection::connected(stream, peer, framing, Direction::Out))
-            }
+            Ok(stream) => Ok(Connection::opened(stream, peer, framing)),
             Err(error) => Err(failed(&peer, &error, &framing.counters)),
         }
     }

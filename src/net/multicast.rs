@@ -23,9 +23,6 @@ pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
     SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
 }
 
-/// The length of a datagram and who sent it.
-pub(crate) type Received = io::Result<(usize, SocketAddrV6)>;
-
 /// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -62,7 +59,7 @@ impl Receiver {
 
     /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut. What the
     /// system gives no sender for comes as an error.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
         // std's recv_from takes for granted that there is a sender, which a closed socket has not.
         let received = recvfrom(&self.socket, buffer, RecvFlags::empty());
         if self.closed.load(Ordering::Acquire) {

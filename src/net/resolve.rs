@@ -4,8 +4,8 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 use crate::types::{AsaLocator, Locator, Protocol};
 
-/// The addresses behind a locator, to be tried in order. A name takes the time of the system's resolver. Empty if there are none: a URI, UDP, no port, or a
-/// name that cannot be resolved.
+/// The addresses behind a locator, to be tried in order. Empty if there are none: a URI, UDP, no port, or a
+/// name that cannot be resolved. A name takes the time of the system's resolver.
 pub(crate) fn resolve(locator: &AsaLocator) -> Vec<SocketAddr> {
     let Some(port) = locator.port.filter(|_| locator.protocol != Some(Protocol::Udp)) else {
         return Vec::new();

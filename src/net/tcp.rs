@@ -126,12 +126,13 @@ impl Connection {
         Self::connected(stream, peer, framing, Direction::In)
     }
 
-    pub(super) fn connected(
-        stream: TcpStream,
-        peer: SocketAddr,
-        framing: Framing,
-        direction: Direction,
-    ) -> Self {
+    /// Wraps a socket that this side has connected.
+    pub(super) fn opened(stream: TcpStream, peer: SocketAddr, framing: Framing) -> Self {
+        framing.counters.connections_opened.add();
+        Self::connected(stream, peer, framing, Direction::Out)
+    }
+
+    fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
         let connection = Self {
             stream,
             peer: mapped(peer),
@@ -168,8 +169,7 @@ impl Connection {
             }
             match connect(address, left) {
                 Ok(stream) => {
-                    framing.counters.connections_opened.add();
-                    return Ok(Self::connected(stream, *address, framing, Direction::Out));
+                    return Ok(Self::opened(stream, *address, framing));
                 }
                 Err(error) => log::debug!("connecting to {address}: {error}"),
             }
