@@ -69,9 +69,9 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<Counters>,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
-    pub(crate) responders: AtomicUsize,
+    pub(crate) responders: Arc<AtomicUsize>,
     pub(crate) askers: Askers,
-    pub(crate) relays: AtomicUsize,
+    pub(crate) relays: Arc<AtomicUsize>,
     /// Relayed discoveries that are open, by neighbour.
     pub(crate) relaying: Shares,
     /// Memory of what waits for `_mhandler`.
@@ -107,9 +107,9 @@ impl Core {
             counters,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
-            responders: AtomicUsize::new(0),
+            responders: Arc::default(),
             askers: Askers::default(),
-            relays: AtomicUsize::new(0),
+            relays: Arc::default(),
             relaying: Shares::default(),
             queued_bytes: AtomicUsize::new(0),
             network: RwLock::default(),

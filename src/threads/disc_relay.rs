@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, select};
 
-use super::responder::{self, Slot};
+use super::responder;
 use super::run;
 use super::shares::Neighbour;
+use super::slot::Slot;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
 use crate::registry::DiscoveryAnswer;
@@ -38,7 +38,7 @@ pub(super) fn start(
     timeout: u64,
     datagram: Vec<u8>,
 ) {
-    let Some(slot) = Slot::take(core, |core| &core.relays, core.config.relay_limit) else {
+    let Some((slot, taken)) = Slot::take(&core.relays, core.config.relay_limit) else {
         core.counters.dropped_relay_full.add();
         return;
     };
@@ -49,7 +49,7 @@ pub(super) fn start(
         return;
     }
     let share = ShareGuard { core: Arc::clone(core), neighbour };
-    core.counters.relays_peak.raise_to(core.relays.load(Ordering::Relaxed));
+    core.counters.relays_peak.raise_to(taken);
     let spawned = run(core, "_disc_relay", move |core: &Arc<Core>| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {

@@ -29,6 +29,7 @@ mod reader;
 mod resolver;
 mod responder;
 mod shares;
+mod slot;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;

@@ -5,19 +5,21 @@
 //! threads without end.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, LazyLock};
 use std::thread::Builder;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
+use super::slot::Slot;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
 
 /// How many names are looked up at the same time in this process.
 const LOOKUPS: usize = 16;
 
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+static AT_WORK: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 /// The addresses behind a locator, to be tried in order, as far as they are known within the time.
 pub(crate) fn resolve(locator: &AsaLocator, time: Duration) -> Vec<SocketAddr> {
@@ -35,39 +37,23 @@ pub(crate) fn resolve(locator: &AsaLocator, time: Duration) -> Vec<SocketAddr> {
 /// it may outlast it.
 fn within<T: Send + 'static>(
     time: Duration,
-    at_work: &'static AtomicUsize,
+    at_work: &Arc<AtomicUsize>,
     limit: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let place = Place::take(at_work, limit)?;
+    let (slot, _) = Slot::take(at_work, limit)?;
     let (tx, rx) = bounded(1);
     let started = Builder::new().name("_resolver".to_owned()).spawn(move || {
         // Whoever asked may have gone.
         let _ = tx.send(work());
-        drop(place);
+        drop(slot);
     });
     started.ok().and_then(|_| rx.recv_timeout(time).ok())
 }
 
-/// One of a bounded number, free again when dropped.
-struct Place(&'static AtomicUsize);
-
-impl Place {
-    fn take(at_work: &'static AtomicUsize, limit: usize) -> Option<Self> {
-        let taken = at_work
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < limit).then_some(count + 1));
-        taken.is_ok().then(|| Self(at_work))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::time::Instant;
 
     use super::*;
@@ -84,21 +70,21 @@ mod tests {
 
     #[test]
     fn who_looks_up_a_name_waits_no_longer_than_its_time_and_only_so_many_do() {
-        static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+        let at_work = Arc::default();
         let (release, gate) = bounded::<()>(0);
         let started = Instant::now();
         for _ in 0..2 {
             let gate = gate.clone();
-            let answer = within(Duration::from_millis(50), &AT_WORK, 2, move || gate.recv().is_ok());
+            let answer = within(Duration::from_millis(50), &at_work, 2, move || gate.recv().is_ok());
             assert_eq!(answer, None, "nobody answers");
         }
-        assert_eq!(within(SOON, &AT_WORK, 2, || true), None, "both places are taken");
+        assert_eq!(within(SOON, &at_work, 2, || true), None, "both places are taken");
         assert!(started.elapsed() < SOON);
         drop(release);
-        while AT_WORK.load(Ordering::Acquire) > 0 {
+        while at_work.load(Ordering::Acquire) > 0 {
             assert!(started.elapsed() < SOON, "the threads end once they are answered");
             std::thread::yield_now();
         }
-        assert_eq!(within(SOON, &AT_WORK, 2, || true), Some(true));
+        assert_eq!(within(SOON, &at_work, 2, || true), Some(true));
     }
 }

@@ -3,10 +3,10 @@
 
 use std::net::SocketAddrV6;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run;
 use super::shares::{Admitted, NotAdmitted};
+use super::slot::Slot;
 use super::tcp_listen;
 use crate::core::Core;
 use crate::net::connect::Attempt;
@@ -59,11 +59,11 @@ fn start_with(
     at_once: bool,
     use_connection: impl FnOnce(&Arc<Core>, Connection) -> Result<(), TransportError> + Send + 'static,
 ) {
-    let Some(slot) = Slot::take(core, |core| &core.responders, core.config.responder_limit) else {
+    let Some((slot, taken)) = Slot::take(&core.responders, core.config.responder_limit) else {
         core.counters.dropped_responder_full.add();
         return;
     };
-    core.counters.responders_peak.raise_to(core.responders.load(Ordering::Relaxed));
+    core.counters.responders_peak.raise_to(taken);
     let (each, strangers) = (core.config.responders_per_asker, core.config.responders_for_strangers);
     let admitted = match core.askers.enter((to.ifi, to.source), each, strangers) {
         Ok(admitted) => admitted,
@@ -109,26 +109,5 @@ struct AskerGuard {
 impl Drop for AskerGuard {
     fn drop(&mut self) {
         self.core.askers.leave(self.admitted, self.reached);
-    }
-}
-
-/// One of a bounded number of activities. Free again when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    core: Arc<Core>,
-    counter: fn(&Core) -> &AtomicUsize,
-}
-
-impl Slot {
-    pub(super) fn take(core: &Arc<Core>, counter: fn(&Core) -> &AtomicUsize, limit: usize) -> Option<Self> {
-        let taken = counter(core)
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| (used < limit).then_some(used + 1));
-        taken.is_ok().then(|| Self { core: Arc::clone(core), counter })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        (self.counter)(&self.core).fetch_sub(1, Ordering::AcqRel);
     }
 }
