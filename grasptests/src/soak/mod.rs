@@ -94,6 +94,8 @@ struct Counted {
     /// One flood at a time.
     flooding: Mutex<()>,
     flooded: AtomicI64,
+    /// The newest of those flooded that each node had and has expired.
+    expired: [AtomicI64; NODES],
 }
 
 impl Shared {

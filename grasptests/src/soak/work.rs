@@ -275,6 +275,10 @@ impl<'a> Caller<'a> {
             if got.iter().any(|one| count_of(&one.objective.value, self.node) >= Some(count)) {
                 return;
             }
+            // Another caller there has had it, and expired it before it was seen here.
+            if own.expired[peer].load(Ordering::SeqCst) >= count {
+                return;
+            }
             if Instant::now() > deadline {
                 return call.missing("the flood does not arrive");
             }
@@ -288,13 +292,17 @@ impl<'a> Caller<'a> {
         let Some(got) = call.judge(here.engine.get_flood(here.client, &flooded(peer, 0)), &[LIFE]) else {
             return;
         };
-        let most = self.shared.values[peer].flooded.load(Ordering::SeqCst);
+        let theirs = &self.shared.values[peer];
+        let most = theirs.flooded.load(Ordering::SeqCst);
         for one in &got {
             if !count_of(&one.objective.value, peer).is_some_and(|count| (1..=most).contains(&count)) {
                 call.wrong(&format!("{} of n{} where {most} is the last", one.objective.value, peer + 1));
             }
         }
         if let Some(one) = got.first().filter(|_| self.random.chance(0.1)) {
+            // Said before it is done, so that whoever misses it knows why.
+            let count = count_of(&one.objective.value, peer).unwrap_or_default();
+            theirs.expired[self.node].fetch_max(count, Ordering::SeqCst);
             let call = self.call("expire_flood", self.node, 0);
             call.judge(here.engine.expire_flood(here.client, one), &[LIFE]);
         }
