@@ -193,3 +193,25 @@ fn c_dull_01_a_dull_instance_uses_one_interface_beside_another_engine() -> Resul
     assert!(dull.get_flood(other.nonce(), &objective).expect("nothing").is_empty());
     Ok(())
 }
+
+#[test]
+fn addresses_that_change_all_the_time_do_not_keep_the_engine_busy() -> Result<(), LabError> {
+    isolated!();
+    let pair = Pair::new()?;
+    let address = Ipv6Addr::new(0xfd00, 99, 0, 0, 0, 0, 0, 1);
+    // The other engine stays out of the figure: it has a `_watcher` too, which has nothing to do.
+    let (before, started) = (process::time_of_threads("_watcher"), Instant::now());
+    let mut changes = 0;
+    while started.elapsed() < Duration::from_secs(2) {
+        pair.far.add_address("eth0", address, 64)?;
+        pair.far.remove_address("eth0", address, 64)?;
+        changes += 2;
+    }
+    let (busy, time) = (process::time_of_threads("_watcher") - before, started.elapsed());
+    assert!(changes > 100, "{changes} changes");
+    assert!(!busy.is_zero(), "the system tells");
+    assert!(busy * 5 < time, "{busy:?} of {time:?}, {changes} changes");
+    assert!(pair.finds(pair.link.ula(&pair.far).expect("a ULA")), "the address after all changes is used");
+    assert_eq!(pair.server.engine().stats().panics, 0);
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::mhandler::Queue;
 use super::{drlisten, mclisten, spawn};
@@ -14,6 +15,10 @@ use crate::proto::{self, Addresses};
 use crate::registry::Close;
 use crate::start_error::StartError;
 
+/// How many times as long as it has looked the thread rests: where addresses or interfaces change all the time, as on a
+/// router with thousands of them, looking takes a tenth of a processor and no more.
+const REST: u32 = 9;
+
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
@@ -24,6 +29,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
             if core.is_stopping() {
                 return;
             }
+            let started = Instant::now();
             core.update_security();
             if let Err(error) = refresh(core, &queue) {
                 log::warn!("{error}");
@@ -32,6 +38,9 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
             core.registries.floods.purge(now);
             let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
             core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+            if !core.pause(started.elapsed().saturating_mul(REST)) {
+                return;
+            }
         }
     })
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    path::PathBuf,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -39,6 +40,23 @@ pub fn thread_names() -> Vec<String> {
         .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
         .map(|name| name.trim_end().to_owned())
         .collect()
+}
+
+/// How long this process's threads of a name (see [`thread_names`]) have run on a processor, those that have ended not
+/// counted. Zero where the kernel does not tell.
+///
+/// # Panics
+///
+/// When `/proc` is not mounted.
+#[must_use]
+pub fn time_of_threads(name: &str) -> Duration {
+    let nanoseconds = |task: PathBuf| -> Option<u64> {
+        let found = fs::read_to_string(task.join("comm")).ok()?;
+        let times = fs::read_to_string(task.join("schedstat")).ok()?;
+        if found.trim_end() == name { times.split(' ').next()?.parse().ok() } else { None }
+    };
+    let tasks = read_dir("/proc/self/task").filter_map(|entry| Some(entry.ok()?.path()));
+    Duration::from_nanos(tasks.filter_map(nanoseconds).sum())
 }
 
 /// How many descriptors this process has open.
