@@ -55,13 +55,20 @@ fn the_page_and_the_events_are_for_this_machine_and_change_nothing() {
     let last = events.lines().rfind(|line| line.starts_with("id: ")).unwrap().trim_start_matches("id: ");
     tprint!("said later");
     let later = ask(&a, address, &get(&format!("Last-Event-ID: {last}\r\n")), "said later");
-    assert!(!later.contains("said before anybody came"), "{later}");
+    assert!(!later.contains("said before anybody came") && !later.contains("missing"), "{later}");
+    // One who was away for so long that what happened is no longer kept is told so.
+    for number in 0..4000 {
+        tprint!("much is said", number);
+    }
+    let much = ask(&a, address, &get(&format!("Last-Event-ID: {last}\r\n")), "much is said 3999");
+    let lost = much.lines().find(|line| line.contains("events are missing here")).expect(&much[..500]);
+    assert!(lost.contains("\"bad\":true") && !much.contains("said later"), "{lost}");
 
-    // But for the threads that answer.
+    // But for the threads that answer; the number of them is underlined.
     let state = || {
         let dump = a.engine.dump(false);
-        let known: Vec<_> =
-            dump.lines().filter(|line| !line.contains("Thread count")).map(str::to_owned).collect();
+        let threads = |line: &str| line.contains("Thread count") || line.bytes().all(|byte| byte == b'-');
+        let known: Vec<_> = dump.lines().filter(|line| !threads(line)).map(str::to_owned).collect();
         let mut counted = a.engine.stats().named();
         counted.retain(|(name, _)| *name != "threads_peak");
         (counted, known)
