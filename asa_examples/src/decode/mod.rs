@@ -110,13 +110,14 @@ impl Decode {
             _ => Style::Text,
         };
         let mut out = BufWriter::new(io::stdout().lock());
-        let (mut shown, mut malformed, mut failed) = (0u64, false, None);
+        let (mut shown, mut sealed, mut malformed, mut failed) = (0u64, 0u64, false, None);
         let mut show = |record: Record| {
             if failed.is_some() || self.session.is_some_and(|session| record.session() != Some(session)) {
                 return;
             }
             shown += 1;
             malformed |= record.annotation.message.is_err();
+            sealed += u64::from(options.keys.is_none() && record.may_be_sealed());
             // Whoever watches a live capture sees a message when it comes.
             failed = record.print(style, &mut out).and_then(|()| out.flush()).err();
         };
@@ -131,6 +132,12 @@ impl Decode {
         let report = report?;
         for line in report.lines() {
             writeln!(io::stderr(), "grasp-decode: {line}")?;
+        }
+        if sealed > 0 {
+            writeln!(
+                io::stderr(),
+                "grasp-decode: {sealed} may be encrypted: QUADS needs a key (--keyfile, --password)"
+            )?;
         }
         if shown == 0 {
             writeln!(io::stderr(), "grasp-decode: no GRASP message found")?;

@@ -144,6 +144,10 @@ fn a_key_file_opens_what_is_encrypted() {
     let sealed = keys.seal(&[0x83, 7, 1, 0x18, 0x64]);
     let output = run(&["--summary", "--keyfile", path.to_str().expect("text")], &sealed);
     assert_eq!(text(&output), "[QUADS]: M_WAIT session 1: 100 ms\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    // Without it, it is said what may help.
+    let output = run(&["--summary"], &pcap(101, &[datagram(50000, &sealed)]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 may be encrypted"), "{output:?}");
 }
 
 #[test]
