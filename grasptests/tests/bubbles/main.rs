@@ -252,7 +252,19 @@ fn two_asas_stand_side_by_side_in_one_page_each_with_its_own_ladder() {
     );
     let mirrored = ["<- M_REQ_NEG EX3", "-> M_NEGOTIATE EX3", "<- M_NEGOTIATE EX3", "-> M_END EX3"];
     assert_eq!(browser.run(ARROWS), json!(mirrored));
-    // Pages side by side hold still together, whichever is asked.
+    // Pages side by side show one session, and hold still, together, whichever is asked.
+    flood(&a, "EX1", "now");
+    browser.wait("one more arrow", "return document.querySelectorAll('.arrow').length === 5");
+    browser.click(".arrow.out");
+    browser.click("#only");
+    assert_eq!(browser.run(ARROWS), json!(mirrored));
+    browser.leave_frame();
+    browser.wait("the same session", "return document.querySelectorAll('.arrow').length === 4");
+    assert_eq!(browser.run(ARROWS), json!(NEGOTIATION));
+    browser.click("#clear");
+    browser.wait("all of it", "return document.querySelectorAll('.arrow').length === 5");
+    browser.enter_frame(0);
+    browser.wait("all of it", "return document.querySelectorAll('.arrow').length === 5");
     browser.click("#pause");
     browser.click("#theme");
     browser.leave_frame();
