@@ -37,8 +37,8 @@ pub struct Common {
     pub interface: Vec<String>,
 
     /// Serves a page of speech bubbles for a browser and prints its address; with --lab one for each peer, too, all
-    /// side by side. The environment variable GRASP_BUBBLES may give a port.
-    #[cfg(feature = "bubbles")]
+    /// side by side. The environment variable GRASP_BUBBLES may give a port. Only in a program that was built with the
+    /// feature `bubbles`.
     #[arg(long)]
     pub bubbles: bool,
 

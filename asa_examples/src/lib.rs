@@ -154,6 +154,12 @@ fn only<E: Example>() -> ExitCode {
 
 fn supervise<E: Example>(example: E) -> Outcome {
     let common = example.common().clone();
+    #[cfg(not(feature = "bubbles"))]
+    if common.bubbles {
+        return Err(
+            "--bubbles needs the feature: cargo run -p asa_examples --features bubbles --bin …".into()
+        );
+    }
     // First, because a process with several threads cannot move into a private network any more.
     #[cfg(feature = "bubbles")]
     let mut pages = pages::Pages::open(&common, E::NAME)?;

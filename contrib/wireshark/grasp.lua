@@ -77,7 +77,7 @@ local function head(tvb, at)
   local major, info = math.floor(initial / 32), initial % 32
   if info < 24 then return major, info, UInt64(info), at + 1 end
   if info <= 27 then
-    local size = 2 ^ (info - 24)
+    local size = ({ 1, 2, 4, 8 })[info - 23]
     need(tvb, at, 1 + size)
     return major, info, tvb(at + 1, size):uint64(), at + 1 + size
   end
@@ -85,9 +85,12 @@ local function head(tvb, at)
   fail(at, "malformed CBOR: reserved additional information")
 end
 
+-- From Lua 5.3 on, 5 and 5.0 are written differently, and what UInt64 gives are numbers of the second kind.
+local integer = math.tointeger or function(number) return number end
+
 -- A Lua number, if the UInt64 is below 2^53 and thus exact.
 local function small(number)
-  if number:higher() < 0x200000 then return number:higher() * 4294967296 + number:lower() end
+  if number:higher() < 0x200000 then return integer(number:higher() * 4294967296 + number:lower()) end
   return nil
 end
 
@@ -209,7 +212,7 @@ function read(state, tvb, at, depth, may_break)
     elseif info == 27 then item.kind, item.text = "float", float_text(tvb(first + 1, 8):float())
     else
       local names = { [20] = "false", [21] = "true", [22] = "null", [23] = "undefined" }
-      local number = argument:lower()
+      local number = integer(argument:lower())
       if info == 24 and number < 32 then fail(first, "malformed CBOR: reserved simple value") end
       item.kind, item.text = "simple", names[number] or "simple(" .. number .. ")"
       if number == 22 then item.kind = "null" end
@@ -409,7 +412,7 @@ function message:objective(item, needs_value, tree, forgiven)
     local _, _, argument = head(flags.tvb, flags.first)
     number = argument or number
     local leaf = branch:add(f.flags, range(flags), number)
-    local low = number:lower() % 256
+    local low = integer(number:lower() % 256)
     local names = {}
     for bit, field in ipairs({ f.f_disc, f.f_neg, f.f_synch, f.f_dry }) do
       leaf:add(field, range(flags), low)
@@ -648,6 +651,10 @@ local function show(tvb, pinfo, root, item, wrong, whole)
   elseif whole and length < tvb:len() then
     m.problem = (tvb:len() - length) .. " bytes follow the message"
     tree:add(f.item, tvb(length), "after the message"):add_proto_expert_info(e.malformed, m.problem)
+  end
+  -- What QUADS encrypts has whole blocks of AES.
+  if m.problem and name == "not GRASP" and tvb:len() % 16 == 0 then
+    m.problem = m.problem .. "; encrypted, perhaps"
   end
   local line = name .. (m.session and " session " .. m.session or "")
   if m.problem then line = line .. " [malformed: " .. m.problem .. "]"

@@ -1,6 +1,7 @@
 //! Events of a trace as the page understands them: JSON, one object an event. Names, values and reasons of strangers
 //! are strings in it and nothing else.
 
+use std::net::Ipv6Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
@@ -8,10 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::constants::message_type_name;
 use crate::trace::echo::Echoes;
 use crate::trace::{Direction, Event, MessageEvent, TraceEvent, Transport};
-use crate::wire::{Body, Limits, annotate};
+use crate::wire::{Body, Limits, Outcome, WireLocator, WireOption, annotate};
 
 /// The longest text of one event, in bytes.
 const TEXT: usize = 16 * 1024;
+/// The longest text on an arrow, in bytes.
+const BRIEF: usize = 200;
 
 /// What an engine tells the page, event by event.
 #[derive(Debug, Default)]
@@ -22,18 +25,25 @@ pub(crate) struct Story {
 impl Story {
     /// The beginning of an engine.
     pub(crate) fn start() -> String {
-        json!({ "kind": "start" }).to_string()
+        json!({ "kind": "start", "time": milliseconds(SystemTime::now()) }).to_string()
     }
 
-    /// An event, if the page shows it.
-    pub(crate) fn tell(&mut self, event: &TraceEvent) -> Option<String> {
+    /// An event, if the page shows it. `name` names an interface.
+    pub(crate) fn tell(
+        &mut self,
+        event: &TraceEvent,
+        name: impl Fn(u32) -> Option<String>,
+    ) -> Option<String> {
         let mut told = match &event.event {
-            Event::Line(text) => json!({ "kind": "line", "text": cut(text) }),
+            Event::Line(text) => json!({ "kind": "line", "text": cut(text, TEXT) }),
             Event::Message(message) if self.echoes.is_echo(message) => return None,
-            Event::Message(message) => tell_message(message),
+            Event::Message(message) => tell_message(message, name(message.ifi)),
             Event::SessionEnded(session, how) => {
                 let objective = &session.objective;
-                note(&format!("{:?} of {objective} {how}", session.kind), Some(session.session), objective)
+                let text = format!("{:?} of {objective} {how}", session.kind);
+                let mut told = note(&text, Some(session.session), objective);
+                told["peer"] = session.peer.map(readable).into();
+                told
             }
             Event::Relayed { session, .. } => note("relays", Some(*session), ""),
             // Everyone hears the own multicasts.
@@ -45,35 +55,45 @@ impl Story {
             }
             _ => return None,
         };
-        let since = event.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        told["time"] = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).into();
+        told["time"] = milliseconds(event.time).into();
         told["thread"] = (*event.thread).into();
         Some(told.to_string())
     }
 
     /// What the page is told when it could not be told everything.
     pub(crate) fn lost(count: u64) -> String {
-        let text = format!("{count} events went by too fast to be shown");
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let text =
+            format!("{count} events are missing here: they came too fast, or while nobody was connected");
         let mut told = note(&text, None, "");
-        (told["bad"], told["time"], told["thread"]) = (true.into(), time.into(), "".into());
+        told["bad"] = true.into();
+        told["time"] = milliseconds(SystemTime::now()).into();
+        told["thread"] = "".into();
         told.to_string()
     }
 }
 
-fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
-    json!({ "kind": "note", "text": cut(text), "session": session, "objective": cut(objective) })
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn tell_message(message: &MessageEvent) -> Value {
-    let annotation = annotate(&message.bytes, &Limits { size: usize::MAX, ..Limits::default() });
-    let objective = annotation.message.as_ref().ok().and_then(|message| objective(&message.body));
-    let name = annotation.message_type.and_then(message_type_name).unwrap_or("unknown");
-    let peer = match message.peer.ip().to_ipv4_mapped() {
+fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
+    json!({ "kind": "note", "text": cut(text, TEXT), "session": session, "objective": cut(objective, TEXT) })
+}
+
+/// An address as people write it: IPv4 is mapped in a trace.
+fn readable(address: Ipv6Addr) -> String {
+    match address.to_ipv4_mapped() {
         Some(address) => address.to_string(),
-        None => message.peer.ip().to_string(),
-    };
+        None => address.to_string(),
+    }
+}
+
+fn tell_message(message: &MessageEvent, interface: Option<String>) -> Value {
+    let annotation = annotate(&message.bytes, &Limits { size: usize::MAX, ..Limits::default() });
+    let body = annotation.message.as_ref().ok().map(|message| &message.body);
+    let name = annotation.message_type.and_then(message_type_name).unwrap_or("unknown");
+    let peer = readable(*message.peer.ip());
     let mut told = Map::new();
     let mut set = |key: &str, value: Value| told.insert(key.to_owned(), value);
     set("kind", "message".into());
@@ -86,15 +106,46 @@ fn tell_message(message: &MessageEvent) -> Value {
     set("transport", transport.into());
     set("address", format!("{peer} port {}", message.peer.port()).into());
     set("peer", peer.into());
-    set("ifi", message.ifi.into());
+    set("interface", interface.into());
     set("length", message.on_wire().len().into());
     set("sealed", message.sealed.is_some().into());
     set("type", name.into());
     set("bad", annotation.message.is_err().into());
     set("session", annotation.session.into());
-    set("objective", objective.map(cut).into());
-    set("text", cut(&format!("{}\n\n{}", annotation.summary, annotation.text)).into());
+    set("objective", body.and_then(objective).map(|name| cut(name, TEXT)).into());
+    set("brief", body.and_then(brief).map(|text| cut(&text, BRIEF)).into());
+    set("text", cut(&format!("{}\n\n{}", annotation.summary, annotation.text), TEXT).into());
     told.into()
+}
+
+/// What a message is about beside its objective: the offer, the outcome, the time to wait, the place.
+fn brief(body: &Body) -> Option<String> {
+    let value = |value: &crate::Value| match value.embedded() {
+        Some(Ok(inside)) => inside.to_string(),
+        _ => value.to_string(),
+    };
+    match body {
+        Body::RequestNegotiate(step) | Body::Negotiate(step) | Body::Synch(step) => {
+            step.objective.value.as_ref().map(value)
+        }
+        Body::Flood(flood) => flood.objectives.first().and_then(|(it, _)| it.value.as_ref()).map(value),
+        Body::End { outcome: Outcome::Accept, .. } => Some("accepted".to_owned()),
+        Body::End { outcome: Outcome::Decline(None), .. } => Some("declined".to_owned()),
+        Body::End { outcome: Outcome::Decline(Some(reason)), .. } => Some(format!("declined: {reason}")),
+        Body::Wait { time, .. } => Some(format!("{time} ms")),
+        Body::Response(response) => response.options.iter().find_map(|option| match option {
+            WireOption::Locator(locator) => Some(place(locator)),
+            WireOption::Divert(locators) => locators.first().map(|it| format!("divert to {}", place(it))),
+            WireOption::Other(_) => None,
+        }),
+        Body::Invalid { content, .. } => content.as_ref().map(value),
+        _ => None,
+    }
+}
+
+fn place(locator: &WireLocator) -> String {
+    let port = locator.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    format!("{}{port}", locator.locator)
 }
 
 fn objective(body: &Body) -> Option<&str> {
@@ -111,8 +162,8 @@ fn objective(body: &Body) -> Option<&str> {
 }
 
 /// No more of a text than the page needs.
-fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(TEXT);
+fn cut(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
     match text.get(..end) {
         Some(begin) if begin.len() < text.len() => format!("{begin}…"),
         _ => text.to_owned(),
@@ -128,7 +179,8 @@ mod tests {
         let tracer = Tracer::default();
         let trace = tracer.subscribe(1);
         tracer.emit(|| event);
-        serde_json::from_str(&Story::default().tell(&trace.recv().unwrap()).unwrap()).unwrap()
+        let name = |ifi| (ifi == 2).then(|| "eth0".to_owned());
+        serde_json::from_str(&Story::default().tell(&trace.recv().unwrap(), name).unwrap()).unwrap()
     }
 
     #[test]
@@ -148,7 +200,7 @@ mod tests {
                 transport: Transport::Tcp,
                 local: address,
                 peer: address,
-                ifi: 0,
+                ifi: 2,
                 bytes: bytes.into(),
                 sealed: None,
             }))
@@ -157,12 +209,24 @@ mod tests {
         let step = message(&[0x83, 5, 9, 0x84, 0x63, b'E', b'X', b'3', 3, 6, 0x18, 42]);
         assert_eq!((&step["type"], &step["objective"]), (&json!("M_NEGOTIATE"), &json!("EX3")));
         assert_eq!((&step["session"], &step["bad"]), (&json!(9), &json!(false)));
+        assert_eq!((&step["brief"], &step["interface"]), (&json!("42"), &json!("eth0")));
         let text = step["text"].as_str().unwrap();
         assert!(
             text.starts_with("M_NEGOTIATE session 9: ") && text.contains("/ session identifier /"),
             "{text}"
         );
+        // [5, 9, ["EX3", 3, 6, 24(<<["NZD", 1]>>)]]: what is embedded is what is said.
+        let embedded = message(b"\x83\x05\x09\x84\x63EX3\x03\x06\xd8\x18\x46\x82\x63NZD\x01");
+        assert_eq!(embedded["brief"], "[\"NZD\", 1]");
+        // [6, 9, [102, "no"]]: M_END; [7, 9, 1000]: M_WAIT.
+        assert_eq!(message(b"\x83\x06\x09\x82\x18\x66\x62no")["brief"], "declined: no");
+        assert_eq!(message(b"\x83\x07\x09\x19\x03\xe8")["brief"], "1000 ms");
+        // [2, 9, initiator, 1000, [103, ::1, 6, 7017]]: M_RESPONSE.
+        let one = [&[0x50][..], &std::net::Ipv6Addr::LOCALHOST.octets()].concat();
+        let response = [&b"\x85\x02\x09"[..], &one, b"\x19\x03\xe8\x84\x18\x67", &one, b"\x06\x19\x1b\x69"];
+        assert_eq!(message(&response.concat())["brief"], "::1 port 7017");
         let nonsense = message(&[0xff, 0x00]);
+        assert_eq!(nonsense["brief"], Value::Null);
         assert_eq!((&nonsense["type"], &nonsense["bad"]), (&json!("unknown"), &json!(true)));
     }
 }

@@ -25,11 +25,12 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
     let trace = core.counters.tracer().subscribe(CAPACITY);
     let hub = Arc::clone(&bubbles.hub);
-    spawn(core, "_bubble_feed", move |_| {
+    spawn(core, "_bubble_feed", move |core| {
+        let name = |ifi| core.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone());
         hub.push(Story::start());
         let (mut story, mut lost) = (Story::default(), 0);
         while let Ok(event) = trace.recv() {
-            if let Some(told) = story.tell(&event) {
+            if let Some(told) = story.tell(&event, name) {
                 hub.push(told);
             }
             if trace.lost() > lost {
@@ -92,6 +93,11 @@ fn send_events(core: &Core, bubbles: &Bubbles, stream: &TcpStream, after: &str) 
         let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
         let first = following.saturating_sub(count);
         let mut text = String::new();
+        // One who was away for long, or does not keep up. It has no number of its own: others have not lost it.
+        let lost = first.saturating_sub(next);
+        if next > 0 && lost > 0 {
+            text.push_str(&format!("data: {}\n\n", Story::lost(lost)));
+        }
         for (number, event) in (first..).zip(events) {
             // Without a line break in it: JSON has none.
             text.push_str(&format!("id: {}-{number}\ndata: {event}\n\n", hub.epoch));

@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use grasp::Locator;
 use grasp::constants::GRASP_LISTEN_PORT;
 use grasp::wire::{Body, Message, WireLocator, WireOption, annotate};
-use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{Block, LegacyPcapReader, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 
 use super::packet::{self, Packet, Segment};
 use super::stream::{Event, Stream, looks_like_grasp};
@@ -78,27 +79,36 @@ pub(super) fn packet(
     shown
 }
 
+/// Shows what is in a capture that begins so.
 pub(super) fn decode(
-    input: impl Read + Send,
+    magic: Vec<u8>,
+    rest: impl Read + Send,
     options: &Options,
     show: &mut dyn FnMut(Record),
 ) -> Result<Report, Box<dyn Error>> {
     let mut decoder = Decoder::new(options, show);
-    let mut reader =
-        create_reader(LARGEST_BLOCK, Whole(input)).map_err(|_| "the capture has no valid header")?;
+    let is_pcapng = magic.first() == Some(&0x0a);
+    let input = Live { input: io::Cursor::new(magic).chain(rest), begun: false };
+    // Not by `create_reader`: that reads a second time before it gives what the first time brought.
+    let reader: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
+        PcapNGReader::new(LARGEST_BLOCK, input).map(|reader| Box::new(reader) as _)
+    } else {
+        LegacyPcapReader::new(LARGEST_BLOCK, input).map(|reader| Box::new(reader) as _)
+    };
+    let mut reader = reader.map_err(|_| "the capture has no valid header")?;
     let mut interfaces: Vec<Interface> = Vec::new();
-    let mut refilled = false;
     loop {
         match reader.next() {
             Ok((length, block)) => {
-                refilled = false;
                 decoder.block(block, &mut interfaces);
                 reader.consume(length);
             }
             Err(PcapError::Eof) => break,
-            Err(PcapError::Incomplete(_)) if !refilled => {
-                refilled = true;
-                if reader.refill().is_err() {
+            Err(PcapError::Incomplete(_)) => {
+                let before = reader.data().len();
+                // No more, or no room for more.
+                let ends = reader.refill().is_err() || reader.data().len() == before;
+                if ends && before > 0 {
                     decoder.report.damaged = true;
                     break;
                 }
@@ -113,19 +123,42 @@ pub(super) fn decode(
     Ok(decoder.report)
 }
 
-/// Reads as much as there is room for: a pipe gives less at a time.
-struct Whole<R>(R);
+/// Reads what is there, so that what comes through a pipe is shown when it comes. The first time it reads the header
+/// of the file, which must be whole.
+struct Live<R> {
+    input: R,
+    begun: bool,
+}
 
-impl<R: Read> Read for Whole<R> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read(rest) {
+impl<R: Read> Live<R> {
+    /// Reads until so much of `room` is filled, if there is so much.
+    fn fill(&mut self, room: &mut [u8], filled: &mut usize, wanted: usize) -> io::Result<()> {
+        while *filled < wanted
+            && let Some(rest) = room.get_mut(*filled..).filter(|rest| !rest.is_empty())
+        {
+            match self.input.read(rest) {
                 Ok(0) => break,
-                Ok(more) => filled += more,
+                Ok(more) => *filled += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Live<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let (mut filled, begun) = (0, std::mem::replace(&mut self.begun, true));
+        self.fill(room, &mut filled, if begun { 1 } else { HEADER })?;
+        // The first block of a pcapng file: its length is in its own byte order, which it tells.
+        if !begun
+            && let [0x0a, 0x0d, 0x0d, 0x0a, length @ .., _, _, _, _] = room.get(..12).unwrap_or_default()
+        {
+            let length = <[u8; 4]>::try_from(length).unwrap_or_default();
+            let is_big = room.get(8) == Some(&0x1a);
+            let length = if is_big { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
+            self.fill(room, &mut filled, usize::try_from(length).unwrap_or(usize::MAX))?;
         }
         Ok(filled)
     }
@@ -431,6 +464,8 @@ fn captured<'a>(packet: &pcap_parser::EnhancedPacketBlock<'a>) -> &'a [u8] {
 }
 
 const NANO: i128 = 1_000_000_000;
+/// The header of a pcap file; the first block of a pcapng file is longer.
+const HEADER: usize = 24;
 /// The largest block of a capture that is read.
 const LARGEST_BLOCK: usize = 1 << 20;
 const MOST_INTERFACES: usize = 4096;

@@ -43,7 +43,10 @@ pub(super) fn decode(
     let mut magic = Vec::new();
     (&mut input).take(4).read_to_end(&mut magic)?;
     if capture::is_capture(&magic) {
-        return capture::decode(io::Cursor::new(magic).chain(input), options, show);
+        return capture::decode(magic, input, options, show);
+    }
+    if let [0x1f, 0x8b, 8, _] | [0x28, 0xb5, 0x2f, 0xfd] = magic.as_slice() {
+        return Err("the input is compressed: decompress it first (gunzip, zstd -d)".into());
     }
     let mut bytes = magic;
     input.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -108,8 +111,25 @@ struct Piece {
 /// dump that begins again at offset 0 is another piece. `None` if it is anything else.
 fn from_hex(text: &str) -> Option<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
+    let (mut in_dump, mut squeezed) = (false, None);
+    // What lines that were left out may have together.
+    let mut left_out = usize::try_from(LARGEST).ok()?;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (offset, digits) = split_offset(line);
+        // A line like the one before it, as often as the offset that follows says.
+        if in_dump && line == "*" {
+            squeezed = Some(pieces.last()?.bytes.last_chunk::<16>().copied()?);
+            continue;
+        }
+        // hexdump ends with the offset of the end.
+        let end = u64::from_str_radix(line, 16).ok().filter(|_| in_dump && line.len() == 8);
+        let (offset, digits) = end.map_or_else(|| split_offset(line), |end| (Some((end, false)), ""));
+        in_dump |= offset.is_some();
+        if let (Some(repeated), Some((offset, _)), Some(piece)) = (squeezed.take(), offset, pieces.last_mut())
+        {
+            let size = usize::try_from(offset).ok()?.saturating_sub(piece.bytes.len());
+            left_out = left_out.checked_sub(size)?;
+            piece.bytes.extend(repeated.iter().cycle().take(size));
+        }
         let starts = pieces.is_empty() || offset.is_some_and(|(offset, _)| offset == 0);
         if starts {
             pieces.push(Piece { bytes: Vec::new(), is_dump: offset.is_some_and(|(_, tcpdump)| tcpdump) });
@@ -186,11 +206,31 @@ mod tests {
             "h'8307011864'",
             "00000000: 8307 0118 64                             .....",
             "00000000  83 07 01 18 64                                    |....d|\n",
+            "00000000  83 07 01 18 64                                    |....d|\n00000005\n",
         ] {
             assert_eq!(hex(text), message, "{text}");
         }
         for text in ["", "8", "83zz", "[7, 1, 100]", "hello"] {
             assert_eq!(hex(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_a_dump_leaves_out_are_there() {
+        let zeros = "00000000  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|\n*\n";
+        let ended =
+            [zeros, "00000030  01                                                |.|\n00000031\n"].concat();
+        let bytes = [vec![0; 48], vec![1]].concat();
+        assert_eq!(hex(&ended), Some(vec![bytes.clone()]), "hexdump -C");
+        assert_eq!(hex(&[zeros, "00000030"].concat()), Some(vec![vec![0; 48]]));
+        let xxd = "00000000: 0000 0000 0000 0000 0000 0000 0000 0000  ................\n*\n00000030: 01  .\n";
+        assert_eq!(hex(xxd), Some(vec![bytes]), "xxd -a");
+        for wrong in [
+            &[zeros, "ffffffff"].concat(),
+            &[zeros, "00ffffff"].concat().repeat(2),
+            "00000000  83\n*\n00000010",
+        ] {
+            assert_eq!(hex(wrong), None, "{wrong}");
         }
     }
 

@@ -26,7 +26,7 @@ pub use record::{Record, Style, Transport};
 /// Shows GRASP messages: from hex, a file, the standard input, or a capture (pcap, pcapng).
 ///
 /// The exit status is 0 if every message is right, 1 if one is malformed or there is none, 2 if the input or the
-/// command line is wrong.
+/// command line is wrong, also if a capture is cut off.
 #[derive(Debug, Parser)]
 #[command(name = "grasp-decode", version)]
 struct Decode {
@@ -72,7 +72,7 @@ pub struct Options {
 /// taken for messages that follow each other.
 ///
 /// # Errors
-/// If the input cannot be read or a capture is damaged; what was before that has been shown.
+/// If the input cannot be read. A capture that is damaged is shown as far as that, and [`Report::damaged`] is set.
 pub fn decode(
     input: impl io::Read + Send,
     options: &Options,
@@ -110,14 +110,16 @@ impl Decode {
             _ => Style::Text,
         };
         let mut out = BufWriter::new(io::stdout().lock());
-        let (mut shown, mut malformed, mut failed) = (0u64, false, None);
+        let (mut shown, mut sealed, mut malformed, mut failed) = (0u64, 0u64, false, None);
         let mut show = |record: Record| {
             if failed.is_some() || self.session.is_some_and(|session| record.session() != Some(session)) {
                 return;
             }
             shown += 1;
             malformed |= record.annotation.message.is_err();
-            failed = record.print(style, &mut out).err();
+            sealed += u64::from(options.keys.is_none() && record.may_be_sealed());
+            // Whoever watches a live capture sees a message when it comes.
+            failed = record.print(style, &mut out).and_then(|()| out.flush()).err();
         };
         let report = match input::open(&self.input)? {
             input::Source::Hex(bytes) => decode(bytes.as_slice(), &options, &mut show),
@@ -131,10 +133,20 @@ impl Decode {
         for line in report.lines() {
             writeln!(io::stderr(), "grasp-decode: {line}")?;
         }
+        if sealed > 0 {
+            writeln!(
+                io::stderr(),
+                "grasp-decode: {sealed} may be encrypted: QUADS needs a key (--keyfile, --password)"
+            )?;
+        }
         if shown == 0 {
             writeln!(io::stderr(), "grasp-decode: no GRASP message found")?;
         }
-        Ok(if malformed || shown == 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        Ok(match (report.damaged, malformed || shown == 0) {
+            (true, _) => ExitCode::from(2),
+            (false, true) => ExitCode::from(1),
+            (false, false) => ExitCode::SUCCESS,
+        })
     }
 
     fn keys(&self) -> Result<Option<QuadsKeys>, Box<dyn Error>> {

@@ -84,6 +84,12 @@ impl Record {
         }
     }
 
+    /// It is no GRASP, and whole blocks of AES, as QUADS sends.
+    pub(super) fn may_be_sealed(&self) -> bool {
+        let is_whole = self.bytes.len().is_multiple_of(16) && !self.bytes.is_empty();
+        is_whole && self.annotation.message_type.is_none()
+    }
+
     /// Prints it.
     ///
     /// # Errors

@@ -35,6 +35,15 @@ fn each_explains_its_options() {
     }
 }
 
+#[cfg(not(feature = "bubbles"))]
+#[test]
+fn without_its_feature_bubbles_says_what_is_missing() {
+    let output = Command::new(example!("briggs")).arg("--bubbles").output().expect("it runs");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("--features bubbles"), "{said}");
+}
+
 #[test]
 fn each_introduces_itself_and_stops_cleanly_on_either_signal() -> Result<(), LabError> {
     isolated!(180);

@@ -1,7 +1,8 @@
 //! grasp-decode through its command line.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -53,6 +54,59 @@ fn the_exit_status_tells_right_from_malformed_from_unreadable() {
 }
 
 #[test]
+fn a_capture_that_is_cut_off_is_shown_as_far_as_it_goes_and_is_no_success() {
+    let file = pcap(101, &[datagram(50000, &[0x83, 7, 1, 5]), datagram(50000, &[0x83, 7, 2, 5])]);
+    assert_eq!(run(&["--summary"], &file).status.code(), Some(0));
+    let output = run(&["--summary"], &file[..file.len() - 3]);
+    assert!(text(&output).ends_with("M_WAIT session 1: 5 ms\n"), "{output:?}");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("damaged after 1 packets"), "{output:?}");
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_shown_when_it_comes() {
+    let file = pcap(101, &[datagram(50000, &[0x83, 7, 1, 5]), datagram(50000, &[0x83, 7, 2, 5])]);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_grasp-decode"))
+        .arg("--summary")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = program.stdin.take().expect("a pipe");
+    let output = BufReader::new(program.stdout.take().expect("a pipe"));
+    let (tx, lines) = std::sync::mpsc::channel();
+    let reader = std::thread::Builder::new()
+        .spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
+    // The header, a part of the first packet, the rest of it: whatever a pipe gives at a time.
+    let packet = (file.len() - 24) / 2;
+    for (piece, expected) in [
+        (&file[..5], None),
+        (&file[5..40], None),
+        (&file[40..24 + packet], Some("M_WAIT session 1: 5 ms")),
+        (&file[24 + packet..], Some("M_WAIT session 2: 5 ms")),
+    ] {
+        input.write_all(piece).expect("it reads");
+        if let Some(expected) = expected {
+            // The input is still open.
+            let line = lines.recv_timeout(Duration::from_secs(30)).expect("a line");
+            assert!(line.ends_with(expected), "{line}");
+        }
+    }
+    drop(input);
+    assert_eq!(program.wait().expect("it ends").code(), Some(0));
+    reader.expect("a thread").join().expect("it reads").expect("somebody listens");
+}
+
+#[test]
+fn what_is_compressed_is_not_taken_for_messages() {
+    for magic in [[0x1f, 0x8b, 8, 0], [0x28, 0xb5, 0x2f, 0xfd]] {
+        let output = run(&[], &[&magic[..], &[0; 40]].concat());
+        assert_eq!((output.status.code(), text(&output).as_str()), (Some(2), ""));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("compressed"), "{output:?}");
+    }
+}
+
+#[test]
 fn json_has_the_documented_fields() {
     let all = vectors();
     let frames: Vec<Vec<u8>> = all.iter().map(|(_, bytes)| datagram(50000, bytes)).collect();
@@ -90,6 +144,10 @@ fn a_key_file_opens_what_is_encrypted() {
     let sealed = keys.seal(&[0x83, 7, 1, 0x18, 0x64]);
     let output = run(&["--summary", "--keyfile", path.to_str().expect("text")], &sealed);
     assert_eq!(text(&output), "[QUADS]: M_WAIT session 1: 100 ms\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    // Without it, it is said what may help.
+    let output = run(&["--summary"], &pcap(101, &[datagram(50000, &sealed)]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 may be encrypted"), "{output:?}");
 }
 
 #[test]

@@ -94,6 +94,11 @@ impl Browser {
         self.ask("POST", "frame", Some(json!({ "id": number })));
     }
 
+    /// And again in the page itself.
+    pub(crate) fn leave_frame(&self) {
+        self.ask("POST", "frame", Some(json!({ "id": null })));
+    }
+
     /// What the page's console says of errors.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "se/log", Some(json!({ "type": "browser" })));

@@ -70,9 +70,19 @@ fn bubbles_and_arrows_appear_and_an_arrow_tells_its_content() {
     );
     browser.wait("all arrows", "return document.querySelectorAll('.arrow').length >= 4");
     assert_eq!(browser.run(ARROWS), json!(NEGOTIATION));
+    let offers = "return [...document.querySelectorAll('.says-what')].map(b => b.textContent.trim())";
+    assert_eq!(
+        browser.run(offers),
+        json!(["10", "5", "7", "accepted"]),
+        "what is offered stands on the arrow"
+    );
     let heads = browser.run("return [...document.querySelectorAll('.head')].map(h => h.textContent)");
     let server = b.node.ula().unwrap().to_string();
     assert_eq!(heads, json!(["this node", server]));
+    assert_eq!(
+        browser.run("const s = document.getElementById('scroll'); return s.scrollWidth <= s.clientWidth"),
+        true
+    );
 
     // A real click, by the browser, where the arrow is.
     browser.click(".arrow:nth-of-type(2)");
@@ -163,6 +173,11 @@ fn filters_and_the_pause_hold_back_and_let_go() {
     let link_local = browser.run("return rows.filter(r => r.event.type === 'M_FLOOD')[0].event.peer");
     assert_eq!(choose("peer", link_local.as_str().unwrap()), json!(["<- M_FLOOD EX1"]));
     browser.click("#clear");
+    // The same from an arrow, with a click.
+    browser.click(".arrow.out");
+    browser.click("#only");
+    assert_eq!(browser.run(ARROWS), json!(NEGOTIATION));
+    browser.click("#clear");
 
     browser.click("#pause");
     tprint!("said in the pause");
@@ -198,6 +213,8 @@ fn the_page_goes_on_with_the_next_engine_and_the_next_process() {
     says("second engine");
     says("first engine");
     assert_eq!(browser.run("return document.querySelectorAll('.restart').length"), json!(1));
+    let notes = "return [...document.querySelectorAll('.note title')].map(t => t.textContent)";
+    assert_eq!(browser.run(notes), json!(["the engine started again"]), "the ladder says it, too");
     // Another process would know nothing of the page but its port.
     second.shutdown();
     let port = bubbles.address().unwrap().port();
@@ -235,6 +252,77 @@ fn two_asas_stand_side_by_side_in_one_page_each_with_its_own_ladder() {
     );
     let mirrored = ["<- M_REQ_NEG EX3", "-> M_NEGOTIATE EX3", "<- M_NEGOTIATE EX3", "-> M_END EX3"];
     assert_eq!(browser.run(ARROWS), json!(mirrored));
+    // Pages side by side show one session, and hold still, together, whichever is asked.
+    flood(&a, "EX1", "now");
+    browser.wait("one more arrow", "return document.querySelectorAll('.arrow').length === 5");
+    browser.click(".arrow.out");
+    browser.click("#only");
+    assert_eq!(browser.run(ARROWS), json!(mirrored));
+    browser.leave_frame();
+    browser.wait("the same session", "return document.querySelectorAll('.arrow').length === 4");
+    assert_eq!(browser.run(ARROWS), json!(NEGOTIATION));
+    browser.click("#clear");
+    browser.wait("all of it", "return document.querySelectorAll('.arrow').length === 5");
+    browser.enter_frame(0);
+    browser.wait("all of it", "return document.querySelectorAll('.arrow').length === 5");
+    browser.click("#pause");
+    browser.click("#theme");
+    browser.leave_frame();
+    let state = "return document.getElementById('pause').getAttribute('aria-pressed') + document.documentElement.dataset.theme";
+    browser.wait(
+        "this page holds still",
+        &format!("{{ {} }}", state.replace("return", "return 'truelight' ===")),
+    );
+    browser.click("#pause");
+    browser.enter_frame(0);
+    browser
+        .wait("the other goes on", &format!("{{ {} }}", state.replace("return", "return 'falselight' ===")));
+}
+
+/// What a network of many nodes and an engine that says a lot look like, told to the page as the engine tells it.
+#[test]
+#[ignore = "needs chromium and chromedriver: apt-get install chromium chromium-driver"]
+fn many_peers_have_lines_and_what_is_too_much_is_counted() {
+    isolated!(240);
+    let (_lab, a, _b, bubbles) = page();
+    let browser = Browser::open(&a.node, &bubbles.url());
+    browser.wait("the page is live", "return document.getElementById('state').textContent === 'live'");
+    browser.run(
+        "for (let n = 0; n < 60; n++) take({ kind: 'message', direction: 'in', transport: 'TCP', type: 'M_WAIT', \
+         peer: '2001:db8:1111:2222:3333:4444:5555:' + n, address: '', session: n, text: '', time: n, thread: '' })",
+    );
+    browser.wait("all arrows", "return document.querySelectorAll('.arrow').length === 60");
+    // 40 of them, the rest together; and no arrow leads to where no line is.
+    let heads = browser.run("return [...document.querySelectorAll('.head')].map(h => h.title)");
+    let heads = heads.as_array().unwrap();
+    assert_eq!(
+        (heads.len(), heads[0].as_str(), heads[41].as_str()),
+        (42, Some("this node"), Some("other peers"))
+    );
+    let nowhere = "const lines = [...document.querySelectorAll('.life')].map(l => l.getAttribute('x1')); \
+        return [...document.querySelectorAll('.arrow circle')].filter(c => !lines.includes(c.getAttribute('cx'))).length";
+    assert_eq!(browser.run(nowhere), json!(0));
+    browser.run(
+        "const e = document.getElementById('session'); e.value = '50'; e.dispatchEvent(new Event('input'))",
+    );
+    let only = browser.run("return [...document.querySelectorAll('.head')].map(h => h.title)");
+    assert_eq!(
+        only,
+        json!(["this node", "2001:db8:1111:2222:3333:4444:5555:50"]),
+        "the lines of what is chosen"
+    );
+    browser.click("#clear");
+
+    browser.click("#pause");
+    browser.run(
+        "for (let n = 0; n < 3100; n++) take({ kind: 'line', text: 'line ' + n, time: n, thread: 'Gray' })",
+    );
+    browser.click("#pause");
+    browser.wait("the bubbles", "return document.querySelectorAll('.says').length === 300");
+    assert_eq!(browser.run("return [...document.querySelectorAll('.says')].pop().textContent"), "line 3099");
+    let note = browser.run("return document.querySelector('.note.bad title').textContent");
+    assert!(note.as_str().unwrap().starts_with("100 events"), "{note}");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 #[test]
