@@ -93,7 +93,10 @@ fn tell_message(message: &MessageEvent, interface: Option<String>) -> Value {
     let annotation = annotate(&message.bytes, &Limits { size: usize::MAX, ..Limits::default() });
     let body = annotation.message.as_ref().ok().map(|message| &message.body);
     let name = annotation.message_type.and_then(message_type_name).unwrap_or("unknown");
-    let peer = readable(*message.peer.ip());
+    let mut peer = readable(*message.peer.ip());
+    if let Some(interface) = interface.as_ref().filter(|_| message.peer.ip().is_unicast_link_local()) {
+        peer = format!("{peer}%{interface}");
+    }
     let mut told = Map::new();
     let mut set = |key: &str, value: Value| told.insert(key.to_owned(), value);
     set("kind", "message".into());
@@ -193,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_message_is_told_with_its_type_and_content_and_what_is_none_as_malformed() {
-        let message = |bytes: &[u8]| {
-            let address = std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 7, 0, 0);
+        let message_from = |address, bytes: &[u8]| {
+            let address = std::net::SocketAddrV6::new(address, 7, 0, 0);
             told(Event::Message(MessageEvent {
                 direction: Direction::In,
                 transport: Transport::Tcp,
@@ -205,6 +208,7 @@ mod tests {
                 sealed: None,
             }))
         };
+        let message = |bytes: &[u8]| message_from(Ipv6Addr::LOCALHOST, bytes);
         // [5, 9, ["EX3", 3, 6, 42]]: M_NEGOTIATE.
         let step = message(&[0x83, 5, 9, 0x84, 0x63, b'E', b'X', b'3', 3, 6, 0x18, 42]);
         assert_eq!((&step["type"], &step["objective"]), (&json!("M_NEGOTIATE"), &json!("EX3")));
@@ -215,6 +219,10 @@ mod tests {
             text.starts_with("M_NEGOTIATE session 9: ") && text.contains("/ session identifier /"),
             "{text}"
         );
+        assert_eq!((&step["peer"], &step["address"]), (&json!("::1"), &json!("::1 port 7")));
+        // A link-local address says nothing without its link.
+        let link_local = message_from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), b"\x81\x00");
+        assert_eq!(link_local["peer"], "fe80::1%eth0");
         // [5, 9, ["EX3", 3, 6, 24(<<["NZD", 1]>>)]]: what is embedded is what is said.
         let embedded = message(b"\x83\x05\x09\x84\x63EX3\x03\x06\xd8\x18\x46\x82\x63NZD\x01");
         assert_eq!(embedded["brief"], "[\"NZD\", 1]");
@@ -222,7 +230,7 @@ mod tests {
         assert_eq!(message(b"\x83\x06\x09\x82\x18\x66\x62no")["brief"], "declined: no");
         assert_eq!(message(b"\x83\x07\x09\x19\x03\xe8")["brief"], "1000 ms");
         // [2, 9, initiator, 1000, [103, ::1, 6, 7017]]: M_RESPONSE.
-        let one = [&[0x50][..], &std::net::Ipv6Addr::LOCALHOST.octets()].concat();
+        let one = [&[0x50][..], &Ipv6Addr::LOCALHOST.octets()].concat();
         let response = [&b"\x85\x02\x09"[..], &one, b"\x19\x03\xe8\x84\x18\x67", &one, b"\x06\x19\x1b\x69"];
         assert_eq!(message(&response.concat())["brief"], "::1 port 7017");
         let nonsense = message(&[0xff, 0x00]);

@@ -313,6 +313,15 @@ fn many_peers_have_lines_and_what_is_too_much_is_counted() {
     );
     browser.click("#clear");
 
+    // Link-local addresses that are the same on two links, and one that is not.
+    browser.run(
+        "document.getElementById('clear').click(); rows.length = 0; draw(); for (const peer of ['fe80::1%eth0', 'fe80::2%eth0', 'fe80::1%eth1']) \
+         take({ kind: 'message', direction: 'in', transport: 'TCP', type: 'M_WAIT', peer, address: '', session: 1, text: '', time: 1, thread: '' })",
+    );
+    browser.wait("three arrows", "return document.querySelectorAll('.arrow').length === 3");
+    let heads = browser.run("return [...document.querySelectorAll('.head')].map(h => h.textContent)");
+    assert_eq!(heads, json!(["this node", "fe80::1%eth0", "fe80::2", "fe80::1%eth1"]));
+
     browser.click("#pause");
     browser.run(
         "for (let n = 0; n < 3100; n++) take({ kind: 'line', text: 'line ' + n, time: n, thread: 'Gray' })",
