@@ -3,6 +3,7 @@
 //! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the port on which their responses
 //! are accepted over TCP.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,19 @@ const ROOM: Duration = Duration::from_millis(50);
 /// All GRASP neighbours on an interface.
 pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
     SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
+}
+
+/// The interfaces on which the system takes in what is sent to the group; `None` where it does not say. It forgets
+/// memberships when an interface loses IPv6, while the MTU is too small for instance, and the sockets do not notice.
+pub(crate) fn joined() -> Option<BTreeSet<u32>> {
+    let memberships = std::fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
+    let group = format!("{:032x}", u128::from(ALL_GRASP_NEIGHBORS_6));
+    let interface = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let ifi = words.next()?.parse().ok()?;
+        (words.nth(1)? == group).then_some(ifi)
+    };
+    Some(memberships.lines().filter_map(interface).collect())
 }
 
 /// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.

@@ -36,7 +36,8 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     })
 }
 
-/// Looks at the interfaces once: opens those that are new, closes those that are gone or have another address.
+/// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
+/// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
     let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
@@ -59,11 +60,14 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
 }
 
 fn close_gone(core: &Core, seen: &Snapshot) {
+    let joined = multicast::joined();
+    let hears = |ifi| joined.as_ref().is_none_or(|joined| joined.contains(&ifi));
     let gone: BTreeMap<u32, Arc<Interface>> = {
         let mut network = core.network.write();
         let (kept, gone) =
             std::mem::take(&mut network.interfaces).into_iter().partition(|(ifi, interface)| {
-                seen.links.iter().any(|link| link.ifi == *ifi && link.link_local == interface.link_local)
+                let same = |link: &Link| link.ifi == *ifi && link.link_local == interface.link_local;
+                seen.links.iter().any(same) && hears(*ifi)
             });
         network.interfaces = kept;
         gone

@@ -131,6 +131,12 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
     }
 
+    pub(super) fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        let mut message = interface(index);
+        message.attributes = vec![LinkAttribute::Mtu(mtu)];
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
     /// Lets no more than so many bytes a second leave by an interface; the others wait (tc-tbf(8)).
     pub(super) fn throttle(&mut self, index: u32, bytes_per_second: u32) -> io::Result<()> {
         let mut message = TcMessage::with_index(i32::try_from(index).map_err(io::Error::other)?);
