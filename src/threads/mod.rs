@@ -167,3 +167,16 @@ fn contain(core: &Core, what: &str, body: impl FnOnce()) {
         log::error!("{what} panicked: this is a bug of the engine; everything else goes on");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Acp, Config};
+
+    /// An engine without interfaces.
+    pub(super) fn core() -> Arc<Core> {
+        let config = Config::new().acp(Acp::Layer2);
+        let substrate = crate::acp::substrate(&config).unwrap();
+        Arc::new(Core::new(config, substrate))
+    }
+}
