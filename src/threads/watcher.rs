@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::mhandler::Queue;
-use super::{drlisten, mclisten, spawn};
+use super::{contain, drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
@@ -24,16 +24,21 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
             if core.is_stopping() {
                 return;
             }
-            core.update_security();
-            if let Err(error) = refresh(core, &queue) {
-                log::warn!("{error}");
-            }
-            let now = core.now();
-            core.registries.floods.purge(now);
-            let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
-            core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+            // A panic, of a substrate of one's own for instance, must not end watching.
+            contain(core, "looking at the interfaces", || look(core, &queue));
         }
     })
+}
+
+fn look(core: &Arc<Core>, queue: &Queue) {
+    core.update_security();
+    if let Err(error) = refresh(core, queue) {
+        log::warn!("{error}");
+    }
+    let now = core.now();
+    core.registries.floods.purge(now);
+    let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
+    core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
