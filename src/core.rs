@@ -1,6 +1,6 @@
 //! What the threads and the calls of one engine share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,9 +17,9 @@ use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::multicast;
-use crate::net::tcp::Framing;
+use crate::net::tcp::{Connection, Framing};
 use crate::proto::{Addresses, Node};
-use crate::registry::{Close, Registries};
+use crate::registry::{Close, Registries, Transport as _};
 use crate::stats::Counters;
 use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
@@ -52,6 +52,8 @@ impl Interface {
 pub(crate) struct Network {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
+    /// The interfaces that peers may connect by; `None` where all are.
+    pub(crate) permitted: Option<BTreeSet<u32>>,
 }
 
 /// graspy's switches for tests.
@@ -186,6 +188,14 @@ impl Core {
 
     pub(crate) fn addresses(&self) -> Arc<Addresses> {
         Arc::clone(&self.network.read().addresses)
+    }
+
+    /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
+    /// at all addresses, of which others than those of the secure interfaces may lead here too.
+    pub(crate) fn may_connect(&self, connection: &Connection) -> bool {
+        let network = self.network.read();
+        let Some(permitted) = &network.permitted else { return true };
+        connection.interface().is_ok_and(|ifi| permitted.contains(&ifi)) || connection.is_from_here()
     }
 
     /// What a unicast message may be.

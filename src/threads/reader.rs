@@ -98,6 +98,10 @@ pub(super) fn accept_loop(
             Ok((stream, peer)) => {
                 core.counters.connections_accepted.add();
                 let connection = Arc::new(Connection::new(stream, peer, core.framing()));
+                if !core.may_connect(&connection) {
+                    core.counters.dropped_outside.add();
+                    continue;
+                }
                 // A panic must not end accepting.
                 contain(core, "taking up a connection", || {
                     take_up(core, listener, connection, handle.clone());

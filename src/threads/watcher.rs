@@ -144,6 +144,7 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     });
     let links = links.collect();
     let global = seen.globals.first().copied();
+    network.permitted.clone_from(&seen.permitted);
     let addresses = Addresses { global, links };
     if *network.addresses != addresses {
         log::info!("addresses: {addresses:?}");
