@@ -145,6 +145,9 @@ settings! {
     objective_limit: usize = 200;
     /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
     discovery_cache_limit: usize = 500;
+    /// How much memory the discovery cache may take, in bytes; the least recently used objective goes. Defaults to 8 MiB.
+    /// Who asks this node as a relay, and answers itself, may put into it what it likes.
+    discovery_cache_size: usize = 8 << 20;
     /// How many locators the discovery cache holds for one objective, and a discovery collects. Defaults to 32; graspy has
     /// no limit.
     locators_limit: usize = 32;

@@ -49,6 +49,16 @@ pub enum Locator {
     Uri(String),
 }
 
+impl Locator {
+    /// How much memory it takes besides itself, in bytes.
+    pub(crate) const fn memory(&self) -> usize {
+        match self {
+            Self::Ipv6(_) | Self::Ipv4(_) => 0,
+            Self::Fqdn(text) | Self::Uri(text) => text.len(),
+        }
+    }
+}
+
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,6 +164,11 @@ impl AsaLocator {
     #[must_use]
     pub const fn is_link_local(&self) -> bool {
         matches!(self.locator, Some(Locator::Ipv6(address)) if address.is_unicast_link_local())
+    }
+
+    /// How much memory it takes, about, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.locator.as_ref().map_or(0, Locator::memory)
     }
 
     /// Whether it is still valid at `now`, in milliseconds of [`monotonic_ms`](crate::monotonic_ms).
