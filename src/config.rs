@@ -74,7 +74,8 @@ macro_rules! settings {
 settings! {
     /// Detailed diagnostics in `ttprint` (graspy's `test_mode`). Defaults to off.
     test_mode: bool = false;
-    /// Print what is wrong with received messages (graspy's `_mess_check`). Defaults to off: they are counted.
+    /// Print what is wrong with received messages (graspy's `_mess_check`), 60 times a minute at most. Defaults to off: they
+    /// are counted.
     diagnose: bool = false;
     /// Print nothing at all (graspy's `silent`). Defaults to off.
     silent: bool = false;

@@ -20,6 +20,7 @@ use crate::net::multicast;
 use crate::net::tcp::{Connection, Framing};
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries, Transport as _};
+use crate::seldom::Seldom;
 use crate::stats::Counters;
 use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
@@ -81,6 +82,8 @@ pub(crate) struct Core {
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
+    /// What is said of datagrams that are wrong.
+    pub(crate) diagnoses: Seldom,
     pub(crate) substrate: Arc<dyn Substrate>,
     /// What the substrate protects messages with. A DULL instance uses nothing (RFC 8990 §2.5.2).
     pub(crate) protection: Option<Arc<dyn Protection>>,
@@ -117,6 +120,7 @@ impl Core {
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),
+            diagnoses: Seldom::default(),
             substrate,
             protection,
             secure: AtomicBool::new(false),

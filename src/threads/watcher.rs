@@ -19,22 +19,26 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
     core.set_changes(&changes);
     spawn(core, "_watcher", move |core| {
+        let mut failing = None;
         loop {
             changes.wait(core.config.watch_interval);
             if core.is_stopping() {
                 return;
             }
             // A panic, of a substrate of one's own for instance, must not end watching.
-            contain(core, "looking at the interfaces", || look(core, &queue));
+            contain(core, "looking at the interfaces", || look(core, &queue, &mut failing));
         }
     })
 }
 
-fn look(core: &Arc<Core>, queue: &Queue) {
+/// Looks once. `failing` is what was wrong last time, which is not said with every look.
+fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
-    if let Err(error) = refresh(core, queue) {
-        log::warn!("{error}");
+    let failure = refresh(core, queue).err().map(|error| error.to_string());
+    if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
+        log::warn!("{text}");
     }
+    *failing = failure;
     let now = core.now();
     core.registries.floods.purge(now);
     let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
@@ -147,7 +151,10 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     network.permitted.clone_from(&seen.permitted);
     let addresses = Addresses { global, links };
     if *network.addresses != addresses {
+        let addresses = Arc::new(addresses);
+        network.addresses = Arc::clone(&addresses);
+        drop(network);
+        // The logger is the program's, and may ask the engine.
         log::info!("addresses: {addresses:?}");
-        network.addresses = Arc::new(addresses);
     }
 }
