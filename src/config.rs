@@ -48,7 +48,7 @@ impl Rate {
 macro_rules! settings {
     ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
-        /// returns the whole, so that calls chain.
+        /// returns the whole, so that calls chain. No time is longer than a year, and no queue than 65,536.
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
@@ -138,7 +138,7 @@ settings! {
     /// The largest multicast message sent, in bytes. Defaults to 1232: an IPv6 packet of 1280 bytes is never
     /// fragmented (RFC 8990 §2.5.3).
     multicast_send_size: usize = 1232;
-    /// How deep CBOR may be nested in a received message. Defaults to 32.
+    /// How deep CBOR may be nested in a received message. Defaults to 32; 128 at most.
     nesting: usize = 32;
     /// How many ASAs may be registered. Defaults to 100, as in graspy.
     asa_limit: usize = 100;
@@ -214,7 +214,34 @@ settings! {
     relay_memory: usize = 10_000;
 }
 
+/// The longest time that is waited for anything, for whoever sets none: an end of all time cannot be calculated with.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The most that a queue holds: it takes its room when it is made.
+const LONGEST_QUEUE: usize = 65_536;
+/// The deepest nesting that the stacks of the threads have room for.
+const DEEPEST: usize = 128;
+
 impl Config {
+    /// The same without what no engine can do.
+    pub(crate) fn feasible(mut self) -> Self {
+        let times = [
+            &mut self.connect_timeout,
+            &mut self.response_timeout,
+            &mut self.request_deadline,
+            &mut self.listen_grace,
+        ];
+        times.into_iter().for_each(|time| *time = LONGEST.min(*time));
+        let queues = [
+            &mut self.request_queue,
+            &mut self.requests_per_peer,
+            &mut self.multicast_queue,
+            &mut self.response_queue,
+        ];
+        queues.into_iter().for_each(|queue| *queue = LONGEST_QUEUE.min(*queue));
+        self.nesting = DEEPEST.min(self.nesting);
+        self
+    }
+
     /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
     pub(crate) fn permits(&self, name: &str) -> bool {
         let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
