@@ -211,6 +211,32 @@ fn a_storm_of_discoveries_from_unreachable_askers_does_not_silence_the_victim() 
     scene.survives(|scene| unreachable_askers(scene, Duration::from_secs(2)));
 }
 
+/// The same, and the attacker asks in the friend's name too, from ports where the friend takes no answer: it stays known.
+#[test]
+fn questions_in_the_name_of_one_who_was_answered_do_not_make_it_a_stranger() {
+    isolated!();
+    let scene = Scene::new(Config::new().response_timeout(Duration::from_millis(500)));
+    scene.survives(|scene| {
+        let friend = scene.link.link_local(&scene.friend.node);
+        let time = Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let socket = RawUdp::open(&scene.attacker, "eth0", Ipv6Addr::UNSPECIFIED, 0).unwrap();
+                socket.allow_spoofing().unwrap();
+                let name = neg_of(&scene.victim);
+                let (mut session, started) = (0_u32, Instant::now());
+                while started.elapsed() < time {
+                    session += 1;
+                    let asked = cbor!([1, session, (friend.octets().to_vec()), [(name.as_str()), 1, 1, ()]]);
+                    socket.send_as(friend, &asked.encode(), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            unreachable_askers(scene, time);
+        });
+    });
+}
+
 #[test]
 #[ignore = "takes a minute; run with cargo test --release -p grasptests --test hostile -- --ignored --nocapture"]
 fn twenty_seconds_of_10000_discoveries_a_second_do_not_silence_the_victim() {
