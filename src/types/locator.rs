@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Plain;
 use crate::constants::GRASP_LISTEN_PORT;
 
 /// The transport protocol of a locator (RFC 8990 §2.9.5).
@@ -64,7 +65,7 @@ impl fmt::Display for Locator {
         match self {
             Self::Ipv6(address) => address.fmt(f),
             Self::Ipv4(address) => address.fmt(f),
-            Self::Fqdn(text) | Self::Uri(text) => text.fmt(f),
+            Self::Fqdn(text) | Self::Uri(text) => Plain(text).fmt(f),
         }
     }
 }
