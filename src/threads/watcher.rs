@@ -21,7 +21,11 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     spawn(core, "_watcher", move |core| {
         let mut failing = None;
         loop {
-            changes.wait(core.config.watch_interval);
+            if let Err(error) = changes.wait(core.config.watch_interval) {
+                // More descriptors than the process may have, for instance.
+                log::debug!("waiting for changes: {error}");
+                core.pause(core.config.watch_interval);
+            }
             if core.is_stopping() {
                 return;
             }
