@@ -48,7 +48,7 @@ impl Rate {
 macro_rules! settings {
     ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
-        /// returns the whole, so that calls chain.
+        /// returns the whole, so that calls chain. No time is longer than a year, and no queue than 65,536.
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
@@ -74,7 +74,8 @@ macro_rules! settings {
 settings! {
     /// Detailed diagnostics in `ttprint` (graspy's `test_mode`). Defaults to off.
     test_mode: bool = false;
-    /// Print what is wrong with received messages (graspy's `_mess_check`). Defaults to off: they are counted.
+    /// Print what is wrong with received messages (graspy's `_mess_check`), 60 times a minute at most. Defaults to off: they
+    /// are counted.
     diagnose: bool = false;
     /// Print nothing at all (graspy's `silent`). Defaults to off.
     silent: bool = false;
@@ -137,7 +138,7 @@ settings! {
     /// The largest multicast message sent, in bytes. Defaults to 1232: an IPv6 packet of 1280 bytes is never
     /// fragmented (RFC 8990 §2.5.3).
     multicast_send_size: usize = 1232;
-    /// How deep CBOR may be nested in a received message. Defaults to 32.
+    /// How deep CBOR may be nested in a received message. Defaults to 32; 128 at most.
     nesting: usize = 32;
     /// How many ASAs may be registered. Defaults to 100, as in graspy.
     asa_limit: usize = 100;
@@ -145,6 +146,9 @@ settings! {
     objective_limit: usize = 200;
     /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
     discovery_cache_limit: usize = 500;
+    /// How much memory the discovery cache may take, in bytes; the least recently used objective goes. Defaults to 8 MiB.
+    /// Who asks this node as a relay, and answers itself, may put into it what it likes.
+    discovery_cache_size: usize = 8 << 20;
     /// How many locators the discovery cache holds for one objective, and a discovery collects. Defaults to 32; graspy has
     /// no limit.
     locators_limit: usize = 32;
@@ -210,7 +214,34 @@ settings! {
     relay_memory: usize = 10_000;
 }
 
+/// The longest time that is waited for anything, for whoever sets none: an end of all time cannot be calculated with.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The most that a queue holds: it takes its room when it is made.
+const LONGEST_QUEUE: usize = 65_536;
+/// The deepest nesting that the stacks of the threads have room for.
+const DEEPEST: usize = 128;
+
 impl Config {
+    /// The same without what no engine can do.
+    pub(crate) fn feasible(mut self) -> Self {
+        let times = [
+            &mut self.connect_timeout,
+            &mut self.response_timeout,
+            &mut self.request_deadline,
+            &mut self.listen_grace,
+        ];
+        times.into_iter().for_each(|time| *time = LONGEST.min(*time));
+        let queues = [
+            &mut self.request_queue,
+            &mut self.requests_per_peer,
+            &mut self.multicast_queue,
+            &mut self.response_queue,
+        ];
+        queues.into_iter().for_each(|queue| *queue = LONGEST_QUEUE.min(*queue));
+        self.nesting = DEEPEST.min(self.nesting);
+        self
+    }
+
     /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
     pub(crate) fn permits(&self, name: &str) -> bool {
         let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Config;
 use crate::registry::FloodCache;
+use crate::seldom::Seldom;
 use crate::types::Value;
 
 /// The objective's name.
@@ -26,6 +27,7 @@ pub(crate) struct Sizes {
     unicast: AtomicUsize,
     multicast: AtomicUsize,
     enabled: bool,
+    changes: Seldom,
 }
 
 impl Sizes {
@@ -35,6 +37,7 @@ impl Sizes {
             unicast: AtomicUsize::new(config.unicast_size),
             multicast: AtomicUsize::new(config.multicast_size),
             enabled: config.figging && !config.dull,
+            changes: Seldom::default(),
         }
     }
 
@@ -63,8 +66,10 @@ impl Sizes {
                 Some(UNICAST) => ("unicast", &self.unicast),
                 _ => continue,
             };
-            if current.swap(size, Ordering::Relaxed) != size {
-                log::info!("GraspConfig: {name} messages of up to {size} bytes");
+            if current.swap(size, Ordering::Relaxed) != size
+                && let Some(unsaid) = self.changes.may_say(now)
+            {
+                log::info!("GraspConfig: {name} messages of up to {size} bytes{unsaid}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the threads and the calls of one engine share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,9 +17,10 @@ use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::multicast;
-use crate::net::tcp::Framing;
+use crate::net::tcp::{Connection, Framing};
 use crate::proto::{Addresses, Node};
-use crate::registry::{Close, Registries};
+use crate::registry::{Close, Registries, Transport as _};
+use crate::seldom::Seldom;
 use crate::stats::Counters;
 use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
@@ -52,6 +53,8 @@ impl Interface {
 pub(crate) struct Network {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
+    /// The interfaces that peers may connect by; `None` where all are.
+    pub(crate) permitted: Option<BTreeSet<u32>>,
 }
 
 /// graspy's switches for tests.
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) sizes: Sizes,
+    /// What is said of datagrams that are wrong.
+    pub(crate) diagnoses: Seldom,
     pub(crate) substrate: Arc<dyn Substrate>,
     /// What the substrate protects messages with. A DULL instance uses nothing (RFC 8990 §2.5.2).
     pub(crate) protection: Option<Arc<dyn Protection>>,
@@ -115,6 +120,7 @@ impl Core {
             network: RwLock::default(),
             switches: Switches::default(),
             sizes: Sizes::new(&config),
+            diagnoses: Seldom::default(),
             substrate,
             protection,
             secure: AtomicBool::new(false),
@@ -186,6 +192,14 @@ impl Core {
 
     pub(crate) fn addresses(&self) -> Arc<Addresses> {
         Arc::clone(&self.network.read().addresses)
+    }
+
+    /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
+    /// at all addresses, of which others than those of the secure interfaces may lead here too.
+    pub(crate) fn may_connect(&self, connection: &Connection) -> bool {
+        let network = self.network.read();
+        let Some(permitted) = &network.permitted else { return true };
+        connection.interface().is_ok_and(|ifi| permitted.contains(&ifi)) || connection.is_from_here()
     }
 
     /// What a unicast message may be.

@@ -44,6 +44,7 @@ impl Engine {
     /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
     pub fn start(config: Config) -> Result<Self, StartError> {
         getrandom::u32().map_err(|_| StartError::Random)?;
+        let config = config.feasible();
         let substrate = acp::substrate(&config)?;
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");

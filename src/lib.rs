@@ -64,6 +64,7 @@ mod error;
 mod net;
 mod proto;
 mod registry;
+mod seldom;
 #[cfg(feature = "_simulator")]
 #[doc(hidden)]
 pub mod simulation;

@@ -30,7 +30,7 @@ macro_rules! counters {
         /// 5. Every response that is accepted: `responses_received` + `rapid_received` = `answers_delivered` +
         ///    `dropped_mailbox_full` + `dropped_late_answer`.
         /// 6. Every accepted connection: `connections_accepted` = `first_messages` + `dropped_bad_request` +
-        ///    `dropped_reader_full` + `dropped_reader_failed`.
+        ///    `dropped_reader_full` + `dropped_reader_failed` + `dropped_outside`.
         /// 7. Every request: `negotiation_requests` + `synchronization_requests` + `rapid_negotiations` =
         ///    `sessions_accepted` + `session_clashes` + `session_limit` + `requests_abandoned` + `synch_sent` +
         ///    `synch_failed` + `refused_wrong_kind` + `refused_not_listening` + `refused_queue_full`.
@@ -310,6 +310,8 @@ counters! {
     dropped_reader_full,
     /// Connections closed: no thread could be started to read from them.
     dropped_reader_failed,
+    /// Dropped: connections that came in by an interface that is not to be used.
+    dropped_outside,
     /// Connections closed: no complete request in time, or a broken one.
     dropped_bad_request,
     /// Of those, a whole CBOR item that is no GRASP message.

@@ -86,7 +86,13 @@ const LAWS: &[Law] = &[
     Law {
         about: "every accepted connection brings a first message, or not",
         arrivals: &["connections_accepted"],
-        outcomes: &["first_messages", "dropped_bad_request", "dropped_reader_full", "dropped_reader_failed"],
+        outcomes: &[
+            "first_messages",
+            "dropped_bad_request",
+            "dropped_reader_full",
+            "dropped_reader_failed",
+            "dropped_outside",
+        ],
     },
     Law {
         about: "every request becomes a session, is served, or is refused",

@@ -3,18 +3,22 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
 use std::io::Write as _;
-use std::net::{SocketAddrV6, TcpStream};
+use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use grasp::acp::{AcpStatus, Substrate};
+use grasp::wire::{Body, Message, encode};
 use grasp::{
     Acp, Asa, Config, Discover, Engine, Error, Locator, Negotiation, Objective, QuadsKeys, RegisterObj,
     TaggedObjective, Value,
 };
 use grasptests::isolated;
-use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Node, RawUdp, eventually};
+use grasptests::lab::{
+    ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Link, Node, RawUdp, eventually,
+};
+use grasptests::nodes::{Host, RawStream, joined, negotiable, step};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -250,5 +254,51 @@ fn an_engine_that_trusts_its_links_says_so_once() -> Result<(), LabError> {
     let warnings = WARNINGS.0.lock().clone();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("trusts everything on its links"), "{warnings:?}");
+    Ok(())
+}
+
+/// An objective's port is open at all addresses of the machine.
+#[test]
+fn who_connects_from_beyond_the_interfaces_of_the_substrate_is_refused() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let [member, inside, outside] = [lab.node("member")?, lab.node("inside")?, lab.node("outside")?];
+    let [secure, open] = [lab.link(&member, &inside)?, lab.link(&member, &outside)?];
+    lab.route_all()?;
+    let address = |link: &Link| link.ula(&member).expect("an address");
+    let named = || vec!["eth0".to_owned()];
+    for config in [
+        Config::new().acp(Acp::Interfaces(named())),
+        Config::new().interfaces(Some(named())),
+        Config::new().exclude_interfaces(vec!["eth1".to_owned()]),
+    ] {
+        let host = Host::start(&member, config);
+        host.register(&negotiable("EX1", 0));
+        let listening = host.listen(&negotiable("EX1", 0));
+        let request = || Body::RequestNegotiate(step(7, "EX1", 6, 1));
+        // At its own address on that link, and at the one inside, which Linux lets anyone reach by any interface.
+        for to in [address(&open), address(&secure)] {
+            let before = host.engine.stats();
+            let mut stranger = RawStream::connect(&outside, to, host.port("EX1"));
+            let _ = stranger.try_write(&encode(&Message::new(request())));
+            eventually(SOON, "it is refused", || {
+                host.engine.stats().dropped_outside > before.dropped_outside
+            });
+            stranger.expect_end();
+        }
+        assert_eq!(host.engine.stats().negotiation_requests, 0);
+        let mut neighbour = RawStream::connect(&inside, address(&secure), host.port("EX1"));
+        neighbour.say(request());
+        let (session, _) = joined(listening).expect("a request from inside");
+        host.run(|engine, asa| engine.end_negotiate(asa, session, true, None)).expect("the session is open");
+        // From the machine itself by any address.
+        for to in [Ipv6Addr::LOCALHOST, address(&secure), address(&open)] {
+            let listening = host.listen(&negotiable("EX1", 0));
+            RawStream::connect(&member, to, host.port("EX1")).say(request());
+            let (session, _) = joined(listening).expect("a request from here");
+            let _ = host.run(|engine, asa| engine.end_negotiate(asa, session, true, None));
+        }
+        host.expect_quiet();
+    }
     Ok(())
 }

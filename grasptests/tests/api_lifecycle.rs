@@ -12,10 +12,10 @@ use grasp::{
     StartError, Value,
 };
 use grasptests::isolated;
-use grasptests::lab::{Lab, eventually, process};
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, RawUdp, eventually, process};
 use grasptests::nodes::{
     Host, RawPeer, RawStream, SOON, at_once, discoverable, failure, first_answer, joined, linked, negotiable,
-    offer, one, step, synchronizable, within,
+    negotiate, offer, one, step, synchronizable, two, within,
 };
 
 /// Longer than any test.
@@ -408,4 +408,37 @@ fn two_engines_in_one_process_are_two_nodes() {
     second
         .run(|engine, asa| engine.register_obj(asa, &synchronizable("EX2", 1), RegisterObj::default()))
         .unwrap();
+}
+
+#[test]
+fn whoever_sets_no_limit_gets_a_very_high_one() {
+    isolated!();
+    let (never, any) = (Duration::MAX, usize::MAX);
+    let config = Config::new().connect_timeout(never).response_timeout(never).request_deadline(never);
+    let config = config.listen_grace(never).watch_interval(never).request_queue(any).requests_per_peer(any);
+    let config = config.reader_limit(any).responder_limit(any).relay_limit(any).session_limit(any);
+    let config = config.nesting(any).multicast_size(60_000).multicast_queue(any).response_queue(any);
+    let config = config.flood_cache_size(any).discovery_cache_size(any).multicast_queue_size(any);
+    let (_lab, near, far) = two(config);
+    for host in [&near, &far] {
+        host.register_with(&negotiable("EX3", 0), discoverable());
+    }
+    far.register(&synchronizable("EX2", 1));
+    far.run(|engine, asa| engine.listen_synchronize(asa, &synchronizable("EX2", 1))).unwrap();
+    let slow = far.client("EX3");
+    negotiate(&near, &far, None);
+    // As deep as it gets, of every kind that can hold others.
+    for opening in [&[0x81][..], &[0x9f], &[0xa1, 0x00], &[0xbf, 0x00], &[0xc1]] {
+        let neighbours = RawUdp::neighbors(&near.node, "eth0").unwrap();
+        let before = far.engine.stats().dropped_malformed;
+        for depth in [120, 5000] {
+            let deep = [&[0x82, 0x00][..], &opening.repeat(depth), &[0x00]].concat();
+            neighbours.send(&deep, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+        }
+        eventually(SOON, "it is dropped", || far.engine.stats().dropped_malformed > before);
+    }
+    drop(slow);
+    near.expect_quiet();
+    far.expect_quiet();
+    assert_eq!((near.engine.stats().panics, far.engine.stats().panics), (0, 0));
 }

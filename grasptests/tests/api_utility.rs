@@ -1,8 +1,9 @@
 //! Printing and looking: `dump_all`, counters, configuration, error texts.
 
 use grasp::{Config, Error, TaggedObjective, etext};
-use grasptests::isolated;
-use grasptests::nodes::{Host, discoverable, first_answer, negotiable, synchronizable, two};
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, RawUdp, eventually};
+use grasptests::nodes::{Host, SOON, discoverable, first_answer, negotiable, synchronizable, two, watched};
+use grasptests::{cbor, isolated};
 
 fn headings(dump: &str) -> Vec<&str> {
     let lines: Vec<_> = dump.lines().collect();
@@ -86,4 +87,19 @@ fn every_code_has_graspys_text() {
         assert_eq!(error.to_string(), texts[usize::from(error.code())], "{error:?}");
     }
     assert_eq!(texts[23], "Negotiation peer not listening");
+}
+
+#[test]
+fn what_peers_have_written_steers_no_terminal_and_looks_like_no_other_line() {
+    isolated!();
+    let (_lab, host, node, _) = watched(Config::new());
+    let forged = "\u{1b}[2J\nEX1 ASA: 1 Listen: 1 Port: 22 ";
+    let initiator = cbor!(node.link_local("eth0").unwrap().octets().to_vec());
+    let flood = cbor!([9, 7, initiator, 60_000, [[forged, 5, 1, forged], [106, forged, 6, 80]]]);
+    let neighbour = RawUdp::neighbors(&node, "eth0").unwrap();
+    neighbour.send(&flood.encode(), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+    eventually(SOON, "it is cached", || host.engine.stats().flood_entries_cached == 1);
+    let dump = host.engine.dump(false);
+    assert!(dump.contains("Port: 22") && !dump.contains("\nEX1"), "{dump:?}");
+    assert!(!dump.contains(|character: char| character.is_control() && character != '\n'), "{dump:?}");
 }

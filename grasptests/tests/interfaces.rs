@@ -215,3 +215,22 @@ fn addresses_that_change_all_the_time_do_not_keep_the_engine_busy() -> Result<()
     assert_eq!(pair.server.engine().stats().panics, 0);
     Ok(())
 }
+
+#[test]
+fn group_memberships_that_the_system_forgets_are_renewed() -> Result<(), LabError> {
+    isolated!();
+    let pair = Pair::new()?;
+    let engine = pair.server.engine();
+    let expected = pair.link.ula(&pair.far).expect("a unique local address");
+    let link_local = pair.link.link_local(&pair.far);
+    for _ in 0..3 {
+        // Over before anyone can look: the interface has the same number and addresses as before.
+        pair.far.set_mtu("eth0", 1000)?;
+        pair.far.set_mtu("eth0", 1500)?;
+        pair.far.add_address("eth0", link_local, 64)?;
+        pair.far.add_address("eth0", expected, 64)?;
+        eventually(SOON, "EX3 is found again", || pair.finds(expected));
+    }
+    assert_eq!((engine.links().len(), engine.stats().panics), (1, 0));
+    Ok(())
+}

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::engine::Engine;
 use crate::trace::emit_line;
+use crate::types::Plain;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
@@ -123,7 +124,7 @@ impl Engine {
         heading(out, "Flood cache contents:")?;
         for tagged in registries.floods.list() {
             let (objective, source) = (&tagged.objective, &tagged.source);
-            let (name, count, value) = (&objective.name, objective.loop_count, &objective.value);
+            let (name, count, value) = (Plain(&objective.name), objective.loop_count, &objective.value);
             writeln!(out, "{name} count: {count} value: {value} source: {source} expiry: {}", source.expire)?;
         }
         if !partial {
@@ -163,12 +164,13 @@ impl Engine {
     fn write_discoveries(&self, out: &mut String) -> fmt::Result {
         heading(out, "Discovery cache contents:")?;
         for (name, locators, rapid) in self.core.registries.discovery.list() {
-            writeln!(out, "{name} locators:")?;
+            writeln!(out, "{} locators:", Plain(&name))?;
             for locator in locators {
                 writeln!(out, "{locator} Diverted: {} Expiry: {}", locator.diverted, locator.expire)?;
             }
             if let Some(rapid) = rapid {
-                writeln!(out, "Received {} rapid value {}", rapid.objective.name, rapid.objective.value)?;
+                let (name, value) = (Plain(&rapid.objective.name), &rapid.objective.value);
+                writeln!(out, "Received {name} rapid value {value}")?;
             }
         }
         Ok(())

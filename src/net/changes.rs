@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
@@ -27,9 +28,9 @@ impl Changes {
         Ok(Self { notices: notices.ok(), stop })
     }
 
-    /// Waits for a change, for the end, or for the time.
-    pub(crate) fn wait(&self, time: Duration) {
-        if self.ready(time) {
+    /// Waits for a change, for the end, or for the time. An error at once if the system does not let it wait.
+    pub(crate) fn wait(&self, time: Duration) -> io::Result<()> {
+        if self.ready(time)? {
             let mut buffer = [0_u8; 8192];
             while let Some(notices) = &self.notices {
                 if recv(notices, &mut buffer, RecvFlags::DONTWAIT).is_err() {
@@ -37,17 +38,20 @@ impl Changes {
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether the system has notices within the time.
-    fn ready(&self, time: Duration) -> bool {
+    fn ready(&self, time: Duration) -> io::Result<bool> {
         let mut waiting = vec![PollFd::new(&self.stop, PollFlags::IN)];
         waiting.extend(self.notices.iter().map(|notices| PollFd::new(notices, PollFlags::IN)));
         let time = Timespec::try_from(time).ok();
-        if poll(&mut waiting, time.as_ref()).is_err() {
-            return false;
+        match poll(&mut waiting, time.as_ref()) {
+            // A signal: whoever waits looks once more than needed.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        waiting.get(1).is_some_and(|notices| !notices.revents().is_empty())
+        Ok(waiting.get(1).is_some_and(|notices| !notices.revents().is_empty()))
     }
 
     /// Ends `wait`, now and for ever.
@@ -76,9 +80,9 @@ mod tests {
     fn waiting_ends_with_the_time_and_with_stop() {
         let changes = Changes::new().unwrap();
         let started = Instant::now();
-        changes.wait(Duration::from_millis(30));
+        changes.wait(Duration::from_millis(30)).unwrap();
         changes.stop();
-        changes.wait(Duration::from_secs(60));
+        changes.wait(Duration::from_secs(60)).unwrap();
         assert!(started.elapsed() < Duration::from_secs(30));
     }
 }

@@ -1,5 +1,6 @@
 //! Which interfaces there are and which address is ours (graspy's `acp._get_my_address`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv6Addr;
 
@@ -23,6 +24,9 @@ pub(crate) struct Snapshot {
     pub(crate) links: Vec<Link>,
     /// Addresses of more than link scope, the preferred first: unique local ones, then global ones.
     pub(crate) globals: Vec<Ipv6Addr>,
+    /// The interfaces that peers may connect by, the loopback interface among them; `None` where the configuration and
+    /// the substrate leave none out.
+    pub(crate) permitted: Option<BTreeSet<u32>>,
 }
 
 /// Looks at the interfaces that the configuration permits.
@@ -33,14 +37,17 @@ pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate) -> io::Result
     interfaces.sort_by_key(|interface| interface.index);
     // A unique local address on the loopback interface is good practice, whatever the configuration names.
     let loopbacks: Vec<_> = interfaces.iter().filter(|i| i.is_loopback()).map(|i| i.name.clone()).collect();
+    let is_loopback = |name: &String| loopbacks.contains(name);
+    interfaces.retain(|interface| {
+        let secured = secured.as_ref().is_none_or(|names| names.contains(&interface.name));
+        secured && is_permitted(config, &interface.name) || is_loopback(&interface.name)
+    });
+    if secured.is_some() || config.interfaces.is_some() || !config.exclude_interfaces.is_empty() {
+        found.permitted = Some(interfaces.iter().filter_map(|interface| interface.index).collect());
+    }
     for interface in interfaces {
         let IfAddr::V6(address) = &interface.addr else { continue };
-        let address = address.ip;
-        let loopback = loopbacks.contains(&interface.name);
-        let secured = secured.as_ref().is_none_or(|names| names.contains(&interface.name));
-        if !(secured && is_permitted(config, &interface.name) || loopback) {
-            continue;
-        }
+        let (address, loopback) = (address.ip, is_loopback(&interface.name));
         if is_wider_than_link(address) {
             found.globals.push(address);
         } else if let (true, false, Some(ifi)) = (address.is_unicast_link_local(), loopback, interface.index)

@@ -3,11 +3,13 @@
 //! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the port on which their responses
 //! are accepted over TCP.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use rustix::net::{RecvFlags, recvfrom};
+use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::listener::Listener;
@@ -18,9 +20,25 @@ const PORT_TRIES: usize = 10;
 /// The receive buffer asked of the system, in bytes: a burst of floods should not be lost while one is handled.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
+/// How long sending waits for room in the send buffer: a burst has left it by then, where the link takes anything.
+const ROOM: Duration = Duration::from_millis(50);
+
 /// All GRASP neighbours on an interface.
 pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
     SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
+}
+
+/// The interfaces on which the system takes in what is sent to the group; `None` where it does not say. It forgets
+/// memberships when an interface loses IPv6, while the MTU is too small for instance, and the sockets do not notice.
+pub(crate) fn joined() -> Option<BTreeSet<u32>> {
+    let memberships = std::fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
+    let group = format!("{:032x}", u128::from(ALL_GRASP_NEIGHBORS_6));
+    let interface = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let ifi = words.next()?.parse().ok()?;
+        (words.nth(1)? == group).then_some(ifi)
+    };
+    Some(memberships.lines().filter_map(interface).collect())
 }
 
 /// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
@@ -85,6 +103,8 @@ pub(crate) struct Sender {
     socket: UdpSocket,
     ifi: u32,
     port: u16,
+    /// There was no room last time.
+    congested: AtomicBool,
 }
 
 impl Sender {
@@ -95,7 +115,9 @@ impl Sender {
             let listener = Listener::bind(SocketAddrV6::new(link_local, 0, 0, ifi))?;
             let port = listener.port()?;
             match Self::bind(SocketAddrV6::new(link_local, port, 0, ifi)) {
-                Ok(socket) => return Ok((Self { socket, ifi, port }, listener)),
+                Ok(socket) => {
+                    return Ok((Self { socket, ifi, port, congested: AtomicBool::new(false) }, listener));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -109,6 +131,7 @@ impl Sender {
         socket.set_multicast_hops_v6(1)?;
         // Other processes on this host are peers like any other.
         socket.set_multicast_loop_v6(true)?;
+        socket.set_write_timeout(Some(ROOM))?;
         socket.bind(&SockAddr::from(address))?;
         Ok(socket.into())
     }
@@ -118,7 +141,18 @@ impl Sender {
         self.port
     }
 
+    /// Sends to the group. A link that is congested or stands still must hold up neither the others nor who calls: it is
+    /// waited for a moment, and not again until something has left. What has no room then is lost, as datagrams are.
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.socket.send_to(datagram, group(self.ifi)).map(|_| ())
+        let send = |flags| sendto(&self.socket, datagram, flags, &group(self.ifi)).map_err(io::Error::from);
+        let is_full = |sent: &io::Result<usize>| {
+            sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let mut sent = send(SendFlags::DONTWAIT);
+        if is_full(&sent) && !self.congested.load(Ordering::Relaxed) {
+            sent = send(SendFlags::empty());
+        }
+        self.congested.store(is_full(&sent), Ordering::Relaxed);
+        sent.map(|_| ())
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
 
 use super::connect::connect;
 use super::listener::Listener;
@@ -144,6 +145,12 @@ impl Connection {
         let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
         connection.framing.counters.tracer().emit(event);
         connection
+    }
+
+    /// The interface that an accepted connection came in by. Linux keeps it where a datagram socket has the interface
+    /// for its multicasts.
+    pub(crate) fn interface(&self) -> io::Result<u32> {
+        SockRef::from(&self.stream).multicast_if_v6()
     }
 
     /// Connects to the first of some addresses that answers within the time for all of them.

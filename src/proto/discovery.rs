@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::{Action, Addresses, Arrival, Node, Origin, admit_relay, may_relay};
-use crate::constants::GRASP_DEF_LOOPCT;
+use crate::constants::{GRASP_DEF_LOOPCT, GRASP_DEF_MAX_SIZE};
 use crate::registry::{DiscoveryAnswer, Found, Offering, RapidValue, Transport};
 use crate::types::{AsaLocator, Locator, Objective, Protocol};
 use crate::wire::{
@@ -153,8 +153,26 @@ fn divert(node: &Node<'_>, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<W
         .filter(|locator| locator.is_valid_at(now.saturating_add(SHORTEST_DIVERT)))
         .collect();
     let ttl = remaining(usable.iter().copied(), now);
-    let locators: Vec<_> = usable.into_iter().filter_map(WireLocator::from_locator).collect();
+    let locators = that_fit(usable.into_iter().filter_map(WireLocator::from_locator).collect());
     (!locators.is_empty()).then_some((ttl, locators))
+}
+
+/// As many locators as have room in a message that everyone takes (RFC 8990 §2.6, §2.8.3), those with long names last: who
+/// answers with such must not keep those of others from being passed on.
+fn that_fit(mut locators: Vec<WireLocator>) -> Vec<WireLocator> {
+    // More than what stands around the locators, and around what is in one.
+    const AROUND_ALL: usize = 64;
+    const AROUND_ONE: usize = 16;
+    const LONG_NAME: usize = 255;
+    let mut room = GRASP_DEF_MAX_SIZE.saturating_sub(AROUND_ALL);
+    locators.sort_by_key(|locator| locator.locator.memory() > LONG_NAME);
+    locators.retain(|locator| {
+        let size = locator.locator.memory().max(size_of::<Ipv6Addr>()).saturating_add(AROUND_ONE);
+        let left = room.checked_sub(size);
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    locators
 }
 
 /// The shortest remaining life of some locators in milliseconds, never 0, which would mean "long".
@@ -293,7 +311,7 @@ pub(crate) fn relayed_response(
         let near = known.iter().any(|known| (&known.locator, known.port) == (&locator.locator, locator.port));
         !near && !locator.is_link_local() && !is_mdns_name(locator)
     });
-    let locators: Vec<_> = usable.filter_map(WireLocator::from_locator).collect();
+    let locators = that_fit(usable.filter_map(WireLocator::from_locator).collect());
     if locators.is_empty() {
         return None;
     }

@@ -363,3 +363,28 @@ fn a_relay_sends_back_what_others_can_use() {
     node.cache("EX1", global(5, 2));
     assert!(relayed(2, locators).is_none(), "it was learnt on the asker's own link");
 }
+
+#[test]
+fn a_divert_fits_into_a_message_whatever_a_neighbour_has_answered() {
+    let node = Fixture::new(Config::new());
+    let long = |number: u8| {
+        let name = format!("{number}{}", "x".repeat(1900));
+        AsaLocator { ifi: Some(3), ..AsaLocator::fqdn(&name, Protocol::Tcp, 1) }
+    };
+    let mut cached: Vec<_> = (0..20).map(long).collect();
+    cached.push(global(9, 3));
+    cached.iter().for_each(|locator| node.cache("EX1", locator.clone()));
+    let small = |message: &Message| {
+        let bytes = encode(message);
+        assert!(bytes.len() <= Limits::default().size, "{} bytes", bytes.len());
+        let Body::Response(Response { options, .. }) = &message.body else { panic!("{message:?}") };
+        let [WireOption::Divert(locators)] = options.as_slice() else { panic!("{options:?}") };
+        assert_eq!(locators.first(), WireLocator::from_locator(&global(9, 3)).as_ref(), "not displaced");
+    };
+    match node.receive(discovery(7, "EX1", 6), 0).as_slice() {
+        [Action::Respond { message, .. }] => small(message),
+        other => panic!("{other:?}"),
+    }
+    let answer = Found { locators: cached, ttl: 1, ifi: 3 };
+    small(&relayed_response(&node.node(), 2, (7, INITIATOR), "EX1", &answer, 0).unwrap());
+}

@@ -1,11 +1,12 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
-//! (RFC 8990 §2.5.4.3). Finite in both directions: objectives, least recently used first, and locators of each.
+//! (RFC 8990 §2.5.4.3). Finite in all directions: objectives, least recently used first, locators of each, and memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::flood_cache::Room;
 use crate::stats::Counters;
 use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Objective};
@@ -22,7 +23,7 @@ pub(crate) struct RapidValue {
 #[derive(Debug)]
 pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
-    limit: usize,
+    room: Room,
     locators_limit: usize,
     counters: Arc<Counters>,
 }
@@ -33,18 +34,24 @@ struct Inner {
     /// The names by their last use, the longest ago first.
     by_use: BTreeMap<u64, String>,
     uses: u64,
+    bytes: usize,
 }
+
+/// What an entry takes besides its name, locators and value, about.
+const ENTRY: usize = 300;
 
 #[derive(Debug, Default)]
 struct Entry {
     locators: Vec<AsaLocator>,
     rapid: Option<RapidValue>,
     last_use: u64,
+    /// What it has been counted with.
+    bytes: usize,
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(limit: usize, locators_limit: usize, counters: Arc<Counters>) -> Self {
-        Self { inner: Mutex::default(), limit, locators_limit, counters }
+    pub(crate) fn new(room: Room, locators_limit: usize, counters: Arc<Counters>) -> Self {
+        Self { inner: Mutex::default(), room, locators_limit, counters }
     }
 
     /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
@@ -52,7 +59,7 @@ impl DiscoveryCache {
     pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        if !inner.entries.contains_key(name) && inner.entries.len() >= self.limit {
+        if !inner.entries.contains_key(name) && inner.entries.len() >= self.room.entries {
             inner.evict(&mut events);
             self.counters.discovery_cache_evicted.add();
         }
@@ -62,6 +69,14 @@ impl DiscoveryCache {
         let evicted = locators.iter().filter(add).count();
         if rapid.is_some() {
             entry.rapid = rapid;
+        }
+        let bytes = entry.memory(name);
+        let before = std::mem::replace(&mut entry.bytes, bytes);
+        inner.bytes = inner.bytes.saturating_sub(before).saturating_add(bytes);
+        // This one has been used just now: it goes last, and may be larger than all there is room for.
+        while inner.bytes > self.room.bytes && inner.entries.len() > 1 {
+            inner.evict(&mut events);
+            self.counters.discovery_cache_evicted.add();
         }
         self.counters.discovery_cache_expired.add_many(expired);
         self.counters.discovery_cache_evicted.add_many(evicted);
@@ -115,7 +130,7 @@ impl DiscoveryCache {
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let Inner { entries, by_use, .. } = &mut *inner;
+        let Inner { entries, by_use, bytes, .. } = &mut *inner;
         entries.retain(|name, entry| {
             let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
                 !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
@@ -125,7 +140,11 @@ impl DiscoveryCache {
             let value_gone = had_value && entry.rapid.is_none();
             self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
             let kept = !entry.locators.is_empty() || entry.rapid.is_some();
-            if !kept {
+            *bytes = bytes.saturating_sub(entry.bytes);
+            if kept {
+                entry.bytes = entry.memory(name);
+                *bytes = bytes.saturating_add(entry.bytes);
+            } else {
                 by_use.remove(&entry.last_use);
             }
             kept
@@ -155,7 +174,10 @@ impl Inner {
 
     fn remove(&mut self, name: &str) -> Option<Entry> {
         let removed = self.entries.remove(name);
-        removed.iter().for_each(|entry| drop(self.by_use.remove(&entry.last_use)));
+        if let Some(entry) = &removed {
+            self.by_use.remove(&entry.last_use);
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
+        }
         removed
     }
 
@@ -174,6 +196,13 @@ fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
 }
 
 impl Entry {
+    /// What it takes, about. Its name is kept twice.
+    fn memory(&self, name: &str) -> usize {
+        let locators = self.locators.iter().map(AsaLocator::memory).sum::<usize>();
+        let rapid = self.rapid.iter().map(|rapid| name.len() + rapid.objective.value.memory()).sum::<usize>();
+        ENTRY + 2 * name.len() + locators + rapid
+    }
+
     /// Forgets the locators for which `goes` is true. Returns how many.
     fn forget(
         &mut self,
@@ -230,6 +259,11 @@ mod tests {
 
     use super::*;
     use crate::trace::Tracer;
+    use crate::types::Value;
+
+    fn room(entries: usize) -> Room {
+        Room { entries, bytes: 1 << 20 }
+    }
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
         AsaLocator {
@@ -240,7 +274,7 @@ mod tests {
 
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
-        let cache = DiscoveryCache::new(10, 10, Arc::default());
+        let cache = DiscoveryCache::new(room(10), 10, Arc::default());
         cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
         cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
@@ -251,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_link_local_address_on_two_interfaces_is_two() {
-        let cache = DiscoveryCache::new(10, 10, Arc::default());
+        let cache = DiscoveryCache::new(room(10), 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
@@ -259,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
-        let cache = DiscoveryCache::new(2, 10, Arc::default());
+        let cache = DiscoveryCache::new(room(2), 10, Arc::default());
         cache.insert("a", &[locator(1, 0)], None, 0);
         cache.insert("b", &[locator(1, 0)], None, 0);
         cache.lookup("a", 0);
@@ -276,7 +310,7 @@ mod tests {
     fn every_locator_that_comes_or_goes_is_told() {
         let tracer = Tracer::default();
         let (cache, trace) =
-            (DiscoveryCache::new(1, 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
+            (DiscoveryCache::new(room(1), 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
         cache.insert("a", &[locator(1, 100)], None, 0);
         cache.insert("b", &[locator(1, 100)], None, 0);
         cache.purge(100, |_| true);
@@ -288,7 +322,7 @@ mod tests {
 
     #[test]
     fn locators_of_one_objective_are_bounded() {
-        let cache = DiscoveryCache::new(2, 3, Arc::default());
+        let cache = DiscoveryCache::new(room(2), 3, Arc::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
         cache.insert("a", &many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
@@ -298,7 +332,7 @@ mod tests {
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
-        let cache = DiscoveryCache::new(2, 5, Arc::default());
+        let cache = DiscoveryCache::new(room(2), 5, Arc::default());
         cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);
@@ -306,5 +340,39 @@ mod tests {
         assert_eq!(cache.lookup("a", 0), vec![locator(3, 0)]);
         cache.purge(0, |_| false);
         assert!(cache.list().is_empty());
+    }
+
+    #[test]
+    fn names_values_and_locators_take_no_more_memory_than_there_is_room_for() {
+        let room = Room { entries: 100, bytes: 100_000 };
+        let cache = DiscoveryCache::new(room, 3, Arc::default());
+        let large = || RapidValue {
+            objective: Objective { value: Value::Array(vec![Value::Null; 600]), ..Objective::new("a") },
+            expire: 10,
+        };
+        let uris = || [AsaLocator::uri(&"x".repeat(20_000))];
+        for number in 0..20 {
+            cache.insert(&format!("value {number}"), &[], Some(large()), 0);
+            cache.insert(&format!("uri {number}"), &uris(), None, 0);
+        }
+        let names =
+            |cache: &DiscoveryCache| cache.list().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        let last = names(&cache);
+        assert!((2..=5).contains(&last.len()) && last.contains(&"uri 19".to_owned()), "{last:?}");
+        // One that is larger than everything displaces everything, and can be used.
+        let tags = vec![Value::Text("x".repeat(200_000))];
+        let huge = RapidValue {
+            objective: Objective { value: Value::Array(tags), ..Objective::new("a") },
+            expire: 9,
+        };
+        cache.insert("huge", &[], Some(huge), 0);
+        assert_eq!(names(&cache), ["huge"]);
+        cache.insert("small", &[locator(1, 5)], None, 0);
+        assert_eq!(names(&cache), ["small"]);
+        cache.purge(5, |_| true);
+        assert_eq!(cache.inner.lock().bytes, 0);
+        cache.insert("flushed", &uris(), None, 0);
+        cache.flush("flushed");
+        assert_eq!(cache.inner.lock().bytes, 0);
     }
 }

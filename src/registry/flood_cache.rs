@@ -56,8 +56,14 @@ struct Share {
     bytes: usize,
 }
 
-/// What an entry takes besides its name and value, about.
+/// What an entry takes besides its name, value and locator, about.
 const ENTRY: usize = 400;
+
+/// What an entry takes, about. Its name and locator are kept twice.
+fn memory(tagged: &TaggedObjective) -> usize {
+    let TaggedObjective { objective, source } = tagged;
+    ENTRY + 2 * (objective.name.len() + source.memory()) + objective.value.memory()
+}
 
 /// What tells two entries of one name apart (RFC 8990 §2.8.11): the locator, not the initiator. A link-local
 /// address counts with its interface.
@@ -89,7 +95,7 @@ impl FloodCache {
 
     /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
     pub(crate) fn insert(&self, tagged: TaggedObjective, from: From) {
-        let bytes = ENTRY + tagged.objective.name.len() * 2 + tagged.objective.value.memory();
+        let bytes = memory(&tagged);
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
@@ -352,6 +358,18 @@ mod tests {
         }
         let inner = cache.inner.lock();
         assert_eq!((inner.bytes, inner.by_neighbour.len(), inner.by_name.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn long_locators_count_too() {
+        let room = |bytes| Room { entries: 1000, bytes };
+        let cache = FloodCache::new(room(100_000), room(100_000), Arc::default());
+        for number in 0..20 {
+            let source = AsaLocator::uri(&"x".repeat(20_000));
+            let objective = Objective::new(number.to_string());
+            cache.insert(TaggedObjective { objective, source }, neighbour(1));
+        }
+        assert_eq!(names(&cache), ["18", "19"], "each is kept twice");
     }
 
     #[test]

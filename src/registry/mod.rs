@@ -52,7 +52,7 @@ impl Registries {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
             discovery: DiscoveryCache::new(
-                config.discovery_cache_limit,
+                Room { entries: config.discovery_cache_limit, bytes: config.discovery_cache_size },
                 config.locators_limit,
                 Arc::clone(counters),
             ),

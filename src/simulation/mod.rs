@@ -329,7 +329,7 @@ impl SimulatedNode {
             return None;
         }
         let (each, strangers) = (self.config.responders_per_asker, self.config.responders_for_strangers);
-        let admitted = match self.askers.enter((to.ifi, to.source), each, strangers) {
+        let admitted = match self.askers.enter((to.ifi, to.source), to.port, each, strangers) {
             Ok(admitted) => admitted,
             Err(NotAdmitted::Asker) => {
                 self.counters.dropped_asker_limit.add();

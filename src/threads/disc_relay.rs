@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{after, bounded, select};
+use crossbeam_channel::{Receiver, after, bounded, select};
 
 use super::responder;
 use super::run;
@@ -13,7 +13,7 @@ use super::shares::Neighbour;
 use super::slot::Slot;
 use crate::core::Core;
 use crate::proto::{Arrival, relayed_response};
-use crate::registry::DiscoveryAnswer;
+use crate::registry::{DiscoveryAnswer, Found};
 use crate::trace::Event;
 
 /// Leaves when dropped, whatever became of the relay.
@@ -53,32 +53,10 @@ pub(super) fn start(
     let spawned = run(core, "_disc_relay", move |core: &Arc<Core>| {
         let (mailbox, answers) = bounded(core.config.response_queue);
         if core.registries.sessions.open_relay(session, initiator, &name, mailbox) {
+            let relay = Relay { core, asker, id: (session, initiator), name: &name, answers };
             core.counters.tracer().emit(|| Event::Relayed { session, except: asker.ifi });
             core.multicast(|_| datagram.clone(), Some(asker.ifi));
-            let deadline = after(Duration::from_millis(timeout));
-            loop {
-                select! {
-                    recv(answers) -> answer => match answer {
-                        // What comes in rapid mode is for the initiator alone.
-                        Ok(DiscoveryAnswer::Rapid { .. }) => core.counters.answers_unused.add(),
-                        Ok(DiscoveryAnswer::Found(answer)) => {
-                            let (id, now) = ((session, initiator), core.now());
-                            let response =
-                                core.with_node(|node| relayed_response(node, asker.ifi, id, &name, &answer, now));
-                            if let Some(response) = response {
-                                core.counters.answers_relayed.add();
-                                responder::start(core, asker, &response);
-                            } else {
-                                core.counters.answers_not_relayed.add();
-                            }
-                        }
-                        Err(_) => break,
-                    },
-                    recv(deadline) -> _ => break,
-                }
-            }
-            core.registries.sessions.end_discovery(session, Some(initiator));
-            core.counters.answers_unused.add_many(answers.try_iter().count());
+            relay.pass_on(Duration::from_millis(timeout));
         } else {
             core.counters.not_relayed_open.add();
         }
@@ -86,5 +64,77 @@ pub(super) fn start(
     });
     if spawned.is_err() {
         core.counters.dropped_relay_full.add();
+    }
+}
+
+/// A relayed discovery that is open. Its session ends when it is dropped, whatever became of it.
+struct Relay<'a> {
+    core: &'a Arc<Core>,
+    asker: Arrival,
+    id: (u32, IpAddr),
+    name: &'a str,
+    answers: Receiver<DiscoveryAnswer>,
+}
+
+impl Relay<'_> {
+    /// Sends what comes to the asker, until the time is over or the engine ends.
+    fn pass_on(&self, time: Duration) {
+        let deadline = after(time);
+        loop {
+            select! {
+                recv(self.answers) -> answer => match answer {
+                    // What comes in rapid mode is for the initiator alone.
+                    Ok(DiscoveryAnswer::Rapid { .. }) => self.core.counters.answers_unused.add(),
+                    Ok(DiscoveryAnswer::Found(answer)) => self.respond(&answer),
+                    Err(_) => return,
+                },
+                recv(deadline) -> _ => return,
+                // Shutdown ends the sessions that it finds: this one may have come just then.
+                recv(self.core.stop_signal()) -> _ => return,
+            }
+        }
+    }
+
+    fn respond(&self, answer: &Found) {
+        let Self { core, asker, id, name, .. } = self;
+        let now = core.now();
+        let response = core.with_node(|node| relayed_response(node, asker.ifi, *id, name, answer, now));
+        if let Some(response) = response {
+            core.counters.answers_relayed.add();
+            responder::start(core, *asker, &response);
+        } else {
+            core.counters.answers_not_relayed.add();
+        }
+    }
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        let (session, initiator) = self.id;
+        self.core.registries.sessions.end_discovery(session, Some(initiator));
+        self.core.counters.answers_unused.add_many(self.answers.try_iter().count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::threads::tests::core;
+
+    #[test]
+    fn shutdown_waits_for_no_relay_that_has_just_begun() {
+        let asker = Arrival { ifi: 2, source: Ipv6Addr::LOCALHOST, port: 1, multicast: true };
+        let started = Instant::now();
+        for _ in 0..50 {
+            let core = core();
+            // What the largest loop count gives: longer than shutdown waits.
+            start(&core, asker, (7, asker.source.into()), "EX1".to_owned(), 25_000, Vec::new());
+            core.shutdown();
+            assert_eq!((core.threads.count(), core.registries.sessions.open_count()), (0, 0));
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }

@@ -112,8 +112,11 @@ fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagra
         }
         Err(error) => {
             core.counters.dropped_malformed.add();
-            if core.config.diagnose {
-                log::info!("a datagram from {}%{} is dropped: {error}", arrival.source, arrival.ifi);
+            if core.config.diagnose
+                && let Some(unsaid) = core.diagnoses.may_say(core.now())
+            {
+                let Arrival { source, ifi, .. } = arrival;
+                log::info!("a datagram from {source}%{ifi} is dropped: {error}{unsaid}");
             }
             None
         }

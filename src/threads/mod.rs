@@ -57,6 +57,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::Core;
+use crate::seldom::Seldom;
 use pool::{IdleThreads, run};
 
 /// The stack of every thread: decoding recurses no deeper than the limit on nesting.
@@ -70,6 +71,7 @@ pub(crate) struct ThreadGroup {
     inner: Mutex<Group>,
     ended: Condvar,
     idle: IdleThreads,
+    failures: Seldom,
 }
 
 #[derive(Debug, Default)]
@@ -90,19 +92,14 @@ impl ThreadGroup {
     pub(crate) fn join_all(&self) {
         self.idle.end();
         let deadline = Instant::now() + JOIN_LIMIT;
-        let finished = {
+        let (finished, live) = {
             let mut group = self.inner.lock();
-            while !group.live.is_empty() {
-                if self.ended.wait_until(&mut group, deadline).timed_out() {
-                    log::error!(
-                        "{} threads did not end at shutdown: this is a bug of the engine",
-                        group.live.len()
-                    );
-                    break;
-                }
-            }
-            std::mem::take(&mut group.finished)
+            while !group.live.is_empty() && !self.ended.wait_until(&mut group, deadline).timed_out() {}
+            (std::mem::take(&mut group.finished), group.live.len())
         };
+        if live > 0 {
+            log::error!("{live} threads did not end at shutdown: this is a bug of the engine");
+        }
         join(finished);
     }
 
@@ -143,22 +140,19 @@ pub(crate) fn spawn(
         own.threads.end(number);
     });
     let finished = std::mem::take(&mut group.finished);
-    let result = match spawned {
-        Ok(handle) => {
-            group.next += 1;
-            group.live.insert(number, handle);
-            core.counters.threads_peak.raise_to(group.live.len());
-            Ok(())
-        }
-        Err(error) => {
-            core.counters.thread_failed.add();
-            log::warn!("{name} cannot be started: {error}");
-            Err(error)
-        }
-    };
+    let result = spawned.map(|handle| {
+        group.next += 1;
+        group.live.insert(number, handle);
+        core.counters.threads_peak.raise_to(group.live.len());
+    });
     drop(group);
     join(finished);
-    result
+    result.inspect_err(|error| {
+        core.counters.thread_failed.add();
+        if let Some(unsaid) = core.threads.failures.may_say(core.now()) {
+            log::warn!("{name} cannot be started: {error}{unsaid}");
+        }
+    })
 }
 
 /// Carries something out. A panic ends that and nothing else.
@@ -166,5 +160,18 @@ fn contain(core: &Core, what: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         core.counters.panics.add();
         log::error!("{what} panicked: this is a bug of the engine; everything else goes on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Acp, Config};
+
+    /// An engine without interfaces.
+    pub(super) fn core() -> Arc<Core> {
+        let config = Config::new().acp(Acp::Layer2);
+        let substrate = crate::acp::substrate(&config).unwrap();
+        Arc::new(Core::new(config, substrate))
     }
 }

@@ -146,15 +146,9 @@ mod tests {
     use crossbeam_channel::{Receiver, bounded};
 
     use super::*;
-    use crate::config::{Acp, Config};
+    use crate::threads::tests::core;
 
     const SOON: Duration = Duration::from_secs(20);
-
-    fn core() -> Arc<Core> {
-        let config = Config::new().acp(Acp::Layer2);
-        let substrate = crate::acp::substrate(&config).unwrap();
-        Arc::new(Core::new(config, substrate))
-    }
 
     /// Which thread carries out an activity.
     fn who(core: &Arc<Core>) -> Receiver<ThreadId> {

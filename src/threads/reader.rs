@@ -98,6 +98,10 @@ pub(super) fn accept_loop(
             Ok((stream, peer)) => {
                 core.counters.connections_accepted.add();
                 let connection = Arc::new(Connection::new(stream, peer, core.framing()));
+                if !core.may_connect(&connection) {
+                    core.counters.dropped_outside.add();
+                    continue;
+                }
                 // A panic must not end accepting.
                 contain(core, "taking up a connection", || {
                     take_up(core, listener, connection, handle.clone());
@@ -151,11 +155,13 @@ fn start_reader(
         core.counters.dropped_reader_full.add();
         victim.close();
     }
+    let place = Arc::new(Place { core: Arc::clone(core), number });
+    let waiting = Arc::clone(&place);
     let started = run(core, "_reader", move |core: &Arc<Core>| {
         // Between `add` and here the engine may have been shut down, and the connection overlooked.
         let message = if core.is_stopping() { None } else { read_first(core, &connection) };
         let count = &core.counters;
-        match (message, core.readers.remove(number) || core.is_stopping()) {
+        match (message, waiting.leave() || core.is_stopping()) {
             (Some(message), true) => {
                 count.first_messages.add();
                 handle(core, connection, message).into_iter().for_each(|rest| rest(core));
@@ -167,8 +173,27 @@ fn start_reader(
         }
     });
     // One that has had to go meanwhile is counted already.
-    if started.is_err() && core.readers.remove(number) {
+    if started.is_err() && place.leave() {
         core.counters.dropped_reader_failed.add();
+    }
+}
+
+/// A connection's place in the table, which it leaves when this is dropped, whatever became of it.
+struct Place {
+    core: Arc<Core>,
+    number: u64,
+}
+
+impl Place {
+    /// `false` if the connection had to go before.
+    fn leave(&self) -> bool {
+        self.core.readers.remove(self.number)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

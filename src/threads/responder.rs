@@ -65,7 +65,7 @@ fn start_with(
     };
     core.counters.responders_peak.raise_to(taken);
     let (each, strangers) = (core.config.responders_per_asker, core.config.responders_for_strangers);
-    let admitted = match core.askers.enter((to.ifi, to.source), each, strangers) {
+    let admitted = match core.askers.enter((to.ifi, to.source), to.port, each, strangers) {
         Ok(admitted) => admitted,
         Err(NotAdmitted::Asker) => return core.counters.dropped_asker_limit.add(),
         Err(NotAdmitted::Strangers) => return core.counters.dropped_responder_full.add(),

@@ -49,16 +49,24 @@ pub(crate) struct Askers {
 /// Whom a response has reached, and how many are on their way to others.
 #[derive(Debug, Default)]
 struct Known {
-    reached: HashMap<Neighbour, u64>,
+    reached: HashMap<Neighbour, Reached>,
     order: BTreeMap<u64, Neighbour>,
     next: u64,
     strangers: usize,
+}
+
+/// When one was reached, in their order, and at which port.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    number: u64,
+    port: u16,
 }
 
 /// A response that is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
     asker: Neighbour,
+    port: u16,
     stranger: bool,
 }
 
@@ -84,6 +92,7 @@ impl Askers {
     pub(crate) fn enter(
         &self,
         asker: Neighbour,
+        port: u16,
         per_asker: usize,
         strangers: usize,
     ) -> Result<Admitted, NotAdmitted> {
@@ -98,35 +107,39 @@ impl Askers {
             return Err(NotAdmitted::Strangers);
         }
         known.strangers += usize::from(stranger);
-        Ok(Admitted { asker, stranger })
+        Ok(Admitted { asker, port, stranger })
     }
 
-    /// A response has reached its asker or not, and is on its way no more.
+    /// A response has reached its asker or not, and is on its way no more. Who was reached and is so no more is a stranger
+    /// again; but not because of another port: anybody may ask in its name, from a port where nobody takes the answer.
     pub(crate) fn leave(&self, admitted: Admitted, reached: bool) {
-        self.shares.leave(admitted.asker);
+        let Admitted { asker, port, stranger } = admitted;
+        self.shares.leave(asker);
         let mut known = self.known.lock();
-        known.strangers = known.strangers.saturating_sub(usize::from(admitted.stranger));
-        known.forget(admitted.asker);
+        known.strangers = known.strangers.saturating_sub(usize::from(stranger));
+        if reached || known.reached.get(&asker).is_some_and(|before| before.port == port) {
+            known.forget(asker);
+        }
         if reached {
-            known.remember(admitted.asker);
+            known.remember(asker, port);
         }
     }
 }
 
 impl Known {
     fn forget(&mut self, asker: Neighbour) {
-        if let Some(number) = self.reached.remove(&asker) {
-            self.order.remove(&number);
+        if let Some(reached) = self.reached.remove(&asker) {
+            self.order.remove(&reached.number);
         }
     }
 
-    fn remember(&mut self, asker: Neighbour) {
+    fn remember(&mut self, asker: Neighbour, port: u16) {
         if self.reached.len() >= KNOWN
             && let Some((_, longest_ago)) = self.order.pop_first()
         {
             self.reached.remove(&longest_ago);
         }
-        self.reached.insert(asker, self.next);
+        self.reached.insert(asker, Reached { number: self.next, port });
         self.order.insert(self.next, asker);
         self.next += 1;
     }
@@ -155,26 +168,31 @@ mod tests {
     #[test]
     fn strangers_leave_room_for_those_who_were_reached() {
         let askers = Askers::default();
-        let friend = askers.enter(neighbour(0), 8, 4).unwrap();
+        let friend = askers.enter(neighbour(0), 7, 8, 4).unwrap();
         askers.leave(friend, true);
         let strangers: Vec<_> =
-            (1..9).filter_map(|number| askers.enter(neighbour(number), 8, 4).ok()).collect();
+            (1..9).filter_map(|number| askers.enter(neighbour(number), 7, 8, 4).ok()).collect();
         assert_eq!(strangers.len(), 4);
-        assert_eq!(askers.enter(neighbour(9), 8, 4), Err(NotAdmitted::Strangers));
-        let friend = askers.enter(neighbour(0), 1, 4).unwrap();
-        assert_eq!(askers.enter(neighbour(0), 1, 4), Err(NotAdmitted::Asker));
+        assert_eq!(askers.enter(neighbour(9), 7, 8, 4), Err(NotAdmitted::Strangers));
+        let friend = askers.enter(neighbour(0), 7, 1, 4).unwrap();
+        assert_eq!(askers.enter(neighbour(0), 7, 1, 4), Err(NotAdmitted::Asker));
+        // Somebody else has asked in its name.
+        askers.leave(friend, true);
+        let forged = askers.enter(neighbour(0), 8, 1, 4).unwrap();
+        askers.leave(forged, false);
+        let friend = askers.enter(neighbour(0), 7, 1, 4).unwrap();
         // Who cannot be reached any more is a stranger again.
         askers.leave(friend, false);
-        assert_eq!(askers.enter(neighbour(0), 1, 4), Err(NotAdmitted::Strangers));
+        assert_eq!(askers.enter(neighbour(0), 7, 1, 4), Err(NotAdmitted::Strangers));
         strangers.into_iter().for_each(|stranger| askers.leave(stranger, false));
-        assert!(askers.enter(neighbour(9), 8, 4).is_ok());
+        assert!(askers.enter(neighbour(9), 7, 8, 4).is_ok());
     }
 
     #[test]
     fn so_many_are_known_and_no_more() {
         let askers = Askers::default();
         for number in 0..3000 {
-            let admitted = askers.enter(neighbour(number), 1, 1).unwrap();
+            let admitted = askers.enter(neighbour(number), 7, 1, 1).unwrap();
             askers.leave(admitted, true);
         }
         let known = askers.known.lock();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::spawn;
+use super::{contain, spawn};
 use crate::core::Core;
 use crate::registry::SynchRequest;
 use crate::wire::{Body, Message, Step, WireObjective, encode};
@@ -16,7 +16,8 @@ use crate::wire::{Body, Message, Step, WireObjective, encode};
 pub(crate) fn start(core: &Arc<Core>, name: String, requests: Receiver<SynchRequest>) -> io::Result<()> {
     spawn(core, "_synch_listen", move |core| {
         for request in requests {
-            answer(core, &name, &request);
+            // A panic must not end serving.
+            contain(core, "answering with a value", || answer(core, &name, &request));
             request.transport.close();
         }
     })

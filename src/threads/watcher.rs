@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::mhandler::Queue;
-use super::{drlisten, mclisten, spawn};
+use super::{contain, drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
@@ -16,7 +16,7 @@ use crate::registry::Close;
 use crate::start_error::StartError;
 
 /// How many times as long as it has looked the thread rests: where addresses or interfaces change all the time, as on a
-/// router with thousands of them, looking takes a tenth of a processor and no more.
+/// router with thousands of them, looking takes a tenth of a processor. It rests no longer than between two looks without a change.
 const REST: u32 = 9;
 
 /// Starts the thread.
@@ -24,28 +24,42 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
     core.set_changes(&changes);
     spawn(core, "_watcher", move |core| {
+        let mut failing = None;
         loop {
-            changes.wait(core.config.watch_interval);
+            if let Err(error) = changes.wait(core.config.watch_interval) {
+                // More descriptors than the process may have, for instance.
+                log::debug!("waiting for changes: {error}");
+                core.pause(core.config.watch_interval);
+            }
             if core.is_stopping() {
                 return;
             }
             let started = Instant::now();
-            core.update_security();
-            if let Err(error) = refresh(core, &queue) {
-                log::warn!("{error}");
-            }
-            let now = core.now();
-            core.registries.floods.purge(now);
-            let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
-            core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
-            if !core.pause(started.elapsed().saturating_mul(REST)) {
+            // A panic, of a substrate of one's own for instance, must not end watching.
+            contain(core, "looking at the interfaces", || look(core, &queue, &mut failing));
+            if !core.pause(started.elapsed().saturating_mul(REST).min(core.config.watch_interval)) {
                 return;
             }
         }
     })
 }
 
-/// Looks at the interfaces once: opens those that are new, closes those that are gone or have another address.
+/// Looks once. `failing` is what was wrong last time, which is not said with every look.
+fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
+    core.update_security();
+    let failure = refresh(core, queue).err().map(|error| error.to_string());
+    if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
+        log::warn!("{text}");
+    }
+    *failing = failure;
+    let now = core.now();
+    core.registries.floods.purge(now);
+    let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
+    core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+}
+
+/// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
+/// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
     let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
@@ -68,11 +82,14 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
 }
 
 fn close_gone(core: &Core, seen: &Snapshot) {
+    let joined = multicast::joined();
+    let hears = |ifi| joined.as_ref().is_none_or(|joined| joined.contains(&ifi));
     let gone: BTreeMap<u32, Arc<Interface>> = {
         let mut network = core.network.write();
         let (kept, gone) =
             std::mem::take(&mut network.interfaces).into_iter().partition(|(ifi, interface)| {
-                seen.links.iter().any(|link| link.ifi == *ifi && link.link_local == interface.link_local)
+                let same = |link: &Link| link.ifi == *ifi && link.link_local == interface.link_local;
+                seen.links.iter().any(same) && hears(*ifi)
             });
         network.interfaces = kept;
         gone
@@ -144,9 +161,13 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     });
     let links = links.collect();
     let global = seen.globals.first().copied();
+    network.permitted.clone_from(&seen.permitted);
     let addresses = Addresses { global, links };
     if *network.addresses != addresses {
+        let addresses = Arc::new(addresses);
+        network.addresses = Arc::clone(&addresses);
+        drop(network);
+        // The logger is the program's, and may ask the engine.
         log::info!("addresses: {addresses:?}");
-        network.addresses = Arc::new(addresses);
     }
 }

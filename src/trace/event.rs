@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Error;
-use crate::types::AsaLocator;
+use crate::types::{AsaLocator, Plain};
 
 /// Something that the engine did, with its time and thread.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ impl fmt::Display for Ending {
         match self {
             Self::Accepted => f.write_str("accepted"),
             Self::Declined(None) => f.write_str("declined"),
-            Self::Declined(Some(reason)) => write!(f, "declined: {reason}"),
+            Self::Declined(Some(reason)) => write!(f, "declined: {}", Plain(reason)),
             Self::Invalid => f.write_str("invalid"),
             Self::Synchronized => f.write_str("synchronized"),
             Self::Discovered => f.write_str("over"),

@@ -60,8 +60,10 @@ impl Tracer {
         let lost = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
-        if self.0.add(Arc::clone(&listener)) {
-            LINES.add(listener);
+        // Before the engine's own: its end, which may come just now, takes those away that it finds there.
+        LINES.add(Arc::clone(&listener));
+        if !self.0.add(listener) {
+            LINES.remove(id);
         }
         Trace { events: rx, lost, id, tracer: self.clone() }
     }
@@ -319,6 +321,29 @@ mod tests {
         let thread = std::thread::Builder::new().spawn(move || ending.end());
         assert_eq!(trace.count(), 0);
         thread.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn who_begins_to_listen_at_the_end_sees_the_end() {
+        for _ in 0..5000 {
+            let tracer = Tracer::default();
+            let (ending, start) = (tracer.clone(), Arc::new(std::sync::Barrier::new(2)));
+            let gate = Arc::clone(&start);
+            let thread = std::thread::Builder::new().spawn(move || {
+                gate.wait();
+                ending.end();
+            });
+            start.wait();
+            let trace = tracer.subscribe(5);
+            thread.unwrap().join().unwrap();
+            // Lines of other tests may come before.
+            let end = loop {
+                if let Err(end) = trace.recv_timeout(Duration::from_secs(5)) {
+                    break end;
+                }
+            };
+            assert_eq!(end, RecvTimeoutError::Disconnected);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Plain;
 use crate::constants::GRASP_LISTEN_PORT;
 
 /// The transport protocol of a locator (RFC 8990 §2.9.5).
@@ -49,12 +50,22 @@ pub enum Locator {
     Uri(String),
 }
 
+impl Locator {
+    /// How much memory it takes besides itself, in bytes.
+    pub(crate) const fn memory(&self) -> usize {
+        match self {
+            Self::Ipv6(_) | Self::Ipv4(_) => 0,
+            Self::Fqdn(text) | Self::Uri(text) => text.len(),
+        }
+    }
+}
+
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ipv6(address) => address.fmt(f),
             Self::Ipv4(address) => address.fmt(f),
-            Self::Fqdn(text) | Self::Uri(text) => text.fmt(f),
+            Self::Fqdn(text) | Self::Uri(text) => Plain(text).fmt(f),
         }
     }
 }
@@ -154,6 +165,11 @@ impl AsaLocator {
     #[must_use]
     pub const fn is_link_local(&self) -> bool {
         matches!(self.locator, Some(Locator::Ipv6(address)) if address.is_unicast_link_local())
+    }
+
+    /// How much memory it takes, about, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.locator.as_ref().map_or(0, Locator::memory)
     }
 
     /// Whether it is still valid at `now`, in milliseconds of [`monotonic_ms`](crate::monotonic_ms).

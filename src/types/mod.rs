@@ -3,10 +3,12 @@
 mod handle;
 mod locator;
 mod objective;
+mod plain;
 mod value;
 
 pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
+pub(crate) use plain::Plain;
 pub use value::Value;

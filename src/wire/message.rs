@@ -32,10 +32,19 @@ impl Message {
             | Body::Negotiate(step)
             | Body::Synch(step) => of(&step.objective),
             Body::Flood(flood) => {
-                flood.objectives.iter().map(|entry| size_of_val(entry).saturating_add(of(&entry.0))).sum()
+                let locator = |locator: &Option<WireLocator>| locator.as_ref().map_or(0, WireLocator::memory);
+                let parts = flood
+                    .objectives
+                    .iter()
+                    .map(|entry| [size_of_val(entry), of(&entry.0), locator(&entry.1)]);
+                parts.flatten().sum()
             }
-            // What these hold is little more than what stood on the wire, which is counted elsewhere.
-            Body::Response(_) | Body::Noop | Body::End { .. } | Body::Wait { .. } | Body::Unknown { .. } => 0,
+            Body::Response(response) => {
+                let options = response.options.iter().map(WireOption::memory);
+                options.chain(response.objective.as_ref().map(of)).sum()
+            }
+            // What these hold is no more than what stood on the wire, which is counted elsewhere.
+            Body::Noop | Body::End { .. } | Body::Wait { .. } | Body::Unknown { .. } => 0,
             Body::Invalid { content, .. } => content.as_ref().map_or(0, Value::memory),
         };
         let extra = self.extra.iter().map(Value::memory).sum::<usize>();
@@ -156,6 +165,17 @@ pub enum WireOption {
     Other(Value),
 }
 
+impl WireOption {
+    fn memory(&self) -> usize {
+        let inside = match self {
+            Self::Locator(locator) => locator.memory(),
+            Self::Divert(locators) => locators.iter().map(WireLocator::memory).sum(),
+            Self::Other(value) => value.memory(),
+        };
+        size_of::<Self>().saturating_add(inside)
+    }
+}
+
 /// A locator option (RFC 8990 §2.9.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WireLocator {
@@ -165,6 +185,12 @@ pub struct WireLocator {
     pub protocol: Option<Protocol>,
     /// The port; never absent but for a URI.
     pub port: Option<u16>,
+}
+
+impl WireLocator {
+    fn memory(&self) -> usize {
+        size_of::<Self>().saturating_add(self.locator.memory())
+    }
 }
 
 /// An objective option `[name, flags, loop-count, ?value]` (RFC 8990 §2.10.1).
@@ -198,5 +224,50 @@ impl Flags {
     #[must_use]
     pub const fn has(self, mask: u64) -> bool {
         self.0 & mask == mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits in the queue of datagrams is bounded by this, whatever type it is of.
+    #[test]
+    fn what_is_large_in_memory_is_known_to_be() {
+        let large = Value::Array(vec![Value::from(0); 1000]);
+        let least = large.memory();
+        let objective = WireObjective {
+            name: "EX1".to_owned(),
+            flags: Flags(1),
+            loop_count: 6,
+            value: Some(large.clone()),
+        };
+        let step = || Step { session: 1, objective: objective.clone() };
+        let initiator = IpAddr::from([0; 16]);
+        let uri = || WireLocator { locator: Locator::Uri("x".repeat(least)), protocol: None, port: None };
+        let response = |option, objective| {
+            Body::Response(Response { session: 1, initiator, ttl: 1, options: vec![option], objective })
+        };
+        let flood = |objective, locator| {
+            Body::Flood(Flood { session: 1, initiator, ttl: 1, objectives: vec![(objective, locator)] })
+        };
+        let bare = || WireObjective { value: None, ..objective.clone() };
+        let bodies = [
+            Body::Discovery { session: 1, initiator, objective: objective.clone() },
+            Body::RequestNegotiate(step()),
+            Body::Synch(step()),
+            response(WireOption::Locator(uri()), None),
+            response(WireOption::Divert(vec![uri()]), None),
+            response(WireOption::Other(large.clone()), None),
+            response(WireOption::Divert(Vec::new()), Some(objective.clone())),
+            flood(objective.clone(), None),
+            flood(bare(), Some(uri())),
+            Body::Invalid { session: 1, content: Some(large.clone()) },
+        ];
+        for body in bodies {
+            let message = Message::new(body);
+            assert!(message.memory() >= least, "{message:?}");
+        }
+        assert!(Message { extra: vec![large], ..Message::new(Body::Noop) }.memory() >= least);
     }
 }

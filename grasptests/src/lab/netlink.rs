@@ -8,7 +8,7 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
@@ -20,6 +20,7 @@ use netlink_packet_route::{
         LinkMessage, State,
     },
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType},
+    tc::{TcAttribute, TcHandle, TcMessage, TcOption},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -128,6 +129,24 @@ impl Netlink {
             message.header.flags = LinkFlags::Up;
         }
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    pub(super) fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        let mut message = interface(index);
+        message.attributes = vec![LinkAttribute::Mtu(mtu)];
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Lets no more than so many bytes a second leave by an interface; the others wait (tc-tbf(8)).
+    pub(super) fn throttle(&mut self, index: u32, bytes_per_second: u32) -> io::Result<()> {
+        let mut message = TcMessage::with_index(i32::try_from(index).map_err(io::Error::other)?);
+        message.header.handle = TcHandle { major: 1, minor: 0 };
+        message.header.parent = TcHandle::ROOT;
+        let options = token_bucket(bytes_per_second)
+            .map(|(kind, value)| TcOption::Other(DefaultNla::new(kind, value)))
+            .to_vec();
+        message.attributes = vec![TcAttribute::Kind("tbf".to_owned()), TcAttribute::Options(options)];
+        self.create(RouteNetlinkMessage::NewQueueDiscipline(message))
     }
 
     /// Makes an interface the port of a bridge, or (0) of none.
@@ -283,6 +302,21 @@ fn status(link: &LinkMessage) -> LinkStatus {
         running: operational && queue,
         blocked,
     }
+}
+
+/// The attributes of a token bucket (linux/pkt_sched.h): `struct tc_tbf_qopt`, and how much may leave at once.
+fn token_bucket(bytes_per_second: u32) -> [(u16, Vec<u8>); 2] {
+    const TCA_TBF_PARMS: u16 = 1;
+    const TCA_TBF_BURST: u16 = 6;
+    const ETHERNET: u8 = 1;
+    /// One packet.
+    const BURST: u32 = 2000;
+    /// What may wait: more than any socket may have under way.
+    const LIMIT: u32 = 64 << 20;
+    let rate = [&[0, ETHERNET, 0, 0, 0, 0, 0, 0], bytes_per_second.to_ne_bytes().as_slice()].concat();
+    let (no_peak, limit, unused) = ([0; 12], LIMIT.to_ne_bytes(), [0; 8]);
+    let parameters = [rate.as_slice(), &no_peak, &limit, &unused].concat();
+    [(TCA_TBF_PARMS, parameters), (TCA_TBF_BURST, BURST.to_ne_bytes().to_vec())]
 }
 
 fn address_message(index: u32, address: Ipv6Addr, prefix: u8) -> AddressMessage {

@@ -193,6 +193,34 @@ impl Node {
         removed.doing(|| format!("remove {address}/{prefix} from {interface} of node {}", self.name()))
     }
 
+    /// Sets the largest packet of an interface. With less than 1280 bytes it has no IPv6: addresses and group
+    /// memberships are gone for good. A link-local address that the kernel makes up when it has IPv6 again, it tries for
+    /// duplicates first.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when there is no such interface, or it cannot have packets of this size.
+    pub fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LabError> {
+        let index = self.interface_index(interface)?;
+        let set = self.0.namespace.netlink(|netlink| netlink.set_mtu(index, mtu));
+        set.doing(|| format!("set the MTU of {interface} of node {}", self.name()))
+    }
+
+    /// Lets no more than so many bytes a second leave by an interface, for good: what is sent waits in the system, as on
+    /// a slow or congested link.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Kernel`] when there is no such interface, or the kernel has no token buckets
+    /// (CONFIG_NET_SCH_TBF).
+    pub fn throttle(&self, interface: &str, bytes_per_second: u32) -> Result<(), LabError> {
+        let index = self.interface_index(interface)?;
+        let throttled = self.0.namespace.netlink(|netlink| netlink.throttle(index, bytes_per_second));
+        throttled.doing(|| {
+            format!("throttle {interface} of node {} (does the kernel have CONFIG_NET_SCH_TBF?)", self.name())
+        })
+    }
+
     /// Takes an interface down, or up again. The kernel forgets addresses and routes of an interface that is
     /// down; the lab gives them back, those added in the meantime included. Going up returns when the
     /// interface can send; when its link is unplugged, at once.

@@ -9,6 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
 /// How many threads this process has.
 ///
 /// # Panics
@@ -25,6 +31,29 @@ pub fn threads() -> usize {
 /// Starting it fails where the kernel has no time namespaces, or is older than Linux 6.3.
 pub fn up_for(command: &mut Command, seconds: u64) {
     super::sys::up_for_at_exec(command, seconds);
+}
+
+/// Has the calling thread, and the threads it starts from now on, see other contents in a file of the machine, if there is
+/// such a file. Everyone else goes on seeing the file.
+///
+/// # Errors
+///
+/// That of the system: the process is not isolated, for instance.
+pub fn replace_file(path: &str, contents: &str) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let no_text = None::<&str>;
+    // What is mounted here is to stay here.
+    mount(no_text, "/", no_text, MsFlags::MS_REC | MsFlags::MS_PRIVATE, no_text)?;
+    let (pid, thread) = (std::process::id(), nix::unistd::gettid());
+    let substitute = std::env::temp_dir().join(format!("grasp-lab-{pid}-{thread}"));
+    fs::write(&substitute, contents)?;
+    let mounted = mount(Some(&substitute), path, no_text, MsFlags::MS_BIND, no_text);
+    // The mount keeps it.
+    fs::remove_file(&substitute)?;
+    match mounted {
+        Err(Errno::ENOENT) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.

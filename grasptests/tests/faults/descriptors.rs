@@ -75,3 +75,17 @@ fn without_descriptors_calls_fail_at_once_nothing_spins_and_all_recovers() {
     assert_eq!(value.unwrap().value, 1.into());
     quiet(&near, threads + 2);
 }
+
+/// A program that shuts itself in has no use for descriptors; then the system refuses even to wait for some.
+#[test]
+fn a_process_that_may_have_no_descriptor_does_not_spin() {
+    isolated!();
+    let (_lab, near, _far) = two(Config::new());
+    let limit = Limit::set(Resource::RLIMIT_NOFILE, 1);
+    let before = computed();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = computed() - before;
+    assert!(spent < Duration::from_millis(500), "computed for {spent:?} in a second");
+    near.engine.shutdown();
+    drop(limit);
+}

@@ -1,13 +1,15 @@
-//! What the network and the machine do: links that fail during every kind of call, loss and delay, no descriptors, no
-//! threads, no ports, a strange clock. Every blocked call returns by its deadline with the right error, and everything
-//! works again when the fault is over.
+//! What the network and the machine do: links that fail during every kind of call, loss and delay, congestion, a name
+//! server that never answers, no descriptors, no threads, no ports, a strange clock. Every blocked call returns by its
+//! deadline with the right error, and everything works again when the fault is over.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
 mod calls;
 mod clock;
+mod congestion;
 mod descriptors;
 mod lossy;
+mod names;
 mod ports;
 mod threads;
 

@@ -1,9 +1,11 @@
 //! A user who may start no thread more.
 
+use std::net::TcpStream;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 use grasp::{AsaLocator, Config, Error, RegisterObj, StartError};
+use grasptests::accounts::assert_accounts;
 use grasptests::isolated;
 use grasptests::lab::eventually;
 use grasptests::nodes::{Host, SOON, failure, joined, negotiable, synchronizable, two};
@@ -49,6 +51,7 @@ fn without_threads_calls_say_so_and_all_recovers() {
         setresgid(group, group, group).expect("another group");
         setresuid(user, user, user).expect("another user");
     }
+    let far_engine = far.engine.clone();
     let limit = Limit::set(Resource::RLIMIT_NPROC, 1);
     assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "the limit on threads does not bind");
     let (host, before) = (near.clone(), near.engine.stats().thread_failed);
@@ -66,6 +69,15 @@ fn without_threads_calls_say_so_and_all_recovers() {
         assert_eq!(failure(served), Error::Unspec);
         // It was not left half begun.
         assert_eq!(host.listeners("EX2"), 0);
+    });
+    // Peers that need a thread are sent away, and counted; those that need none are served.
+    let (host, address) = (near.clone(), far.engine.session_locator());
+    let target = std::net::SocketAddrV6::new(address, far.port("EX1"), 0, 0);
+    on(&near_worker, move || {
+        let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(target).unwrap()).collect();
+        let failed = || far_engine.stats().dropped_reader_failed;
+        eventually(SOON, "readers cannot be started", || failed() > 100);
+        drop((silent, host));
     });
     drop(limit);
     let host = near.clone();
@@ -92,7 +104,10 @@ fn without_threads_calls_say_so_and_all_recovers() {
     drop((near_worker, far_worker));
     near_thread.join().unwrap();
     far_thread.join().unwrap();
-    assert_eq!((near.engine.stats().panics, far.engine.stats().panics), (0, 0));
+    for host in [&near, &far] {
+        assert_accounts(&host.engine);
+        assert_eq!(host.engine.stats().panics, 0);
+    }
 }
 
 /// Whether this is root of the machine, and not of a user namespace, where the limit binds and there is no other user.

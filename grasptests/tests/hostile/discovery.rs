@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use grasp::{Config, Discover, Objective, Value};
+use grasp::{Config, Discover, Objective, Rate, Value};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, RawUdp, eventually};
 
@@ -210,6 +211,32 @@ fn a_storm_of_discoveries_from_unreachable_askers_does_not_silence_the_victim() 
     scene.survives(|scene| unreachable_askers(scene, Duration::from_secs(2)));
 }
 
+/// The same, and the attacker asks in the friend's name too, from ports where the friend takes no answer: it stays known.
+#[test]
+fn questions_in_the_name_of_one_who_was_answered_do_not_make_it_a_stranger() {
+    isolated!();
+    let scene = Scene::new(Config::new().response_timeout(Duration::from_millis(500)));
+    scene.survives(|scene| {
+        let friend = scene.link.link_local(&scene.friend.node);
+        let time = Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let socket = RawUdp::open(&scene.attacker, "eth0", Ipv6Addr::UNSPECIFIED, 0).unwrap();
+                socket.allow_spoofing().unwrap();
+                let name = neg_of(&scene.victim);
+                let (mut session, started) = (0_u32, Instant::now());
+                while started.elapsed() < time {
+                    session += 1;
+                    let asked = cbor!([1, session, (friend.octets().to_vec()), [(name.as_str()), 1, 1, ()]]);
+                    socket.send_as(friend, &asked.encode(), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            unreachable_askers(scene, time);
+        });
+    });
+}
+
 #[test]
 #[ignore = "takes a minute; run with cargo test --release -p grasptests --test hostile -- --ignored --nocapture"]
 fn twenty_seconds_of_10000_discoveries_a_second_do_not_silence_the_victim() {
@@ -259,5 +286,34 @@ fn a_storm_of_discoveries_of_nothing_is_relayed_within_the_rates() {
         let dropped = growth.of(|s| s.dropped_discovery_rate + s.dropped_relay_full);
         assert!(dropped > 0);
         eventually(LATER, "the relays end", || scene.victim.engine.open_sessions() == 0);
+    });
+}
+
+/// Who asks through the victim and answers itself puts into the victim's cache what it likes: names, names of machines and
+/// values, each as large as a message.
+#[test]
+fn answers_to_its_own_discoveries_take_no_more_memory_than_configured() {
+    isolated!(120);
+    let much = Rate::new(10_000, 10_000);
+    let config = Config::new().discovery_relay_rate(much).neighbour_discovery_relay_rate(much);
+    // What GraspConfig may ask for.
+    let scene = Scene::new(config.unicast_size(20_000));
+    let sessions = AtomicU32::new(0);
+    scene.survives(|scene| {
+        let (socket, port) = (scene.at_link_local(), scene.response_port());
+        let initiator = cbor!(scene.link.link_local(&scene.attacker).octets().to_vec());
+        let large = Value::Array(vec![cbor!(0); 18_000]);
+        for number in 0..150 {
+            let session = sessions.fetch_add(1, Ordering::Relaxed);
+            let name = format!("n{number}");
+            let growth = scene.counted(|| {
+                multicast(&socket, &cbor!([1, session, (initiator.clone()), [(name.as_str()), 1, 2, ()]]));
+            });
+            growth.at_least("it is relayed", |s| s.discoveries_relayed, 1);
+            let value = cbor!([(name.as_str()), 5, 6, (large.clone())]);
+            let found = cbor!([2, session, (initiator.clone()), 600_000, (locator(nobody(1), 1)), value]);
+            answer(scene, port, std::iter::once(found));
+            growth.at_least("the answer is taken", |s| s.responses_received, 1);
+        }
     });
 }
