@@ -45,6 +45,8 @@ pub(crate) fn joined() -> Option<BTreeSet<u32>> {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     socket: UdpSocket,
+    /// The interface on which it is in the group, if it is.
+    joined: Option<u32>,
     closed: AtomicBool,
 }
 
@@ -54,13 +56,13 @@ impl Receiver {
     pub(crate) fn multicast(ifi: u32) -> io::Result<Self> {
         let socket = Self::bound(group(ifi))?;
         socket.join_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi)?;
-        Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
+        Ok(Self { socket: socket.into(), joined: Some(ifi), closed: AtomicBool::new(false) })
     }
 
     /// Receives what is sent to port 7017 of an interface's link-local address.
     pub(crate) fn unicast(ifi: u32, link_local: Ipv6Addr) -> io::Result<Self> {
         let socket = Self::bound(SocketAddrV6::new(link_local, GRASP_LISTEN_PORT, 0, ifi))?;
-        Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
+        Ok(Self { socket: socket.into(), joined: None, closed: AtomicBool::new(false) })
     }
 
     fn bound(address: SocketAddrV6) -> io::Result<Socket> {
@@ -93,6 +95,11 @@ impl Receiver {
     /// it reports that the socket is not connected.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        // Now, and not when the last thread lets go of the socket: where the system has forgotten the membership, it takes
+        // that of the socket away which has been opened meanwhile. The interface may be gone.
+        if let Some(ifi) = self.joined {
+            let _ = self.socket.leave_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi);
+        }
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 }
