@@ -87,6 +87,7 @@ fn briggs_ends_after_its_rounds() -> Result<(), LabError> {
     let gray = Program::start(&far, example!("gray"), PACE);
     assert!(briggs.ends().success());
     assert_eq!(briggs.count("Got request for"), 3);
-    gray.says("Peer ");
+    // How three rounds end is a matter of luck.
+    gray.says("Asking for");
     Ok(())
 }
