@@ -194,6 +194,11 @@ impl Core {
         Arc::clone(&self.network.read().addresses)
     }
 
+    /// The name of an interface that is in use.
+    pub(crate) fn interface_name(&self, ifi: u32) -> Option<String> {
+        self.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone())
+    }
+
     /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
     /// at all addresses, of which others than those of the secure interfaces may lead here too.
     pub(crate) fn may_connect(&self, connection: &Connection) -> bool {

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::clock::millis;
 use crate::constants::message_type_name;
 use crate::trace::echo::Echoes;
 use crate::trace::{Direction, Event, MessageEvent, TraceEvent, Transport};
@@ -73,8 +74,7 @@ impl Story {
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
@@ -83,10 +83,7 @@ fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
 
 /// An address as people write it: IPv4 is mapped in a trace.
 fn readable(address: Ipv6Addr) -> String {
-    match address.to_ipv4_mapped() {
-        Some(address) => address.to_string(),
-        None => address.to_string(),
-    }
+    address.to_canonical().to_string()
 }
 
 fn tell_message(message: &MessageEvent, interface: Option<String>) -> Value {

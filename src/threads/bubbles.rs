@@ -26,11 +26,10 @@ pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
     let trace = core.counters.tracer().subscribe(CAPACITY);
     let hub = Arc::clone(&bubbles.hub);
     spawn(core, "_bubble_feed", move |core| {
-        let name = |ifi| core.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone());
         hub.push(Story::start());
         let (mut story, mut lost) = (Story::default(), 0);
         while let Ok(event) = trace.recv() {
-            if let Some(told) = story.tell(&event, name) {
+            if let Some(told) = story.tell(&event, |ifi| core.interface_name(ifi)) {
                 hub.push(told);
             }
             if trace.lost() > lost {

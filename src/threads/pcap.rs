@@ -42,7 +42,7 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
 }
 
 fn run(core: &Core, mut capture: Capture<BufWriter<File>>, trace: &Trace) -> io::Result<()> {
-    let name = |ifi| core.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone());
+    let name = |ifi| core.interface_name(ifi);
     while let Ok(event) = trace.recv() {
         capture.write(&event, name)?;
         while let Ok(event) = trace.try_recv() {

@@ -64,11 +64,16 @@ pub fn replace_file(path: &str, contents: &str) -> io::Result<()> {
 /// When `/proc` is not mounted.
 #[must_use]
 pub fn thread_names() -> Vec<String> {
-    read_dir("/proc/self/task")
-        // A thread may end between the two reads.
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
-        .map(|name| name.trim_end().to_owned())
-        .collect()
+    tasks().map(|(name, _)| name).collect()
+}
+
+/// The name of each thread, and where the kernel tells of it. A thread may end while it is looked at.
+fn tasks() -> impl Iterator<Item = (String, PathBuf)> {
+    read_dir("/proc/self/task").filter_map(|entry| {
+        let task = entry.ok()?.path();
+        let name = fs::read_to_string(task.join("comm")).ok()?;
+        Some((name.trim_end().to_owned(), task))
+    })
 }
 
 /// How long this process's threads of a name (see [`thread_names`]) have run on a processor, those that have ended not
@@ -79,13 +84,10 @@ pub fn thread_names() -> Vec<String> {
 /// When `/proc` is not mounted.
 #[must_use]
 pub fn time_of_threads(name: &str) -> Duration {
-    let nanoseconds = |task: PathBuf| -> Option<u64> {
-        let found = fs::read_to_string(task.join("comm")).ok()?;
-        let times = fs::read_to_string(task.join("schedstat")).ok()?;
-        if found.trim_end() == name { times.split(' ').next()?.parse().ok() } else { None }
+    let nanoseconds = |(_, task): (String, PathBuf)| -> Option<u64> {
+        fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
     };
-    let tasks = read_dir("/proc/self/task").filter_map(|entry| Some(entry.ok()?.path()));
-    Duration::from_nanos(tasks.filter_map(nanoseconds).sum())
+    Duration::from_nanos(tasks().filter(|(found, _)| found == name).filter_map(nanoseconds).sum())
 }
 
 /// How many descriptors this process has open.

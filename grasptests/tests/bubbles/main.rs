@@ -45,6 +45,13 @@ fn flood(host: &Host, name: &str, value: &str) {
         .unwrap();
 }
 
+/// A browser whose page is connected to the engine.
+fn live(host: &Host, bubbles: &Bubbles) -> Browser {
+    let browser = Browser::open(&host.node, &bubbles.url());
+    browser.wait("the page is live", "return document.getElementById('state').textContent === 'live'");
+    browser
+}
+
 /// The arrows on the page: which way, and what is written on them.
 const ARROWS: &str = "return [...document.querySelectorAll('.arrow')].map(a => \
     (a.classList.contains('out') ? '-> ' : '<- ') + a.querySelector('.label').textContent)";
@@ -56,8 +63,7 @@ const NEGOTIATION: [&str; 4] =
 fn bubbles_and_arrows_appear_and_an_arrow_tells_its_content() {
     isolated!(240);
     let (_lab, a, b, bubbles) = page();
-    let browser = Browser::open(&a.node, &bubbles.url());
-    browser.wait("the page is live", "return document.getElementById('state').textContent === 'live'");
+    let browser = live(&a, &bubbles);
     negotiate(&a, &b);
     tprint!("Got", 7, "of EX3");
     browser.wait(
@@ -285,8 +291,7 @@ fn two_asas_stand_side_by_side_in_one_page_each_with_its_own_ladder() {
 fn many_peers_have_lines_and_what_is_too_much_is_counted() {
     isolated!(240);
     let (_lab, a, _b, bubbles) = page();
-    let browser = Browser::open(&a.node, &bubbles.url());
-    browser.wait("the page is live", "return document.getElementById('state').textContent === 'live'");
+    let browser = live(&a, &bubbles);
     browser.run(
         "for (let n = 0; n < 60; n++) take({ kind: 'message', direction: 'in', transport: 'TCP', type: 'M_WAIT', \
          peer: '2001:db8:1111:2222:3333:4444:5555:' + n, address: '', session: n, text: '', time: n, thread: '' })",
@@ -315,7 +320,7 @@ fn many_peers_have_lines_and_what_is_too_much_is_counted() {
 
     // Link-local addresses that are the same on two links, and one that is not.
     browser.run(
-        "document.getElementById('clear').click(); rows.length = 0; draw(); for (const peer of ['fe80::1%eth0', 'fe80::2%eth0', 'fe80::1%eth1']) \
+        "rows.length = 0; draw(); for (const peer of ['fe80::1%eth0', 'fe80::2%eth0', 'fe80::1%eth1']) \
          take({ kind: 'message', direction: 'in', transport: 'TCP', type: 'M_WAIT', peer, address: '', session: 1, text: '', time: 1, thread: '' })",
     );
     browser.wait("three arrows", "return document.querySelectorAll('.arrow').length === 3");

@@ -71,13 +71,12 @@ fn without_threads_calls_say_so_and_all_recovers() {
         assert_eq!(host.listeners("EX2"), 0);
     });
     // Peers that need a thread are sent away, and counted; those that need none are served.
-    let (host, address) = (near.clone(), far.engine.session_locator());
-    let target = std::net::SocketAddrV6::new(address, far.port("EX1"), 0, 0);
+    let target = std::net::SocketAddrV6::new(far.engine.session_locator(), far.port("EX1"), 0, 0);
     on(&near_worker, move || {
         let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(target).unwrap()).collect();
         let failed = || far_engine.stats().dropped_reader_failed;
         eventually(SOON, "readers cannot be started", || failed() > 100);
-        drop((silent, host));
+        drop(silent);
     });
     drop(limit);
     let host = near.clone();
