@@ -8,7 +8,7 @@ use std::time::Duration;
 use grasp::{Config, Engine, Error, StartError};
 use grasptests::isolated;
 use grasptests::lab::{Lab, Node, eventually};
-use grasptests::nodes::{AT_ONCE, Host, SOON, linked, negotiable, negotiate, within};
+use grasptests::nodes::{AT_ONCE, Host, SOON, linked, negotiable, negotiate, synchronizable, within};
 
 /// Does what it is told to whenever the engine logs.
 struct Logger {
@@ -105,8 +105,11 @@ fn a_logger_may_shut_the_engine_down() {
     let (_lab, a, _) = scene();
     let host = Host::start(&a, Config::new().watch_interval(Duration::from_millis(50)));
     LOGGER.shuts_down.set(host.engine.clone()).expect("the first engine");
+    let old = host.engine.session_locator();
     host.node.add_address("eth0", address(1), 64).expect("another address");
-    eventually(SOON, "the engine is shut down", || host.engine.register_asa("late").is_err());
+    host.node.remove_address("eth0", old, 64).expect("the first goes");
+    let is_shut_down = || host.engine.get_flood(host.asa, &synchronizable("EX2", 1)) == Err(Error::Unspec);
+    eventually(SOON, "the engine is shut down", is_shut_down);
     within(AT_ONCE, || host.engine.shutdown());
     assert_eq!(host.engine.thread_count(), 0);
 }
