@@ -500,18 +500,6 @@ mod tests {
     }
 
     #[test]
-    fn equal_link_local_addresses_on_two_links_are_two_peers() {
-        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
-        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-        for (id, zone) in [(1, 2), (2, 2), (3, 3), (4, 3)] {
-            sessions.accept_dialogue(id, dialogue_on(zone, address)).unwrap();
-        }
-        assert_eq!(sessions.accept_dialogue(5, dialogue_on(2, address)), Err(Error::Unspec));
-        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
-        assert!(sessions.inner.lock().accepted.is_empty());
-    }
-
-    #[test]
     fn one_peer_has_its_share_and_gets_it_back() {
         let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
         let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
@@ -519,6 +507,10 @@ mod tests {
         sessions.accept_dialogue(2, dialogue(1)).unwrap();
         assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
         sessions.accept_dialogue(3, dialogue(2)).unwrap();
+        // The same link-local address on another link is another peer.
+        let elsewhere = dialogue_on(7, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+        let elsewhere = sessions.accept_dialogue(9, elsewhere).unwrap();
+        sessions.end(elsewhere, Ending::Stopped).unwrap();
         sessions.end(first, Ending::Stopped).unwrap();
         assert!(sessions.end(first, Ending::Stopped).is_none());
         sessions.accept_dialogue(4, dialogue(1)).unwrap();
