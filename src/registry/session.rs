@@ -383,9 +383,12 @@ impl SessionRegistry {
             }
             _ => true,
         });
-        ended.iter().for_each(|(key, dialogue)| inner.forget(*key, dialogue));
         self.counters.sessions_ended.add_many(ended.len());
-        ended.into_iter().map(|(_, dialogue)| dialogue).collect()
+        ended
+            .into_iter()
+            .inspect(|(key, dialogue)| inner.forget(*key, dialogue))
+            .map(|(_, ended)| ended)
+            .collect()
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -491,12 +494,7 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        dialogue_on(0, peer)
-    }
-
-    fn dialogue_on(zone: u32, peer: Ipv6Addr) -> Dialogue {
-        let transport = Arc::new(Nowhere(peer, zone));
-        Dialogue { owner: AsaNonce(1), transport, name: "EX1".into(), dry: false }
+        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer, 0)), name: "EX1".into(), dry: false }
     }
 
     #[test]
@@ -508,14 +506,13 @@ mod tests {
         assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
         sessions.accept_dialogue(3, dialogue(2)).unwrap();
         // The same link-local address on another link is another peer.
-        let elsewhere = dialogue_on(7, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
-        let elsewhere = sessions.accept_dialogue(9, elsewhere).unwrap();
-        sessions.end(elsewhere, Ending::Stopped).unwrap();
+        let transport = Arc::new(Nowhere(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), 7));
+        sessions.accept_dialogue(9, Dialogue { transport, ..dialogue() }).unwrap();
         sessions.end(first, Ending::Stopped).unwrap();
         assert!(sessions.end(first, Ending::Stopped).is_none());
         sessions.accept_dialogue(4, dialogue(1)).unwrap();
         assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
-        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
         assert!(sessions.inner.lock().accepted.is_empty());
     }
 
