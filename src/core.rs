@@ -271,3 +271,25 @@ impl Core {
         self.threads.join_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Acp;
+
+    #[test]
+    fn a_forked_process_can_neither_use_the_engine_nor_end_it() {
+        let config = Config::new().acp(Acp::Layer2);
+        let substrate = crate::acp::substrate(&config).unwrap();
+        let mut core = Core::new(config, substrate);
+        assert!(core.check_running().is_ok());
+        // As the other process sees it.
+        core.process = core.process.wrapping_add(1);
+        assert!(matches!(core.check_running(), Err(Error::Forked)));
+        core.shutdown();
+        assert!(!core.is_stopping(), "the sockets are those of the first process, which goes on");
+        core.process = std::process::id();
+        core.shutdown();
+        assert!(matches!(core.check_running(), Err(Error::Unspec)));
+    }
+}

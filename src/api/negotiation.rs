@@ -381,8 +381,8 @@ impl Engine {
         if !self.has_last_word(session, dialogue) {
             return Err(error);
         }
-        // It has come already.
-        match self.await_reply(session, dialogue, offered, Instant::now(), None) {
+        // It has come already, and the end of the connection with it.
+        match self.await_reply(session, dialogue, offered, self.connect_deadline(), None) {
             Err(Error::NoPeer | Error::NoNegReply | Error::NoSession) => Err(error),
             said => said,
         }

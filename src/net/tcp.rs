@@ -219,6 +219,10 @@ impl Connection {
             if let Some(whole) = whole {
                 return Ok(whole);
             }
+            // Also while there is more to read: a peer may send without end.
+            if Instant::now() >= deadline {
+                return Err(TransportError::Timeout);
+            }
             let Some(count) = wait::read_present(&self.stream, &mut chunk)? else {
                 if !wait()? {
                     return Err(TransportError::Timeout);
@@ -231,10 +235,6 @@ impl Connection {
             self.framing.counters.bytes_received.add_many(count);
             raw.extend_from_slice(piece);
             whole = assembly.feed(piece)?;
-            // A peer may send faster than it is read.
-            if whole.is_none() && Instant::now() >= deadline {
-                return Err(TransportError::Timeout);
-            }
         }
     }
 
