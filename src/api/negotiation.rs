@@ -265,7 +265,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
     /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Unspec`] after shutdown. [`Error::IdClash`]: listen again.
+    /// or a deregistration, [`Error::Unspec`] after shutdown. Nothing that a peer does is an error: a request too many,
+    /// or under the identifier of an open session, is refused and counted.
     pub fn listen_negotiate(
         &self,
         nonce: AsaNonce,
@@ -283,8 +284,9 @@ impl Engine {
         }
     }
 
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
+    /// Waits for one request and takes it up. Nothing where that would be a session too many, or a second one under the
+    /// identifier of one that is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has
+    /// done nothing wrong, goes on listening.
     fn accept_next(
         &self,
         nonce: AsaNonce,
@@ -312,14 +314,9 @@ impl Engine {
         let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
             Ok(session) => session,
             Err(error) => {
-                let (clash, count) = (error == Error::IdClash, &self.core.counters);
-                if clash {
-                    count.session_clashes.add()
-                } else {
-                    count.session_limit.add()
-                }
+                if error == Error::IdClash { &count.session_clashes } else { &count.session_limit }.add();
                 transport.close();
-                return if clash { Err(error) } else { Ok(None) };
+                return Ok(None);
             }
         };
         self.check_still(nonce, session, &dialogue)?;

@@ -1,8 +1,10 @@
 //! server and client, and graspconfig.
 
-use grasp::{Asa, Config, Engine, Objective, Value};
+use grasp::wire::Body;
+use grasp::{Asa, Config, Discover, Engine, Locator, Objective, Value};
 use grasptests::isolated;
 use grasptests::lab::{Lab, LabError, Topology, eventually};
+use grasptests::nodes::{RawStream, step};
 use rustix::process::Signal;
 
 use crate::example;
@@ -30,6 +32,41 @@ fn two_clients_talk_to_a_server() -> Result<(), LabError> {
     server.says("ASA exiting");
     client.signal(Signal::INT);
     assert!(client.ends().success());
+    Ok(())
+}
+
+#[test]
+fn a_peer_that_repeats_an_identifier_does_not_silence_a_server() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let nodes = lab.build(Topology::Lan(3))?.nodes;
+    let server = Program::start(&nodes[0], example!("server"), &[]);
+    server.says("Ready to negotiate EX3 as server");
+    let engine = nodes[1].run(|| Engine::start(Config::new())).expect("start");
+    let asa = Asa::register(&engine, "clashing").expect("register");
+    let mut found = Vec::new();
+    eventually(SOON, "the server is found", || {
+        let once = Discover { enough: Some(1), ..Discover::default() };
+        let found_now = nodes[1].run(|| engine.discover(asa.nonce(), &Objective::new("EX3"), None, once));
+        found = found_now.expect("discover");
+        !found.is_empty()
+    });
+    let Some(Locator::Ipv6(address)) = found[0].locator else { panic!("{found:?}") };
+    let port = found[0].port.expect("a port");
+    let open = |value: &str| {
+        let mut stream = RawStream::connect(&nodes[1], address, port);
+        stream.say(Body::RequestNegotiate(step(7, "EX3", 6, value)));
+        stream
+    };
+    let _held = open("the one");
+    server.says("Got message: \"the one\"");
+    // No clash keeps the client from being heard next; five seconds after each would add up to more than anybody waits.
+    for _ in 0..20 {
+        open("another").expect_end();
+    }
+    let mut client = Program::start(&nodes[2], example!("client"), &["--rounds", "1"]);
+    assert!(client.ends().success());
+    assert_eq!(server.count("Got message: \"another\""), 0);
     Ok(())
 }
 
