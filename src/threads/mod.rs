@@ -11,6 +11,7 @@
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
 //!   _pcap      (0x or 1x)        writes the capture that is configured
+//!   _story     (0x or 1x)        tells the log, where that wants debug lines
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
@@ -30,6 +31,7 @@ mod resolver;
 mod responder;
 mod shares;
 mod slot;
+mod story;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
@@ -43,6 +45,7 @@ pub(crate) use resolver::resolve;
 #[cfg(feature = "_simulator")]
 pub(crate) use shares::{Admitted, NotAdmitted};
 pub(crate) use shares::{Askers, Shares};
+pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};

@@ -8,6 +8,7 @@ pub(crate) mod echo;
 mod event;
 mod packet;
 pub(crate) mod pcapng;
+pub(crate) mod story;
 
 pub use event::{
     Cache, CacheEvent, Direction, Ending, Event, MessageEvent, Removal, SessionEvent, SessionKind,
