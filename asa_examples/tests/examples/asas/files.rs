@@ -94,7 +94,7 @@ fn a_megabyte_crosses_a_relay_and_is_checked() -> Result<(), LabError> {
 fn a_pusher_killed_half_way_leaves_nothing_behind() -> Result<(), LabError> {
     isolated!();
     let line = Line::new()?;
-    let big = line.offer("big", 8 << 20);
+    let big = line.offer("big", 2 << 20);
     let pusher = line.pusher();
     let mut getter = line.getter(&["big"]);
     getter.says("bytes of big");
