@@ -2,19 +2,24 @@
 //! nobody: what it cannot write in time is lost, and counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::spawn;
 use crate::core::Core;
+use crate::net::wait::{self, For};
 use crate::trace::Trace;
 use crate::trace::pcapng::Capture;
 
 /// How many events may wait to be written.
 const CAPACITY: usize = 16_384;
+/// How often it is looked whether the engine is being shut down, while a pipe has no room.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How long a pipe may take at shutdown to be drained.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How many files may lie beside each other under one name.
 const FILES: u32 = 9999;
 /// How much of a node's name a file's name has.
@@ -25,8 +30,10 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let from_environment =
         || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
     let Some(path) = core.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
-    let capture = open(&path, core.config.node_name())
-        .and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file))?)));
+    let capture = open(&path, core.config.node_name()).and_then(|(path, file)| {
+        let file = Output { file, core: Arc::clone(core), until: None };
+        Ok((path, Capture::new(BufWriter::new(file))?))
+    });
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
@@ -45,7 +52,7 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     }
 }
 
-fn run(core: &Core, mut capture: Capture<BufWriter<File>>, trace: &Trace) -> io::Result<()> {
+fn run(core: &Core, mut capture: Capture<BufWriter<Output>>, trace: &Trace) -> io::Result<()> {
     let name = |ifi| core.interface_name(ifi);
     while let Ok(event) = trace.recv() {
         capture.write(&event, name)?;
@@ -58,15 +65,57 @@ fn run(core: &Core, mut capture: Capture<BufWriter<File>>, trace: &Trace) -> io:
     capture.finish(trace.lost(), SystemTime::now())
 }
 
-/// Opens a pipe or a device as it is. Otherwise makes a new file, for its owner only, with the node's name in its own; what
+/// The file, which may be a pipe that nobody drains: at shutdown that is waited for a moment only.
+#[derive(Debug)]
+struct Output {
+    file: File,
+    core: Arc<Core>,
+    /// When waiting ends, since the engine is being shut down.
+    until: Option<Instant>,
+}
+
+impl Output {
+    /// Waits for room.
+    fn wait(&mut self) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            if self.core.is_stopping() {
+                self.until.get_or_insert(now + LAST_WORD);
+            }
+            if self.until.is_some_and(|until| until <= now) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if wait::wait(&self.file, For::Room, now + GLANCE)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Opens a pipe or a device as it is, so that neither that nor writing waits for somebody who reads. Otherwise makes a new file, for its owner only, with the node's name in its own; what
 /// is there, a link too, is left alone, and the next number taken.
 fn open(path: &Path, node: &str) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     match std::fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_fifo() || there.file_type().is_char_device() => {
-            let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-            return Ok((path.to_owned(), options.custom_flags(no_link).open(path)?));
+            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+            return Ok((path.to_owned(), options.custom_flags(flags.bits().cast_signed()).open(path)?));
         }
         _ => {}
     }
