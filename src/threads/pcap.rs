@@ -107,8 +107,9 @@ impl Write for Output {
     }
 }
 
-/// Opens a pipe or a device as it is, so that neither that nor writing waits for somebody who reads. Otherwise makes a new file, for its owner only, with the node's name in its own; what
-/// is there, a link too, is left alone, and the next number taken.
+/// Opens a pipe or a device as it is, so that neither that nor writing waits for somebody who reads. Otherwise makes a new
+/// file, for its owner only, with the node's name in its own; what is there, a link too, is left alone, and the next number
+/// taken.
 fn open(path: &Path, node: &str) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
