@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
 impl QuadsMaker {
     fn run(&self) -> Result<String, Box<dyn Error>> {
         let (form, usual) = if self.python { (Form::Python, "quadsk.py") } else { (Form::Hex, "quadsk.key") };
-        let path = self.output.as_deref().unwrap_or(Path::new(usual));
+        let path = self.output.as_deref().unwrap_or_else(|| Path::new(usual));
         let output = path.display();
         let cannot = |error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
