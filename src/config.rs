@@ -48,7 +48,8 @@ impl Rate {
 macro_rules! settings {
     ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $name:ident: $type:ty = $default:expr;)*) => {
         /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
-        /// returns the whole, so that calls chain. No time is longer than a year, and no queue than 65,536.
+        /// returns the whole, so that calls chain. No time is longer than a year, no queue
+        /// than 65,536, no datagram than 65,535 bytes, and no message in a session than 16 MiB.
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
@@ -212,10 +213,13 @@ settings! {
     /// How long what was learnt from others is kept at most, in milliseconds, whatever they say: locators and flooded values.
     /// Defaults to one hour. Their ASAs repeat what is to stay (RFC 8990 §2.5.4.3, §2.5.6.2).
     learned_ttl_limit: u32 = 3_600_000;
-    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
-    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
-    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults
-    /// to the file that the environment variable `GRASP_PCAP` names, and to none.
+    /// What this engine is called in the log and in the name of its capture. Defaults to the host's name.
+    name: Option<String> = None;
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens. Messages are
+    /// written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and TCP are made up around them.
+    /// The node's name goes into the file's: `grasp.pcapng` becomes `grasp-n1.pcapng`, and `grasp-n1.2.pcapng` where that
+    /// exists. No file is overwritten, and each is for its owner only. A pipe or a device is written to as it is.
+    /// Defaults to the file that the environment variable `GRASP_PCAP` names, and to none.
     pcap: Option<PathBuf> = None;
     /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
     /// the feature `bubbles`. Defaults to nowhere.
@@ -229,6 +233,10 @@ settings! {
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The most that a queue holds: it takes its room when it is made.
 const LONGEST_QUEUE: usize = 65_536;
+/// The largest datagram: what receives them takes its room when it is made.
+const LARGEST_DATAGRAM: usize = 65_535;
+/// The largest message in a session, which is held in memory as a whole.
+const LARGEST_MESSAGE: usize = 16 << 20;
 /// The deepest nesting that the stacks of the threads have room for.
 const DEEPEST: usize = 128;
 
@@ -249,8 +257,17 @@ impl Config {
             &mut self.response_queue,
         ];
         queues.into_iter().for_each(|queue| *queue = LONGEST_QUEUE.min(*queue));
+        let datagrams = [&mut self.multicast_size, &mut self.multicast_send_size];
+        datagrams.into_iter().for_each(|size| *size = LARGEST_DATAGRAM.min(*size));
+        self.unicast_size = LARGEST_MESSAGE.min(self.unicast_size);
         self.nesting = DEEPEST.min(self.nesting);
+        self.name.get_or_insert_with(host_name);
         self
+    }
+
+    /// What this engine is called, once it is [`feasible`](Self::feasible).
+    pub(crate) fn node_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(NAMELESS)
     }
 
     /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
@@ -259,3 +276,13 @@ impl Config {
         !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
     }
 }
+
+/// The name that the system has for this host.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+}
+
+/// Where not even the host has a name.
+const NAMELESS: &str = "node";

@@ -52,6 +52,7 @@ impl Engine {
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
         threads::start_pcap(&core).map_err(StartError::Thread)?;
+        threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
         threads::refresh(&core, &tx)?;
@@ -125,6 +126,13 @@ impl Engine {
     #[must_use]
     pub fn links(&self) -> Vec<(u32, std::net::Ipv6Addr)> {
         self.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
+    }
+
+    /// The names of the interfaces in use.
+    #[must_use]
+    pub fn link_names(&self) -> Vec<String> {
+        let addresses = self.core.addresses();
+        addresses.links.iter().filter_map(|link| self.core.interface_name(link.ifi)).collect()
     }
 
     /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).

@@ -274,7 +274,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
     /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Unspec`] after shutdown. [`Error::IdClash`]: listen again.
+    /// or a deregistration, [`Error::Unspec`] after shutdown. Nothing that a peer does is an error: a request too many,
+    /// or under the identifier of an open session, is refused and counted.
     pub fn listen_negotiate(
         &self,
         nonce: AsaNonce,
@@ -292,8 +293,9 @@ impl Engine {
         }
     }
 
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
+    /// Waits for one request and takes it up. Nothing where that would be a session too many, or a second one under the
+    /// identifier of one that is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has
+    /// done nothing wrong, goes on listening.
     fn accept_next(
         &self,
         nonce: AsaNonce,

@@ -62,7 +62,7 @@ pub(crate) fn wait_any(
 /// Rounded up: rounded down, the last millisecond would be spent in polls of no time.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);
-    u16::try_from(milliseconds).map_or(PollTimeout::from(u16::MAX), PollTimeout::from)
+    u16::try_from(milliseconds).map_or_else(|_| PollTimeout::from(u16::MAX), PollTimeout::from)
 }
 
 /// Reads what is there, and waits for it until the deadline. 0 is the end of the stream.

@@ -11,6 +11,7 @@
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
 //!   _pcap      (0x or 1x)        writes the capture that is configured
+//!   _story     (0x or 1x)        tells the log, where that wants debug lines
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
@@ -29,6 +30,7 @@ mod reader;
 mod resolver;
 mod responder;
 mod signals;
+mod story;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
@@ -39,6 +41,7 @@ pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
 pub(crate) use resolver::resolve;
+pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};

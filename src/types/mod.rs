@@ -11,5 +11,5 @@ pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
-pub(crate) use plain::Plain;
+pub(crate) use plain::{Plain, is_harmful};
 pub use value::Value;

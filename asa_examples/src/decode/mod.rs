@@ -54,10 +54,40 @@ struct Decode {
     #[arg(long, value_name = "FILE")]
     keyfile: Option<PathBuf>,
 
+    /// Show all messages of a packet, or of what is no capture. Otherwise those that are too many are counted: a message
+    /// may have two bytes, and much is said about each.
+    #[arg(long)]
+    all: bool,
+
     /// Ask for the password of QUADS.
     #[arg(long, conflicts_with = "keyfile")]
     password: bool,
 }
+
+/// Counts the messages that one packet completes, or that are in what is no capture.
+#[derive(Default)]
+struct Crowd {
+    frame: u64,
+    members: usize,
+    hidden: u64,
+}
+
+impl Crowd {
+    fn has_too_many(&mut self, frame: u64) -> bool {
+        if self.frame != frame {
+            (self.frame, self.members) = (frame, 0);
+        }
+        self.members += 1;
+        let hides = self.members > if frame == 0 { MOST_IN_ALL } else { MOST_IN_A_PACKET };
+        self.hidden += u64::from(hides);
+        hides
+    }
+}
+
+/// How many messages of one packet are shown. GRASP sends one or two.
+const MOST_IN_A_PACKET: usize = 32;
+/// How many are shown where there are no packets.
+const MOST_IN_ALL: usize = 10_000;
 
 /// How messages are read.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +141,7 @@ impl Decode {
         };
         let mut out = BufWriter::new(io::stdout().lock());
         let (mut shown, mut sealed, mut malformed, mut failed) = (0u64, 0u64, false, None);
+        let mut crowd = Crowd::default();
         let mut show = |record: Record| {
             if failed.is_some() || self.session.is_some_and(|session| record.session() != Some(session)) {
                 return;
@@ -118,6 +149,9 @@ impl Decode {
             shown += 1;
             malformed |= record.annotation.message.is_err();
             sealed += u64::from(options.keys.is_none() && record.may_be_sealed());
+            if crowd.has_too_many(record.frame) && !self.all {
+                return;
+            }
             // Whoever watches a live capture sees a message when it comes.
             failed = record.print(style, &mut out).and_then(|()| out.flush()).err();
         };
@@ -132,6 +166,10 @@ impl Decode {
         let report = report?;
         for line in report.lines() {
             writeln!(io::stderr(), "grasp-decode: {line}")?;
+        }
+        if crowd.hidden > 0 && !self.all {
+            let hidden = crowd.hidden;
+            writeln!(io::stderr(), "grasp-decode: {hidden} messages were too many for their packet (--all)")?;
         }
         if sealed > 0 {
             writeln!(

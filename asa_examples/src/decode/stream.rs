@@ -28,6 +28,8 @@ pub(super) struct Stream {
     reader: Reader,
     /// A locator announced it.
     announced: bool,
+    /// How many items in a row begin as no message does.
+    strange: usize,
 }
 
 /// How the bytes of a stream are read.
@@ -51,7 +53,8 @@ enum Reader {
 impl Stream {
     pub(super) const fn new(limits: Limits, announced: bool) -> Self {
         let reader = Reader::Undecided(Vec::new());
-        Self { limits, next: None, early: BTreeMap::new(), early_bytes: 0, taken: 0, reader, announced }
+        let early = BTreeMap::new();
+        Self { limits, next: None, early, early_bytes: 0, taken: 0, reader, announced, strange: 0 }
     }
 
     /// A locator has announced the stream after all.
@@ -196,7 +199,10 @@ impl Stream {
                         Ok(Progress::Complete(length)) => {
                             let (own, behind) = rest.split_at(length.saturating_sub(before).min(rest.len()));
                             bytes.extend_from_slice(own);
-                            if bytes.first().is_some_and(|head| head >> 5 != ARRAY) {
+                            self.strange = if looks_like_grasp(bytes) { 0 } else { self.strange + 1 };
+                            if bytes.first().is_some_and(|head| head >> 5 != ARRAY)
+                                || self.strange > MOST_STRANGE
+                            {
                                 // No message, and what follows it cannot be told apart.
                                 bytes.extend_from_slice(behind);
                                 break;
@@ -222,6 +228,11 @@ impl Stream {
                     Ok(Some(opened)) if !*trusted && !looks_like_grasp(&opened.message) => break,
                     Ok(Some(opened)) => {
                         *trusted = true;
+                        self.strange = if looks_like_grasp(&opened.message) { 0 } else { self.strange + 1 };
+                        if self.strange > MOST_STRANGE {
+                            bytes.extend_from_slice(rest);
+                            break;
+                        }
                         events.push(Event::Message(opened.message, true));
                         bytes.clear();
                         rest = opened.rest;
@@ -307,6 +318,9 @@ fn looks_possible(bytes: &[u8]) -> bool {
 const ARRAY: u8 = 4;
 /// How many bytes decide whether it is GRASP: array, type, session identifier.
 const LOOK: usize = 8;
+/// How many items in a row may begin as no message does before the stream is given up: an item may be a single byte, and
+/// much is said about each.
+const MOST_STRANGE: usize = 8;
 /// How many segments, and how many of their bytes, wait for one that is missing.
 const MOST_EARLY: usize = 64;
 const MOST_EARLY_BYTES: usize = 256 * 1024;

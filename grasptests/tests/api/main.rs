@@ -17,6 +17,7 @@ mod negotiation;
 mod pcap;
 mod process_wide;
 mod registration;
+mod story;
 mod synchronization;
 mod trace;
 mod utility;

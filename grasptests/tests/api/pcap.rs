@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,18 +15,25 @@ use grasptests::nodes::{Host, linked};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 
-/// A file that is removed in the end.
+/// A directory for captures, removed in the end, and the file of the node `asker` in it.
 struct Capture(PathBuf);
 
 impl Capture {
     fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("grasp-{name}-{}.pcapng", std::process::id())))
+        let directory = std::env::temp_dir().join(format!("grasp-{name}-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory.join("capture-asker.pcapng"))
+    }
+
+    /// The file that an engine is told to write.
+    fn wanted(&self) -> Option<PathBuf> {
+        Some(self.0.with_file_name("capture.pcapng"))
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
     }
 }
 
@@ -38,7 +46,7 @@ fn negotiable(value: &str) -> Objective {
 /// A discovery, a negotiation with a long value, and a flood, written by the asker.
 fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host, Trace) {
     let (lab, _, a, b) = linked();
-    let asker = Host::start(&a, config.clone().pcap(Some(capture.0.clone())));
+    let asker = Host::start(&a, config.clone().name(Some("asker".into())).pcap(capture.wanted()));
     let trace = asker.engine.trace();
     let server = Host::start(&b, config);
     server.register(&negotiable("0"));
@@ -193,19 +201,29 @@ fn a_file_that_cannot_be_written_keeps_no_engine_from_running() {
 }
 
 #[test]
-fn engines_that_are_given_one_file_write_one_each() {
+fn engines_that_are_given_one_file_write_one_each_and_none_writes_over_another() {
     isolated!();
     let capture = Capture::new("shared");
     let (_lab, _, a, b) = linked();
-    let config = Config::new().pcap(Some(capture.0.clone()));
-    let hosts = [Host::start(&a, config.clone()), Host::start(&b, config)];
-    for host in &hosts {
+    let start = |node, name: &str| {
+        let host = Host::start(node, Config::new().name(Some(name.into())).pcap(capture.wanted()));
         host.engine.shutdown();
+    };
+    start(&a, "asker");
+    start(&b, "other");
+    // It starts again: what it wrote before is still there.
+    start(&a, "asker");
+    let mut names: Vec<_> = std::fs::read_dir(capture.0.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["capture-asker.2.pcapng", "capture-asker.pcapng", "capture-other.pcapng"]);
+    for name in names {
+        let path = capture.0.with_file_name(name);
+        packets(&path);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     }
-    let second = Capture(PathBuf::from(format!("{}.2", capture.0.display())));
-    assert!(capture.0.exists() && second.0.exists());
-    packets(&capture.0);
-    packets(&second.0);
 }
 
 #[test]

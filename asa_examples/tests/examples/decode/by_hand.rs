@@ -53,14 +53,14 @@ pub(crate) fn datagram(port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A TCP segment as an IP packet, from A's port 40001 to B's port 40002 or, if `back`, the other way.
-fn segment(back: bool, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(back: bool, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     let (from, to, source, destination) = if back { (B, A, 40002, 40001) } else { (A, B, 40001, 40002) };
     let ports = [source, destination].map(u16::to_be_bytes).concat();
     let rest = [0, 0, 0, 0, 5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0];
     ipv6(from, to, 6, &[&ports[..], &sequence.to_be_bytes(), &rest, payload].concat())
 }
 
-const SYN: u8 = 2;
+pub(crate) const SYN: u8 = 2;
 const FIN: u8 = 1;
 const ACK: u8 = 16;
 
