@@ -206,6 +206,10 @@ settings! {
     /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults
     /// to the file that the environment variable `GRASP_PCAP` names, and to none.
     pcap: Option<PathBuf> = None;
+    /// Whether the packets in that file have headers of Ethernet, made up like the others, which graspy's gparseg.py
+    /// needs. Defaults to `false`, unless the environment variable `GRASP_PCAP_ETHERNET` is set and not empty: the
+    /// packets begin with the header of IP.
+    pcap_ethernet: bool = false;
     /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
     /// the feature `bubbles`. Defaults to nowhere.
     #[cfg(feature = "bubbles")]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::spawn;
 use crate::core::Core;
 use crate::trace::Trace;
-use crate::trace::pcapng::Capture;
+use crate::trace::pcapng::{Capture, Link};
 
 /// How many events may wait to be written.
 const CAPACITY: usize = 16_384;
@@ -22,7 +22,10 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let from_environment =
         || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
     let Some(path) = core.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
-    let capture = open(&path).and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file))?)));
+    let has_ethernet = core.config.pcap_ethernet
+        || std::env::var_os("GRASP_PCAP_ETHERNET").is_some_and(|value| !value.is_empty());
+    let link = if has_ethernet { Link::Ethernet } else { Link::Raw };
+    let capture = open(&path).and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file), link)?)));
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
