@@ -221,6 +221,10 @@ settings! {
     /// exists. No file is overwritten, and each is for its owner only. A pipe or a device is written to as it is.
     /// Defaults to the file that the environment variable `GRASP_PCAP` names, and to none.
     pcap: Option<PathBuf> = None;
+    /// Whether the packets in that file have headers of Ethernet, made up like the others, which graspy's gparseg.py
+    /// needs. Defaults to `false`, unless the environment variable `GRASP_PCAP_ETHERNET` is set and not empty: the
+    /// packets begin with the header of IP.
+    pcap_ethernet: bool = false;
     /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
     /// the feature `bubbles`. Defaults to nowhere.
     #[cfg(feature = "bubbles")]

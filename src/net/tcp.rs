@@ -83,6 +83,7 @@ impl Assembly {
     }
 
     /// Whether nothing has come yet.
+    #[cfg(feature = "_simulator")]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain { message, .. } => message.is_empty(),

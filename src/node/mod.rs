@@ -51,7 +51,9 @@ use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, FloodOutcome, MessageOutcome};
 use crate::registry::{Addresses, Registries};
 use crate::seldom::Seldom;
-use crate::stats::{Counters, Stats};
+#[cfg(any(test, feature = "_simulator"))]
+use crate::stats::Stats;
+use crate::stats::Counters;
 use crate::trace::{Event, Tracer};
 use crate::types::{AsaNonce, Objective, SessionId};
 use crate::wire::{Body, Limits};
@@ -125,6 +127,7 @@ impl Node {
     }
 
     /// The counters at this moment.
+    #[cfg(any(test, feature = "_simulator"))]
     pub(crate) fn stats(&self) -> Stats {
         self.counters.snapshot()
     }

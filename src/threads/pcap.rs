@@ -12,7 +12,7 @@ use super::spawn;
 use crate::core::Core;
 use crate::net::wait::{self, For};
 use crate::trace::Trace;
-use crate::trace::pcapng::Capture;
+use crate::trace::pcapng::{Capture, Link};
 
 /// How many events may wait to be written.
 const CAPACITY: usize = 16_384;
@@ -30,9 +30,12 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let from_environment =
         || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
     let Some(path) = core.node.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
+    let has_ethernet = core.node.config.pcap_ethernet
+        || std::env::var_os("GRASP_PCAP_ETHERNET").is_some_and(|value| !value.is_empty());
+    let link = if has_ethernet { Link::Ethernet } else { Link::Raw };
     let capture = open(&path, core.node.config.node_name()).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
-        Ok((path, Capture::new(BufWriter::new(file))?))
+        Ok((path, Capture::new(BufWriter::new(file), link)?))
     });
     match capture {
         Ok((path, capture)) => {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use grasp::wire::{Annotation, Body, Sender, sender};
+use grasp::wire::{Annotation, Body, DecodeError, Sender, sender};
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ pub struct Record {
     pub from_initiator: Option<bool>,
     /// It was encrypted, and is shown in clear.
     pub encrypted: bool,
+    /// The capture does not have the rest of it; what is there is right as far as it goes.
+    pub truncated: bool,
     /// What happened on the way, such as bytes that are missing before it.
     pub remark: Option<String>,
     /// The message, in clear.
@@ -64,10 +66,19 @@ impl Record {
             transport: None,
             from_initiator: None,
             encrypted: false,
+            truncated: false,
             remark: None,
             bytes,
             annotation,
         }
+    }
+
+    /// The same, if `cut` of a message of which the capture does not have the end.
+    pub(super) fn cut_off(self, cut: bool) -> Self {
+        // A message in which something else is wrong is malformed, whatever follows.
+        let wrong = self.annotation.problems.iter().filter(|problem| !problem.forgiven).count();
+        let truncated = cut && self.annotation.message == Err(DecodeError::Truncated) && wrong == 1;
+        Self { truncated, ..self }
     }
 
     /// The session, if there is one.
@@ -172,9 +183,10 @@ impl Record {
                 (None, _) => None,
             },
             "encrypted": self.encrypted,
+            "truncated": self.truncated,
             "remark": self.remark,
             "valid": message.is_ok(),
-            "error": message.as_ref().err().map(grasp::wire::DecodeError::reason),
+            "error": message.as_ref().err().map(DecodeError::reason),
             "message_type": message_type,
             "type": message_type.and_then(grasp::constants::message_type_name),
             "session": session,

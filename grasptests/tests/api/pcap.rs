@@ -1,5 +1,6 @@
 //! The capture that an engine writes: read by a library that knows nothing of it, and by tshark.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -84,6 +85,10 @@ fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host, Trace) {
 
 /// The packets of a capture with the numbers of their interfaces, and the names of those.
 fn packets(path: &Path) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
+    packets_on(path, Linktype::RAW)
+}
+
+fn packets_on(path: &Path, link: Linktype) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
     let mut reader = PcapNGReader::new(1 << 17, File::open(path).unwrap()).unwrap();
     let (mut packets, mut interfaces) = (Vec::new(), Vec::new());
     loop {
@@ -92,7 +97,7 @@ fn packets(path: &Path) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
                 match block {
                     PcapBlockOwned::NG(Block::SectionHeader(header)) => assert_eq!(header.major_version, 1),
                     PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        assert_eq!(interface.linktype, Linktype::RAW);
+                        assert_eq!(interface.linktype, link);
                         let name = interface.options.iter().find(|option| option.code.0 == 2).unwrap();
                         interfaces.push(String::from_utf8_lossy(name.value()).into_owned());
                     }
@@ -150,6 +155,69 @@ fn a_capture_has_each_message_once_in_order_with_its_addresses() {
     let kinds: Vec<_> = requested.iter().filter_map(|(_, _, bytes)| kind(bytes)).collect();
     assert_eq!(kinds, [2, 3, 6].map(Value::from), "M_RESPONSE, M_REQ_NEG, M_END");
     assert_eq!(asker.engine.stats().capture_lost, 0);
+}
+
+#[test]
+fn a_capture_has_headers_of_ethernet_if_it_shall() {
+    isolated!();
+    let capture = Capture::new("ethernet");
+    let (_lab, asker, _server, _trace) =
+        captured(&capture, Config::new().acp(Acp::Layer2).pcap_ethernet(true));
+    let (packets, _) = packets_on(&capture.0, Linktype::ETHERNET);
+    let mut cards = HashMap::new();
+    let mut groups = 0;
+    for (_, packet) in &packets {
+        let (header, ip) = packet.split_at(14);
+        assert_eq!((&header[12..], ip[0] >> 4), (&[0x86, 0xdd][..], 6));
+        let (from, to) = (address(&ip[8..24]), address(&ip[24..40]));
+        if to.is_multicast() {
+            assert_eq!(header[..6], [0x33, 0x33, 0, 0, 0, 0x13]);
+            groups += 1;
+        } else {
+            assert_eq!(cards.entry(to).or_insert(header[..6].to_vec()), &header[..6]);
+        }
+        // An address is of one card, which is no group.
+        assert_eq!(cards.entry(from).or_insert(header[6..12].to_vec()), &header[6..12]);
+        assert_eq!(header[6] & 1, 0);
+    }
+    assert!(cards.len() > 1 && groups > 1, "{cards:?}");
+    assert_eq!(asker.engine.stats().capture_lost, 0);
+}
+
+/// Runs graspy's gparseg.py with the answer to the dialogue that it opens.
+const GPARSEG: &str = "
+import runpy, sys, types
+def module(name, **members):
+    sys.modules[name] = made = types.ModuleType(name)
+    made.__dict__.update(members)
+module('tkinter', Tk=lambda: types.SimpleNamespace(withdraw=lambda: None))
+module('tkinter.messagebox', showinfo=lambda **_: None)
+module('tkinter.filedialog', askopenfilename=lambda **_: sys.argv[2])
+sys.path.insert(0, sys.argv[1])
+runpy.run_path(sys.argv[1] + '/pretty-parse/gparseg.py', run_name='__main__')
+";
+
+#[test]
+#[ignore = "needs GRASPY_DIR, a checkout of graspy, and pip install cbor2 netifaces cryptography dpkt python-pcapng"]
+fn gparseg_reads_a_capture_with_ethernet() {
+    isolated!(240);
+    let capture = Capture::new("gparseg");
+    let (_lab, _asker, _server, _trace) =
+        captured(&capture, Config::new().acp(Acp::Layer2).pcap_ethernet(true));
+    let graspy = std::env::var("GRASPY_DIR").expect("GRASPY_DIR names a checkout of graspy");
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(python)
+        .args(["-c", GPARSEG, &graspy])
+        .arg(&capture.0)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for word in ["M_DISCOVERY", "M_RESPONSE", "M_REQ_NEG", "M_END", "M_FLOOD", "Objective: EX1", "O_ACCEPT"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+    assert!(!text.contains("error") && !text.contains("failed"), "{text}");
 }
 
 #[test]

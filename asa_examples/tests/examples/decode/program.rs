@@ -64,6 +64,25 @@ fn a_capture_that_is_cut_off_is_shown_as_far_as_it_goes_and_is_no_success() {
 }
 
 #[test]
+fn a_packet_that_is_cut_off_and_a_link_that_is_unknown_are_no_success() {
+    let mut file = pcap(101, &[datagram(50000, &[0x83, 7, 1, 0x18])]);
+    // The lengths of IP, of UDP and of the packet say that there was a byte more.
+    file[24 + 16 + 5] += 1;
+    file[24 + 16 + 40 + 5] += 1;
+    file[24 + 12] += 1;
+    let output = run(&["--summary"], &file);
+    assert!(text(&output).contains("[truncated: 4 of 5 bytes were captured]"), "{output:?}");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("truncated by the snap length"), "{output:?}");
+    let output = run(&["--summary"], &pcap(105, &[vec![0; 40]]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("IEEE802_11 (105) is not supported"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn what_comes_through_a_pipe_is_shown_when_it_comes() {
     let file = pcap(101, &[datagram(50000, &[0x83, 7, 1, 5]), datagram(50000, &[0x83, 7, 2, 5])]);
     let mut program = Command::new(env!("CARGO_BIN_EXE_grasp-decode"))
