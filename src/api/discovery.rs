@@ -190,6 +190,8 @@ impl Engine {
     }
 
     fn send_discovery(&self, objective: &Objective, mailbox: &Sender<DiscoveryAnswer>) -> Result<u32> {
+        // It may have gone down since the last one.
+        self.check_secure_or_dull([objective.name.as_str()])?;
         let initiator = IpAddr::V6(self.core.addresses().session_locator());
         let session =
             self.core.registries.sessions.open_discovery(initiator, &objective.name, mailbox.clone())?;

@@ -39,6 +39,11 @@ impl Engine {
             self.core.counters.replies_missing.add();
         }
         let error = match received {
+            // The substrate went down while this was waited for.
+            Ok(_) if !self.core.is_secure() => {
+                self.core.counters.dropped_insecure.add();
+                Error::NoSecurity
+            }
             Ok(bytes) => {
                 self.core.counters.items_received.add();
                 match crate::wire::cbor::decode(&bytes, &limits) {

@@ -86,6 +86,11 @@ impl Engine {
     ) -> std::result::Result<R, TransportError> {
         let count = &self.core.counters;
         let received = dialogue.transport.receive(timeout).inspect_err(|_| count.replies_missing.add())?;
+        if !self.core.is_secure() {
+            // The substrate went down while this was waited for. Who asks says so.
+            count.dropped_insecure.add();
+            return Err(TransportError::Failed);
+        }
         let received = decode(&received, &self.core.unicast_limits());
         let of_type = match received.as_ref().map(|message| &message.body) {
             Ok(Body::Noop) => Some(&count.noop_received),

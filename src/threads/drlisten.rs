@@ -17,6 +17,10 @@ use crate::registry::Transport;
 pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::Result<()> {
     spawn(core, "_drlisten", move |core| {
         accept_loop(core, &listener, move |core, connection, message| {
+            if !core.may_exchange() {
+                core.counters.dropped_insecure.add();
+                return None;
+            }
             let transport: Arc<dyn Transport> = connection;
             let answer = core.with_node(|node| handle_answer(node, ifi, &transport, message, core.now()));
             // A connection that nobody has taken up is closed when it is dropped.
