@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::clock::millis;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{Asking, discovery_datagram, local_locators};
+use crate::proto::{Asking, all_locators, discovery_datagram, local_locators};
 use crate::registry::{DiscoveryAnswer, Transport, same_place};
 use crate::types::{AsaLocator, AsaNonce, Objective, Value};
 use crate::wire::Message;
@@ -111,13 +111,13 @@ impl Engine {
     /// Where this engine offers the objective, as its ASA sees it.
     fn offered_here(&self, nonce: AsaNonce, name: &str) -> Here {
         let Some(offering) = self.core.registries.objectives.offering(name) else { return Here::default() };
-        let locators = local_locators(&self.core.addresses(), &offering);
+        let addresses = self.core.addresses();
         if offering.owners.iter().any(|owner| *owner != nonce) {
-            Here { others: locators, own: Vec::new() }
+            Here { others: local_locators(&addresses, &offering), own: Vec::new() }
         } else if self.core.config.listen_self {
             Here::default()
         } else {
-            Here { own: locators, others: Vec::new() }
+            Here { own: all_locators(&addresses, &offering), others: Vec::new() }
         }
     }
 

@@ -21,14 +21,19 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on all addresses of the machine, on a port that the system chooses.
-    pub(crate) fn any() -> io::Result<Self> {
-        Self::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0))
+    /// Listens on all addresses of the machine, on a port that the system chooses; on those of IPv4 only if that is wanted.
+    pub(crate) fn any(ipv4: bool) -> io::Result<Self> {
+        Self::listen(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), ipv4)
     }
 
     /// Listens on one address.
     pub(crate) fn bind(address: SocketAddrV6) -> io::Result<Self> {
+        Self::listen(address, false)
+    }
+
+    fn listen(address: SocketAddrV6, ipv4: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_only_v6(!ipv4)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
@@ -40,8 +45,14 @@ impl Listener {
 
     /// Waits for a connection; `None` once the listener is closed.
     pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = self.socket.accept();
-        if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
+        // Linux sets a descriptor aside for the connection that `accept` waits for, so it is not asked before there is one.
+        let waiting = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None);
+        let accepted = waiting.map_err(io::Error::from).and_then(|_| self.socket.accept());
+        match accepted {
+            _ if self.closed.load(Ordering::Acquire) => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.accept(),
+            accepted => Some(accepted),
+        }
     }
 
     /// Waits until something comes on an accepted connection, which it says, but neither beyond the time nor while

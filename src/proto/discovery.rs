@@ -21,6 +21,9 @@ const HOP_TIME: u64 = 100;
 /// has collected its answers, while the discovery that is relayed instead brings news.
 const SHORTEST_DIVERT: u64 = 1000;
 
+/// The most addresses of this node that a response offers: each is tried in turn.
+const MOST_LOCATORS: usize = 8;
+
 /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
 pub(super) fn handle(
     node: &Node<'_>,
@@ -47,7 +50,9 @@ pub(super) fn handle(
         vec![Action::Respond { to: arrival, message: message(ttl, options, objective) }]
     };
     if let Some(offering) = offering {
-        let options: Vec<_> = own_locators(node.config.dull, node.addresses, &offering, arrival.ifi)
+        // Who asks in its own name under a link-local address has no other (RFC 8990 §2.8.4).
+        let from = (arrival.ifi, initiator == IpAddr::V6(arrival.source));
+        let mut options: Vec<_> = own_locators(node.config.dull, node.addresses, &offering, from)
             .iter()
             .filter_map(WireLocator::from_locator)
             .map(WireOption::Locator)
@@ -62,6 +67,11 @@ pub(super) fn handle(
                 node.counters.discoveries_answered.add();
                 let otherwise = message(offering.ttl, options, None);
                 return vec![Action::RapidNegotiate { to: arrival, session, objective, otherwise }];
+            }
+            // The value needs the room that other addresses would take.
+            Some(Rapid::InResponse(objective)) if offering.locators.is_empty() => {
+                options.truncate(1);
+                Some(objective)
             }
             Some(Rapid::InResponse(objective)) => Some(objective),
             None => None,
@@ -119,23 +129,27 @@ fn rapid_reply(node: &Node<'_>, session: u32, wanted: &WireObjective, offering: 
 }
 
 /// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
-/// registered with, or this node's address; the link-local one of the interface where there is no other, where
-/// the objective is for the link only, and in a DULL instance (§2.5.2).
+/// registered with, or this node's addresses; the link-local one of the interface where the link or the peer has no
+/// other, where the objective is for the link only, and in a DULL instance (§2.5.2).
 pub(crate) fn own_locators(
     dull: bool,
     addresses: &Addresses,
     offering: &Offering,
-    ifi: u32,
+    (ifi, peer_is_link_local): (u32, bool),
 ) -> Vec<AsaLocator> {
     if !offering.locators.is_empty() {
         return offering.locators.clone();
     }
-    let link_local = || addresses.link_local(ifi);
-    let address = match addresses.global {
-        Some(global) if !offering.local && !dull => Some(global),
-        _ => link_local(),
+    let offered = if offering.local || dull {
+        addresses.link_local(ifi).into_iter().collect()
+    } else {
+        addresses.offered_on(ifi, peer_is_link_local)
     };
-    address.map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port)).into_iter().collect()
+    offered
+        .into_iter()
+        .map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port))
+        .take(MOST_LOCATORS)
+        .collect()
 }
 
 /// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
@@ -328,11 +342,21 @@ pub(crate) fn relayed_response(
 /// The locators under which ASAs of the same engine find each other.
 pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
     let ifi = addresses.links.first().map_or(0, |link| link.ifi);
-    let found = own_locators(false, addresses, offering, ifi);
+    let mut found = own_locators(false, addresses, offering, (ifi, false));
     if !found.is_empty() {
+        // Within an engine one address is as good as another.
+        found.truncate(if offering.locators.is_empty() { 1 } else { found.len() });
         return found;
     }
     let mut locator = AsaLocator::new(Ipv6Addr::LOCALHOST, None).with_port(offering.port);
     locator.protocol = Some(Protocol::Tcp);
     vec![locator]
+}
+
+/// Every locator that a response of this engine may give for an objective, on whichever link.
+pub(crate) fn all_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
+    if !offering.locators.is_empty() {
+        return offering.locators.clone();
+    }
+    addresses.all().map(|address| AsaLocator::new(address, None).with_port(offering.port)).collect()
 }

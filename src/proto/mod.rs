@@ -3,13 +3,14 @@
 //! No socket, no lock type and no clock in here, so that a simulator can run many nodes on virtual time with
 //! the same code. Called by `threads` for multicasts, responses and requests, by `api` for answers in a session.
 
+mod addresses;
 mod discovery;
 mod flood;
 mod negotiation;
 mod outgoing;
 mod request;
 
-pub(crate) use discovery::{handle_answer, local_locators, relayed_response};
+pub(crate) use discovery::{all_locators, handle_answer, local_locators, relayed_response};
 pub(crate) use negotiation::{NegotiationReply, SynchReply, negotiation_reply, synch_reply};
 pub(crate) use outgoing::{Asking, cache_own_flood, discovery_datagram, flood_datagram, is_unspecified};
 pub(crate) use request::{Request, classify_request};
@@ -19,7 +20,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::config::Config;
 use crate::registry::{Registries, RelayLimit};
 use crate::stats::{Counter, Counters};
-use crate::types::Objective;
+use crate::types::{Objective, OwnAddress};
 use crate::wire::{Body, Message};
 
 /// Where a datagram came from.
@@ -41,6 +42,10 @@ pub(crate) struct Addresses {
     pub(crate) global: Option<Ipv6Addr>,
     /// Every interface in use.
     pub(crate) links: Vec<Link>,
+    /// The address of more than link scope of each interface, the preferred first. Empty where `global` is that of all.
+    pub(crate) own: Vec<OwnAddress>,
+    /// What makes session identifiers unique, where that is not `global`.
+    pub(crate) initiator: Option<Ipv6Addr>,
 }
 
 /// An interface in use.
@@ -59,11 +64,6 @@ impl Addresses {
         let sent =
             |link: &Link| (link.ifi, link.address, link.port) == (arrival.ifi, arrival.source, arrival.port);
         self.links.iter().any(sent)
-    }
-
-    /// The address that makes this node's session identifiers unique (RFC 8990 §2.8.4).
-    pub(crate) fn session_locator(&self) -> Ipv6Addr {
-        self.global.or_else(|| self.links.first().map(|link| link.address)).unwrap_or(Ipv6Addr::LOCALHOST)
     }
 
     pub(crate) fn link_local(&self, ifi: u32) -> Option<Ipv6Addr> {

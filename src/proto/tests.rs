@@ -32,6 +32,7 @@ impl Fixture {
                 links: [2, 3]
                     .map(|ifi: u16| Link { ifi: ifi.into(), address: link_local(ifi), port: 40_000 })
                     .to_vec(),
+                ..Addresses::default()
             },
             counters,
             secure: !config.dull,

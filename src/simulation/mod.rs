@@ -119,7 +119,11 @@ impl SimulatedNode {
         let counters = Arc::<Counters>::default();
         Self {
             registries: Registries::new(&config, &counters),
-            addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
+            addresses: Addresses {
+                global: Some(global),
+                links: links.iter().map(link).collect(),
+                ..Addresses::default()
+            },
             counters,
             askers: Askers::default(),
             responders: Vec::new(),

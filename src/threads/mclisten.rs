@@ -92,8 +92,12 @@ fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagra
     let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
     trace(core, arrival, bytes, sealed);
+    let addresses = core.addresses();
+    if let Some(other) = addresses.heard_across(&arrival) {
+        core.say_shared_link(arrival.ifi, other);
+    }
     // While this node sends, it hears itself: that should keep nobody busy.
-    if !core.config.listen_self && core.addresses().are_source_of(&arrival) {
+    if !core.config.listen_self && addresses.are_source_of(&arrival) {
         core.counters.own_multicast.add();
         return None;
     }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::mhandler::Queue;
 use super::{contain, drlisten, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
-use crate::net::interfaces::{Link, Snapshot, snapshot};
+use crate::net::descriptors;
+use crate::net::interfaces::{InUse, LeftOut, Link, Snapshot, Why, snapshot};
 use crate::net::multicast;
 use crate::proto::{self, Addresses};
 use crate::registry::Close;
@@ -19,12 +21,24 @@ use crate::start_error::StartError;
 /// router with thousands of them, looking takes a tenth of a processor. It rests no longer than between two looks without a change.
 const REST: u32 = 9;
 
+/// The sockets of an interface: for multicasts, for datagrams to this node alone, to send, and for responses.
+const INTERFACE_DESCRIPTORS: usize = 4;
+
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
+    let mut failing = None;
+    watch(core, "_watcher", move |core| look(core, &queue, &mut failing))
+}
+
+/// Starts a thread that looks whenever the system says that something has changed, and now and then.
+fn watch(
+    core: &Arc<Core>,
+    name: &'static str,
+    mut look: impl FnMut(&Arc<Core>) + Send + 'static,
+) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
     core.set_changes(&changes);
-    spawn(core, "_watcher", move |core| {
-        let mut failing = None;
+    spawn(core, name, move |core| {
         loop {
             if let Err(error) = changes.wait(core.config.watch_interval) {
                 // More descriptors than the process may have, for instance.
@@ -36,7 +50,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
             }
             let started = Instant::now();
             // A panic, of a substrate of one's own for instance, must not end watching.
-            contain(core, "looking at the interfaces", || look(core, &queue, &mut failing));
+            contain(core, "looking at the interfaces", || look(core));
             if !core.pause(started.elapsed().saturating_mul(REST).min(core.config.watch_interval)) {
                 return;
             }
@@ -44,14 +58,19 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     })
 }
 
-/// Looks once. `failing` is what was wrong last time, which is not said with every look.
-fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
-    core.update_security();
-    let failure = refresh(core, queue).err().map(|error| error.to_string());
+/// Says what is wrong, unless it was so last time, which is in `failing`.
+fn say(looked: Result<(), StartError>, failing: &mut Option<String>) {
+    let failure = looked.err().map(|error| error.to_string());
     if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
         log::warn!("{text}");
     }
     *failing = failure;
+}
+
+/// Looks once.
+fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
+    core.update_security();
+    say(refresh(core, queue), failing);
     let now = core.now();
     core.registries.floods.purge(now);
     let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
@@ -61,10 +80,12 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
 /// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
-    let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
+    let mut seen =
+        snapshot(&core.config, core.substrate.as_ref(), &in_use(core)).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
     let mut failure = None;
-    for link in new_links(core, &seen) {
+    let links = affordable(core, new_links(core, &seen), &mut seen.left_out);
+    for link in &links {
         match open(core, link, queue) {
             Ok(()) => {}
             // The address may still be tentative: the next look finds it ready.
@@ -78,7 +99,16 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
         }
     }
     update_addresses(core, &seen);
+    say_left_out(core, seen.left_out);
     failure.map_or(Ok(()), Err)
+}
+
+/// What is to stay in use for as long as it is valid.
+fn in_use(core: &Core) -> InUse {
+    let network = core.network.read();
+    let link_locals = network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local));
+    let Addresses { own, global, initiator, .. } = network.addresses.as_ref();
+    InUse { link_locals: link_locals.collect(), own: own.clone(), global: *global, initiator: *initiator }
 }
 
 fn close_gone(core: &Core, seen: &Snapshot) {
@@ -101,9 +131,70 @@ fn close_gone(core: &Core, seen: &Snapshot) {
     }
 }
 
-fn new_links<'a>(core: &Core, seen: &'a Snapshot) -> Vec<&'a Link> {
+fn new_links(core: &Core, seen: &Snapshot) -> Vec<Link> {
     let network = core.network.read();
-    seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).collect()
+    seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).cloned().collect()
+}
+
+/// Those of new interfaces whose descriptors leave enough for sessions.
+fn affordable(core: &Core, mut links: Vec<Link>, left_out: &mut Vec<LeftOut>) -> Vec<Link> {
+    if links.is_empty() {
+        return links;
+    }
+    let wanted = links.len().saturating_mul(INTERFACE_DESCRIPTORS);
+    let wanted = wanted.saturating_add(core.config.reserved_descriptors);
+    if let Some(room) = descriptors::room(wanted, core.config.raise_descriptor_limit) {
+        let reserved = core.config.reserved_descriptors.min(descriptors::limit() / 2);
+        let most = room.saturating_sub(reserved) / INTERFACE_DESCRIPTORS;
+        let beyond = links.split_off(most.min(links.len()));
+        left_out.extend(beyond.into_iter().map(|link| LeftOut { name: link.name, why: Why::Descriptors }));
+    }
+    links
+}
+
+/// Says which interfaces are left out, where that has changed.
+fn say_left_out(core: &Core, left_out: Vec<LeftOut>) {
+    let news: Vec<_> = {
+        let mut network = core.network.write();
+        let news = left_out.iter().filter(|one| !network.left_out.contains(one)).cloned().collect();
+        network.left_out = left_out;
+        news
+    };
+    core.counters.interfaces_left_out.add_many(news.len());
+    let names = |why: &Why| -> Vec<_> {
+        news.iter().filter(|one| one.why == *why).map(|one| one.name.as_str()).collect()
+    };
+    let named = |name| core.config.interfaces.iter().flatten().any(|wanted| wanted == name);
+    for LeftOut { name, why } in &news {
+        match why {
+            Why::PartOf(whole) if named(name) => {
+                log::warn!(
+                    "interface {name} is left out: it is a part of {whole}, name that (Config::interfaces)"
+                )
+            }
+            Why::PartOf(whole) => log::info!("interface {name} is left out: it is a part of {whole}"),
+            Why::SameLink(other) => {
+                log::warn!("interface {name} is left out: it is on the same link as {other}")
+            }
+            Why::Limit | Why::Descriptors => {}
+        }
+    }
+    if let [first, .., last] | [first @ last] = names(&Why::Limit).as_slice() {
+        log::warn!(
+            "{} interfaces are left out, {first} to {last}: no more than {} are used (Config::interface_limit); name those that \
+             matter (Config::interfaces)",
+            names(&Why::Limit).len(),
+            core.config.interface_limit
+        );
+    }
+    if let [first, .., last] | [first @ last] = names(&Why::Descriptors).as_slice() {
+        log::warn!(
+            "{} interfaces are left out, {first} to {last}: each takes {INTERFACE_DESCRIPTORS} open files, and this process may \
+             have {}; raise that (ulimit -n, or LimitNOFILE= in a unit), or name the interfaces that matter (Config::interfaces)",
+            names(&Why::Descriptors).len(),
+            descriptors::limit()
+        );
+    }
 }
 
 fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> {
@@ -121,6 +212,7 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         multicasts,
         unicasts: unicasts.ok(),
         responses: Arc::clone(&listener) as Arc<dyn Close>,
+        shares_link: AtomicBool::new(false),
     });
     let started = mclisten::start(core, link.ifi, &interface, queue)
         .and_then(|()| drlisten::start(core, link.ifi, listener))
@@ -160,9 +252,9 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
         port: interface.sender.port(),
     });
     let links = links.collect();
-    let global = seen.globals.first().copied();
     network.permitted.clone_from(&seen.permitted);
-    let addresses = Addresses { global, links };
+    let Snapshot { own, global, initiator, .. } = seen.clone();
+    let addresses = Addresses { global, links, own, initiator };
     if *network.addresses != addresses {
         let addresses = Arc::new(addresses);
         network.addresses = Arc::clone(&addresses);
