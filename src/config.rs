@@ -83,7 +83,8 @@ settings! {
     /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
     listen_self: bool = false;
     /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
-    /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
+    /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
+    /// [`DullInstances`](crate::DullInstances). Defaults to off.
     dull: bool = false;
     /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
     /// all, for experiments: where DULL is used in earnest, name those of the insecure service.

@@ -1,4 +1,4 @@
-//! Many interfaces, interfaces that are parts of others or on one link.
+//! Many interfaces, interfaces that are parts of others or on one link, and DULL instances on each.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
@@ -6,10 +6,10 @@ use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use grasp::{Config, Discover, Engine, Objective, RegisterObj, StartError};
+use grasp::{Config, Discover, DullInstances, Engine, Objective, RegisterObj, StartError};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Node, eventually, process};
-use grasptests::nodes::{Host, SOON, discoverable, negotiable, negotiate};
+use grasptests::nodes::{Host, SOON, discoverable, joined, negotiable, negotiate};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Keeps the warnings of the engine.
@@ -269,5 +269,52 @@ fn two_interfaces_on_one_link_are_warned_of_once() -> Result<(), LabError> {
     let said = warnings("on the same link");
     assert!(said.iter().all(|text| text.contains("eth0") && text.contains("eth1")), "{said:?}");
     assert!(warnings("").iter().all(|text| !text.contains("panicked")));
+    Ok(())
+}
+
+#[test]
+fn c_dull_01_each_link_has_a_dull_instance_which_comes_and_goes_with_it() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (a, b, c, d) = (lab.node("a")?, lab.node("b")?, lab.node("c")?, lab.node("d")?);
+    lab.link(&a, &b)?;
+    lab.link(&a, &c)?;
+    let normal = Host::start(&a, Config::new());
+    let (threads, descriptors) = (process::threads(), process::descriptors());
+    let all = a.run(|| DullInstances::start(Config::new())).expect("start");
+    let first = all.instances();
+    assert_eq!(first.iter().map(|one| one.interface.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
+    assert!(first.iter().all(|one| one.engine.links().len() == 1 && one.engine.links()[0].0 == one.ifi));
+    // What is known on one link is not on the other.
+    let ex4 = Objective { synch: true, ..Objective::new("EX4") };
+    let neighbour =
+        Host { engine: b.run(|| Engine::start(Config::new().dull(true))).expect("start"), ..normal.clone() };
+    let asa = neighbour.engine.register_asa("b").expect("an ASA");
+    b.run(|| neighbour.engine.register_obj(asa, &ex4, RegisterObj::default())).expect("register");
+    neighbour.engine.flood(asa, 0, &[grasp::TaggedObjective::new(ex4.clone(), None)]).expect("flood");
+    let asas: Vec<_> = first.iter().map(|one| one.engine.register_asa("acp").expect("an ASA")).collect();
+    let flooded = |at: usize| first[at].engine.get_flood(asas[at], &ex4).expect("get_flood").len();
+    eventually(SOON, "the flood arrives", || flooded(0) == 1);
+    assert_eq!(flooded(1), 0);
+    // They follow their links.
+    let known = first.clone();
+    let links = std::sync::Arc::new(all);
+    let waiting = std::sync::Arc::clone(&links);
+    let waiter = a.spawn("waiter", move || waiting.wait_for_change(&known, Duration::from_secs(60)));
+    let third = lab.link(&a, &d)?;
+    assert_eq!(joined(waiter).last().map(|one| one.interface.clone()), Some("eth2".to_owned()));
+    let three = links.instances();
+    assert!(three.len() == 3 && three[..2] == first[..]);
+    third.remove()?;
+    let two = links.wait_for_change(&three, Duration::from_secs(60));
+    assert!(two == first, "{two:?}");
+    assert_eq!(three[2].engine.register_asa("late"), Err(grasp::Error::Unspec));
+    links.shutdown();
+    assert!(links.instances().is_empty());
+    assert_eq!(first[0].engine.register_asa("late"), Err(grasp::Error::Unspec));
+    drop((links, first, two, three, neighbour));
+    eventually(SOON, "nothing is left", || {
+        process::threads() <= threads && process::descriptors() <= descriptors
+    });
     Ok(())
 }

@@ -30,6 +30,15 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     watch(core, "_watcher", move |core| look(core, &queue, &mut failing))
 }
 
+/// Starts the thread that follows the interfaces for DULL instances.
+pub(crate) fn start_dull(
+    core: &Arc<Core>,
+    refresh: impl Fn(&Arc<Core>) -> Result<(), StartError> + Send + 'static,
+) -> io::Result<()> {
+    let mut failing = None;
+    watch(core, "_dull_watcher", move |core| say(refresh(core), &mut failing))
+}
+
 /// Starts a thread that looks whenever the system says that something has changed, and now and then.
 fn watch(
     core: &Arc<Core>,
