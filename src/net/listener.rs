@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::wait::{For, wait_any, wait_for_input};
 use crate::registry::Close;
 
 /// How many connections the system may hold for us until we accept them.
@@ -34,6 +35,8 @@ impl Listener {
     fn listen(address: SocketAddrV6, ipv4: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_only_v6(!ipv4)?;
+        // One write is one message: there is nothing to gain by waiting for more. Accepted sockets inherit it.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
@@ -46,23 +49,15 @@ impl Listener {
     /// Waits for a connection; `None` once the listener is closed.
     pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         // Linux sets a descriptor aside for the connection that `accept` waits for, so it is not asked before there is one.
-        let waiting = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None);
-        let accepted = waiting.map_err(io::Error::from).and_then(|_| self.socket.accept());
-        match accepted {
-            _ if self.closed.load(Ordering::Acquire) => None,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.accept(),
-            accepted => Some(accepted),
-        }
+        let accepted = wait_for_input(&self.socket).and_then(|()| self.socket.accept());
+        if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
     }
 
-    /// Waits until something comes on an accepted connection, which it says, but neither beyond the time nor while
+    /// Waits until something comes on an accepted connection, which it says, but neither beyond the deadline nor while
     /// another connection waits to be accepted.
-    pub(crate) fn wait_for(&self, connection: &TcpStream, time: Duration) -> bool {
-        let mut waiting = [PollFd::new(connection, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
-        let time = Timespec::try_from(time).ok();
-        let polled = poll(&mut waiting, time.as_ref());
-        let [ours, _] = &waiting;
-        polled.is_ok() && !ours.revents().is_empty()
+    pub(super) fn wait_for(&self, connection: &TcpStream, deadline: Instant) -> io::Result<bool> {
+        let ready = wait_any(&[connection.as_fd(), self.socket.as_fd()], For::Input, deadline)?;
+        Ok(ready == Some(0))
     }
 }
 
@@ -70,9 +65,7 @@ impl Close for Listener {
     /// On Linux, shutting a listening socket down ends an `accept` that is blocked in it, now or later.
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        if let Err(error) = SockRef::from(&self.socket).shutdown(Shutdown::Both) {
-            log::debug!("closing a listener: {error}");
-        }
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 }
 

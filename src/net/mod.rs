@@ -8,6 +8,8 @@ pub(crate) mod descriptors;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 pub(crate) mod multicast;
+pub(crate) mod namespace;
 mod netlink;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
+pub(crate) mod wait;

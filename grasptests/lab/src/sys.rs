@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         prctl::set_pdeathsig,
-        signal::{SigHandler, Signal},
+        signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
     },
     unistd::{Pid, getppid},
 };
@@ -179,4 +179,13 @@ pub(crate) fn refuse_netlink() -> io::Result<()> {
 
 fn filter(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Has a signal interrupt what its thread waits for, and do nothing else.
+pub(super) fn interrupt_by(signal: Signal) -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
 }
