@@ -84,7 +84,8 @@ settings! {
     /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
     listen_self: bool = false;
     /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
-    /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
+    /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
+    /// [`DullInstances`](crate::DullInstances). Defaults to off.
     dull: bool = false;
     /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
     /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
@@ -98,6 +99,15 @@ settings! {
     exclude_interfaces: Vec<String> = Vec::new();
     /// Start even if there is no usable interface yet. Defaults to off: starting fails with a sentence.
     wait_for_interfaces: bool = false;
+    /// How many interfaces are used at most. Others are left out, with a warning. Defaults to 256: each takes four
+    /// descriptors and three threads.
+    interface_limit: usize = 256;
+    /// How many descriptors interfaces leave to sessions and to the rest of the program, though no more than half of what
+    /// the process may have. Interfaces for which there is no room then are left out, with a warning. Defaults to 256.
+    reserved_descriptors: usize = 256;
+    /// Raise the process's soft limit on open files, up to the hard one and no further than interfaces and
+    /// `reserved_descriptors` need, where it is too low for them. Turn it off in a program that uses select(2). Defaults to on.
+    raise_descriptor_limit: bool = true;
     /// How often interfaces and addresses are looked at. Defaults to 2 s; graspy takes 10 s.
     watch_interval: Duration = Duration::from_secs(2);
     /// The timeout of negotiation and synchronization in milliseconds where a call gives none. Defaults to

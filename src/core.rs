@@ -15,6 +15,7 @@ use crate::clock::monotonic_ms;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
+use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
@@ -33,6 +34,8 @@ pub(crate) struct Interface {
     /// Absent while another program holds port 7017 of this address for itself.
     pub(crate) unicasts: OnceLock<multicast::Receiver>,
     pub(crate) responses: Arc<dyn Close>,
+    /// It has been said that another interface is on the same link.
+    pub(crate) shares_link: AtomicBool,
 }
 
 impl Interface {
@@ -51,6 +54,8 @@ pub(crate) struct Network {
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
     /// The interfaces that peers may connect by; `None` where all are.
     pub(crate) permitted: Option<BTreeSet<u32>>,
+    /// The interfaces that are left out, and why, as it was last said.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// graspy's switches for tests.
@@ -188,6 +193,22 @@ impl Core {
     /// The name of an interface that is in use.
     pub(crate) fn interface_name(&self, ifi: u32) -> Option<String> {
         self.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone())
+    }
+
+    /// Says, once, that two interfaces are on one link: what was sent out of one has come in by the other.
+    pub(crate) fn say_shared_link(&self, ifi: u32, other: u32) {
+        let (interface, other) = {
+            let interfaces = &self.network.read().interfaces;
+            (interfaces.get(&ifi).cloned(), interfaces.get(&other).cloned())
+        };
+        let (Some(interface), Some(other)) = (interface, other) else { return };
+        if !interface.shares_link.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "interfaces {} and {} are on the same link, where everything is sent twice: leave one out (Config::exclude_interfaces)",
+                interface.name,
+                other.name
+            );
+        }
     }
 
     /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open

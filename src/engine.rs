@@ -55,7 +55,11 @@ impl Engine {
         threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
-        threads::refresh(&core, &tx)?;
+        let refreshed = threads::refresh(&core, &tx);
+        if core.addresses().links.is_empty() {
+            // Where there are others, `_watcher` tries again, and says what is wrong.
+            refreshed?;
+        }
         if core.addresses().links.is_empty() && !core.node.config.wait_for_interfaces {
             return Err(StartError::NoInterface);
         }

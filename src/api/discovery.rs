@@ -7,7 +7,7 @@ use crossbeam_channel::{bounded, select};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::node::{RapidAnswer, Step, Wanted, is_there, local_locators};
+use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
@@ -106,13 +106,13 @@ impl Engine {
         let Some(offering) = self.core.node.registries.objectives.offering(name) else {
             return Here::default();
         };
-        let locators = local_locators(&self.core.addresses(), &offering);
+        let addresses = self.core.addresses();
         if offering.owners.iter().any(|owner| *owner != nonce) {
-            Here { others: locators, own: Vec::new() }
+            Here { others: local_locators(&addresses, &offering), own: Vec::new() }
         } else if self.core.node.config.listen_self {
             Here::default()
         } else {
-            Here { own: locators, others: Vec::new() }
+            Here { own: all_locators(&addresses, &offering), others: Vec::new() }
         }
     }
 

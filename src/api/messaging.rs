@@ -40,6 +40,11 @@ impl Engine {
         let limits = self.core.node.unicast_limits();
         let received = self.receive(&dialogue, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
+            // The substrate went down while this was waited for.
+            Ok(_) if !self.core.node.is_secure() => {
+                self.core.node.received().settle(MessageOutcome::Insecure);
+                Error::NoSecurity
+            }
             Ok(bytes) => {
                 self.core.node.received().settle(MessageOutcome::Item);
                 match crate::wire::cbor::decode(&bytes, &limits) {

@@ -436,6 +436,7 @@ impl Engine {
             };
             let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
+            self.check_secure()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });
         }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::net::listener::Listener;
 use crate::registry::{Close, Registration};
 use crate::threads;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::WireLocator;
 
 /// What [`Engine::register_obj`] takes besides the objective, with graspy's defaults.
@@ -24,7 +24,7 @@ pub struct RegisterObj {
     pub local: bool,
     /// Put the value into responses to discoveries. For synchronization only.
     pub rapid: bool,
-    /// Announce these locators, verbatim and in this order, instead of this node's address.
+    /// Announce these locators, verbatim and in this order, instead of this node's addresses.
     pub locators: Vec<AsaLocator>,
 }
 
@@ -59,8 +59,8 @@ impl Engine {
     }
 
     /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
-    /// be negotiated or synchronized gets a TCP port of its own, with a thread and two descriptors: Linux sets one aside for
-    /// the connection that the thread waits for.
+    /// be negotiated or synchronized gets a TCP port of its own, with a thread and a descriptor. It is open to IPv6 only, unless
+    /// the locators to announce have an IPv4 address.
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
@@ -91,7 +91,8 @@ impl Engine {
         };
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
-                let listener = self.listen()?;
+                let ipv4 = |locator: &AsaLocator| matches!(locator.locator, Some(Locator::Ipv4(_)));
+                let listener = self.listen(registration.locators.iter().any(ipv4))?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
                 registration.listener = Some(listener);
@@ -117,9 +118,9 @@ impl Engine {
         entered.map(|_| ())
     }
 
-    fn listen(&self) -> Result<Arc<Listener>> {
+    fn listen(&self, ipv4: bool) -> Result<Arc<Listener>> {
         self.core.check_namespace()?;
-        let listener = Listener::any().map(Arc::new).map_err(|error| {
+        let listener = Listener::any(ipv4).map(Arc::new).map_err(|error| {
             log::warn!("no port for an objective: {error}");
             Error::ObjFull
         })?;

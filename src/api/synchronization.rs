@@ -87,7 +87,7 @@ impl Engine {
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
-        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
+        value.or_else(|error| self.check_asa(nonce).and_then(|()| self.check_secure()).and(Err(error)))
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {

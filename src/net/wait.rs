@@ -59,6 +59,18 @@ pub(crate) fn wait_any(
     }
 }
 
+/// Waits for something to read or the end, without a deadline: for whoever is woken by a shutdown of the socket.
+pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
+    let mut waiting = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Rounded up: rounded down, the last millisecond would be spent in polls of no time.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);

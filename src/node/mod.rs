@@ -28,7 +28,7 @@ mod request;
 mod response;
 mod search;
 
-pub(crate) use discovery::local_locators;
+pub(crate) use discovery::{all_locators, local_locators};
 pub(crate) use gate::{Datagram, FirstMessage};
 #[cfg(feature = "_simulator")]
 pub(crate) use relay::Relay;
@@ -51,9 +51,9 @@ use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, FloodOutcome, MessageOutcome};
 use crate::registry::{Addresses, Registries};
 use crate::seldom::Seldom;
+use crate::stats::Counters;
 #[cfg(any(test, feature = "_simulator"))]
 use crate::stats::Stats;
-use crate::stats::Counters;
 use crate::trace::{Event, Tracer};
 use crate::types::{AsaNonce, Objective, SessionId};
 use crate::wire::{Body, Limits};

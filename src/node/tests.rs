@@ -32,7 +32,7 @@ fn addresses(links: &[u16]) -> Addresses {
     let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
     let link = |ifi: &u16| Link { ifi: (*ifi).into(), address: link_local(*ifi), port: 40_000 };
     let global = Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
-    Addresses { global, links: links.iter().map(link).collect() }
+    Addresses { global, links: links.iter().map(link).collect(), ..Addresses::default() }
 }
 
 impl Fixture {

@@ -42,7 +42,10 @@ enum Session {
     /// A discovery of another node that this one relays.
     Relay(OpenRelay),
     /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
-    Dialogue(Dialogue, #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>),
+    Dialogue(
+        Dialogue,
+        #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
+    ),
 }
 
 /// A discovery that is being relayed.

@@ -105,7 +105,8 @@ impl SimulatedNode {
         let up = !matches!(config.acp, Acp::None);
         let node = Node::new(config, false);
         node.set_secure(up);
-        let addresses = Addresses { global: Some(global), links: links.iter().map(link).collect() };
+        let links = links.iter().map(link).collect();
+        let addresses = Addresses { global: Some(global), links, ..Addresses::default() };
         node.registries.links.set(&Arc::new(addresses));
         Self {
             node,

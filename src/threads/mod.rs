@@ -10,6 +10,7 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _dull_watcher (0x or 1x)     interfaces, for DULL instances on all of them
 //!   _pcap      (0x or 1x)        writes the capture that is configured
 //!   _story     (0x or 1x)        tells the log, where that wants debug lines
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
@@ -44,7 +45,7 @@ pub(crate) use resolver::resolve;
 pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
-pub(crate) use watcher::{refresh, start as start_watcher};
+pub(crate) use watcher::{refresh, start as start_watcher, start_dull as start_dull_watcher};
 
 use std::cell::Cell;
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 mod handle;
 mod locator;
 mod objective;
+mod own_address;
 mod plain;
 mod value;
 
@@ -11,5 +12,6 @@ pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
+pub(crate) use own_address::OwnAddress;
 pub(crate) use plain::{Plain, is_harmful};
 pub use value::Value;

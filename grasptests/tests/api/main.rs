@@ -5,6 +5,7 @@
 
 mod accounts;
 mod acp;
+mod acp_down;
 mod concurrency;
 mod containment;
 mod discovery;
