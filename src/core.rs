@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
@@ -68,6 +68,8 @@ pub(crate) struct Switches {
 /// One engine.
 pub(crate) struct Core {
     pub(crate) config: Config,
+    /// What of the configuration was changed to be workable.
+    pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) registries: Registries,
     pub(crate) counters: Arc<Counters>,
     pub(crate) threads: ThreadGroup,
@@ -103,7 +105,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
+    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
         let counters = Arc::<Counters>::default();
@@ -128,6 +130,7 @@ impl Core {
             stopper: Mutex::new(Some(stopper)),
             stop,
             changes: OnceLock::new(),
+            adjusted,
             config,
         }
     }

@@ -412,23 +412,21 @@ impl SessionRegistry {
         self.inner.lock().open_count()
     }
 
-    /// Open sessions with what they are, for `dump_all`.
-    pub(crate) fn list(&self) -> Vec<(u32, Option<IpAddr>, &'static str)> {
+    /// Open sessions, without the handles of ASAs: identifier, source, what is told of them, and the ASA that has them.
+    pub(crate) fn views(&self) -> Vec<(u32, Option<IpAddr>, SessionEvent, Option<AsaNonce>)> {
         let inner = self.inner.lock();
-        let mut list: Vec<_> = inner
-            .active
-            .iter()
-            .map(|((id, source), session)| {
-                let kind = match session {
-                    Session::AsaHandle => "ASA handle",
-                    Session::Discovery { .. } => "discovery",
-                    Session::Dialogue(_) => "dialogue",
+        let open = inner.active.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle));
+        let mut views: Vec<_> = open
+            .map(|(key, session)| {
+                let owner = match session {
+                    Session::Dialogue(dialogue) => Some(dialogue.owner),
+                    Session::AsaHandle | Session::Discovery { .. } => None,
                 };
-                (*id, *source, kind)
+                (key.0, key.1, session.event(*key), owner)
             })
             .collect();
-        list.sort_unstable();
-        list
+        views.sort_unstable_by_key(|(id, source, ..)| (*id, *source));
+        views
     }
 }
 

@@ -10,6 +10,7 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _flooder   (repeated floods x)  floods again, for `api`
 //!   _pcap      (0x or 1x)        writes the capture that is configured
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
@@ -172,6 +173,6 @@ mod tests {
     pub(super) fn core() -> Arc<Core> {
         let config = Config::new().acp(Acp::Layer2);
         let substrate = crate::acp::substrate(&config).unwrap();
-        Arc::new(Core::new(config, substrate))
+        Arc::new(Core::new(config, substrate, Vec::new()))
     }
 }

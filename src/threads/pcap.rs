@@ -19,10 +19,8 @@ const FILES: u32 = 99;
 
 /// Starts the thread, if a capture is wanted. That it cannot be written is no reason not to run: it is said.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
-    let from_environment =
-        || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let Some(path) = core.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
-    let capture = open(&path).and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file))?)));
+    let Some(path) = core.config.pcap.file() else { return Ok(()) };
+    let capture = open(path).and_then(|(path, file)| Ok((path, Capture::new(BufWriter::new(file))?)));
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
