@@ -96,7 +96,7 @@ pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
 pub use config::{Acp, Adjusted, Config, Rate};
 pub use engine::Engine;
-pub use error::{Error, Result, etext};
+pub use error::{ConnectionError, Error, Result, Retry, Why, etext};
 pub use start_error::StartError;
 pub use stats::Stats;
 pub use types::{

@@ -158,7 +158,7 @@ impl Fetcher {
             match self.ask_once(&request) {
                 Ok(Negotiation::Offer(session, answer)) => return Ok((session, answer)),
                 Ok(Negotiation::Agreed(_)) => return Err("Unexpected reply".to_owned()),
-                Err(Error::NoDiscReply | Error::SockErrNegRq | Error::NoPeer) if attempt < self.attempts => {
+                Err(error) if attempt < self.attempts && error.retry() == Retry::Later => {
                     tprint!("No pusher found yet");
                 }
                 Err(error) => return Err(reason(&error)),

@@ -182,7 +182,7 @@ impl Engine {
         while answers.locators.len() < enough && answers.rapid.is_none() {
             select! {
                 recv(incoming) -> answer => answer.into_iter().for_each(|answer| answers.add(answer)),
-                recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
+                recv(self.core.stop_signal()) -> _ => return Err(Error::Stopped),
                 default(until.saturating_duration_since(Instant::now())) => break,
             }
         }
@@ -196,7 +196,9 @@ impl Engine {
         let limit = self.core.multicast_send_limit();
         let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
-            return Err(Error::Unspec);
+            let bare = Objective::new(objective.name.clone());
+            let size = discovery_datagram((session, initiator), &bare, usize::MAX).map_or(0, |it| it.len());
+            return Err(Error::TooLarge { size, limit });
         };
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{cache_own_flood, flood_datagram, is_unspecified};
@@ -19,9 +20,8 @@ impl Engine {
     /// only (§2.5.6.2).
     ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::Unspec`] if there is no
-    /// objective; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
-    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::Unspec`] if the
+    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
+    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::TooLarge`] if the
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
@@ -33,9 +33,7 @@ impl Engine {
         let session = self.core.registries.sessions.flood_id(initiator)?;
         let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
         // An address is 16 bytes whichever it is.
-        if datagram(None).len() > self.core.multicast_send_limit() {
-            return Err(Error::Unspec);
-        }
+        too_large(datagram(None).len(), self.core.multicast_send_limit())?;
         self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
         self.core.sizes.follow(&self.core.registries.floods, self.core.now());
         self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
@@ -48,7 +46,7 @@ impl Engine {
         self.core.check_running()?;
         self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
         if tagged.is_empty() {
-            return Err(Error::Unspec);
+            return Err(Error::NoObjective);
         }
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;
@@ -64,7 +62,7 @@ impl Engine {
         let initiator = self.core.addresses().session_locator();
         let tagged = self.as_flooded(tagged, initiator);
         let longest = flood_datagram((u32::MAX, IpAddr::V6(initiator)), ttl, &tagged, None).len();
-        if longest > self.core.multicast_send_limit() { Err(Error::Unspec) } else { Ok(()) }
+        too_large(longest, self.core.multicast_send_limit())
     }
 
     /// The objectives as they are sent: with loop count 1 if they are for the links only.

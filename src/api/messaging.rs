@@ -2,6 +2,9 @@
 //! The server listens with `listen_negotiate`, the client opens with `req_negotiate_noloop`; `end_negotiate`
 //! ends.
 
+use std::time::{Duration, Instant};
+
+use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::registry::TransportError;
@@ -11,17 +14,16 @@ impl Engine {
     /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::Unspec`] if the item
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::TooLarge`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
-    /// session.
+    /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
+    /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let bytes = message.encode();
-        if bytes.len() > self.core.sizes.unicast() {
-            return Err(Error::Unspec);
-        }
-        self.send(session, &dialogue, &bytes, Error::SockErr)
+        too_large(bytes.len(), self.core.sizes.unicast())?;
+        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
@@ -34,7 +36,7 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let limits = self.core.unicast_limits();
-        let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
         if received.is_err() {
             self.core.counters.replies_missing.add();
         }
@@ -48,7 +50,7 @@ impl Engine {
             }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
-            Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
+            Err(cause) => Error::NoReply.from_reply(cause),
         };
         let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;

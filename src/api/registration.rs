@@ -88,8 +88,8 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, and [`Error::PortTaken`] for a
-    /// fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, [`Error::OtherNamespace`], and
+    /// [`Error::PortTaken`] for a fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
     /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         self.check_asa(nonce)?;
@@ -119,6 +119,7 @@ impl Engine {
         }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
+                self.core.check_namespace()?;
                 let listener = self.listen(ports::open(&objective.name, options.port)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;

@@ -21,7 +21,7 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::NotFloodDisc`], [`Error::Unspec`] if the objective is too large,
+    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::TooLarge`],
     /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
     /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
     /// `NoSynchReply`.
@@ -44,6 +44,7 @@ impl Engine {
             }
         }
         self.check_secure()?;
+        self.core.check_namespace()?;
         if locator.is_none()
             && self.core.config.rapid_synch_message
             && let Some(answer) = self.ask_rapidly(objective)?
@@ -78,32 +79,31 @@ impl Engine {
     ) -> Result<Objective> {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
-        let connection = self.connect(&objective.name, peers).ok_or(Error::SockErrSynRq)?;
+        let deadline = self.connect_deadline();
+        let connection = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
-        self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
-        let value = self.await_value(id, &dialogue, timeout);
+        self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
+        let value = self.await_value(id, &dialogue, Instant::now() + timeout);
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
         value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
-    fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {
-        let mut left = timeout;
+    fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
         loop {
-            let started = Instant::now();
             let classify = |received| synch_reply(id, &dialogue.name, received);
             let received =
-                self.receive(dialogue, left, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
+                self.receive(dialogue, deadline, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
             let reply = received.map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
-                TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
+                cause => Error::NoSynchReply.from_reply(cause),
             })?;
             match reply {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
-                SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),
+                SynchReply::Ignore => {}
             }
         }
     }
@@ -114,7 +114,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
-    /// [`Error::Unspec`] if the value is too large to be sent, or no thread can be started.
+    /// [`Error::TooLarge`], [`Error::NoThread`].
     pub fn listen_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, true)?;
         self.check_secure()?;
@@ -123,9 +123,9 @@ impl Engine {
         let queue = self.core.config.request_queue;
         if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
             let started = threads::start_synch_listen(&self.core, objective.name.clone(), requests);
-            started.map_err(|_| {
+            started.map_err(|error| {
                 objectives.stop_synchronize(nonce, &objective.name);
-                Error::Unspec
+                self.no_thread(error)
             })?;
         }
         Ok(())
