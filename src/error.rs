@@ -74,6 +74,8 @@ pub enum Error {
     SockErrNegRq,
     /// 19 `noSession`. The session is unknown or has ended; or a blocked `listen_negotiate` was ended by `stop_negotiate` or a deregistration. Harmless after a redundant `end_negotiate`.
     NoSession,
+    /// 19 `noSession`. The session belongs to another ASA. A retry does not help.
+    NotYourSession,
     /// 20 `noSocket`. The session has no connection, as when the handle of an ASA is used for one. A retry does not help.
     NoSocket,
     /// 21 `loopExhausted`. The loop count does not allow another step. The session is still open: end it.
@@ -231,6 +233,7 @@ impl Error {
             Self::OtherNamespace => row(3, "unspec", "this thread is in another network namespace than the engine: call from a thread of the namespace that the engine was started in", Retry::No),
             Self::Forked => row(3, "unspec", "this process was forked off the one that started the engine, whose threads it does not have: start the engine after the fork", Retry::No),
             Self::NotStarted(_) => row(3, "unspec", "the engine cannot be started", Retry::Later),
+            Self::NotYourSession => row(19, "noSession", "the session belongs to another ASA", Retry::No),
             Self::PortTaken { .. } => row(11, "objFull", "the port cannot be had", Retry::Later),
             Self::Connection(error) => Row { retry: error.why.retry(), ..error.during.row() },
         }

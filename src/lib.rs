@@ -90,7 +90,10 @@ pub use api::process::{
     synchronize,
 };
 pub use api::utility::{print_line, set_printing};
-pub use api::{Asa, Discover, EngineState, Flooding, Negotiation, Port, RegisterObj, SessionView};
+pub use api::{
+    Asa, Discover, EngineState, Flooding, Negotiation, Peer, Port, RegisterObj, Reply, Server, Session,
+    SessionView, Source, Stop, Synchronized, TypedObjective, Waking,
+};
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use grasp::{
-    AsaNonce, Discover, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint,
+    AsaNonce, Discover, Error, Negotiation, Objective, RegisterObj, Retry, SessionNonce, Value, tprint,
+    ttprint,
 };
 
 use crate::pusher::{BLOCK_TIMEOUT, MOVE_FILE, Progress, digest};

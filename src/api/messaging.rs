@@ -14,13 +14,13 @@ impl Engine {
     /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::TooLarge`] if the item
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`], [`Error::TooLarge`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
     /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
     /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let bytes = message.encode();
         too_large(bytes.len(), self.core.sizes.unicast())?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
@@ -34,7 +34,7 @@ impl Engine {
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let limits = self.core.unicast_limits();
         let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
         if received.is_err() {

@@ -10,7 +10,11 @@ mod negotiation;
 mod ports;
 mod registration;
 mod repeat;
+mod serve;
+mod session;
+mod stop;
 mod synchronization;
+mod typed;
 mod views;
 
 pub mod graspi;
@@ -22,17 +26,22 @@ pub use discovery::Discover;
 pub use negotiation::Negotiation;
 pub use registration::{Port, RegisterObj};
 pub use repeat::Flooding;
+pub use serve::Server;
+pub use session::{Peer, Reply, Session};
+pub use stop::{Stop, Waking};
+pub use synchronization::{Source, Synchronized};
+pub use typed::TypedObjective;
 pub use views::{EngineState, SessionView};
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, Why};
 use crate::net::tcp::Connection;
-use crate::registry::{Dialogue, TransportError};
+use crate::registry::{Dialogue, Transport, TransportError};
 use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
@@ -124,7 +133,7 @@ impl Engine {
         peers: &[AsaLocator],
         deadline: Instant,
         error: Error,
-    ) -> Result<Connection> {
+    ) -> Result<(Connection, AsaLocator)> {
         let mut failure = error.clone().because(Why::TimedOut, None, None);
         for (peer, remaining) in peers.iter().zip((1..=peers.len()).rev()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -136,7 +145,7 @@ impl Engine {
             let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
             let addresses = resolve(name, peer, until);
             match Connection::open(&addresses, until, self.core.framing()) {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok((connection, peer.clone())),
                 Err(cause) => {
                     log::debug!("{name:?}: no connection to {peer}: {cause:?}");
                     failure = match addresses.first() {
@@ -178,6 +187,12 @@ impl Error {
             TransportError::Timeout => self,
             cause => self.from_transport(cause, None),
         }
+    }
+}
+
+impl Peer {
+    fn of(transport: &dyn Transport, locator: Option<AsaLocator>) -> Self {
+        Self { address: Some(IpAddr::V6(transport.peer()).to_canonical()), locator }
     }
 }
 

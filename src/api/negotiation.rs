@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Discover, step};
+use super::{Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{NegotiationReply, negotiation_reply};
@@ -49,6 +49,17 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Negotiation> {
+        self.negotiate_with(nonce, objective, peer, timeout).map(|(answer, _)| answer)
+    }
+
+    /// `req_negotiate`, and with whom.
+    pub(super) fn negotiate_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(Negotiation, Peer)> {
         self.check_negotiable(nonce, objective)?;
         if peer.is_none()
             && self.core.config.rapid_negotiation
@@ -56,16 +67,14 @@ impl Engine {
             && let Some(id) = answer.message.session()
         {
             let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
-            return self.await_reply(
-                session,
-                &dialogue,
-                objective,
-                Instant::now() + self.timeout(timeout),
-                Some(answer.message),
-            );
+            let deadline = Instant::now() + self.timeout(timeout);
+            let first = Some(answer.message);
+            let answer = self.await_reply(session, &dialogue, objective, deadline, first)?;
+            return Ok((answer, Peer::of(dialogue.transport.as_ref(), None)));
         }
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, Instant::now() + self.timeout(timeout), None)
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
+        let deadline = Instant::now() + self.timeout(timeout);
+        Ok((self.await_reply(session, &dialogue, objective, deadline, None)?, peer))
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -80,10 +89,21 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
+        self.open_with(nonce, objective, peer, timeout).map(|(session, _)| session)
+    }
+
+    /// `req_negotiate_noloop`, and with whom.
+    pub(super) fn open_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(SessionNonce, Peer)> {
         self.check_negotiable(nonce, objective)?;
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
         dialogue.transport.pause_before_next(PAUSE);
-        Ok(session)
+        Ok((session, peer))
     }
 
     fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
@@ -101,7 +121,7 @@ impl Engine {
         objective: &Objective,
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
-    ) -> Result<(SessionNonce, Dialogue)> {
+    ) -> Result<(SessionNonce, Dialogue, Peer)> {
         let found = match peer {
             Some(peer) => vec![peer.clone()],
             None => {
@@ -114,11 +134,12 @@ impl Engine {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let deadline = self.connect_deadline();
-        let connection = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
+        let (connection, locator) = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
+        let peer = Peer::of(transport.as_ref(), Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
         self.send(session, &dialogue, &bytes, deadline, Error::SockErrNegRq)?;
-        Ok((session, dialogue))
+        Ok((session, dialogue, peer))
     }
 
     /// Takes up a session of this ASA with a peer that is connected.
@@ -150,7 +171,7 @@ impl Engine {
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
     /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
     /// [`Error::LoopExhausted`], [`Error::TooLarge`]; the session stays open. Then
     /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
@@ -166,7 +187,7 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
@@ -211,12 +232,12 @@ impl Engine {
     /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`];
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
     /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
     /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
@@ -255,7 +276,7 @@ impl Engine {
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let how = match &body {
             Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
             Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
@@ -284,16 +305,21 @@ impl Engine {
         nonce: AsaNonce,
         objective: &Objective,
     ) -> Result<(SessionNonce, Objective)> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !(objective.neg && objective.discoverable) {
-            return Err(Error::NotNeg);
-        }
-        self.check_secure()?;
+        self.check_listening(nonce, objective)?;
         loop {
             if let Some(accepted) = self.accept_next(nonce, objective)? {
                 return Ok(accepted);
             }
         }
+    }
+
+    /// What is checked before listening.
+    pub(super) fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !(objective.neg && objective.discoverable) {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()
     }
 
     /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
@@ -351,10 +377,11 @@ impl Engine {
         Ok(())
     }
 
-    /// The dialogue of a session: `noSecurity`, `noSession`, `noSocket`.
-    pub(super) fn dialogue(&self, session: SessionNonce) -> Result<Dialogue> {
+    /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
+    pub(super) fn dialogue(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Dialogue> {
         self.check_secure()?;
-        self.core.registries.sessions.dialogue(session)
+        let dialogue = self.core.registries.sessions.dialogue(session)?;
+        if dialogue.owner == nonce { Ok(dialogue) } else { Err(Error::NotYourSession) }
     }
 
     /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:

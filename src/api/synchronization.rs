@@ -3,15 +3,50 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Discover, step};
+use super::{Asa, Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::trace::Ending;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::Body;
+
+/// A value that was synchronized, and where it is from: what [`Asa::synchronize`] returns.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Synchronized {
+    /// The objective with its value.
+    pub objective: Objective,
+    /// Where the value is from.
+    pub source: Source,
+}
+
+/// Where a value is from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// It was flooded, with this source; [`AsaLocator::null`] if it came without. `expire` says until when it is valid.
+    Flooded(AsaLocator),
+    /// This peer has been asked.
+    Peer(Peer),
+}
+
+impl Asa {
+    /// Gets the current value of an objective and says where it is from; see [`Engine::synchronize`].
+    ///
+    /// # Errors
+    /// Those of [`Engine::synchronize`].
+    pub fn synchronize(
+        &self,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<Synchronized> {
+        self.engine().synchronize_with(self.nonce(), objective, peer, timeout)
+    }
+}
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
@@ -32,6 +67,17 @@ impl Engine {
         locator: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Objective> {
+        self.synchronize_with(nonce, objective, locator, timeout).map(|got| got.objective)
+    }
+
+    /// `synchronize`, and where the value is from.
+    fn synchronize_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        locator: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<Synchronized> {
         self.check_asa(nonce)?;
         if !objective.synch {
             return Err(Error::NotSynch);
@@ -40,7 +86,8 @@ impl Engine {
         if locator.is_none() {
             let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
-                return Ok(tagged.objective);
+                let TaggedObjective { objective, source } = tagged;
+                return Ok(Synchronized { objective, source: Source::Flooded(source) });
             }
         }
         self.check_secure()?;
@@ -51,7 +98,8 @@ impl Engine {
             && let Some(id) = answer.message.session()
             && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
         {
-            return Ok(value);
+            let peer = Peer::of(answer.transport.as_ref(), None);
+            return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
         let peers = match locator {
             Some(locator) => vec![locator.clone()],
@@ -62,7 +110,9 @@ impl Engine {
         if locator.is_none()
             && let Some(value) = self.core.registries.discovery.rapid(&objective.name, self.core.now())
         {
-            return Ok(value);
+            let locator = peers.into_iter().next();
+            let peer = Peer { address: None, locator };
+            return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
         if peers.is_empty() {
             return Err(Error::NotFloodDisc);
@@ -76,18 +126,20 @@ impl Engine {
         objective: &Objective,
         peers: &[AsaLocator],
         timeout: Duration,
-    ) -> Result<Objective> {
+    ) -> Result<Synchronized> {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
         let deadline = self.connect_deadline();
-        let connection = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
+        let (connection, locator) = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
+        let peer = Peer::of(&connection, Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
         self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
         let value = self.await_value(id, &dialogue, Instant::now() + timeout);
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
-        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
+        let objective = value.or_else(|error| self.check_asa(nonce).and(Err(error)))?;
+        Ok(Synchronized { objective, source: Source::Peer(peer) })
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {

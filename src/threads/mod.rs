@@ -172,6 +172,12 @@ pub(crate) fn is_engine_thread() -> bool {
     OF_AN_ENGINE.get()
 }
 
+/// Starts a thread that runs an ASA's own code: it is no thread of the engine, has a stack of the usual size, and whoever
+/// starts it waits for its end.
+pub(crate) fn start_asa(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    signals::start(Builder::new().name(name.to_owned()), body).map(drop)
+}
+
 /// Carries something out. A panic ends that and nothing else. What may log belongs in here: the logger is the program's, and
 /// may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {

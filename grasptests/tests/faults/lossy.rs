@@ -55,7 +55,9 @@ fn with_patience_most_negotiations_succeed_and_all_calls_end_in_time() {
                 let mut attempts = vec![attempt()];
                 while attempts.len() < ATTEMPTS
                     && attempts.last().is_some_and(|(_, answer, _)| {
-                        answer.as_ref().is_none_or(|it| it.as_ref().is_err_and(|error| *error == Error::SockErrNegRq))
+                        answer
+                            .as_ref()
+                            .is_none_or(|it| it.as_ref().is_err_and(|error| *error == Error::SockErrNegRq))
                     })
                 {
                     attempts.push(attempt());

@@ -3,7 +3,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
+mod errors;
 mod ports;
 mod repeat;
+mod serve;
+mod sessions;
 mod settings;
 mod views;
