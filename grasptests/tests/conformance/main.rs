@@ -11,6 +11,7 @@ mod bench;
 mod peer;
 
 mod borders;
+mod codec;
 mod compliance;
 mod discovery;
 mod divert_cache;
