@@ -19,6 +19,19 @@ impl Engine {
     /// are 1. So they are in a DULL instance (RFC 8990 §2.5.2), and on a node that has link-local addresses
     /// only (§2.5.6.2).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Objective, TaggedObjective};
+    ///
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::flood(asa, 60_000, &[TaggedObjective::new(time, None)])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
     /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::TooLarge`] if the
@@ -80,6 +93,18 @@ impl Engine {
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
     /// graspy's `get_flood`). The list may be empty.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     println!("{} from {}", flooded.objective.value, flooded.source);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotSynch`]. A retry does not help.
     pub fn get_flood(&self, nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>> {
@@ -92,6 +117,17 @@ impl Engine {
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
     /// §2.3.7; graspy's `expire_flood`). One that is not cached any more is none.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Gray")?, grasp::Objective::new("Time"));
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     if flooded.objective.value.as_str() == Some("12:00") {
+    ///         grasp::expire_flood(asa, &flooded)?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`]. A retry does not help.

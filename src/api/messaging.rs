@@ -13,6 +13,16 @@ use crate::types::{AsaNonce, SessionNonce, Value};
 impl Engine {
     /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Server")?, grasp::Objective::new("EX3"));
+    /// let (session, _) = grasp::listen_negotiate(asa, &talk)?;
+    /// let said = grasp::grecv(asa, session, 60_000)?;
+    /// grasp::gsend(asa, session, &said)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`], [`Error::TooLarge`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
@@ -27,6 +37,20 @@ impl Engine {
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Client")?, grasp::Objective::new("EX3"));
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// match grasp::grecv(asa, session, 5000) {
+    ///     Ok(answer) => println!("{answer}"),
+    ///     Err(grasp::Error::NoReply) => println!("no answer within five seconds"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session

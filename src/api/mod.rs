@@ -5,6 +5,7 @@
 mod asa;
 mod discovery;
 mod flooding;
+mod listening;
 mod messaging;
 mod negotiation;
 mod ports;

@@ -35,6 +35,26 @@ impl Engine {
     /// is taken. Waits `timeout` milliseconds for the answer, 60000 by default; a peer that asks for time
     /// gets it.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Negotiation, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut money = Objective::new("EX3").with_value(("NZD", 47))?;
+    /// money.neg = true;
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// match grasp::req_negotiate(asa, &money, None, Some(5000)) {
+    ///     Ok(Negotiation::Agreed(money)) => println!("got {}", money.value),
+    ///     Ok(Negotiation::Offer(session, offer)) => {
+    ///         println!("offered {}", offer.value);
+    ///         grasp::end_negotiate(asa, session, true, None)?;
+    ///     }
+    ///     Err(error) => println!("{error}; retry: {:?}", error.retry()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
     /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
@@ -79,6 +99,20 @@ impl Engine {
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
     /// follow (graspy's `req_negotiate` with `noloop`, which returns `noReply` for success).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Client")?;
+    /// let mut talk = grasp::Objective::new("EX3");
+    /// talk.neg = true;
+    /// grasp::register_obj(asa, &talk, Default::default())?;
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// println!("{}", grasp::grecv(asa, session, 5000)?);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`req_negotiate`](Self::req_negotiate) before the answer.
@@ -159,7 +193,12 @@ impl Engine {
     }
 
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
-    fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+    pub(super) fn check_still(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+    ) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
             self.end(session, dialogue, Ending::Stopped);
         })
@@ -168,6 +207,23 @@ impl Engine {
     /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
     /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
     /// lowered here. Waits `timeout` milliseconds, 60000 by default.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let asa = grasp::register_asa("Gray")?;
+    /// # let money = grasp::Objective::new("EX3");
+    /// use grasp::{Negotiation, Value};
+    ///
+    /// let mut answer = grasp::req_negotiate(asa, &money, None, None)?;
+    /// for wish in [90_i64, 80, 70] {
+    ///     let Negotiation::Offer(session, mut offer) = answer else { break };
+    ///     // The objective goes back as it came, with another value.
+    ///     offer.value = Value::from(wish);
+    ///     answer = grasp::negotiate_step(asa, session, &offer, None)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
@@ -231,6 +287,18 @@ impl Engine {
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
     /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// // Ten seconds to make up one's mind.
+    /// grasp::negotiate_wait(asa, session, Some(10_000))?;
+    /// println!("{} is a lot", request.value);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
     /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
@@ -247,6 +315,18 @@ impl Engine {
 
     /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
     /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// match request.value.as_i64() {
+    ///     Some(..100) => grasp::end_negotiate(asa, session, true, None)?,
+    ///     _ => grasp::end_negotiate(asa, session, false, Some("too much"))?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
@@ -266,6 +346,17 @@ impl Engine {
 
     /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
     /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// if request.value.as_i64().is_none() {
+    ///     grasp::send_invalid(asa, session, Some("a number is expected".into()))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`end_negotiate`](Self::end_negotiate).
@@ -288,93 +379,6 @@ impl Engine {
         let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrEnd);
         dialogue.transport.close();
         sent
-    }
-
-    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
-    /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
-    /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
-    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
-    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
-    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Stopped`] after shutdown. [`Error::IdClash`]: listen again.
-    pub fn listen_negotiate(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<(SessionNonce, Objective)> {
-        self.check_listening(nonce, objective)?;
-        loop {
-            if let Some(accepted) = self.accept_next(nonce, objective)? {
-                return Ok(accepted);
-            }
-        }
-    }
-
-    /// What is checked before listening.
-    pub(super) fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !(objective.neg && objective.discoverable) {
-            return Err(Error::NotNeg);
-        }
-        self.check_secure()
-    }
-
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
-    fn accept_next(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<Option<(SessionNonce, Objective)>> {
-        let objectives = &self.core.registries.objectives;
-        let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
-        let count = &self.core.counters;
-        self.core.check_running().inspect_err(|_| {
-            if request.is_ok() {
-                count.requests_abandoned.add();
-            }
-        })?;
-        let request = request.map_err(|_| Error::NoSession)?;
-        let transport = request.transport;
-        let dialogue = Dialogue {
-            owner: nonce,
-            transport: Arc::clone(&transport),
-            name: objective.name.as_str().into(),
-            dry: request.objective.dry,
-        };
-        let sessions = &self.core.registries.sessions;
-        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
-            Ok(session) => session,
-            Err(error) => {
-                let (clash, count) = (error == Error::IdClash, &self.core.counters);
-                if clash {
-                    count.session_clashes.add()
-                } else {
-                    count.session_limit.add()
-                }
-                transport.close();
-                return if clash { Err(error) } else { Ok(None) };
-            }
-        };
-        self.check_still(nonce, session, &dialogue)?;
-        Ok(Some((session, request.objective)))
-    }
-
-    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
-    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
-    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
-    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, false)?;
-        self.core.registries.objectives.stop_negotiate(nonce, &objective.name);
-        Ok(())
     }
 
     /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.

@@ -36,6 +36,18 @@ pub enum Source {
 impl Asa {
     /// Gets the current value of an objective and says where it is from; see [`Engine::synchronize`].
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// // From the flood cache if it is there, otherwise from a peer.
+    /// let time = grasp::synchronize(asa, &time, None, Some(5000))?;
+    /// println!("it is {}", time.value_as::<String>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Engine::synchronize`].
     pub fn synchronize(
@@ -164,6 +176,19 @@ impl Engine {
     /// `listen_synchronize`). Returns at once. The objective can be discovered from now on. A later call
     /// replaces the value; loop count and flags stay as they were.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = grasp::Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// // From now on another value:
+    /// grasp::listen_synchronize(asa, &time.with_value("12:01")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
     /// [`Error::TooLarge`], [`Error::NoThread`].
@@ -185,6 +210,15 @@ impl Engine {
 
     /// Stops serving the value (RFC 8991 §2.3.6 `stop_listen_synchronize`; graspy's `stop_synchronize`). The
     /// objective can be discovered no longer, unless it was registered so. Further requests are refused.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Clock")?, grasp::Objective::new("Time"));
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// grasp::stop_synchronize(asa, &time)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.

@@ -84,6 +84,13 @@ macro_rules! ttprint {
 impl Engine {
     /// The contents of the registries as text (graspy's `dump_all`): all of them, or the objective registry
     /// and the flood cache only.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// println!("{}", grasp::process_engine()?.dump(true));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn dump(&self, partial: bool) -> String {
         let mut text = String::new();
