@@ -18,3 +18,4 @@ mod quads;
 mod sessions;
 mod shapes;
 mod steps;
+mod waiting;
