@@ -92,17 +92,14 @@ impl Engine {
     /// The open sessions, by identifier (graspy's `_session_id_cache`).
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
-        let views = self.core.registries.sessions.views().into_iter();
-        let view = |(id_value, source, SessionEvent { kind, peer, objective, .. }, owner): (
-            u32,
-            Option<IpAddr>,
-            _,
-            _,
-        )| {
+        let mut views = self.core.registries.sessions.views();
+        views.sort_unstable_by_key(|(key, ..)| *key);
+        let view = |((id_value, source), event, owner)| {
+            let (SessionEvent { kind, peer, objective, .. }, source): (_, Option<IpAddr>) = (event, source);
             let session = SessionNonce { id_value, id_source: source.map(as_ipv6) };
             SessionView { session, kind, objective, peer, owner }
         };
-        views.map(view).collect()
+        views.into_iter().map(view).collect()
     }
 
     /// What is in force now.

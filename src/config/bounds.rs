@@ -16,7 +16,7 @@ const DEEPEST: usize = 128;
 /// The largest datagram of UDP over IPv6 without jumbograms.
 const LARGEST_DATAGRAM: usize = 65_527;
 /// The largest unicast message: it is kept in memory while it comes, for each connection.
-const LARGEST_MESSAGE: usize = 16 << 20;
+const LARGEST_MESSAGE: usize = 1 << 30;
 /// The smallest message that the protocol can do with: GRASP_DEF_MAX_SIZE is 2048, an IPv6 packet 1280 bytes.
 const SMALLEST_MESSAGE: usize = 64;
 
