@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::interfaces::LeftOut;
@@ -69,6 +69,8 @@ pub(crate) struct Switches {
 pub(crate) struct Core {
     /// What decides.
     pub(crate) node: Arc<Node>,
+    /// What of the configuration was changed to be workable.
+    pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) network: RwLock<Network>,
@@ -95,7 +97,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
+    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
         Self {
@@ -110,6 +112,7 @@ impl Core {
             stopper: Mutex::new(Some(stopper)),
             stop,
             changes: OnceLock::new(),
+            adjusted,
             process: std::process::id(),
             namespace: Namespace::current(),
         }
@@ -139,12 +142,12 @@ impl Core {
         limit.saturating_sub(sealed.saturating_sub(limit))
     }
 
-    /// `unspec` once the engine has been shut down, and in a process that was forked off the engine's.
+    /// `Stopped` once the engine has been shut down, and `Forked` in a process that was forked off the engine's.
     pub(crate) fn check_running(&self) -> Result<()> {
         if self.is_forked() {
             Err(Error::Forked)
         } else if self.is_stopping() {
-            Err(Error::Unspec)
+            Err(Error::Stopped)
         } else {
             Ok(())
         }
@@ -302,7 +305,7 @@ mod tests {
     fn a_forked_process_can_neither_use_the_engine_nor_end_it() {
         let config = Config::new().acp(Acp::Layer2);
         let substrate = crate::acp::substrate(&config).unwrap();
-        let mut core = Core::new(config, substrate);
+        let mut core = Core::new(config, substrate, Vec::new());
         assert!(core.check_running().is_ok());
         // As the other process sees it.
         core.process = core.process.wrapping_add(1);

@@ -71,9 +71,9 @@ impl DullInstances {
     /// # Errors
     /// As [`Engine::start`]. Where the first instances have started, those of other interfaces are tried again with every look.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let config = config.dull(true).feasible();
+        let (config, adjusted) = config.dull(true).with_environment().feasible();
         let substrate = acp::substrate(&config)?;
-        let core = Arc::new(Core::new(config, substrate));
+        let core = Arc::new(Core::new(config, substrate, adjusted));
         // From here on, dropping it ends what has been started.
         let all = Self { core, running: Arc::default() };
         let looked = look(&all.core, &all.running);

@@ -35,6 +35,20 @@ impl Engine {
     /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
     /// [`Config::listen_self`](crate::Config::listen_self).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Discover, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let options = Discover { enough: Some(1), ..Discover::default() };
+    /// match grasp::discover(asa, &Objective::new("EX3"), Some(1000), options)?.first() {
+    ///     Some(peer) => println!("EX3 is at {peer}"),
+    ///     None => println!("nobody offers EX3"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoSecurity`] unless this is a DULL instance, [`Error::NotBoth`], [`Error::NoAsa`]. A retry
     /// helps only with the first.

@@ -8,7 +8,7 @@ use std::thread::{ThreadId, current};
 use parking_lot::{Condvar, Mutex};
 
 use super::utility::set_printing;
-use super::{Discover, Negotiation, RegisterObj};
+use super::{Discover, Flooding, Negotiation, RegisterObj};
 #[cfg(feature = "bubbles")]
 use crate::bubbles::Bubbles;
 use crate::config::Config;
@@ -164,7 +164,7 @@ impl Starting {
         if matches!(process.engine, Running::Starting { stop: true, .. }) {
             drop(process);
             engine.shutdown();
-            return Err(Error::Unspec);
+            return Err(Error::Stopped);
         }
         process.engine = Running::Yes(engine.clone());
         Ok(engine)
@@ -323,6 +323,7 @@ process_wide! {
     listen_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     stop_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     flood(nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()>;
+    flood_every(nonce: AsaNonce, interval: u32, ttl: u32, tagged: &[TaggedObjective]) -> Result<Flooding>;
     get_flood(nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>>;
     expire_flood(nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()>;
 }

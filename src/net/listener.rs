@@ -22,9 +22,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on all addresses of the machine, on a port that the system chooses; on those of IPv4 only if that is wanted.
-    pub(crate) fn any(ipv4: bool) -> io::Result<Self> {
-        Self::listen(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), ipv4)
+    /// Listens on all addresses of the machine, on this port, or on one that the system chooses if it is 0; on the addresses of
+    /// IPv4 only if that is wanted.
+    pub(crate) fn on(port: u16, ipv4: bool) -> io::Result<Self> {
+        Self::listen(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0), ipv4)
     }
 
     /// Listens on one address.
@@ -35,6 +36,8 @@ impl Listener {
     fn listen(address: SocketAddrV6, ipv4: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_only_v6(!ipv4)?;
+        // Connections of before, which the system remembers for a minute, do not hold a port that is wanted again.
+        socket.set_reuse_address(address.port() != 0)?;
         // One write is one message: there is nothing to gain by waiting for more. Accepted sockets inherit it.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&SockAddr::from(address))?;

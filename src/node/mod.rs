@@ -186,7 +186,7 @@ impl Node {
                 return Ok(id);
             }
         }
-        Err(Error::Unspec)
+        Err(Error::NoRandom)
     }
 
     /// When something that was learnt now for `ttl` milliseconds expires: after `learned_ttl_limit` at the latest. 0 is for

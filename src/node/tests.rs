@@ -437,7 +437,7 @@ fn nobody_replaces_what_this_node_has_flooded() {
     let own = AsaLocator::new(node.addresses().global.unwrap(), None).with_port(7);
     let mut objective = Objective::new("F0");
     (objective.synch, objective.value) = (true, Value::from(1));
-    node.plan_flood(&[TaggedObjective::new(objective, Some(own.clone()))], 0, 1000, 0).unwrap();
+    node.plan_flood(&[TaggedObjective::new(objective, Some(own.clone()))], 0, 1000).unwrap().begin(0);
     let objectives = vec![(wire_objective("F0", 1), WireLocator::from_locator(&own))];
     node.receive(Body::Flood(Flood { session: 5, initiator: INITIATOR, ttl: 1, objectives }), 0);
     node.purge(10);

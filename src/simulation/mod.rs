@@ -158,7 +158,8 @@ impl SimulatedNode {
     pub fn flood(&self, objective: &Objective, ttl: u32, now: u64) -> Result<Vec<Output>> {
         let address = self.node.addresses().session_locator();
         let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
-        let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size, now)?;
+        let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size)?;
+        plan.begin(now);
         Ok(self.multicast(plan.datagram(None), None))
     }
 

@@ -27,13 +27,9 @@ const LONGEST_NAME: usize = 64;
 
 /// Starts the thread, if a capture is wanted. That it cannot be written is no reason not to run: it is said.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
-    let from_environment =
-        || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let Some(path) = core.node.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
-    let has_ethernet = core.node.config.pcap_ethernet
-        || std::env::var_os("GRASP_PCAP_ETHERNET").is_some_and(|value| !value.is_empty());
-    let link = if has_ethernet { Link::Ethernet } else { Link::Raw };
-    let capture = open(&path, core.node.config.node_name()).and_then(|(path, file)| {
+    let Some(path) = core.node.config.pcap.file() else { return Ok(()) };
+    let link = if core.node.config.pcap_ethernet { Link::Ethernet } else { Link::Raw };
+    let capture = open(path, core.node.config.node_name()).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
         Ok((path, Capture::new(BufWriter::new(file), link)?))
     });

@@ -6,6 +6,7 @@ mod objective;
 mod own_address;
 mod plain;
 mod value;
+mod view;
 
 pub(crate) use handle::SessionId;
 pub use handle::{AsaNonce, SessionNonce};
@@ -15,3 +16,4 @@ pub use objective::{Objective, TaggedObjective};
 pub(crate) use own_address::OwnAddress;
 pub(crate) use plain::{Plain, is_harmful};
 pub use value::Value;
+pub use view::{AsaView, DiscoveryView, FloodView, ObjectiveView};

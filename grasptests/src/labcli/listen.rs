@@ -127,7 +127,7 @@ impl Listener {
                     answering.push(self.node.spawn(&format!("{} answers", self.node.name()), body));
                 }
                 // Unregistered, or the lab ends.
-                Err(Error::NoSession | Error::Unspec) => break,
+                Err(Error::NoSession | Error::Stopped) => break,
                 Err(error) => {
                     self.say(format_args!("listens no more: {}", error_text(&error)));
                     break;
