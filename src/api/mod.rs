@@ -42,9 +42,10 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::error::{Error, Result, Why};
 use crate::net::tcp::Connection;
+use crate::node::{Via, acceptable};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::threads::resolve;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::{Body, Message, Step, WireObjective, encode};
 
 impl Engine {
@@ -131,7 +132,8 @@ impl Engine {
             }
             let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
             let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
-            let addresses = resolve(name, peer, until);
+            let mut addresses = resolve(name, peer, until);
+            addresses.retain(|address| may_be_named(peer, address.ip()));
             match Connection::open(&addresses, until, self.core.framing()) {
                 Ok(connection) => return Ok((connection, peer.clone())),
                 Err(cause) => {
@@ -195,4 +197,15 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(1500);
 /// A session identifier with an objective, ready for a message body.
 fn step(session: u32, objective: &Objective) -> Step {
     Step { session, objective: WireObjective::from_objective(objective) }
+}
+
+/// Whether the name in a locator may lead to this address: whoever answers with a name must not have this node talk to
+/// itself. A locator of this very machine is taken from its own ASAs only.
+fn may_be_named(peer: &AsaLocator, address: IpAddr) -> bool {
+    match &peer.locator {
+        Some(Locator::Fqdn(name)) if name.trim_end_matches('.') != "localhost" => {
+            acceptable(&Locator::from(address), Via::Relay)
+        }
+        _ => true,
+    }
 }

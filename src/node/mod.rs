@@ -30,6 +30,7 @@ mod search;
 
 pub(crate) use discovery::{all_locators, local_locators};
 pub(crate) use gate::{Datagram, FirstMessage};
+pub(crate) use locators::{Via, acceptable};
 #[cfg(feature = "_simulator")]
 pub(crate) use relay::Relay;
 pub(crate) use relay::RelayTask;

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// How many of this node's own identifiers are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
+/// How often a number is drawn before giving up; each draw fails with a chance of about one in a million.
+const DRAWS: usize = 100;
 /// How many numbers are drawn at a time.
 const BLOCK: usize = 64;
 
@@ -59,7 +61,7 @@ impl Identifiers {
     /// When the system has no randomness.
     pub(crate) fn draw(&self) -> Result<u32> {
         let mut inner = self.inner.lock();
-        loop {
+        for _ in 0..DRAWS {
             if inner.random.is_empty() {
                 (self.draw)(&mut inner.random);
             }
@@ -68,6 +70,7 @@ impl Identifiers {
                 return Ok(id);
             }
         }
+        Err(Error::NoRandom)
     }
 
     /// Remembers an identifier as that of an own multicast.
@@ -78,5 +81,33 @@ impl Identifiers {
     /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
     pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
         self.inner.lock().own.get(&id) == Some(&initiator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const INITIATOR: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    #[test]
+    fn a_number_that_was_used_lately_is_drawn_again() {
+        static DRAWN: AtomicU32 = AtomicU32::new(0);
+        // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
+        let draw: Draw = |random| random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2);
+        let identifiers = Identifiers::with_generator(draw);
+        let first = identifiers.draw().unwrap();
+        identifiers.own(first, INITIATOR);
+        assert_eq!((first, identifiers.draw().unwrap()), (5, 6));
+        assert!(identifiers.is_own(5, INITIATOR) && !identifiers.is_own(5, Ipv6Addr::UNSPECIFIED.into()));
+        assert!(!identifiers.is_own(6, INITIATOR));
+    }
+
+    #[test]
+    fn a_generator_that_fails_is_an_error() {
+        assert_eq!(Identifiers::with_generator(|_| ()).draw(), Err(Error::NoRandom));
     }
 }

@@ -14,6 +14,7 @@ mod links;
 mod nowhere;
 mod objective;
 mod recent;
+mod request;
 mod session;
 mod transport;
 
@@ -26,10 +27,9 @@ pub(crate) use identifiers::Identifiers;
 pub(crate) use links::{Addresses, Link, LinkRegistry};
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
-pub(crate) use objective::{
-    Close, Dispatch, NegotiationRequest, ObjectiveRegistry, Offering, QueueLimits, Registration, SynchRequest,
-};
+pub(crate) use objective::{Dispatch, ObjectiveRegistry, Offering, QueueLimits, Registration};
 pub(crate) use recent::{Done, RecentRegistry};
+pub(crate) use request::{Close, NegotiationRequest, SynchRequest};
 pub(crate) use session::{Dialogue, OpenRelay, SessionRegistry};
 pub(crate) use transport::{Transport, TransportError};
 
