@@ -90,6 +90,12 @@ pub enum Error {
     InvalidLoc,
     /// 39 `sockErr`. `gsend`: the message could not be sent; the session is over.
     SockErr,
+    /// 3 `unspec`. The calling thread is in another network namespace than the thread that started the engine, and the call
+    /// needs a socket, which would be there. A retry helps from a thread of the engine's namespace.
+    OtherNamespace,
+    /// 3 `unspec`. This process was forked off the one that started the engine, and has none of its threads. A retry does not
+    /// help: start another engine here.
+    Forked,
     /// 3 `unspec`. The process-wide engine could not be started. What to do is in the sentence; then a
     /// retry helps.
     NotStarted(Arc<StartError>),
@@ -102,7 +108,7 @@ impl Error {
         match self {
             Self::Declined(_) => 1,
             Self::NoReply => 2,
-            Self::Unspec | Self::NotStarted(_) => 3,
+            Self::Unspec | Self::OtherNamespace | Self::Forked | Self::NotStarted(_) => 3,
             Self::AsaFull => 4,
             Self::DupAsa => 5,
             Self::NoAsa => 6,
@@ -172,6 +178,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => error.fmt(f),
+            Self::OtherNamespace => f.write_str(
+                "this thread is in another network namespace than the engine: call from a thread of the namespace that the engine was started in",
+            ),
+            Self::Forked => f.write_str(
+                "this process was forked off the one that started the engine, whose threads it does not have: start the engine after the fork",
+            ),
             _ => f.write_str(etext(self.code()).unwrap_or("Unspecified error")),
         }
     }

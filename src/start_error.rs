@@ -29,6 +29,9 @@ pub enum StartError {
     Bubbles(io::Error),
     /// The process-wide engine is already running.
     AlreadyRunning,
+    /// The process-wide engine is being started, and what starts it would have to wait for itself: a logger has called a free
+    /// function, for instance. A retry helps a little later, and from another thread at once.
+    Starting,
 }
 
 impl fmt::Display for StartError {
@@ -60,6 +63,9 @@ impl fmt::Display for StartError {
             Self::AlreadyRunning => {
                 f.write_str("the process-wide engine is already running: configure it before its first use")
             }
+            Self::Starting => f.write_str(
+                "the process-wide engine is just being started: whoever it calls meanwhile, a logger for instance, cannot use it yet",
+            ),
         }
     }
 }
@@ -74,7 +80,7 @@ impl std::error::Error for StartError {
             | Self::Bubbles(error)
             | Self::Thread(error) => Some(error),
             Self::Keys(error) => Some(error.as_ref()),
-            Self::NoInterface | Self::Random | Self::AlreadyRunning => None,
+            Self::NoInterface | Self::Random | Self::AlreadyRunning | Self::Starting => None,
         }
     }
 }

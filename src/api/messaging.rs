@@ -2,6 +2,8 @@
 //! The server listens with `listen_negotiate`, the client opens with `req_negotiate_noloop`; `end_negotiate`
 //! ends.
 
+use std::time::{Duration, Instant};
+
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::registry::TransportError;
@@ -13,7 +15,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::Unspec`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
-    /// session.
+    /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
+    /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
@@ -21,7 +24,7 @@ impl Engine {
         if bytes.len() > self.core.sizes.unicast() {
             return Err(Error::Unspec);
         }
-        self.send(session, &dialogue, &bytes, Error::SockErr)
+        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
@@ -34,7 +37,7 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let limits = self.core.unicast_limits();
-        let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
         if received.is_err() {
             self.core.counters.replies_missing.add();
         }

@@ -80,12 +80,12 @@ impl Engine {
     fn receive<R>(
         &self,
         dialogue: &Dialogue,
-        timeout: Duration,
+        deadline: Instant,
         classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
         fits: impl Fn(&R) -> bool,
     ) -> std::result::Result<R, TransportError> {
         let count = &self.core.counters;
-        let received = dialogue.transport.receive(timeout).inspect_err(|_| count.replies_missing.add())?;
+        let received = dialogue.transport.receive(deadline).inspect_err(|_| count.replies_missing.add())?;
         let received = decode(&received, &self.core.unicast_limits());
         let of_type = match received.as_ref().map(|message| &message.body) {
             Ok(Body::Noop) => Some(&count.noop_received),
@@ -99,11 +99,15 @@ impl Engine {
         Ok(meaning)
     }
 
-    /// Connects to the first of some peers that can be reached, within [`Config::connect_timeout`](crate::Config)
-    /// for all of them: each has its share of what is left, if that is long enough for a packet to be lost. What was
-    /// discovered and cannot be reached is forgotten, so that it is not found again.
-    fn connect(&self, name: &str, peers: &[AsaLocator]) -> Option<Connection> {
-        let deadline = Instant::now() + self.core.config.connect_timeout;
+    /// When connecting to a peer and sending it a request has to be done.
+    fn connect_deadline(&self) -> Instant {
+        Instant::now() + self.core.config.connect_timeout
+    }
+
+    /// Connects to the first of some peers that can be reached: each has its share of the time that is left, if that is
+    /// long enough for a packet to be lost. What was discovered and cannot be reached is forgotten, so that it is not
+    /// found again.
+    fn connect(&self, name: &str, peers: &[AsaLocator], deadline: Instant) -> Option<Connection> {
         for (peer, remaining) in peers.iter().zip((1..=peers.len()).rev()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -111,12 +115,9 @@ impl Engine {
                 return None;
             }
             let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
-            let time = share.max(SHORTEST_CONNECT).min(left);
-            let until = Instant::now() + time;
-            let addresses = resolve(peer, time);
-            let left = until.saturating_duration_since(Instant::now());
-            let connection = Connection::open(&addresses, left, self.core.framing());
-            match connection {
+            let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
+            let addresses = resolve(name, peer, until);
+            match Connection::open(&addresses, until, self.core.framing()) {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     log::debug!("{name:?}: no connection to {peer}: {error:?}");

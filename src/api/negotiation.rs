@@ -34,8 +34,8 @@ impl Engine {
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoDiscReply`], [`Error::Unspec`] if the objective is
-    /// too large, [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
+    /// [`Error::Unspec`] if the objective is too large, [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
     /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
     /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
     /// `NoPeer` and `NoNegReply`.
@@ -57,12 +57,12 @@ impl Engine {
                 session,
                 &dialogue,
                 objective,
-                self.timeout(timeout),
+                Instant::now() + self.timeout(timeout),
                 Some(answer.message),
             );
         }
         let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
+        self.await_reply(session, &dialogue, objective, Instant::now() + self.timeout(timeout), None)
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -88,7 +88,8 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        self.check_secure()
+        self.check_secure()?;
+        self.core.check_namespace()
     }
 
     fn request(
@@ -109,10 +110,11 @@ impl Engine {
         }
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
-        let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
+        let deadline = self.connect_deadline();
+        let connection = self.connect(&objective.name, &found, deadline).ok_or(Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
-        self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
+        self.send(session, &dialogue, &bytes, deadline, Error::SockErrNegRq)?;
         Ok((session, dialogue))
     }
 
@@ -148,7 +150,8 @@ impl Engine {
     /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`],
     /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
     /// [`Error::LoopExhausted`], [`Error::Unspec`] if the objective is too large; the session stays open. Then
-    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session.
+    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
+    /// closed the connection, what it sent before is the answer.
     pub fn negotiate_step(
         &self,
         nonce: AsaNonce,
@@ -177,8 +180,14 @@ impl Engine {
                 self.encode_unicast(Body::Negotiate(offer))?
             }
         };
-        self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
+        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrNegStep);
+        match sent {
+            Ok(()) => {
+                let deadline = Instant::now() + self.timeout(timeout);
+                self.await_reply(session, &dialogue, objective, deadline, None)
+            }
+            Err(error) => self.last_word(session, &dialogue, objective, error),
+        }
     }
 
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
@@ -200,13 +209,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`];
-    /// [`Error::SockErrWait`], which ends the session.
+    /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
+    /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
-        self.send(session, &dialogue, &bytes, Error::SockErrWait)?;
+        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
         dialogue.transport.pause_before_next(PAUSE);
         Ok(())
     }
@@ -251,7 +261,7 @@ impl Engine {
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
         self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
-        let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
+        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrEnd);
         dialogue.transport.close();
         sent
     }
@@ -344,16 +354,18 @@ impl Engine {
         self.core.registries.sessions.dialogue(session)
     }
 
-    /// Sends; a failure ends the session.
+    /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:
+    /// then see `last_word`.
     pub(super) fn send(
         &self,
         session: SessionNonce,
         dialogue: &Dialogue,
         bytes: &[u8],
+        deadline: Instant,
         error: Error,
     ) -> Result<()> {
         let count = &self.core.counters;
-        match dialogue.transport.send(bytes, self.core.config.connect_timeout) {
+        match dialogue.transport.send(bytes, deadline) {
             Ok(()) => {
                 count.session_messages_sent.add();
                 Ok(())
@@ -361,9 +373,35 @@ impl Engine {
             Err(cause) => {
                 count.session_sends_failed.add();
                 log::debug!("{session:?}: {error}: {cause:?}");
-                self.end(session, dialogue, (&error).into());
+                if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
+                    self.end(session, dialogue, (&error).into());
+                }
                 Err(error)
             }
+        }
+    }
+
+    /// Whether a session is open whose peer has said something that has not been read.
+    fn has_last_word(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
+        self.core.registries.sessions.dialogue(session).is_ok() && dialogue.transport.has_unread()
+    }
+
+    /// What the peer said before it closed the connection, where sending to it has failed with `error`; that error if it was
+    /// nothing.
+    fn last_word(
+        &self,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+        offered: &Objective,
+        error: Error,
+    ) -> Result<Negotiation> {
+        if !self.has_last_word(session, dialogue) {
+            return Err(error);
+        }
+        // It has come already.
+        match self.await_reply(session, dialogue, offered, Instant::now(), None) {
+            Err(Error::NoPeer | Error::NoNegReply | Error::NoSession) => Err(error),
+            said => said,
         }
     }
 
@@ -380,20 +418,19 @@ impl Engine {
         session: SessionNonce,
         dialogue: &Dialogue,
         offered: &Objective,
-        timeout: Duration,
+        mut deadline: Instant,
         mut first: Option<Message>,
     ) -> Result<Negotiation> {
-        let mut left = timeout;
         // However often the peer asks for time, it gets no more than this.
-        let patience = Instant::now().checked_add(Duration::from_millis(self.core.config.wait_limit.into()));
+        let patience = Instant::now() + Duration::from_millis(self.core.config.wait_limit.into());
         loop {
-            let started = Instant::now();
             let classify =
                 |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
             let received = match first.take() {
                 Some(message) => Ok(classify(Ok(message))),
-                None => self
-                    .receive(dialogue, left, classify, |reply| !matches!(reply, NegotiationReply::Failed(_))),
+                None => self.receive(dialogue, deadline, classify, |reply| {
+                    !matches!(reply, NegotiationReply::Failed(_))
+                }),
             };
             let reply = match received {
                 Ok(reply) => reply,
@@ -410,14 +447,10 @@ impl Engine {
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
-                    let most = patience.map(|until| until.saturating_duration_since(Instant::now()));
-                    left = Duration::from_millis(time.into()).min(most.unwrap_or(Duration::MAX));
+                    deadline = patience.min(Instant::now() + Duration::from_millis(time.into()));
                     continue;
                 }
-                NegotiationReply::Ignore => {
-                    left = left.saturating_sub(started.elapsed());
-                    continue;
-                }
+                NegotiationReply::Ignore => continue,
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };

@@ -66,7 +66,7 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent. A retry helps with
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, and [`Error::OtherNamespace`]. A retry helps with
     /// `ObjFull` and `ObjReg` once another objective is gone.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         self.check_asa(nonce)?;
@@ -120,6 +120,7 @@ impl Engine {
     }
 
     fn listen(&self) -> Result<Arc<Listener>> {
+        self.core.check_namespace()?;
         let listener = Listener::any().map(Arc::new).map_err(|error| {
             log::warn!("no port for an objective: {error}");
             Error::ObjFull

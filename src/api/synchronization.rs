@@ -21,7 +21,7 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::NotFloodDisc`], [`Error::Unspec`] if the objective is too large,
+    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::Unspec`] if the objective is too large,
     /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
     /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
     /// `NoSynchReply`.
@@ -44,6 +44,7 @@ impl Engine {
             }
         }
         self.check_secure()?;
+        self.core.check_namespace()?;
         if locator.is_none()
             && self.core.config.rapid_synch_message
             && let Some(answer) = self.ask_rapidly(objective)?
@@ -78,23 +79,22 @@ impl Engine {
     ) -> Result<Objective> {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
-        let connection = self.connect(&objective.name, peers).ok_or(Error::SockErrSynRq)?;
+        let deadline = self.connect_deadline();
+        let connection = self.connect(&objective.name, peers, deadline).ok_or(Error::SockErrSynRq)?;
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
-        self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
-        let value = self.await_value(id, &dialogue, timeout);
+        self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
+        let value = self.await_value(id, &dialogue, Instant::now() + timeout);
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
         value.or_else(|error| self.check_asa(nonce).and(Err(error)))
     }
 
-    fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {
-        let mut left = timeout;
+    fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
         loop {
-            let started = Instant::now();
             let classify = |received| synch_reply(id, &dialogue.name, received);
             let received =
-                self.receive(dialogue, left, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
+                self.receive(dialogue, deadline, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
             let reply = received.map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
@@ -103,7 +103,7 @@ impl Engine {
             match reply {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
-                SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),
+                SynchReply::Ignore => {}
             }
         }
     }

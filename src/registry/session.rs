@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::answer::DiscoveryAnswer;
 use super::recent::Recent;
-use super::transport::Transport;
+use super::transport::{Neighbour, Transport};
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
@@ -87,7 +87,7 @@ struct Inner {
     /// How many of them are the handles of ASAs.
     handles: usize,
     /// How many of them were opened by which peer.
-    accepted: HashMap<IpAddr, usize>,
+    accepted: HashMap<Neighbour, usize>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -268,12 +268,13 @@ impl SessionRegistry {
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        let count = inner.accepted.get(&peer).copied().unwrap_or(0);
+        let neighbour = dialogue.transport.neighbour();
+        let count = inner.accepted.get(&neighbour).copied().unwrap_or(0);
         let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
         if has_its_share || inner.is_full(self.limit) {
             return Err(Error::Unspec);
         }
-        inner.accepted.insert(peer, count + 1);
+        inner.accepted.insert(neighbour, count + 1);
         let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
         self.begin(&mut inner, &mut events, (id, Some(peer)), session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
@@ -321,8 +322,8 @@ impl SessionRegistry {
                 Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
                 _ => return None,
             };
-            if matches!(session, Session::Dialogue(_)) {
-                inner.forget(key.1);
+            if let Session::Dialogue(dialogue) = &session {
+                inner.forget(key, dialogue);
             }
             session
         };
@@ -372,20 +373,19 @@ impl SessionRegistry {
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
         let mut events = self.counters.tracer().later();
-        let (mut ended, mut peers) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         let mut inner = self.inner.lock();
         inner.active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
-                ended.push(dialogue.clone());
-                peers.push(key.1);
+                ended.push((*key, dialogue.clone()));
                 events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
         });
-        peers.into_iter().for_each(|peer| inner.forget(peer));
+        ended.iter().for_each(|(key, dialogue)| inner.forget(*key, dialogue));
         self.counters.sessions_ended.add_many(ended.len());
-        ended
+        ended.into_iter().map(|(_, dialogue)| dialogue).collect()
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -433,14 +433,15 @@ impl SessionRegistry {
 }
 
 impl Inner {
-    /// A dialogue has ended that this peer had opened, if one had.
-    fn forget(&mut self, peer: Option<IpAddr>) {
-        if let Some(peer) = peer
-            && let Some(count) = self.accepted.get_mut(&peer)
+    /// A dialogue has ended, which its peer had opened if it has a source.
+    fn forget(&mut self, (_, source): Key, dialogue: &Dialogue) {
+        let neighbour = dialogue.transport.neighbour();
+        if source.is_some()
+            && let Some(count) = self.accepted.get_mut(&neighbour)
         {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.accepted.remove(&peer);
+                self.accepted.remove(&neighbour);
             }
         }
     }
@@ -490,7 +491,24 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
+        dialogue_on(0, peer)
+    }
+
+    fn dialogue_on(zone: u32, peer: Ipv6Addr) -> Dialogue {
+        let transport = Arc::new(Nowhere(peer, zone));
+        Dialogue { owner: AsaNonce(1), transport, name: "EX1".into(), dry: false }
+    }
+
+    #[test]
+    fn equal_link_local_addresses_on_two_links_are_two_peers() {
+        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        for (id, zone) in [(1, 2), (2, 2), (3, 3), (4, 3)] {
+            sessions.accept_dialogue(id, dialogue_on(zone, address)).unwrap();
+        }
+        assert_eq!(sessions.accept_dialogue(5, dialogue_on(2, address)), Err(Error::Unspec));
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
+        assert!(sessions.inner.lock().accepted.is_empty());
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod reader;
 mod resolver;
 mod responder;
 mod shares;
+mod signals;
 mod slot;
 mod synch_listen;
 mod tcp_listen;
@@ -47,11 +48,12 @@ pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, current};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -88,12 +90,16 @@ impl ThreadGroup {
         self.inner.lock().live.len()
     }
 
-    /// Waits until every thread has ended, and joins them.
+    /// Waits until every thread has ended, and joins them. Does not wait if the calling thread is one of them, which a logger
+    /// may cause: two of them would wait for each other.
     pub(crate) fn join_all(&self) {
         self.idle.end();
         let deadline = Instant::now() + JOIN_LIMIT;
         let (finished, live) = {
             let mut group = self.inner.lock();
+            if group.live.values().any(|handle| handle.thread().id() == current().id()) {
+                return;
+            }
             while !group.live.is_empty() && !self.ended.wait_until(&mut group, deadline).timed_out() {}
             (std::mem::take(&mut group.finished), group.live.len())
         };
@@ -135,7 +141,8 @@ pub(crate) fn spawn(
     }
     let number = group.next;
     // The new thread can end only after this lock is free: it finds itself in the group.
-    let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+    let spawned = signals::start(Builder::new().name(name.to_owned()).stack_size(STACK), move || {
+        OF_AN_ENGINE.set(true);
         contain(&own, name, || body(&own));
         own.threads.end(number);
     });
@@ -155,11 +162,26 @@ pub(crate) fn spawn(
     })
 }
 
-/// Carries something out. A panic ends that and nothing else.
+thread_local! {
+    static OF_AN_ENGINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is one of an engine's: a logger's call, or a substrate's, comes from such.
+pub(crate) fn is_engine_thread() -> bool {
+    OF_AN_ENGINE.get()
+}
+
+/// Carries something out. A panic ends that and nothing else. What may log belongs in here: the logger is the program's, and
+/// may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         core.counters.panics.add();
-        log::error!("{what} panicked: this is a bug of the engine; everything else goes on");
+        let tell = || {
+            log::error!(
+                "{what} panicked: this is a bug of the engine or of its logger; everything else goes on"
+            )
+        };
+        let _ = catch_unwind(tell);
     }
 }
 

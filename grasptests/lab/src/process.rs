@@ -13,6 +13,7 @@ use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::signal::Signal,
 };
 
 /// How many threads this process has.
@@ -38,6 +39,15 @@ pub fn up_for(command: &mut Command, seconds: u64) {
 /// [`isolated!`](crate::isolated) do so by themselves.
 pub fn default_signals(command: &mut Command) {
     crate::sys::default_signals_at_exec(command);
+}
+
+/// Has a signal interrupt what its thread waits for, and do nothing else.
+///
+/// # Panics
+///
+/// For a signal that cannot be handled.
+pub fn interrupt_by(signal: Signal) {
+    assert!(super::sys::interrupt_by(signal).is_ok(), "{signal} cannot be handled");
 }
 
 /// Has the calling thread, and the threads it starts from now on, see other contents in a file of the machine, if there is

@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         prctl::set_pdeathsig,
-        signal::{SigHandler, Signal},
+        signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
     },
     unistd::{Pid, getppid},
 };
@@ -141,4 +141,13 @@ pub(crate) fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has a signal interrupt what its thread waits for, and do nothing else.
+pub(super) fn interrupt_by(signal: Signal) -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
 }

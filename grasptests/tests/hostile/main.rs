@@ -19,3 +19,4 @@ mod quads;
 mod sessions;
 mod shapes;
 mod steps;
+mod waiting;
