@@ -310,7 +310,9 @@ fn answers_to_its_own_discoveries_take_no_more_memory_than_configured() {
             eventually(LATER, "an answer is taken", || {
                 let (session, before) = (sessions.fetch_add(1, Ordering::Relaxed), stats());
                 multicast(&socket, &cbor!([1, session, (initiator.clone()), [(name.as_str()), 1, 2, ()]]));
-                eventually(LATER, "it is relayed", || stats().discoveries_relayed > before.discoveries_relayed);
+                eventually(LATER, "it is relayed", || {
+                    stats().discoveries_relayed > before.discoveries_relayed
+                });
                 let value = cbor!([(name.as_str()), 5, 6, (large.clone())]);
                 let found = cbor!([2, session, (initiator.clone()), 600_000, (locator(nobody(1), 1)), value]);
                 answer(scene, port, std::iter::once(found));
