@@ -201,6 +201,17 @@ settings! {
     neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
     /// How many responses to one asker may be on their way at the same time. Defaults to 8.
     responders_per_asker: usize = 8;
+    /// How many responses are sent. Defaults to 500 a second, 2000 at once: each takes a connection, whose port is in use for
+    /// a minute more if this side has to close it first.
+    response_rate: Rate = Rate::new(500, 2000);
+    /// How many responses are sent to one asker. Defaults to 200 a second, 1000 at once.
+    asker_response_rate: Rate = Rate::new(200, 1000);
+    /// How many responses are sent to all askers together that no response has reached before: their addresses may be
+    /// invented. Defaults to 50 a second, 100 at once.
+    stranger_response_rate: Rate = Rate::new(50, 100);
+    /// How long what was learnt from others is kept at most, in milliseconds, whatever they say: locators and flooded values.
+    /// Defaults to one hour. Their ASAs repeat what is to stay (RFC 8990 §2.5.4.3, §2.5.6.2).
+    learned_ttl_limit: u32 = 3_600_000;
     /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
     /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
     /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. Defaults

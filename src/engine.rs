@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::bounded;
-
 use crate::acp::{self, AcpStatus};
 use crate::config::Config;
 use crate::core::Core;
@@ -54,15 +52,15 @@ impl Engine {
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
         threads::start_pcap(&core).map_err(StartError::Thread)?;
-        let (tx, rx) = bounded(core.config.multicast_queue);
+        let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
         threads::refresh(&core, &tx)?;
-        if core.addresses().links.is_empty() && !core.config.wait_for_interfaces {
+        if core.addresses().links.is_empty() && !core.node.config.wait_for_interfaces {
             return Err(StartError::NoInterface);
         }
         threads::start_watcher(&core, tx).map_err(StartError::Thread)?;
         #[cfg(feature = "bubbles")]
-        if let Some(bubbles) = &core.config.bubbles {
+        if let Some(bubbles) = &core.node.config.bubbles {
             threads::start_bubbles(&core, bubbles).map_err(StartError::Thread)?;
         }
         Ok(engine)
@@ -77,7 +75,7 @@ impl Engine {
     /// The counters at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core.counters.snapshot()
+        self.core.node.counters.snapshot()
     }
 
     /// What the engine does from now on, event by event, until the returned [`Trace`] is dropped. 4096 events wait to
@@ -108,13 +106,13 @@ impl Engine {
     /// As [`trace`](Self::trace), with so many events that wait, at least 1.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
-        self.core.counters.tracer().subscribe(capacity)
+        self.core.node.counters.tracer().subscribe(capacity)
     }
 
     /// The configuration it was started with.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.core.config
+        &self.core.node.config
     }
 
     /// The node's preferred address of more than link scope (graspy's `_my_address`).
@@ -139,13 +137,13 @@ impl Engine {
     /// changed it.
     #[must_use]
     pub fn message_sizes(&self) -> (usize, usize) {
-        (self.core.sizes.unicast(), self.core.sizes.multicast())
+        (self.core.node.sizes.unicast(), self.core.node.sizes.multicast())
     }
 
     /// Number of sessions that are open.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.core.registries.sessions.open_count()
+        self.core.node.registries.sessions.open_count()
     }
 
     /// Number of threads that are running.
@@ -157,7 +155,7 @@ impl Engine {
     /// For tests, graspy's `_test_divert`: answer every discovery from the cache, as if nothing were
     /// registered here, and do not use the cache for own discoveries.
     pub fn set_test_divert(&self, on: bool) {
-        self.core.switches.test_divert.store(on, Ordering::Relaxed);
+        self.core.node.set_test_divert(on);
     }
 
     /// For tests, graspy's `_make_invalid`: the next `negotiate_step` sends M_INVALID instead.

@@ -52,6 +52,7 @@ struct Security;
 
 pub mod acp;
 mod api;
+mod bounds;
 #[cfg(feature = "bubbles")]
 mod bubbles;
 mod clock;
@@ -62,7 +63,8 @@ mod core;
 mod engine;
 mod error;
 mod net;
-mod proto;
+mod node;
+mod outcome;
 mod registry;
 mod seldom;
 #[cfg(feature = "_simulator")]

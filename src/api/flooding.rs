@@ -1,10 +1,7 @@
 //! Flooding (RFC 8990 §2.5.6.2, RFC 8991 §2.3.7).
 
-use std::net::IpAddr;
-
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{cache_own_flood, flood_datagram, is_unspecified};
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::WireLocator;
 
@@ -27,7 +24,9 @@ impl Engine {
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.core.check_running()?;
         self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
-        let first = tagged.first().ok_or(Error::Unspec)?;
+        if tagged.is_empty() {
+            return Err(Error::Unspec);
+        }
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;
         }
@@ -36,25 +35,10 @@ impl Engine {
         if tagged.iter().any(|one| invalid(&one.source)) {
             return Err(Error::InvalidLoc);
         }
+        let limit = self.core.multicast_send_limit();
+        let plan = self.core.node.plan_flood(tagged, ttl, limit, self.core.now())?;
         let addresses = self.core.addresses();
-        let initiator = addresses.session_locator();
-        let link_only =
-            is_unspecified(&first.source) || self.core.config.dull || initiator.is_unicast_link_local();
-        let mut tagged = tagged.to_vec();
-        if link_only {
-            tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
-        }
-        let initiator = IpAddr::V6(initiator);
-        let session = self.core.registries.sessions.flood_id(initiator)?;
-        let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
-        // An address is 16 bytes whichever it is.
-        if datagram(None).len() > self.core.multicast_send_limit() {
-            return Err(Error::Unspec);
-        }
-        self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
-        self.core.sizes.follow(&self.core.registries.floods, self.core.now());
-        self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
-        self.core.counters.floods_sent.add();
+        self.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
         Ok(())
     }
 
@@ -68,7 +52,7 @@ impl Engine {
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        Ok(self.core.registries.floods.lookup(&objective.name, self.core.now()))
+        Ok(self.core.node.registries.floods.lookup(&objective.name, self.core.now()))
     }
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
@@ -78,7 +62,7 @@ impl Engine {
     /// [`Error::NoAsa`]. A retry does not help.
     pub fn expire_flood(&self, nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()> {
         self.check_asa(nonce)?;
-        self.core.registries.floods.expire(tagged);
+        self.core.node.registries.floods.expire(tagged);
         Ok(())
     }
 }

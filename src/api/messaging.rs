@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::outcome::MessageOutcome;
 use crate::registry::TransportError;
 use crate::types::{AsaNonce, SessionNonce, Value};
 
@@ -21,7 +22,7 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
         let bytes = message.encode();
-        if bytes.len() > self.core.sizes.unicast() {
+        if bytes.len() > self.core.node.sizes.unicast() {
             return Err(Error::Unspec);
         }
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
@@ -36,14 +37,11 @@ impl Engine {
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(session)?;
-        let limits = self.core.unicast_limits();
-        let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
-        if received.is_err() {
-            self.core.counters.replies_missing.add();
-        }
+        let limits = self.core.node.unicast_limits();
+        let received = self.receive(&dialogue, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
             Ok(bytes) => {
-                self.core.counters.items_received.add();
+                self.core.node.received().settle(MessageOutcome::Item);
                 match crate::wire::cbor::decode(&bytes, &limits) {
                     Ok(value) => return Ok(value),
                     Err(_) => Error::CborFail,

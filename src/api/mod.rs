@@ -27,7 +27,7 @@ use crate::net::tcp::Connection;
 use crate::registry::{Dialogue, TransportError};
 use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
+use crate::wire::{Body, Message, Step, WireObjective, encode};
 
 impl Engine {
     /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
@@ -39,69 +39,56 @@ impl Engine {
         if sending && !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.core.registries.asas.check(nonce)?;
+        self.core.node.registries.asas.check(nonce)?;
         if objective.neg || sending {
-            self.core.registries.objectives.check_owner(nonce, &objective.name)?;
+            self.core.node.registries.objectives.check_owner(nonce, &objective.name)?;
         }
         Ok(())
     }
 
     fn check_asa(&self, nonce: AsaNonce) -> Result<()> {
         self.core.check_running()?;
-        self.core.registries.asas.check(nonce)
+        self.core.node.registries.asas.check(nonce)
     }
 
     fn check_secure(&self) -> Result<()> {
-        if self.core.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
+        if self.core.node.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
     /// As `check_secure`, but a DULL instance passes with the objectives that it may handle.
     fn check_secure_or_dull<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        if !self.core.config.dull {
+        if !self.core.node.config.dull {
             return self.check_secure();
         }
-        let permitted = names.into_iter().all(|name| self.core.config.permits(name));
+        let permitted = names.into_iter().all(|name| self.core.node.config.permits(name));
         if permitted { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
     /// A timeout in milliseconds; none and 0 are the default (RFC 8991 §2.3.2.1).
     fn timeout(&self, timeout: Option<u32>) -> Duration {
-        let milliseconds = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
+        let milliseconds =
+            timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         Duration::from_millis(milliseconds.into())
     }
 
     /// Encodes a unicast message. `unspec` if it is larger than may be sent (RFC 8990 §2.8.3).
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
-        if bytes.len() > self.core.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
+        if bytes.len() > self.core.node.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
     }
 
-    /// Receives the next message of a session, says what it means, and counts it as what it is.
-    fn receive<R>(
+    /// Receives the next message of a session.
+    fn receive(
         &self,
         dialogue: &Dialogue,
         deadline: Instant,
-        classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
-        fits: impl Fn(&R) -> bool,
-    ) -> std::result::Result<R, TransportError> {
-        let count = &self.core.counters;
-        let received = dialogue.transport.receive(deadline).inspect_err(|_| count.replies_missing.add())?;
-        let received = decode(&received, &self.core.unicast_limits());
-        let of_type = match received.as_ref().map(|message| &message.body) {
-            Ok(Body::Noop) => Some(&count.noop_received),
-            Ok(Body::Unknown { .. }) => Some(&count.dropped_unknown_type),
-            Ok(Body::Invalid { .. }) => Some(&count.invalid_received),
-            _ => None,
-        };
-        let meaning = classify(received);
-        let of_meaning = if fits(&meaning) { &count.replies_received } else { &count.dropped_bad_reply };
-        of_type.unwrap_or(of_meaning).add();
-        Ok(meaning)
+    ) -> std::result::Result<Vec<u8>, TransportError> {
+        dialogue.transport.receive(deadline).inspect_err(|_| self.core.node.counters.replies_missing.add())
     }
 
     /// When connecting to a peer and sending it a request has to be done.
     fn connect_deadline(&self) -> Instant {
-        Instant::now() + self.core.config.connect_timeout
+        Instant::now() + self.core.node.config.connect_timeout
     }
 
     /// Connects to the first of some peers that can be reached: each has its share of the time that is left, if that is
@@ -121,7 +108,7 @@ impl Engine {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     log::debug!("{name:?}: no connection to {peer}: {error:?}");
-                    self.core.registries.discovery.remove(name, peer);
+                    self.core.node.registries.discovery.remove(name, peer, self.core.now());
                 }
             }
         }

@@ -336,6 +336,9 @@ pub fn dump_all(partial: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::Builder;
+    use std::time::Duration;
+
     use super::*;
 
     fn assert_same(config: &Config, expected: &Config) {
@@ -364,5 +367,43 @@ mod tests {
         let config = dialogue(Some(answers), &mut input, true);
         assert_same(&config, &Config::new().diagnose(true).silent(true));
         assert_eq!(input.position(), 2);
+    }
+
+    /// A human may take minutes to answer the start dialogue.
+    #[test]
+    fn while_the_engine_starts_only_who_needs_it_waits() {
+        let soon = Duration::from_secs(20);
+        {
+            let mut process = PROCESS.lock();
+            process.engine = Running::Starting { by: current().id(), stop: false };
+            // Without interfaces none starts.
+            process.config = Some(Config::new().interfaces(Some(Vec::new())));
+        }
+        let starting = Starting;
+        let is_refused = |result: Result<Engine>| match result {
+            Err(Error::NotStarted(why)) => matches!(*why, StartError::Starting),
+            _ => false,
+        };
+        assert!(is_refused(process_engine()), "whoever starts it would wait for itself");
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let other = Builder::new().spawn(move || {
+            skip_dialogue(SkipDialogue::default());
+            dump_all(true);
+            tx.send(configure(Config::new())).unwrap();
+            tx.send(process_engine().map(|_| ()).map_err(|_| StartError::NoInterface)).unwrap();
+        });
+        assert!(matches!(rx.recv_timeout(soon).unwrap(), Err(StartError::AlreadyRunning)));
+        assert!(rx.recv_timeout(soon / 400).is_err(), "another thread waits");
+        shutdown();
+        assert!(matches!(PROCESS.lock().engine, Running::Starting { stop: true, .. }), "it is to be stopped");
+        drop(starting);
+        assert!(
+            matches!(rx.recv_timeout(soon).unwrap(), Err(StartError::NoInterface)),
+            "then it tries itself"
+        );
+        other.unwrap().join().unwrap();
+        let mut process = PROCESS.lock();
+        assert!(process.engine().is_none());
+        (process.config, process.skip) = (None, None);
     }
 }

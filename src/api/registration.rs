@@ -35,9 +35,8 @@ impl Engine {
     /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
     pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
         self.core.check_running()?;
-        let (asas, sessions) = (&self.core.registries.asas, &self.core.registries.sessions);
-        let nonce = sessions.new_asa_handle()?;
-        asas.register(nonce, name).inspect_err(|_| sessions.remove_asa_handle(nonce))?;
+        let nonce = AsaNonce(self.core.node.new_id()?);
+        self.core.node.registries.asas.register(nonce, name)?;
         Ok(nonce)
     }
 
@@ -49,14 +48,13 @@ impl Engine {
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
     pub fn deregister_asa(&self, nonce: AsaNonce, name: &str) -> Result<()> {
         self.core.check_running()?;
-        self.core.registries.asas.deregister(nonce, name)?;
-        for listener in self.core.registries.objectives.deregister_all(nonce) {
+        self.core.node.registries.asas.deregister(nonce, name)?;
+        for listener in self.core.node.registries.objectives.deregister_all(nonce) {
             listener.close();
         }
-        for dialogue in self.core.registries.sessions.end_owned(nonce) {
+        for dialogue in self.core.node.registries.sessions.end_owned(nonce) {
             dialogue.transport.close();
         }
-        self.core.registries.sessions.remove_asa_handle(nonce);
         Ok(())
     }
 
@@ -76,13 +74,13 @@ impl Engine {
         if objective.dry && !objective.neg {
             return Err(Error::NotDry);
         }
-        let objectives = &self.core.registries.objectives;
+        let objectives = &self.core.node.registries.objectives;
         let adds_owner = objectives.may_register(&objective.name, options.overlap)?;
         if options.locators.iter().any(|locator| WireLocator::from_locator(locator).is_none()) {
             return Err(Error::InvalidLoc);
         }
         let mut registration = Registration {
-            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.config.objective_ttl),
+            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.node.config.objective_ttl),
             discoverable: options.discoverable,
             overlap: options.overlap,
             local: options.local,
@@ -111,7 +109,7 @@ impl Engine {
     /// Enters an objective into the registry, and closes its socket if that is of no use.
     fn enter(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
         let listener = registration.listener.clone();
-        let entered = self.core.registries.objectives.register(nonce, objective, registration);
+        let entered = self.core.node.registries.objectives.register(nonce, objective, registration);
         let unused = entered.as_ref().map_or(listener, |unused| unused.clone());
         if let Some(listener) = unused {
             listener.close();
@@ -140,7 +138,7 @@ impl Engine {
     /// A retry does not help.
     pub fn deregister_obj(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa(nonce)?;
-        if let Some(listener) = self.core.registries.objectives.deregister(nonce, &objective.name)? {
+        if let Some(listener) = self.core.node.registries.objectives.deregister(nonce, &objective.name)? {
             listener.close();
         }
         Ok(())

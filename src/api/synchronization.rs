@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Discover, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{SynchReply, synch_reply};
+use crate::node::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::trace::Ending;
@@ -38,7 +38,7 @@ impl Engine {
         }
         self.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
-            let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
+            let flooded = self.core.node.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
                 return Ok(tagged.objective);
             }
@@ -46,7 +46,7 @@ impl Engine {
         self.check_secure()?;
         self.core.check_namespace()?;
         if locator.is_none()
-            && self.core.config.rapid_synch_message
+            && self.core.node.config.rapid_synch_message
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
             && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
@@ -60,7 +60,7 @@ impl Engine {
             }
         };
         if locator.is_none()
-            && let Some(value) = self.core.registries.discovery.rapid(&objective.name, self.core.now())
+            && let Some(value) = self.core.node.registries.discovery.rapid(&objective.name, self.core.now())
         {
             return Ok(value);
         }
@@ -77,7 +77,7 @@ impl Engine {
         peers: &[AsaLocator],
         timeout: Duration,
     ) -> Result<Objective> {
-        let id = self.core.registries.sessions.request_id()?;
+        let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
         let deadline = self.connect_deadline();
         let connection = self.connect(&objective.name, peers, deadline).ok_or(Error::SockErrSynRq)?;
@@ -92,15 +92,12 @@ impl Engine {
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
         loop {
-            let classify = |received| synch_reply(id, &dialogue.name, received);
-            let received =
-                self.receive(dialogue, deadline, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
-            let reply = received.map_err(|error| match error {
+            let received = self.receive(dialogue, deadline).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
             })?;
-            match reply {
+            match self.core.node.synch_message(id, dialogue, &received) {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => {}
@@ -119,8 +116,8 @@ impl Engine {
         self.check_asa_obj(nonce, objective, true)?;
         self.check_secure()?;
         self.encode_unicast(Body::Synch(step(u32::MAX, objective)))?;
-        let objectives = &self.core.registries.objectives;
-        let queue = self.core.config.request_queue;
+        let objectives = &self.core.node.registries.objectives;
+        let queue = self.core.node.config.request_queue;
         if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
             let started = threads::start_synch_listen(&self.core, objective.name.clone(), requests);
             started.map_err(|_| {
@@ -138,7 +135,7 @@ impl Engine {
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
     pub fn stop_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, true)?;
-        self.core.registries.objectives.stop_synchronize(nonce, &objective.name);
+        self.core.node.registries.objectives.stop_synchronize(nonce, &objective.name);
         Ok(())
     }
 }

@@ -99,7 +99,7 @@ impl Engine {
     }
 
     fn write_dump(&self, out: &mut String, partial: bool) -> fmt::Result {
-        let (core, registries) = (&self.core, &self.core.registries);
+        let (core, registries) = (&self.core, &self.core.node.registries);
         if !partial {
             let addresses = core.addresses();
             heading(out, &format!("Thread count: {}", core.threads.count()))?;
@@ -139,7 +139,7 @@ impl Engine {
 
     fn write_objectives(&self, out: &mut String) -> fmt::Result {
         heading(out, "Objective registry contents:")?;
-        for view in self.core.registries.objectives.list() {
+        for view in self.core.node.registries.objectives.list() {
             let o = &view.objective;
             let owners: Vec<_> = view.owners.iter().map(ToString::to_string).collect();
             writeln!(
@@ -163,7 +163,7 @@ impl Engine {
 
     fn write_discoveries(&self, out: &mut String) -> fmt::Result {
         heading(out, "Discovery cache contents:")?;
-        for (name, locators, rapid) in self.core.registries.discovery.list() {
+        for (name, locators, rapid) in self.core.node.registries.discovery.list() {
             writeln!(out, "{} locators:", Plain(&name))?;
             for locator in locators {
                 writeln!(out, "{locator} Diverted: {} Expiry: {}", locator.diverted, locator.expire)?;

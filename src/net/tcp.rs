@@ -17,7 +17,8 @@ use super::connect::first_of;
 use super::listener::Listener;
 use super::wait::{self, For};
 use crate::acp::{Protection, SealedReader, Whole};
-use crate::registry::{Neighbour, Transport, TransportError};
+use crate::bounds::Neighbour;
+use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
 use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
 use crate::types::as_ipv6;
@@ -35,6 +36,18 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
+    /// For one connection without an engine.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn of_its_own(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
+        Self { limits, protection, counters: Arc::default() }
+    }
+
+    /// What was counted.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn stats(&self) -> crate::stats::Stats {
+        self.counters.snapshot()
+    }
+
     pub(crate) fn assembly(&self) -> Assembly {
         match &self.protection {
             None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
@@ -174,7 +187,6 @@ impl Connection {
         let is_sealed = self.framing.protection.is_some();
         match assembled {
             Ok(Whole { message, rest }) => {
-                self.framing.counters.messages_received.add();
                 raw.truncate(raw.len().saturating_sub(rest.len()));
                 self.trace(Direction::In, &message, is_sealed.then_some(raw.as_slice()));
                 *incoming = rest;
@@ -207,6 +219,10 @@ impl Connection {
             if let Some(whole) = whole {
                 return Ok(whole);
             }
+            // Also while there is more to read: a peer may send without end.
+            if Instant::now() >= deadline {
+                return Err(TransportError::Timeout);
+            }
             let Some(count) = wait::read_present(&self.stream, &mut chunk)? else {
                 if !wait()? {
                     return Err(TransportError::Timeout);
@@ -219,10 +235,6 @@ impl Connection {
             self.framing.counters.bytes_received.add_many(count);
             raw.extend_from_slice(piece);
             whole = assembly.feed(piece)?;
-            // A peer may send faster than it is read.
-            if whole.is_none() && Instant::now() >= deadline {
-                return Err(TransportError::Timeout);
-            }
         }
     }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::{Neighbour, Transport};
+use super::Transport;
+use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
+use crate::outcome::{Case, RequestOutcome};
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
 /// A listening socket that ends with its objective.
@@ -23,6 +25,15 @@ pub(crate) struct NegotiationRequest {
     pub(crate) session: u32,
     pub(crate) objective: Objective,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) case: Case<RequestOutcome>,
+}
+
+impl NegotiationRequest {
+    /// Closes the connection (RFC 8990 §2.8.6).
+    pub(crate) fn refuse(self, why: RequestOutcome) {
+        self.case.settle(why);
+        self.transport.close();
+    }
 }
 
 /// A request for the current value, on its way to the objective's `_synch_listen`.
@@ -30,6 +41,7 @@ pub(crate) struct NegotiationRequest {
 pub(crate) struct SynchRequest {
     pub(crate) session: u32,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) case: Case<RequestOutcome>,
 }
 
 /// What a registration says besides the objective.

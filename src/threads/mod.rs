@@ -28,22 +28,17 @@ mod pool;
 mod reader;
 mod resolver;
 mod responder;
-mod shares;
 mod signals;
-mod slot;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
 
 #[cfg(feature = "bubbles")]
 pub(crate) use bubbles::start as start_bubbles;
-pub(crate) use mhandler::start as start_mhandler;
+pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
 pub(crate) use resolver::resolve;
-#[cfg(feature = "_simulator")]
-pub(crate) use shares::{Admitted, NotAdmitted};
-pub(crate) use shares::{Askers, Shares};
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};
@@ -150,12 +145,12 @@ pub(crate) fn spawn(
     let result = spawned.map(|handle| {
         group.next += 1;
         group.live.insert(number, handle);
-        core.counters.threads_peak.raise_to(group.live.len());
+        core.node.counters.threads_peak.raise_to(group.live.len());
     });
     drop(group);
     join(finished);
     result.inspect_err(|error| {
-        core.counters.thread_failed.add();
+        core.node.counters.thread_failed.add();
         if let Some(unsaid) = core.threads.failures.may_say(core.now()) {
             log::warn!("{name} cannot be started: {error}{unsaid}");
         }
@@ -175,7 +170,7 @@ pub(crate) fn is_engine_thread() -> bool {
 /// may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
-        core.counters.panics.add();
+        core.node.counters.panics.add();
         let tell = || {
             log::error!(
                 "{what} panicked: this is a bug of the engine or of its logger; everything else goes on"

@@ -26,7 +26,7 @@ const FILES: u32 = 99;
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let from_environment =
         || std::env::var_os("GRASP_PCAP").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let Some(path) = core.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
+    let Some(path) = core.node.config.pcap.clone().or_else(from_environment) else { return Ok(()) };
     let capture = open(&path).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
         Ok((path, Capture::new(BufWriter::new(file))?))
@@ -34,12 +34,12 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
-            let trace = core.counters.tracer().subscribe(CAPACITY);
+            let trace = core.node.counters.tracer().subscribe(CAPACITY);
             spawn(core, "_pcap", move |core| {
                 if let Err(error) = run(core, capture, &trace) {
                     log::warn!("the capture {} ends here: {error}", path.display());
                 }
-                core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+                core.node.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
             })
         }
         Err(error) => {
@@ -57,7 +57,7 @@ fn run(core: &Core, mut capture: Capture<BufWriter<Output>>, trace: &Trace) -> i
             capture.write(&event, name)?;
         }
         capture.flush()?;
-        core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+        core.node.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
     }
     capture.finish(trace.lost(), SystemTime::now())
 }

@@ -175,7 +175,9 @@ mod tests {
         let first = who(&core).recv_timeout(SOON).unwrap();
         wait_until("the thread waits", || waiting(&core) == 1);
         run(&core, "_reader", |_| panic!("a test of containment")).unwrap();
-        wait_until("the thread waits again", || waiting(&core) == 1 && core.counters.snapshot().panics == 1);
+        wait_until("the thread waits again", || {
+            waiting(&core) == 1 && core.node.counters.snapshot().panics == 1
+        });
         assert_eq!(who(&core).recv_timeout(SOON).unwrap(), first);
         assert_eq!(core.threads.count(), 1);
         wait_until("the thread ends", || core.threads.count() == 0);

@@ -12,8 +12,7 @@ use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
 use crate::net::multicast;
-use crate::proto::{self, Addresses};
-use crate::registry::Close;
+use crate::registry::{Addresses, Close};
 use crate::start_error::StartError;
 
 /// How many times as long as it has looked the thread rests: where addresses or interfaces change all the time, as on a
@@ -27,10 +26,10 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
     spawn(core, "_watcher", move |core| {
         let mut failing = None;
         loop {
-            if let Err(error) = changes.wait(core.config.watch_interval) {
+            if let Err(error) = changes.wait(core.node.config.watch_interval) {
                 // More descriptors than the process may have, for instance.
                 contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
-                core.pause(core.config.watch_interval);
+                core.pause(core.node.config.watch_interval);
             }
             if core.is_stopping() {
                 return;
@@ -38,7 +37,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
             let started = Instant::now();
             // A panic, of a substrate of one's own for instance, must not end watching.
             contain(core, "looking at the interfaces", || look(core, &queue, &mut failing));
-            if !core.pause(started.elapsed().saturating_mul(REST).min(core.config.watch_interval)) {
+            if !core.pause(started.elapsed().saturating_mul(REST).min(core.node.config.watch_interval)) {
                 return;
             }
         }
@@ -53,16 +52,13 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
         log::warn!("{text}");
     }
     *failing = failure;
-    let now = core.now();
-    core.registries.floods.purge(now);
-    let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
-    core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+    core.node.purge(core.now());
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
 /// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
-    let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
+    let seen = snapshot(&core.node.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
     let mut failure = None;
     for link in new_links(core, &seen) {
@@ -73,7 +69,7 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
                 log::debug!("the address of {} is not ready: {error}", link.name);
             }
             Err(error) => {
-                core.counters.interfaces_failed.add();
+                core.node.counters.interfaces_failed.add();
                 failure = Some(error);
             }
         }
@@ -98,7 +94,7 @@ fn close_gone(core: &Core, seen: &Snapshot) {
     };
     for interface in gone.values() {
         log::info!("interface {} with {} is no longer used", interface.name, interface.link_local);
-        core.counters.interfaces_removed.add();
+        core.node.counters.interfaces_removed.add();
         interface.close();
     }
 }
@@ -130,7 +126,7 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         return Err(error);
     }
     log::info!("interface {} with {} is used", link.name, link.link_local);
-    core.counters.interfaces_added.add();
+    core.node.counters.interfaces_added.add();
     core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
     // Shutdown takes the interfaces away once: one that came too late closes itself.
     if core.is_stopping() {
@@ -186,7 +182,7 @@ fn receive_error(error: io::Error) -> StartError {
 /// Takes over the addresses: the preferred one of more than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
-    let links = network.interfaces.iter().map(|(ifi, interface)| proto::Link {
+    let links = network.interfaces.iter().map(|(ifi, interface)| crate::registry::Link {
         ifi: *ifi,
         address: interface.link_local,
         port: interface.sender.port(),
@@ -194,11 +190,9 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     let links = links.collect();
     let global = seen.globals.first().copied();
     network.permitted.clone_from(&seen.permitted);
-    let addresses = Addresses { global, links };
-    if *network.addresses != addresses {
-        let addresses = Arc::new(addresses);
-        network.addresses = Arc::clone(&addresses);
-        drop(network);
+    drop(network);
+    let addresses = Arc::new(Addresses { global, links });
+    if core.node.registries.links.set(&addresses) {
         // The logger is the program's, and may ask the engine.
         log::info!("addresses: {addresses:?}");
     }

@@ -6,6 +6,7 @@ mod objective;
 mod plain;
 mod value;
 
+pub(crate) use handle::SessionId;
 pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};

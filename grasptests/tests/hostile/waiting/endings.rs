@@ -178,7 +178,7 @@ fn a_capture_into_a_pipe_holds_up_neither_the_start_nor_the_end() {
     let unread = within(AT_ONCE, || Host::start(&b, Config::new().pcap(Some(pipe.clone()))));
     within(AT_ONCE, || unread.engine.shutdown());
     // Somebody opens it, and drains nothing.
-    let nonblocking = libc::O_NONBLOCK;
+    let nonblocking = nix::libc::O_NONBLOCK;
     let end = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&pipe).unwrap();
     let host = Host::start(&a, Config::new().pcap(Some(pipe.clone())));
     let value = synchronizable("EX2", Value::Bytes(vec![7; 1000]));

@@ -1,8 +1,105 @@
 //! What an answer within a session means (RFC 8990 §2.8.6 to §2.8.12; graspy's `_negloop`).
 
+use std::time::{Duration, Instant};
+
+use super::Node;
 use crate::error::Error;
+use crate::outcome::MessageOutcome;
+use crate::registry::Dialogue;
 use crate::types::Objective;
-use crate::wire::{Body, DecodeError, Flags, Message, Outcome};
+use crate::wire::{Body, DecodeError, Flags, Message, Outcome, decode};
+
+/// Waiting for the peer's next message in a session. However often the peer asks for time, it gets no more than
+/// `wait_limit`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Await {
+    deadline: Instant,
+    patience: Instant,
+}
+
+impl Await {
+    /// Begins to wait until `deadline`.
+    pub(crate) fn new(node: &Node, deadline: Instant, now: Instant) -> Self {
+        Self { deadline, patience: now + Duration::from_millis(node.config.wait_limit.into()) }
+    }
+
+    /// When waiting ends, as it looks now.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// M_WAIT: so many milliseconds from now replace what is left (RFC 8990 §2.8.9).
+    pub(crate) fn extend(&mut self, time: u32, now: Instant) {
+        self.deadline = (now + Duration::from_millis(time.into())).min(self.patience);
+    }
+}
+
+/// A message of a session with its meaning, which says what it counts as.
+trait Meaning {
+    fn fits(&self) -> bool;
+    fn insecure() -> Self;
+}
+
+impl Meaning for NegotiationReply {
+    fn fits(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    fn insecure() -> Self {
+        Self::Failed(Error::NoSecurity)
+    }
+}
+
+impl Meaning for SynchReply {
+    fn fits(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    fn insecure() -> Self {
+        Self::Failed(Error::NoSecurity)
+    }
+}
+
+impl Node {
+    /// What a message means that has come in a negotiation.
+    pub(crate) fn negotiation_message(
+        &self,
+        session: u32,
+        dialogue: &Dialogue,
+        bytes: &[u8],
+    ) -> NegotiationReply {
+        self.message(bytes, |received| negotiation_reply(session, &dialogue.name, dialogue.dry, received))
+    }
+
+    /// What a message means that has come after a request for a value.
+    pub(crate) fn synch_message(&self, session: u32, dialogue: &Dialogue, bytes: &[u8]) -> SynchReply {
+        self.message(bytes, |received| synch_reply(session, &dialogue.name, received))
+    }
+
+    /// Decodes the next message of a session, says what it means, and counts it as that.
+    fn message<R: Meaning>(
+        &self,
+        bytes: &[u8],
+        classify: impl FnOnce(Result<Message, DecodeError>) -> R,
+    ) -> R {
+        let case = self.received();
+        if !self.is_secure() {
+            case.settle(MessageOutcome::Insecure);
+            return R::insecure();
+        }
+        let received = decode(bytes, &self.unicast_limits());
+        let of_type = match received.as_ref().map(|message| &message.body) {
+            Ok(Body::Noop) => Some(MessageOutcome::Noop),
+            Ok(Body::Unknown { .. }) => Some(MessageOutcome::UnknownType),
+            Ok(Body::Invalid { .. }) => Some(MessageOutcome::Invalid),
+            _ => None,
+        };
+        let meaning = classify(received);
+        let of_meaning = if meaning.fits() { MessageOutcome::Reply } else { MessageOutcome::BadReply };
+        case.settle(of_type.unwrap_or(of_meaning));
+        meaning
+    }
+}
 
 /// What the peer's message means to whoever waits in a negotiation.
 #[derive(Debug, PartialEq)]

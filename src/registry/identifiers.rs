@@ -1,0 +1,82 @@
+//! Session identifiers of this node: strong random numbers, and which of them its multicasts carried, so that it knows them
+//! when they come back (RFC 8990 §2.7).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use parking_lot::Mutex;
+
+use crate::bounds::{BoundedMap, Capacity};
+use crate::error::{Error, Result};
+
+/// How many of this node's own identifiers are remembered after their end.
+const RECENT_LIMIT: usize = 4096;
+/// How many numbers are drawn at a time.
+const BLOCK: usize = 64;
+
+/// Draws a block of random numbers; draws none on failure.
+type Draw = fn(&mut Vec<u32>);
+
+/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+fn draw_block(random: &mut Vec<u32>) {
+    let mut bytes = [0; 4 * BLOCK];
+    if getrandom::fill(&mut bytes).is_ok() {
+        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
+    }
+}
+
+/// Draws identifiers, and remembers those of own multicasts with their initiator.
+pub(crate) struct Identifiers {
+    inner: Mutex<Inner>,
+    draw: Draw,
+}
+
+struct Inner {
+    own: BoundedMap<u32, IpAddr>,
+    random: Vec<u32>,
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identifiers").finish_non_exhaustive()
+    }
+}
+
+impl Identifiers {
+    pub(crate) fn new() -> Self {
+        Self::with_generator(draw_block)
+    }
+
+    /// With a generator of one's own.
+    pub(crate) fn with_generator(draw: Draw) -> Self {
+        let inner = Inner { own: BoundedMap::new(Capacity::entries(RECENT_LIMIT)), random: Vec::new() };
+        Self { inner: Mutex::new(inner), draw }
+    }
+
+    /// A number that no recent multicast of this node carried.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub(crate) fn draw(&self) -> Result<u32> {
+        let mut inner = self.inner.lock();
+        loop {
+            if inner.random.is_empty() {
+                (self.draw)(&mut inner.random);
+            }
+            let id = inner.random.pop().ok_or(Error::Unspec)?;
+            if inner.own.get(&id).is_none() {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Remembers an identifier as that of an own multicast.
+    pub(crate) fn own(&self, id: u32, initiator: IpAddr) {
+        self.inner.lock().own.insert(id, initiator, 0);
+    }
+
+    /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
+    pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
+        self.inner.lock().own.get(&id) == Some(&initiator)
+    }
+}
