@@ -12,9 +12,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
+use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
@@ -33,6 +34,8 @@ pub(crate) struct Interface {
     /// Absent while another program holds port 7017 of this address for itself.
     pub(crate) unicasts: OnceLock<multicast::Receiver>,
     pub(crate) responses: Arc<dyn Close>,
+    /// It has been said that another interface is on the same link.
+    pub(crate) shares_link: AtomicBool,
 }
 
 impl Interface {
@@ -51,6 +54,8 @@ pub(crate) struct Network {
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
     /// The interfaces that peers may connect by; `None` where all are.
     pub(crate) permitted: Option<BTreeSet<u32>>,
+    /// The interfaces that are left out, and why, as it was last said.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// graspy's switches for tests.
@@ -64,6 +69,8 @@ pub(crate) struct Switches {
 pub(crate) struct Core {
     /// What decides.
     pub(crate) node: Arc<Node>,
+    /// What of the configuration was changed to be workable.
+    pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) threads: ThreadGroup,
     pub(crate) readers: ReaderTable,
     pub(crate) network: RwLock<Network>,
@@ -90,7 +97,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
+    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
         Self {
@@ -105,6 +112,7 @@ impl Core {
             stopper: Mutex::new(Some(stopper)),
             stop,
             changes: OnceLock::new(),
+            adjusted,
             process: std::process::id(),
             namespace: Namespace::current(),
         }
@@ -134,12 +142,12 @@ impl Core {
         limit.saturating_sub(sealed.saturating_sub(limit))
     }
 
-    /// `unspec` once the engine has been shut down, and in a process that was forked off the engine's.
+    /// `Stopped` once the engine has been shut down, and `Forked` in a process that was forked off the engine's.
     pub(crate) fn check_running(&self) -> Result<()> {
         if self.is_forked() {
             Err(Error::Forked)
         } else if self.is_stopping() {
-            Err(Error::Unspec)
+            Err(Error::Stopped)
         } else {
             Ok(())
         }
@@ -188,6 +196,22 @@ impl Core {
     /// The name of an interface that is in use.
     pub(crate) fn interface_name(&self, ifi: u32) -> Option<String> {
         self.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone())
+    }
+
+    /// Says, once, that two interfaces are on one link: what was sent out of one has come in by the other.
+    pub(crate) fn say_shared_link(&self, ifi: u32, other: u32) {
+        let (interface, other) = {
+            let interfaces = &self.network.read().interfaces;
+            (interfaces.get(&ifi).cloned(), interfaces.get(&other).cloned())
+        };
+        let (Some(interface), Some(other)) = (interface, other) else { return };
+        if !interface.shares_link.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "interfaces {} and {} are on the same link, where everything is sent twice: leave one out (Config::exclude_interfaces)",
+                interface.name,
+                other.name
+            );
+        }
     }
 
     /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
@@ -281,7 +305,7 @@ mod tests {
     fn a_forked_process_can_neither_use_the_engine_nor_end_it() {
         let config = Config::new().acp(Acp::Layer2);
         let substrate = crate::acp::substrate(&config).unwrap();
-        let mut core = Core::new(config, substrate);
+        let mut core = Core::new(config, substrate, Vec::new());
         assert!(core.check_running().is_ok());
         // As the other process sees it.
         core.process = core.process.wrapping_add(1);

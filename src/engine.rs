@@ -1,11 +1,13 @@
 //! An engine: start, look inside, stop. The calls of the API are in `api`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::acp::{self, AcpStatus};
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::core::Core;
+use crate::net::interfaces;
 use crate::start_error::StartError;
 use crate::stats::Stats;
 use crate::threads;
@@ -26,35 +28,52 @@ pub struct Engine {
     _owner: Arc<Owner>,
 }
 
+/// Stops the engine with its last handle; nothing in a handle that does not count.
 #[derive(Debug)]
-struct Owner(Arc<Core>);
+struct Owner(Option<Arc<Core>>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.shutdown();
+        if let Some(core) = &self.0 {
+            core.shutdown();
+        }
     }
 }
 
 impl Engine {
+    /// A handle that does not keep the engine running, for what makes calls of the API inside it.
+    pub(crate) fn unowned(core: &Arc<Core>) -> Self {
+        Self { core: Arc::clone(core), _owner: Arc::new(Owner(None)) }
+    }
+
     /// Starts an engine. It is ready when this returns.
     ///
     /// # Errors
     /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
     pub fn start(config: Config) -> Result<Self, StartError> {
         getrandom::u32().map_err(|_| StartError::Random)?;
-        let config = config.feasible();
+        let (config, adjusted) = config.with_environment().feasible();
+        adjusted.iter().for_each(|adjusted| log::warn!("{adjusted}"));
         let substrate = acp::substrate(&config)?;
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");
         }
-        let core = Arc::new(Core::new(config, substrate));
+        let core = Arc::new(Core::new(config, substrate, adjusted));
         core.update_security();
         // From here on, dropping the engine ends what has been started.
-        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
+        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Some(Arc::clone(&core)))) };
         threads::start_pcap(&core).map_err(StartError::Thread)?;
+        threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
-        threads::refresh(&core, &tx)?;
+        let refreshed = threads::refresh(&core, &tx);
+        if core.addresses().links.is_empty() {
+            // Where there are others, `_watcher` tries again, and says what is wrong.
+            refreshed?;
+        }
+        for name in engine.missing_interfaces() {
+            log::warn!("interface {name} is configured and does not exist");
+        }
         if core.addresses().links.is_empty() && !core.node.config.wait_for_interfaces {
             return Err(StartError::NoInterface);
         }
@@ -109,10 +128,28 @@ impl Engine {
         self.core.node.counters.tracer().subscribe(capacity)
     }
 
-    /// The configuration it was started with.
+    /// The configuration it was started with, as far as an engine can work with it, and with what it leaves to the
+    /// environment.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.core.node.config
+    }
+
+    /// The settings that no engine can work with, with what is used instead.
+    #[must_use]
+    pub fn adjusted(&self) -> &[Adjusted] {
+        &self.core.adjusted
+    }
+
+    /// The interfaces that the configuration or the substrate names, and that do not exist now. They are used once they
+    /// appear. An interface that exists and is not in [`links`](Self::links) is down or has no IPv6 link-local address.
+    #[must_use]
+    pub fn missing_interfaces(&self) -> Vec<String> {
+        let core = &self.core;
+        let named = core.node.config.interfaces.iter().flatten().cloned();
+        let named = named.chain(core.substrate.interfaces().into_iter().flatten());
+        let missing: BTreeSet<_> = named.filter(|name| !interfaces::exists(name)).collect();
+        missing.into_iter().collect()
     }
 
     /// The node's preferred address of more than link scope (graspy's `_my_address`).
@@ -125,6 +162,13 @@ impl Engine {
     #[must_use]
     pub fn links(&self) -> Vec<(u32, std::net::Ipv6Addr)> {
         self.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
+    }
+
+    /// The names of the interfaces in use.
+    #[must_use]
+    pub fn link_names(&self) -> Vec<String> {
+        let addresses = self.core.addresses();
+        addresses.links.iter().filter_map(|link| self.core.interface_name(link.ifi)).collect()
     }
 
     /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).

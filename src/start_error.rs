@@ -5,8 +5,8 @@ use std::io;
 
 use crate::constants::GRASP_LISTEN_PORT;
 
-/// Why an engine cannot start. A retry helps once the cause is gone.
-#[derive(Debug)]
+/// Why an engine cannot start. A retry helps once the cause is gone. `Display` and `Debug` print a sentence, so that `main`
+/// may return it.
 #[non_exhaustive]
 pub enum StartError {
     /// The system has no IPv6.
@@ -67,6 +67,13 @@ impl fmt::Display for StartError {
                 "the process-wide engine is just being started: whoever it calls meanwhile, a logger for instance, cannot use it yet",
             ),
         }
+    }
+}
+
+/// The sentence of `Display`: it is what people see when `main` returns the error.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

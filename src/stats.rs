@@ -381,6 +381,8 @@ counters! {
     interfaces_added,
     /// Interfaces that went out of use.
     interfaces_removed,
+    /// Interfaces that could be used and are left out, each time that this or its reason changes.
+    interfaces_left_out,
     /// Times that an interface could not be taken into use.
     interfaces_failed: drop,
     /// Events that did not get into the capture ([`Config::pcap`](crate::Config::pcap)), because the disk was too slow.

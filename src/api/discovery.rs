@@ -7,7 +7,7 @@ use crossbeam_channel::{bounded, select};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::node::{RapidAnswer, Step, Wanted, is_there, local_locators};
+use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
@@ -34,6 +34,20 @@ impl Engine {
     ///
     /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
     /// [`Config::listen_self`](crate::Config::listen_self).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Discover, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let options = Discover { enough: Some(1), ..Discover::default() };
+    /// match grasp::discover(asa, &Objective::new("EX3"), Some(1000), options)?.first() {
+    ///     Some(peer) => println!("EX3 is at {peer}"),
+    ///     None => println!("nobody offers EX3"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoSecurity`] unless this is a DULL instance, [`Error::NotBoth`], [`Error::NoAsa`]. A retry
@@ -106,13 +120,13 @@ impl Engine {
         let Some(offering) = self.core.node.registries.objectives.offering(name) else {
             return Here::default();
         };
-        let locators = local_locators(&self.core.addresses(), &offering);
+        let addresses = self.core.addresses();
         if offering.owners.iter().any(|owner| *owner != nonce) {
-            Here { others: locators, own: Vec::new() }
+            Here { others: local_locators(&addresses, &offering), own: Vec::new() }
         } else if self.core.node.config.listen_self {
             Here::default()
         } else {
-            Here { own: locators, others: Vec::new() }
+            Here { own: all_locators(&addresses, &offering), others: Vec::new() }
         }
     }
 

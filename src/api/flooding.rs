@@ -15,35 +15,69 @@ impl Engine {
     /// are 1. So they are in a DULL instance (RFC 8990 §2.5.2), and on a node that has link-local addresses
     /// only (§2.5.6.2).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Objective, TaggedObjective};
+    ///
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::flood(asa, 60_000, &[TaggedObjective::new(time, None)])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::Unspec`] if there is no
-    /// objective; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
-    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::Unspec`] if the
+    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
+    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::TooLarge`] if the
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
+        self.check_floodable(nonce, tagged)?;
+        let limit = self.core.multicast_send_limit();
+        let plan = self.core.node.plan_flood(tagged, ttl, limit)?;
+        let addresses = self.core.addresses();
+        plan.begin(self.core.now());
+        self.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
+        Ok(())
+    }
+
+    /// What a flood is refused for before anything of it is built.
+    fn check_floodable(&self, nonce: AsaNonce, tagged: &[TaggedObjective]) -> Result<()> {
         self.core.check_running()?;
         self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
         if tagged.is_empty() {
-            return Err(Error::Unspec);
+            return Err(Error::NoObjective);
         }
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;
         }
         let invalid =
             |source: &AsaLocator| source.locator.is_some() && WireLocator::from_locator(source).is_none();
-        if tagged.iter().any(|one| invalid(&one.source)) {
-            return Err(Error::InvalidLoc);
-        }
-        let limit = self.core.multicast_send_limit();
-        let plan = self.core.node.plan_flood(tagged, ttl, limit, self.core.now())?;
-        let addresses = self.core.addresses();
-        self.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
-        Ok(())
+        if tagged.iter().any(|one| invalid(&one.source)) { Err(Error::InvalidLoc) } else { Ok(()) }
+    }
+
+    /// All that `flood` checks, without flooding.
+    pub(super) fn check_flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
+        self.check_floodable(nonce, tagged)?;
+        self.core.node.plan_flood(tagged, ttl, self.core.multicast_send_limit()).map(drop)
     }
 
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
     /// graspy's `get_flood`). The list may be empty.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     println!("{} from {}", flooded.objective.value, flooded.source);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotSynch`]. A retry does not help.
@@ -57,6 +91,17 @@ impl Engine {
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
     /// §2.3.7; graspy's `expire_flood`). One that is not cached any more is none.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Gray")?, grasp::Objective::new("Time"));
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     if flooded.objective.value.as_str() == Some("12:00") {
+    ///         grasp::expire_flood(asa, &flooded)?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`]. A retry does not help.

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::outcome::MessageOutcome;
@@ -13,22 +14,44 @@ use crate::types::{AsaNonce, SessionNonce, Value};
 impl Engine {
     /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Server")?, grasp::Objective::new("EX3"));
+    /// let (session, _) = grasp::listen_negotiate(asa, &talk)?;
+    /// let said = grasp::grecv(asa, session, 60_000)?;
+    /// grasp::gsend(asa, session, &said)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::Unspec`] if the item
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`], [`Error::TooLarge`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
     /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
     /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let bytes = message.encode();
-        if bytes.len() > self.core.node.sizes.unicast() {
-            return Err(Error::Unspec);
-        }
+        too_large(bytes.len(), self.core.node.sizes.unicast())?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Client")?, grasp::Objective::new("EX3"));
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// match grasp::grecv(asa, session, 5000) {
+    ///     Ok(answer) => println!("{answer}"),
+    ///     Err(grasp::Error::NoReply) => println!("no answer within five seconds"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session
@@ -36,10 +59,15 @@ impl Engine {
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let limits = self.core.node.unicast_limits();
         let received = self.receive(&dialogue, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
+            // The substrate went down while this was waited for.
+            Ok(_) if !self.core.node.is_secure() => {
+                self.core.node.received().settle(MessageOutcome::Insecure);
+                Error::NoSecurity
+            }
             Ok(bytes) => {
                 self.core.node.received().settle(MessageOutcome::Item);
                 match crate::wire::cbor::decode(&bytes, &limits) {
@@ -49,7 +77,7 @@ impl Engine {
             }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
-            Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
+            Err(cause) => Error::NoReply.from_reply(cause),
         };
         let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;

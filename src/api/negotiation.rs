@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Discover, step};
+use super::{Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::node::{Await, NegotiationReply, negotiation_reply};
@@ -16,6 +16,9 @@ use crate::wire::{Body, Message, Outcome};
 /// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
 /// loses what comes with it.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// How reading ends where the peer has closed the connection and nothing of it is left.
+const NOTHING_SAID: [Error; 3] = [Error::NoPeer, Error::NoNegReply, Error::NoSession];
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,10 +35,30 @@ impl Engine {
     /// is taken. Waits `timeout` milliseconds for the answer, 60000 by default; a peer that asks for time
     /// gets it.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Negotiation, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut money = Objective::new("EX3").with_value(("NZD", 47))?;
+    /// money.neg = true;
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// match grasp::req_negotiate(asa, &money, None, Some(5000)) {
+    ///     Ok(Negotiation::Agreed(money)) => println!("got {}", money.value),
+    ///     Ok(Negotiation::Offer(session, offer)) => {
+    ///         println!("offered {}", offer.value);
+    ///         grasp::end_negotiate(asa, session, true, None)?;
+    ///     }
+    ///     Err(error) => println!("{error}; retry: {:?}", error.retry()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
     /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
-    /// [`Error::Unspec`] if the objective is too large, [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// [`Error::TooLarge`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
     /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
     /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
     /// `NoPeer` and `NoNegReply`.
@@ -46,6 +69,17 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Negotiation> {
+        self.negotiate_with(nonce, objective, peer, timeout).map(|(answer, _)| answer)
+    }
+
+    /// `req_negotiate`, and with whom.
+    pub(super) fn negotiate_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(Negotiation, Peer)> {
         self.check_negotiable(nonce, objective)?;
         if peer.is_none()
             && self.core.node.config.rapid_negotiation
@@ -53,20 +87,32 @@ impl Engine {
             && let Some(id) = answer.message.session()
         {
             let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
-            return self.await_reply(
-                session,
-                &dialogue,
-                objective,
-                Instant::now() + self.timeout(timeout),
-                Some(answer.message),
-            );
+            let deadline = Instant::now() + self.timeout(timeout);
+            let first = Some(answer.message);
+            let answer = self.await_reply(session, &dialogue, objective, deadline, first)?;
+            return Ok((answer, Peer::of(dialogue.transport.as_ref(), None)));
         }
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, Instant::now() + self.timeout(timeout), None)
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
+        let deadline = Instant::now() + self.timeout(timeout);
+        Ok((self.await_reply(session, &dialogue, objective, deadline, None)?, peer))
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
     /// follow (graspy's `req_negotiate` with `noloop`, which returns `noReply` for success).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Client")?;
+    /// let mut talk = grasp::Objective::new("EX3");
+    /// talk.neg = true;
+    /// grasp::register_obj(asa, &talk, Default::default())?;
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// println!("{}", grasp::grecv(asa, session, 5000)?);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`req_negotiate`](Self::req_negotiate) before the answer.
@@ -77,10 +123,21 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
+        self.open_with(nonce, objective, peer, timeout).map(|(session, _)| session)
+    }
+
+    /// `req_negotiate_noloop`, and with whom.
+    pub(super) fn open_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(SessionNonce, Peer)> {
         self.check_negotiable(nonce, objective)?;
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
         dialogue.transport.pause_before_next(PAUSE);
-        Ok(session)
+        Ok((session, peer))
     }
 
     fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
@@ -98,7 +155,7 @@ impl Engine {
         objective: &Objective,
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
-    ) -> Result<(SessionNonce, Dialogue)> {
+    ) -> Result<(SessionNonce, Dialogue, Peer)> {
         let found = match peer {
             Some(peer) => vec![peer.clone()],
             None => {
@@ -111,11 +168,12 @@ impl Engine {
         let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let deadline = self.connect_deadline();
-        let connection = self.connect(&objective.name, &found, deadline).ok_or(Error::SockErrNegRq)?;
+        let (connection, locator) = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
+        let peer = Peer::of(transport.as_ref(), Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
         self.send(session, &dialogue, &bytes, deadline, Error::SockErrNegRq)?;
-        Ok((session, dialogue))
+        Ok((session, dialogue, peer))
     }
 
     /// Takes up a session of this ASA with a peer that is connected.
@@ -134,7 +192,12 @@ impl Engine {
     }
 
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
-    fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+    pub(super) fn check_still(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+    ) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
             self.end(session, dialogue, Ending::Stopped);
         })
@@ -144,11 +207,28 @@ impl Engine {
     /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
     /// lowered here. Waits `timeout` milliseconds, 60000 by default.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let asa = grasp::register_asa("Gray")?;
+    /// # let money = grasp::Objective::new("EX3");
+    /// use grasp::{Negotiation, Value};
+    ///
+    /// let mut answer = grasp::req_negotiate(asa, &money, None, None)?;
+    /// for wish in [90_i64, 80, 70] {
+    ///     let Negotiation::Offer(session, mut offer) = answer else { break };
+    ///     // The objective goes back as it came, with another value.
+    ///     offer.value = Value::from(wish);
+    ///     answer = grasp::negotiate_step(asa, session, &offer, None)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
     /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
-    /// [`Error::LoopExhausted`], [`Error::Unspec`] if the objective is too large; the session stays open. Then
+    /// [`Error::LoopExhausted`], [`Error::TooLarge`]; the session stays open. Then
     /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
     /// closed the connection, what it sent before is the answer.
     pub fn negotiate_step(
@@ -162,7 +242,7 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
@@ -206,13 +286,25 @@ impl Engine {
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
     /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// // Ten seconds to make up one's mind.
+    /// grasp::negotiate_wait(asa, session, Some(10_000))?;
+    /// println!("{} is a lot", request.value);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`];
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
     /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
     /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
@@ -223,10 +315,22 @@ impl Engine {
     /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
     /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// match request.value.as_i64() {
+    ///     Some(..100) => grasp::end_negotiate(asa, session, true, None)?,
+    ///     _ => grasp::end_negotiate(asa, session, false, Some("too much"))?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
-    /// [`Error::NoSocket`]; [`Error::Unspec`] if the reason is too long; [`Error::SockErrEnd`]. But for the
-    /// first four and `Unspec` the session is over.
+    /// [`Error::NoSocket`]; [`Error::TooLarge`]; [`Error::SockErrEnd`]. But for the
+    /// first four and `TooLarge` the session is over.
     pub fn end_negotiate(
         &self,
         nonce: AsaNonce,
@@ -242,6 +346,17 @@ impl Engine {
     /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
     /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// if request.value.as_i64().is_none() {
+    ///     grasp::send_invalid(asa, session, Some("a number is expected".into()))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`end_negotiate`](Self::end_negotiate).
     pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
@@ -251,7 +366,7 @@ impl Engine {
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let how = match &body {
             Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
             Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
@@ -265,76 +380,16 @@ impl Engine {
         sent
     }
 
-    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
-    /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
-    /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
-    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
-    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
-    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Unspec`] after shutdown. [`Error::IdClash`]: listen again.
-    pub fn listen_negotiate(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<(SessionNonce, Objective)> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !(objective.neg && objective.discoverable) {
-            return Err(Error::NotNeg);
-        }
+    /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
+    pub(super) fn dialogue(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Dialogue> {
         self.check_secure()?;
-        loop {
-            if let Some(accepted) = self.accept_next(nonce, objective)? {
-                return Ok(accepted);
-            }
-        }
-    }
-
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
-    fn accept_next(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<Option<(SessionNonce, Objective)>> {
-        let objectives = &self.core.node.registries.objectives;
-        let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = requests.recv();
-        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
-        // A request that is dropped counts as abandoned.
-        self.core.check_running()?;
-        let request = request.map_err(|_| Error::NoSession)?;
-        let Some((session, dialogue, objective)) = self.core.node.accept(nonce, request) else {
-            return Ok(None);
-        };
-        self.check_still(nonce, session, &dialogue)?;
-        Ok(Some((session, objective)))
-    }
-
-    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
-    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
-    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
-    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, false)?;
-        self.core.node.registries.objectives.stop_negotiate(nonce, &objective.name);
-        Ok(())
-    }
-
-    /// The dialogue of a session: `noSecurity`, `noSession`, `noSocket`.
-    pub(super) fn dialogue(&self, session: SessionNonce) -> Result<Dialogue> {
-        self.check_secure()?;
-        let found = self.core.node.registries.sessions.dialogue(session);
         // The handle of an ASA is none of a session.
         let is_handle = |id| self.core.node.registries.asas.is_registered(AsaNonce(id));
-        found.map_err(|error| match error {
+        let dialogue = self.core.node.registries.sessions.dialogue(session).map_err(|error| match error {
             Error::NoSession if session.id_source.is_none() && is_handle(session.id_value) => Error::NoSocket,
             error => error,
-        })
+        })?;
+        if dialogue.owner == nonce { Ok(dialogue) } else { Err(Error::NotYourSession) }
     }
 
     /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:
@@ -359,7 +414,7 @@ impl Engine {
                 if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
                     self.end(session, dialogue, (&error).into());
                 }
-                Err(error)
+                Err(error.from_sending(cause, dialogue.transport.peer()))
             }
         }
     }
@@ -383,7 +438,7 @@ impl Engine {
         }
         // It has come already, and the end of the connection with it.
         match self.await_reply(session, dialogue, offered, self.connect_deadline(), None) {
-            Err(Error::NoPeer | Error::NoNegReply | Error::NoSession) => Err(error),
+            Err(nothing) if NOTHING_SAID.contains(&nothing) => Err(error),
             said => said,
         }
     }
@@ -413,9 +468,7 @@ impl Engine {
                     Ok(bytes) => node.negotiation_message(id, dialogue, &bytes),
                     Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                     Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
-                    Err(TransportError::Timeout | TransportError::Failed) => {
-                        NegotiationReply::Failed(Error::NoNegReply)
-                    }
+                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
                 },
             };
             let error = match reply {
@@ -434,6 +487,7 @@ impl Engine {
             };
             let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
+            self.check_secure()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });
         }

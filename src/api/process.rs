@@ -8,7 +8,7 @@ use std::thread::{ThreadId, current};
 use parking_lot::{Condvar, Mutex};
 
 use super::utility::set_printing;
-use super::{Discover, Negotiation, RegisterObj};
+use super::{Discover, Flooding, Negotiation, RegisterObj};
 #[cfg(feature = "bubbles")]
 use crate::bubbles::Bubbles;
 use crate::config::Config;
@@ -164,7 +164,7 @@ impl Starting {
         if matches!(process.engine, Running::Starting { stop: true, .. }) {
             drop(process);
             engine.shutdown();
-            return Err(Error::Unspec);
+            return Err(Error::Stopped);
         }
         process.engine = Running::Yes(engine.clone());
         Ok(engine)
@@ -250,18 +250,19 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         silent: false,
         figging: true,
     };
-    let unasked = if terminal { ask_all } else { SkipDialogue::default() };
-    let answers = answers.unwrap_or(unasked);
-    let mut ask = |answer, question, default| match answer {
+    // Whoever presses return at each question gets what applies without a terminal.
+    let usual = SkipDialogue::default();
+    let answers = answers.unwrap_or(if terminal { ask_all } else { usual });
+    let mut ask = |answer, question, usual| match answer {
         Answer::Yes => true,
         Answer::No => false,
-        Answer::Ask if !terminal => default,
-        Answer::Ask => question_on(input, question, default),
+        Answer::Ask if !terminal => usual == Answer::Yes,
+        Answer::Ask => question_on(input, question, usual == Answer::Yes),
     };
-    let test_mode = ask(answers.testing, "Test mode (many extra diagnostics)?", false);
-    let diagnose = ask(answers.diagnosing, "Diagnostics for inbound message parse errors?", true);
-    let listen_self = ask(answers.selfing, "Listen to own multicasts?", true);
-    let dull = ask(answers.be_dull, "Insecure link-local mode (DULL)?", false);
+    let test_mode = ask(answers.testing, "Test mode (many extra diagnostics)?", usual.testing);
+    let diagnose = ask(answers.diagnosing, "Diagnostics for inbound message parse errors?", usual.diagnosing);
+    let listen_self = ask(answers.selfing, "Listen to own multicasts?", usual.selfing);
+    let dull = ask(answers.be_dull, "Insecure link-local mode (DULL)?", usual.be_dull);
     if test_mode {
         tprint!("Running in test mode.");
     }
@@ -322,6 +323,7 @@ process_wide! {
     listen_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     stop_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     flood(nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()>;
+    flood_every(nonce: AsaNonce, interval: u32, ttl: u32, tagged: &[TaggedObjective]) -> Result<Flooding>;
     get_flood(nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>>;
     expire_flood(nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()>;
 }
@@ -355,9 +357,22 @@ mod tests {
 
     #[test]
     fn on_a_terminal_the_questions_come_in_the_order_of_the_original() {
-        let mut input = io::Cursor::new(b"y\nn\n\nY\n".to_vec());
+        let mut input = io::Cursor::new(b"y\nn\nY\nY\n".to_vec());
         let config = dialogue(None, &mut input, true);
         assert_same(&config, &Config::new().test_mode(true).diagnose(false).listen_self(true).dull(true));
+    }
+
+    #[test]
+    fn pressing_return_at_each_question_is_as_good_as_no_terminal() {
+        let mut input = io::Cursor::new(b"\n\n\n\n".to_vec());
+        let config = dialogue(None, &mut input, true);
+        assert_eq!(input.position(), 4, "all was asked");
+        assert_same(&config, &dialogue(None, &mut input, false));
+        // The end of the input, too.
+        assert_same(&dialogue(None, &mut input, true), &config);
+        let answers =
+            SkipDialogue { selfing: Answer::Ask, diagnosing: Answer::Ask, ..SkipDialogue::default() };
+        assert_same(&dialogue(Some(answers), &mut input, false), &config);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Registering ASAs and objectives (RFC 8991 §2.3.3).
 
+use std::io;
 use std::sync::Arc;
 
+use super::ports;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::net::listener::Listener;
 use crate::registry::{Close, Registration};
 use crate::threads;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::WireLocator;
 
 /// What [`Engine::register_obj`] takes besides the objective, with graspy's defaults.
@@ -24,12 +26,41 @@ pub struct RegisterObj {
     pub local: bool,
     /// Put the value into responses to discoveries. For synchronization only.
     pub rapid: bool,
-    /// Announce these locators, verbatim and in this order, instead of this node's address.
+    /// Announce these locators, verbatim and in this order, instead of this node's addresses.
     pub locators: Vec<AsaLocator>,
+    /// The TCP port of an objective that is negotiated or synchronized. Defaults to any that is free.
+    pub port: Port,
+}
+
+/// The TCP port that an objective gets.
+///
+/// Peers that have discovered an objective keep its port for the lifetime of its locator, 10 minutes by default. An
+/// ASA that restarts on the same port is found by them without a new discovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Port {
+    /// Any that is free.
+    #[default]
+    Any,
+    /// This one, or [`Error::PortTaken`].
+    Fixed(u16),
+    /// The one that an objective of this name had last, if it is free. After a restart of the program, the first one
+    /// that is free of eight between 61000 and 65535 that are calculated from the name: Linux does not give these to
+    /// outgoing connections. If none of all these is free, any.
+    Last,
 }
 
 impl Engine {
     /// Registers an ASA (RFC 8991 §2.3.3.1; graspy's `register_asa`). The name is unique in the engine.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let engine = grasp::Engine::start(grasp::Config::new())?;
+    /// let asa = engine.register_asa("Gray")?;
+    /// engine.deregister_asa(asa, "Gray")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
@@ -43,6 +74,16 @@ impl Engine {
     /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
     /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. The ASA's open
     /// sessions end: without the handle nobody could end them, and the peer sees the connection close.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// // Another handle, or another name, is refused.
+    /// assert!(grasp::deregister_asa(asa, "Briggs").is_err());
+    /// grasp::deregister_asa(asa, "Gray")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
@@ -59,13 +100,27 @@ impl Engine {
     }
 
     /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
-    /// be negotiated or synchronized gets a TCP port of its own, with a thread and two descriptors: Linux sets one aside for
-    /// the connection that the thread waits for.
+    /// be negotiated or synchronized gets a TCP port of its own, with a thread and a descriptor. It is open to IPv6 only, unless
+    /// the locators to announce have an IPv4 address.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Objective, Port, RegisterObj};
+    ///
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let mut money = Objective::new("EX3");
+    /// money.neg = true;
+    /// let options = RegisterObj { ttl: Some(30_000), port: Port::Last, ..RegisterObj::default() };
+    /// grasp::register_obj(asa, &money, options)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, and [`Error::OtherNamespace`]. A retry helps with
-    /// `ObjFull` and `ObjReg` once another objective is gone.
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, [`Error::OtherNamespace`], and
+    /// [`Error::PortTaken`] for a fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
+    /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         self.check_asa(nonce)?;
         if objective.synch && (objective.neg || objective.dry) {
@@ -89,9 +144,15 @@ impl Engine {
             port: 0,
             listener: None,
         };
+        if adds_owner {
+            self.check_port(&objective.name, options.port)?;
+        }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
-                let listener = self.listen()?;
+                let ipv4 = |locator: &AsaLocator| matches!(locator.locator, Some(Locator::Ipv4(_)));
+                let ipv4 = registration.locators.iter().any(ipv4);
+                self.core.check_namespace()?;
+                let listener = self.listen(ports::open(&objective.name, options.port, ipv4)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
                 registration.listener = Some(listener);
@@ -117,12 +178,22 @@ impl Engine {
         entered.map(|_| ())
     }
 
-    fn listen(&self) -> Result<Arc<Listener>> {
-        self.core.check_namespace()?;
-        let listener = Listener::any().map(Arc::new).map_err(|error| {
-            log::warn!("no port for an objective: {error}");
-            Error::ObjFull
-        })?;
+    /// Whether an objective that is registered already has the port that is wanted.
+    fn check_port(&self, name: &str, wanted: Port) -> Result<()> {
+        let Port::Fixed(wanted) = wanted else { return Ok(()) };
+        let views = self.core.node.registries.objectives.list();
+        let other = views.iter().find(|view| view.objective.name == name && view.port != wanted);
+        match other {
+            Some(view) if view.port != 0 => Err(Error::PortTaken {
+                port: wanted,
+                cause: Arc::new(io::Error::other(format!("{name} is registered on port {}", view.port))),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn listen(&self, listener: Listener) -> Result<Arc<Listener>> {
+        let listener = Arc::new(listener);
         if threads::start_tcp_listen(&self.core, Arc::clone(&listener)).is_err() {
             self.core.check_running()?;
             return Err(Error::ObjFull);
@@ -132,6 +203,16 @@ impl Engine {
 
     /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
     /// name. It vanishes with its last owner.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let money = grasp::Objective::new("EX3");
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// grasp::deregister_obj(asa, &money)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotObj`] if nobody has registered it, [`Error::NotYourObj`] if others have.

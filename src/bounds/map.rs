@@ -307,8 +307,11 @@ impl<T: Clone + Ord + Hash> Ranking<T> {
     }
 
     fn charge(&mut self, who: &T, number: u64, bytes: usize, capacity: Capacity) {
-        let (before, rank) =
-            self.used.get(who).copied().unwrap_or_else(|| (Usage::default(), Rank { load: 0, since: number }));
+        let (before, rank) = self
+            .used
+            .get(who)
+            .copied()
+            .unwrap_or_else(|| (Usage::default(), Rank { load: 0, since: number }));
         let used = Usage { entries: before.entries + 1, bytes: before.bytes.saturating_add(bytes) };
         self.set(who, rank, used, capacity);
     }

@@ -75,7 +75,7 @@ impl Attempt {
     pub(crate) fn begin(peer: SocketAddr, framing: Framing) -> Result<Self, TransportError> {
         match begin(&peer) {
             Ok(socket) => Ok(Self { socket, peer, framing }),
-            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+            Err(error) => Err(failed(&peer, error, &framing.counters)),
         }
     }
 
@@ -93,15 +93,15 @@ impl Attempt {
         let Self { socket, peer, framing } = self;
         match finish_before(socket, deadline) {
             Ok(stream) => Ok(Connection::opened(stream, peer, framing)),
-            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+            Err(error) => Err(failed(&peer, error, &framing.counters)),
         }
     }
 }
 
-fn failed(peer: &SocketAddr, error: &io::Error, counters: &Counters) -> TransportError {
+fn failed(peer: &SocketAddr, error: io::Error, counters: &Counters) -> TransportError {
     log::debug!("connecting to {peer}: {error}");
     counters.connections_failed.add();
-    TransportError::Failed
+    error.into()
 }
 
 /// Begins to connect and waits for nothing. One write is one message: there is nothing to gain by waiting for more

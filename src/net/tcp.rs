@@ -83,6 +83,7 @@ impl Assembly {
     }
 
     /// Whether nothing has come yet.
+    #[cfg(feature = "_simulator")]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain { message, .. } => message.is_empty(),
@@ -198,7 +199,7 @@ impl Connection {
                         self.trace(Direction::In, &raw, is_sealed.then_some(raw.as_slice()))
                     }
                     TransportError::Timeout => *incoming = raw,
-                    TransportError::Closed | TransportError::Failed => {}
+                    TransportError::Closed | TransportError::Failed(_) => {}
                 }
                 Err(error)
             }
@@ -281,7 +282,7 @@ impl Connection {
 
 impl From<io::Error> for TransportError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == ErrorKind::TimedOut { Self::Timeout } else { Self::Failed }
+        if error.kind() == ErrorKind::TimedOut { Self::Timeout } else { Self::Failed(error) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answering discoveries (RFC 8990 §2.5.4, §2.8.4, §2.8.5).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::locators::is_mdns_name;
@@ -16,6 +16,8 @@ pub(super) const LONG: u32 = 600_000;
 /// What expires sooner, in milliseconds, is not diverted to: it might be useless when it arrives, or when the asker
 /// has collected its answers, while the discovery that is relayed instead brings news.
 const SHORTEST_DIVERT: u64 = 1000;
+/// The most addresses of this node that a response offers: each is tried in turn.
+const MOST_LOCATORS: usize = 8;
 
 impl Node {
     /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
@@ -73,8 +75,10 @@ impl Node {
         case: Case<DiscoveryOutcome>,
         now: u64,
     ) -> Option<Effect> {
-        let locators = own_locators(self.config.dull, &self.addresses(), offering, arrival.ifi);
-        let options: Vec<_> =
+        // Whoever asks in its own name under a link-local address has no other (RFC 8990 §2.8.4).
+        let from = (arrival.ifi, id.initiator == IpAddr::V6(arrival.source));
+        let locators = own_locators(self.config.dull, &self.addresses(), offering, from);
+        let mut options: Vec<_> =
             locators.iter().filter_map(WireLocator::from_locator).map(WireOption::Locator).collect();
         let rapid = self.rapid_reply(id.session, wanted, offering);
         if options.is_empty() && !matches!(rapid, Some(Rapid::Value(_) | Rapid::Negotiate(_))) {
@@ -94,6 +98,10 @@ impl Node {
                 }
             }
             Some(Rapid::InResponse(objective)) => {
+                if offering.locators.is_empty() {
+                    // The value needs the room that other addresses would take.
+                    options.truncate(1);
+                }
                 let message = response(id, offering.ttl, options, Some(objective));
                 self.respond(arrival, id, message, case, now)
             }
@@ -171,35 +179,49 @@ enum Rapid {
 }
 
 /// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
-/// registered with, or this node's address; the link-local one of the interface where there is no other, where
-/// the objective is for the link only, and in a DULL instance (§2.5.2).
-pub(super) fn own_locators(
+/// registered with, or this node's addresses; the link-local one of the interface where the link or the peer has no
+/// other, where the objective is for the link only, and in a DULL instance (§2.5.2).
+fn own_locators(
     dull: bool,
     addresses: &Addresses,
     offering: &Offering,
-    ifi: u32,
+    (ifi, peer_is_link_local): (u32, bool),
 ) -> Vec<AsaLocator> {
     if !offering.locators.is_empty() {
         return offering.locators.clone();
     }
-    let link_local = || addresses.link_local(ifi);
-    let address = match addresses.global {
-        Some(global) if !offering.local && !dull => Some(global),
-        _ => link_local(),
+    let offered = if offering.local || dull {
+        addresses.link_local(ifi).into_iter().collect()
+    } else {
+        addresses.offered_on(ifi, peer_is_link_local)
     };
-    address.map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port)).into_iter().collect()
+    offered
+        .into_iter()
+        .map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port))
+        .take(MOST_LOCATORS)
+        .collect()
 }
 
 /// The locators under which ASAs of the same engine find each other.
 pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
     let ifi = addresses.links.first().map_or(0, |link| link.ifi);
-    let found = own_locators(false, addresses, offering, ifi);
+    let mut found = own_locators(false, addresses, offering, (ifi, false));
     if !found.is_empty() {
+        // Within an engine one address is as good as another.
+        found.truncate(if offering.locators.is_empty() { 1 } else { found.len() });
         return found;
     }
     let mut locator = AsaLocator::new(Ipv6Addr::LOCALHOST, None).with_port(offering.port);
     locator.protocol = Some(Protocol::Tcp);
     vec![locator]
+}
+
+/// Every locator that a response of this engine may give for an objective, on whichever link.
+pub(crate) fn all_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
+    if !offering.locators.is_empty() {
+        return offering.locators.clone();
+    }
+    addresses.all().map(|address| AsaLocator::new(address, None).with_port(offering.port)).collect()
 }
 
 /// Whether a locator means the same on every link.

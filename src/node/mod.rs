@@ -28,7 +28,7 @@ mod request;
 mod response;
 mod search;
 
-pub(crate) use discovery::local_locators;
+pub(crate) use discovery::{all_locators, local_locators};
 pub(crate) use gate::{Datagram, FirstMessage};
 #[cfg(feature = "_simulator")]
 pub(crate) use relay::Relay;
@@ -51,7 +51,9 @@ use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, FloodOutcome, MessageOutcome};
 use crate::registry::{Addresses, Registries};
 use crate::seldom::Seldom;
-use crate::stats::{Counters, Stats};
+use crate::stats::Counters;
+#[cfg(any(test, feature = "_simulator"))]
+use crate::stats::Stats;
 use crate::trace::{Event, Tracer};
 use crate::types::{AsaNonce, Objective, SessionId};
 use crate::wire::{Body, Limits};
@@ -125,6 +127,7 @@ impl Node {
     }
 
     /// The counters at this moment.
+    #[cfg(any(test, feature = "_simulator"))]
     pub(crate) fn stats(&self) -> Stats {
         self.counters.snapshot()
     }
@@ -183,7 +186,7 @@ impl Node {
                 return Ok(id);
             }
         }
-        Err(Error::Unspec)
+        Err(Error::NoRandom)
     }
 
     /// When something that was learnt now for `ttl` milliseconds expires: after `learned_ttl_limit` at the latest. 0 is for

@@ -9,13 +9,23 @@ use crate::wire::{Body, Flood, Message, WireLocator, WireObjective, encode};
 
 /// An M_FLOOD of this node, ready to be sent.
 #[derive(Debug)]
-pub(crate) struct FloodPlan {
+pub(crate) struct FloodPlan<'a> {
+    node: &'a Node,
     id: SessionId,
     ttl: u32,
     tagged: Vec<TaggedObjective>,
 }
 
-impl FloodPlan {
+impl FloodPlan<'_> {
+    /// The flood is sent now: this node knows it as its own, and has it in its cache.
+    pub(crate) fn begin(&self, now: u64) {
+        let node = self.node;
+        node.registries.identifiers.own(self.id.session, self.id.initiator);
+        node.cache_own_flood(&self.tagged, self.ttl, now);
+        node.sizes.follow(&node.registries.floods, now);
+        node.counters.floods_sent.add();
+    }
+
     /// As it leaves by an interface with this link-local address.
     pub(crate) fn datagram(&self, link_local: Option<Ipv6Addr>) -> Vec<u8> {
         let objectives = self.tagged.iter().map(|one| {
@@ -33,36 +43,28 @@ impl FloodPlan {
 }
 
 impl Node {
-    /// Floods objectives with their tags: puts them into this node's own cache, and returns what is to be sent out of every
-    /// interface. All loop counts are 1 where the flood is for the links only.
+    /// What flooding objectives with their tags sends out of every interface. All loop counts are 1 where the flood is for
+    /// the links only. Nothing is changed before [`FloodPlan::begin`].
     ///
     /// # Errors
-    /// `unspec` if the message is larger than `limit` bytes, or no identifier can be drawn.
+    /// `TooLarge` if the message is larger than `limit` bytes, `NoRandom`.
     pub(crate) fn plan_flood(
         &self,
         tagged: &[TaggedObjective],
         ttl: u32,
         limit: usize,
-        now: u64,
-    ) -> Result<FloodPlan> {
+    ) -> Result<FloodPlan<'_>> {
         let address = self.addresses().session_locator();
         let for_link = tagged.first().is_some_and(|first| is_unspecified(&first.source));
         let mut tagged = tagged.to_vec();
         if for_link || self.config.dull || address.is_unicast_link_local() {
             tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
         }
-        let initiator = IpAddr::V6(address);
-        let session = self.new_id()?;
-        let plan = FloodPlan { id: SessionId { session, initiator }, ttl, tagged };
+        let id = SessionId { session: self.new_id()?, initiator: IpAddr::V6(address) };
+        let plan = FloodPlan { node: self, id, ttl, tagged };
         // An address is 16 bytes whichever it is.
-        if plan.datagram(None).len() > limit {
-            return Err(Error::Unspec);
-        }
-        self.registries.identifiers.own(session, initiator);
-        self.cache_own_flood(&plan.tagged, ttl, now);
-        self.sizes.follow(&self.registries.floods, now);
-        self.counters.floods_sent.add();
-        Ok(plan)
+        let size = plan.datagram(None).len();
+        if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(plan) }
     }
 
     /// Puts a node's own flood into its flood cache.

@@ -139,7 +139,7 @@ impl Search {
     /// What is to be done now.
     ///
     /// # Errors
-    /// `unspec` if the question is too large, or no identifier can be drawn.
+    /// `TooLarge` if the question is, `NoRandom`, `noSecurity` if the substrate has gone down.
     pub(crate) fn next(&mut self, now: u64) -> Result<Step> {
         if self.locators.len() >= self.wanted.enough || self.rapid.is_some() {
             return Ok(Step::Done);
@@ -152,6 +152,7 @@ impl Search {
             return Ok(Step::Done);
         }
         match self.asking.next(now.saturating_sub(self.began)) {
+            Some(_) if !self.node.may_handle() => Err(Error::NoSecurity),
             Some(until) => {
                 self.until = self.at(until);
                 self.ask().map(Step::Ask)
@@ -169,12 +170,16 @@ impl Search {
     fn ask(&mut self) -> Result<Vec<u8>> {
         let initiator = IpAddr::V6(self.node.addresses().session_locator());
         let id = SessionId { session: self.node.new_id()?, initiator };
-        let datagram = discovery_datagram(id, &self.objective, self.limit).ok_or(Error::Unspec)?;
+        let Some(datagram) = discovery_datagram(id, &self.objective, self.limit) else {
+            let bare = Objective::new(self.objective.name.clone());
+            let size = discovery_datagram(id, &bare, usize::MAX).map_or(0, |datagram| datagram.len());
+            return Err(Error::TooLarge { size, limit: self.limit });
+        };
         let registries = &self.node.registries;
         registries.identifiers.own(id.session, initiator);
         let name = self.objective.name.as_str().into();
         if !registries.sessions.open_discovery(id, name, Arc::clone(&self.mailbox)) {
-            return Err(Error::Unspec);
+            return Err(Error::NoRandom);
         }
         self.sessions.push(id.session);
         Ok(datagram)

@@ -32,7 +32,7 @@ fn addresses(links: &[u16]) -> Addresses {
     let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
     let link = |ifi: &u16| Link { ifi: (*ifi).into(), address: link_local(*ifi), port: 40_000 };
     let global = Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
-    Addresses { global, links: links.iter().map(link).collect() }
+    Addresses { global, links: links.iter().map(link).collect(), ..Addresses::default() }
 }
 
 impl Fixture {
@@ -437,7 +437,7 @@ fn nobody_replaces_what_this_node_has_flooded() {
     let own = AsaLocator::new(node.addresses().global.unwrap(), None).with_port(7);
     let mut objective = Objective::new("F0");
     (objective.synch, objective.value) = (true, Value::from(1));
-    node.plan_flood(&[TaggedObjective::new(objective, Some(own.clone()))], 0, 1000, 0).unwrap();
+    node.plan_flood(&[TaggedObjective::new(objective, Some(own.clone()))], 0, 1000).unwrap().begin(0);
     let objectives = vec![(wire_objective("F0", 1), WireLocator::from_locator(&own))];
     node.receive(Body::Flood(Flood { session: 5, initiator: INITIATOR, ttl: 1, objectives }), 0);
     node.purge(10);

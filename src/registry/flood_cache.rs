@@ -143,6 +143,13 @@ impl FloodCache {
         }
     }
 
+    /// All entries with where they came from, oldest received first.
+    pub(crate) fn views(&self) -> Vec<(TaggedObjective, Option<Neighbour>)> {
+        let inner = self.inner.lock();
+        let from = |key: &Key| inner.entries.group(key).copied().flatten();
+        inner.entries.iter().map(|(key, tagged)| (tagged.clone(), from(key))).collect()
+    }
+
     /// All entries, oldest received first, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()

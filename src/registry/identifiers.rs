@@ -63,7 +63,7 @@ impl Identifiers {
             if inner.random.is_empty() {
                 (self.draw)(&mut inner.random);
             }
-            let id = inner.random.pop().ok_or(Error::Unspec)?;
+            let id = inner.random.pop().ok_or(Error::NoRandom)?;
             if inner.own.get(&id).is_none() {
                 return Ok(id);
             }

@@ -42,7 +42,10 @@ enum Session {
     /// A discovery of another node that this one relays.
     Relay(OpenRelay),
     /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
-    Dialogue(Dialogue, #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>),
+    Dialogue(
+        Dialogue,
+        #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
+    ),
 }
 
 /// A discovery that is being relayed.
@@ -183,13 +186,13 @@ impl SessionRegistry {
         }
     }
 
-    /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
+    /// Opens a session towards a peer. Fails with `SessionLimit`.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.len() >= self.limit {
             self.counters.sessions_not_opened.add();
-            return Err(Error::Unspec);
+            return Err(Error::SessionLimit);
         }
         self.begin(&mut inner, &mut events, (id, None), Session::Dialogue(dialogue, None));
         self.counters.sessions_opened.add();
@@ -197,7 +200,7 @@ impl SessionRegistry {
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `unspec` at the limit on sessions, in all or of one peer. Those of this machine have no limit of their
+    /// §2.8.6), `SessionLimit` at the limits, of all or of one peer. Those of this machine have no limit of their
     /// own.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
@@ -209,7 +212,7 @@ impl SessionRegistry {
         let local = dialogue.transport.is_from_here();
         let share = if local { None } else { Some(self.accepted.take(dialogue.transport.neighbour())) };
         let (Ok(share), true) = (share.transpose(), inner.len() < self.limit) else {
-            return Err(Error::Unspec);
+            return Err(Error::SessionLimit);
         };
         let key = (id, Some(IpAddr::V6(source)));
         self.begin(&mut inner, &mut events, key, Session::Dialogue(dialogue, share));
@@ -293,21 +296,11 @@ impl SessionRegistry {
         self.inner.lock().len()
     }
 
-    /// Open sessions with what they are, for `dump_all`.
-    pub(crate) fn list(&self) -> Vec<(u32, Option<IpAddr>, &'static str)> {
+    /// Open sessions: key, what is told of them, and the ASA that has them.
+    pub(crate) fn views(&self) -> Vec<(Key, SessionEvent, Option<AsaNonce>)> {
+        let owner = |it: &Session| if let Session::Dialogue(it, _) = it { Some(it.owner) } else { None };
         let inner = self.inner.lock();
-        let mut list: Vec<_> = inner
-            .iter()
-            .map(|((id, source), session)| {
-                let kind = match session {
-                    Session::Discovery { .. } | Session::Relay(_) => "discovery",
-                    Session::Dialogue(..) => "dialogue",
-                };
-                (*id, *source, kind)
-            })
-            .collect();
-        list.sort_unstable();
-        list
+        inner.iter().map(|(key, session)| (*key, session.event(*key), owner(session))).collect()
     }
 }
 
@@ -348,12 +341,12 @@ mod tests {
         let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
         let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
         sessions.accept_dialogue(2, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::SessionLimit));
         sessions.accept_dialogue(3, dialogue(2)).unwrap();
         sessions.end(first, Ending::Stopped).unwrap();
         assert!(sessions.end(first, Ending::Stopped).is_none());
         sessions.accept_dialogue(4, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::SessionLimit));
         assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
         assert_eq!(sessions.accepted.used(), 0);
     }
@@ -363,7 +356,7 @@ mod tests {
         let sessions = registry(10, 1);
         let peer = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
         sessions.accept_dialogue(1, dialogue_at(peer, 2)).unwrap();
-        assert_eq!(sessions.accept_dialogue(2, dialogue_at(peer, 2)), Err(Error::Unspec));
+        assert_eq!(sessions.accept_dialogue(2, dialogue_at(peer, 2)), Err(Error::SessionLimit));
         sessions.accept_dialogue(2, dialogue_at(peer, 3)).unwrap();
         sessions.end_all();
         assert_eq!(sessions.accepted.used(), 0);
@@ -394,7 +387,7 @@ mod tests {
     fn sessions_are_bounded() {
         let sessions = registry(1, 1);
         let open = sessions.open_dialogue(1, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
-        assert_eq!(sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)), Err(Error::Unspec));
+        assert_eq!(sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)), Err(Error::SessionLimit));
         sessions.end(open, Ending::Stopped);
         sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
         assert!(sessions.is_in_use(2) && !sessions.is_in_use(1));

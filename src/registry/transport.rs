@@ -1,6 +1,7 @@
 //! What the registries know of a connection: `net::tcp::Connection` is the real one, `Nowhere` one for tests.
 
 use std::fmt;
+use std::io;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ pub(crate) enum TransportError {
     Timeout,
     /// What came is not one CBOR item within the limits.
     Broken,
-    /// The connection failed.
-    Failed,
+    /// The connection failed, as the system says.
+    Failed(io::Error),
 }
 
 /// The connection of a session, as the API uses it. `net::Connection` is the real one.

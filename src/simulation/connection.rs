@@ -30,7 +30,7 @@ impl From<TransportError> for ReceiveError {
             TransportError::Closed => Self::Closed,
             TransportError::Timeout => Self::Timeout,
             TransportError::Broken => Self::Broken,
-            TransportError::Failed => Self::Failed,
+            TransportError::Failed(_) => Self::Failed,
         }
     }
 }

@@ -105,7 +105,8 @@ impl SimulatedNode {
         let up = !matches!(config.acp, Acp::None);
         let node = Node::new(config, false);
         node.set_secure(up);
-        let addresses = Addresses { global: Some(global), links: links.iter().map(link).collect() };
+        let links = links.iter().map(link).collect();
+        let addresses = Addresses { global: Some(global), links, ..Addresses::default() };
         node.registries.links.set(&Arc::new(addresses));
         Self {
             node,
@@ -157,7 +158,8 @@ impl SimulatedNode {
     pub fn flood(&self, objective: &Objective, ttl: u32, now: u64) -> Result<Vec<Output>> {
         let address = self.node.addresses().session_locator();
         let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
-        let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size, now)?;
+        let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size)?;
+        plan.begin(now);
         Ok(self.multicast(plan.datagram(None), None))
     }
 

@@ -80,6 +80,9 @@ fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
     trace(core, arrival, bytes, sealed);
+    if let Some(other) = core.addresses().heard_across(arrival.ifi, arrival.source, arrival.port) {
+        core.say_shared_link(arrival.ifi, other);
+    }
     if let Some(datagram) = core.node.take_datagram(case, arrival, bytes, core.now()) {
         queue.put(datagram);
         core.node.counters.queue_peak.raise_to(queue.len());

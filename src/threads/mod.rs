@@ -10,7 +10,10 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _dull_watcher (0x or 1x)     interfaces, for DULL instances on all of them
+//!   _flooder   (repeated floods x)  floods again, for `api`
 //!   _pcap      (0x or 1x)        writes the capture that is configured
+//!   _story     (0x or 1x)        tells the log, where that wants debug lines
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
@@ -29,6 +32,7 @@ mod reader;
 mod resolver;
 mod responder;
 mod signals;
+mod story;
 mod synch_listen;
 mod tcp_listen;
 mod watcher;
@@ -39,9 +43,10 @@ pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;
 pub(crate) use resolver::resolve;
+pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
-pub(crate) use watcher::{refresh, start as start_watcher};
+pub(crate) use watcher::{refresh, start as start_watcher, start_dull as start_dull_watcher};
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -166,6 +171,12 @@ pub(crate) fn is_engine_thread() -> bool {
     OF_AN_ENGINE.get()
 }
 
+/// Starts a thread that runs an ASA's own code: it is no thread of the engine, has a stack of the usual size, and whoever
+/// starts it waits for its end.
+pub(crate) fn start_asa(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    signals::start(Builder::new().name(name.to_owned()), body).map(drop)
+}
+
 /// Carries something out. A panic ends that and nothing else. What may log belongs in here: the logger is the program's, and
 /// may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {
@@ -189,6 +200,6 @@ mod tests {
     pub(super) fn core() -> Arc<Core> {
         let config = Config::new().acp(Acp::Layer2);
         let substrate = crate::acp::substrate(&config).unwrap();
-        Arc::new(Core::new(config, substrate))
+        Arc::new(Core::new(config, substrate, Vec::new()))
     }
 }

@@ -73,6 +73,16 @@ pub fn replace_file(path: &str, contents: &str) -> io::Result<()> {
     }
 }
 
+/// Has the kernel refuse netlink sockets to the calling thread and to those that it starts from now on, as a service manager
+/// may do. Nothing undoes it.
+///
+/// # Errors
+///
+/// That of the system: the kernel has no seccomp filters, for instance.
+pub fn refuse_netlink() -> io::Result<()> {
+    crate::sys::refuse_netlink()
+}
+
 /// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.
 /// A thread names itself: for a moment after its start it has the name of the thread that started it.
 ///

@@ -126,9 +126,8 @@ impl Listener {
                     let body = move || listener.answer(session, asked);
                     answering.push(self.node.spawn(&format!("{} answers", self.node.name()), body));
                 }
-                Err(Error::IdClash) => {}
                 // Unregistered, or the lab ends.
-                Err(Error::NoSession | Error::Unspec) => break,
+                Err(Error::NoSession | Error::Stopped) => break,
                 Err(error) => {
                     self.say(format_args!("listens no more: {}", error_text(&error)));
                     break;

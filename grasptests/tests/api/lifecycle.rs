@@ -416,7 +416,8 @@ fn whoever_sets_no_limit_gets_a_very_high_one() {
     let config = Config::new().connect_timeout(never).response_timeout(never).request_deadline(never);
     let config = config.listen_grace(never).watch_interval(never).request_queue(any).requests_per_peer(any);
     let config = config.reader_limit(any).responder_limit(any).relay_limit(any).session_limit(any);
-    let config = config.nesting(any).multicast_size(60_000).multicast_queue(any).response_queue(any);
+    let config = config.nesting(any).multicast_size(any).multicast_queue(any).response_queue(any);
+    let config = config.unicast_size(any).multicast_send_size(any);
     let config = config.flood_cache_size(any).discovery_cache_size(any).multicast_queue_size(any);
     let (_lab, near, far) = two(config);
     for host in [&near, &far] {

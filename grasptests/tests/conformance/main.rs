@@ -18,6 +18,7 @@ mod divert_cache;
 mod dull;
 mod flood_originator;
 mod flood_receiver;
+mod locators;
 mod messages;
 mod negotiation;
 mod objectives;
