@@ -9,6 +9,7 @@ use grasp::{
     Asa, AsaLocator, AsaNonce, Config, Discover, Engine, Error, Negotiation, Objective, RegisterObj, Result,
     StartError, Value,
 };
+use grasptests::accounts::assert_accounts;
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, RawUdp, eventually, process};
 use grasptests::nodes::{
@@ -440,4 +441,28 @@ fn whoever_sets_no_limit_gets_a_very_high_one() {
     near.expect_quiet();
     far.expect_quiet();
     assert_eq!((near.engine.stats().panics, far.engine.stats().panics), (0, 0));
+}
+
+#[test]
+fn a_request_that_a_listener_gets_when_the_engine_ends_is_counted() {
+    isolated!();
+    const LISTENERS: u32 = 4;
+    let (_lab, _, a, _) = linked();
+    // Whether a request comes just then is chance, and not a small one.
+    eventually(SOON * 3, "a request comes when the engine ends", || {
+        let host = Host::start(&a, Config::new());
+        host.register(&negotiable("EX1", 1));
+        let listeners: Vec<_> = (0..LISTENERS).map(|_| host.listen(&negotiable("EX1", 0))).collect();
+        let mut clients: Vec<_> = (0..LISTENERS).map(|_| host.client("EX1")).collect();
+        for (session, client) in (1..).zip(&mut clients) {
+            client.say(Body::RequestNegotiate(step(session, "EX1", 6, 1)));
+        }
+        while host.engine.stats().negotiation_requests == 0 {
+            std::hint::spin_loop();
+        }
+        host.engine.shutdown();
+        listeners.into_iter().for_each(|listener| drop(joined(listener)));
+        assert_accounts(&host.engine);
+        host.engine.stats().requests_abandoned > 0
+    });
 }

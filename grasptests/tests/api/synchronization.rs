@@ -314,3 +314,23 @@ fn a_value_that_cannot_be_sent_is_refused_when_it_is_given() {
     let locator = host.locator("EX1");
     assert_eq!(value_of(synchronize(&host, Some(&locator), 5000)), Value::from("small"));
 }
+
+#[test]
+fn a_request_for_a_value_that_says_negotiation_is_refused() {
+    isolated!();
+    let (_lab, host) = one(Config::new());
+    let ex2 = synchronizable("EX2", 2);
+    host.register(&ex2);
+    host.run(|engine, asa| engine.listen_synchronize(asa, &ex2)).unwrap();
+    let request = |session, flags| {
+        let mut client = host.client("EX2");
+        client.say(Body::RequestSynchronize(flagged(session, "EX2", flags, 6, ())));
+        client
+    };
+    request(1, Flags::F_DISC | Flags::F_NEG).expect_end();
+    request(2, Flags::F_DISC | Flags::F_NEG | Flags::F_SYNCH).expect_end();
+    let answer = request(3, Flags::F_DISC | Flags::F_SYNCH).hear();
+    assert!(matches!(answer.body, Body::Synch(step) if step.objective.value == Some(2.into())));
+    host.expect_quiet();
+    assert_eq!(host.engine.stats().synch_sent, 1);
+}

@@ -14,6 +14,7 @@ mod datagrams;
 mod discovery;
 mod faults;
 mod floods;
+mod held_up;
 mod quads;
 mod sessions;
 mod shapes;
