@@ -139,6 +139,23 @@ impl Connection {
         connection
     }
 
+    /// Ends a connection that this side has made, and that the peer is to close: whoever closes first keeps its port for a
+    /// minute (TIME_WAIT), and this side has only so many. A peer that has not closed by the deadline, or sends something, is
+    /// reset, which keeps no port. Not sooner: outside of Linux a reset may take away what the peer has not read yet.
+    pub(crate) fn leave(&self, deadline: Instant) {
+        let ended = || Ok(wait::wait(&self.stream, For::Input, deadline)? && self.has_ended()?);
+        let by_peer: io::Result<bool> = ended();
+        if !by_peer.unwrap_or(false) {
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+        self.trace_closed();
+    }
+
+    /// Whether the peer has closed, and nothing is left to read.
+    fn has_ended(&self) -> io::Result<bool> {
+        Ok(wait::read_present(&self.stream, &mut [0])? == Some(0))
+    }
+
     /// The interface that an accepted connection came in by. Linux keeps it where a datagram socket has the interface
     /// for its multicasts.
     pub(crate) fn interface(&self) -> io::Result<u32> {

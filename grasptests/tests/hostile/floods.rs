@@ -9,7 +9,7 @@ use grasptests::lab::{RawUdp, eventually};
 use crate::scene::{LATER, Scene, flooded, multicast};
 
 /// A flood of the attacker's.
-fn flood(scene: &Scene, session: u32, objectives: Vec<Value>) -> Value {
+pub(crate) fn flood(scene: &Scene, session: u32, objectives: Vec<Value>) -> Value {
     let initiator = scene.link.ula(&scene.attacker).unwrap().octets().to_vec();
     let head = vec![cbor!(9), cbor!(session), cbor!(initiator), cbor!(60_000)];
     Value::Array(head.into_iter().chain(objectives).collect())

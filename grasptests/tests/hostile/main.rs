@@ -9,6 +9,7 @@ extern crate grasptests;
 
 mod scene;
 
+mod beliefs;
 mod connections;
 mod datagrams;
 mod discovery;
@@ -16,6 +17,8 @@ mod faults;
 mod floods;
 mod held_up;
 mod quads;
+mod relays;
+mod responses;
 mod sessions;
 mod shapes;
 mod steps;
