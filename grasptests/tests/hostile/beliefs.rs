@@ -37,7 +37,7 @@ fn who_asks_a_relay_and_answers_itself_is_not_believed() {
         let growth = scene.counted(|| {
             let place = locator(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x66), 1);
             let value = cbor!(["forged", 5, 6, 666]);
-            let forged = cbor!([2, session, (initiator), u32::MAX, (place), (value)]);
+            let forged = cbor!([2, session, (initiator), (u32::MAX), (place), (value)]);
             answer(scene, port, std::iter::once(forged));
         });
         growth.is("from the link that asked", |s| s.dropped_asking_link, 1);
