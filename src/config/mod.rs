@@ -11,7 +11,9 @@ use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
 pub use bounds::Adjusted;
 pub(crate) use kinds::Pcap;
-pub use kinds::{Acp, Rate};
+pub use kinds::Rate;
+
+use crate::acp::Acp;
 
 macro_rules! settings {
     ($(
