@@ -29,9 +29,9 @@ fn who_asks_a_relay_and_answers_itself_is_not_believed() {
         let (socket, port) = (scene.at_link_local(), scene.response_port());
         let initiator = cbor!(scene.link.link_local(&scene.attacker).octets().to_vec());
         let session = session.fetch_add(1, Ordering::Relaxed);
-        // The relay is open for three seconds.
+        // The relay is open for six seconds.
         let growth = scene.counted(|| {
-            multicast(&socket, &cbor!([1, session, (initiator.clone()), ["forged", 5, 31, ()]]));
+            multicast(&socket, &cbor!([1, session, (initiator.clone()), ["forged", 5, 61, ()]]));
         });
         growth.is("it is relayed", |s| s.discoveries_relayed, 1);
         let growth = scene.counted(|| {
@@ -90,7 +90,7 @@ fn locators_that_cannot_be_true_are_neither_cached_nor_diverted_to() {
         let session = asked.session ^ 1;
         let initiator = cbor!(scene.link.link_local(&scene.attacker).octets().to_vec());
         let growth = scene.counted(|| {
-            multicast(&socket, &cbor!([1, session, (initiator.clone()), ["nowhere", 5, 31, ()]]));
+            multicast(&socket, &cbor!([1, session, (initiator.clone()), ["nowhere", 5, 61, ()]]));
         });
         growth.is("it is relayed", |s| s.discoveries_relayed, 1);
         let found = head(session, initiator).into_iter().chain(locators.clone()).collect();
