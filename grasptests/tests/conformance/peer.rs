@@ -117,16 +117,13 @@ impl Peer {
         self.multicast(&self.discovery(session, name));
     }
 
-    /// The next M_RESPONSE, after which the sender has closed the connection.
+    /// The next M_RESPONSE. Its connection is this side's to close.
     pub(crate) fn response(&self) -> Value {
         self.response_within(SOON).expect("a response")
     }
 
     pub(crate) fn response_within(&self, within: Duration) -> Option<Value> {
-        let mut stream = self.accept_response(within)?;
-        let message = stream.receive();
-        stream.closed();
-        Some(message)
+        Some(self.accept_response(within)?.receive())
     }
 
     /// Where responses come to, seen from a node whose interface on the link has this index.
