@@ -91,6 +91,12 @@ pub(crate) struct Search {
     began: u64,
     /// Until when answers to the last question are waited for.
     until: u64,
+    /// When to ask again before, because what was answered is known to be dead.
+    early: Option<u64>,
+    /// Such an answer has come just now.
+    stale: bool,
+    /// How often that is asked again at most: each time the next relay on the way has its doubts, and forgets.
+    doubts: u8,
     sessions: Vec<u32>,
     mailbox: Arc<dyn Mailbox>,
     limit: usize,
@@ -121,10 +127,13 @@ impl Node {
         Search {
             node: Arc::clone(self),
             asking: Asking::new(objective.loop_count, timeout),
+            doubts: objective.loop_count,
             objective,
             wanted,
             began: now,
             until: now,
+            early: None,
+            stale: false,
             sessions: Vec::new(),
             mailbox,
             limit,
@@ -144,13 +153,23 @@ impl Search {
         if self.locators.len() >= self.wanted.enough || self.rapid.is_some() {
             return Ok(Step::Done);
         }
-        let until = if self.locators.is_empty() { self.until } else { self.at(self.asking.deadline()) };
-        if now < until {
-            return Ok(Step::Wait(until));
-        }
         if !self.locators.is_empty() {
-            return Ok(Step::Done);
+            let until = self.at(self.asking.deadline());
+            return Ok(if now < until { Step::Wait(until) } else { Step::Done });
         }
+        if std::mem::take(&mut self.stale) && self.early.is_none() {
+            self.early = self.ask_early(now);
+        }
+        if now < self.until {
+            return match self.early {
+                Some(early) if early <= now => {
+                    self.early = None;
+                    self.ask().map(Step::Ask)
+                }
+                early => Ok(Step::Wait(early.unwrap_or(self.until).min(self.until))),
+            };
+        }
+        self.early = None;
         match self.asking.next(now.saturating_sub(self.began)) {
             Some(_) if !self.node.may_handle() => Err(Error::NoSecurity),
             Some(until) => {
@@ -159,6 +178,13 @@ impl Search {
             }
             None => Ok(Step::Done),
         }
+    }
+
+    /// When to ask again after an answer that is known to be dead, instead of waiting for what is none either: a relay that
+    /// is asked again by the same asker passes the discovery on.
+    fn ask_early(&mut self, now: u64) -> Option<u64> {
+        self.doubts = self.doubts.checked_sub(1)?;
+        Some(now.saturating_add(HOP_TIME))
     }
 
     /// A time that is so many milliseconds after the beginning.
@@ -189,6 +215,7 @@ impl Search {
     pub(crate) fn take(&mut self, answer: DiscoveryAnswer) {
         match answer {
             DiscoveryAnswer::Found(found) => {
+                self.stale |= found.stale;
                 for new in found.locators {
                     let known = self.locators.iter().any(|known| same_place(known, &new));
                     let full = self.locators.len() >= self.wanted.most.max(1);
@@ -211,6 +238,12 @@ impl Search {
     #[cfg(feature = "_simulator")]
     pub(crate) fn found(&self) -> usize {
         self.locators.len()
+    }
+
+    /// Whether there is an answer that is known to be dead, so that the next step comes sooner.
+    #[cfg(feature = "_simulator")]
+    pub(crate) const fn is_doubted(&self) -> bool {
+        self.stale
     }
 
     /// What was found. So many answers were left in the mailbox.

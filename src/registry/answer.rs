@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) ttl: u32,
     /// The interface it came in on.
     pub(crate) ifi: u32,
+    /// It brought locators, but only such as are known to be dead.
+    pub(crate) stale: bool,
 }
 
 /// Where the answers to one discovery wait. Dropping it tells whoever reads them that the discovery has ended.

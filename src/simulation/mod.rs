@@ -284,6 +284,8 @@ impl SimulatedNode {
             let locators = open.search.found() - before;
             if locators > 0 {
                 outputs.push(Output::Found { locators });
+            }
+            if locators > 0 || open.search.is_doubted() {
                 if let Ok(Step::Wait(at)) = open.search.next(now) {
                     outputs.push(Output::Wake { at });
                 }
