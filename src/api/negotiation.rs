@@ -160,7 +160,8 @@ impl Engine {
         let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let failures = Failures { nobody: Error::NoDiscReply, unreached: Error::SockErrNegRq };
-        let Reached::Peer(connection, locator) = self.reach(nonce, objective, peer, timeout, &failures)? else {
+        let Reached::Peer(connection, locator) = self.reach(nonce, objective, peer, timeout, &failures)?
+        else {
             return Err(failures.nobody);
         };
         let deadline = self.connect_deadline();

@@ -59,7 +59,9 @@ impl Engine {
             let options = Discover { enough: Some(1), ..Discover::default() };
             let found = self.find_besides(nonce, objective, left, options, &twice)?;
             let (cache, now) = (&self.core.node.registries.discovery, self.core.now());
-            if objective.synch && let Some(value) = cache.rapid(name, now) {
+            if objective.synch
+                && let Some(value) = cache.rapid(name, now)
+            {
                 return Ok(Reached::Value(value, found.into_iter().next()));
             }
             if found.is_empty() {
