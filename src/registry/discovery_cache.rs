@@ -390,6 +390,24 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_locator_is_believed_in_again_once_it_was_heard_from_since() {
+        let cache = DiscoveryCache::new(room(2), 5, Arc::default());
+        let said = |expire, diverted| vec![AsaLocator { diverted, ..locator(1, expire) }];
+        cache.insert("a", said(600_000, true), None, 0);
+        // Its user has no idea when it expires.
+        cache.remove("a", &locator(1, 0), 1000);
+        assert!(cache.insert("a", said(600_100, true), None, 1100).is_empty(), "a relay says what it said");
+        assert_eq!(cache.insert("a", said(601_000, true), None, 1200).len(), 1, "it has heard from it since");
+        cache.remove("a", &locator(1, 0), 2000);
+        assert_eq!(cache.insert("a", said(600_000, false), None, 2100).len(), 1, "it says so itself");
+        cache.remove("a", &locator(1, 0), 3000);
+        cache.lives("a", &locator(1, 0));
+        assert_eq!(cache.insert("a", said(600_000, true), None, 3100).len(), 1, "somebody was connected");
+        cache.remove("a", &locator(1, 0), 4000);
+        assert_eq!(cache.insert("a", said(600_000, true), None, 64_000).len(), 1, "a minute is over");
+    }
+
+    #[test]
     fn names_values_and_locators_take_no_more_memory_than_there_is_room_for() {
         let room = Capacity { entries: 100, bytes: 100_000 };
         let cache = DiscoveryCache::new(room, 3, Arc::default());
