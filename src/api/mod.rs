@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, Why};
+use crate::net::connect;
 use crate::net::tcp::Connection;
 use crate::node::{Via, acceptable};
 use crate::registry::{Dialogue, Transport, TransportError};
@@ -135,7 +136,7 @@ impl Engine {
             let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
             let mut addresses = resolve(name, peer, until);
             addresses.retain(|address| may_be_named(peer, address.ip()));
-            match Connection::open(&addresses, until, self.core.framing()) {
+            match connect::open(&addresses, until, self.core.framing()) {
                 Ok(connection) => {
                     self.core.node.registries.discovery.lives(name, peer);
                     return Ok((connection, peer.clone()));

@@ -7,7 +7,6 @@ use crossbeam_channel::Sender;
 
 use super::{Arrival, Effect, Node, Origin, Response};
 use crate::bounds::Neighbour;
-use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
 use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
@@ -173,8 +172,9 @@ impl Node {
     ) -> std::result::Result<Place, RequestOutcome> {
         let (transport, name) = (request.transport.as_ref(), &request.objective.name);
         let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
-        match self.registries.objectives.dispatch(name, transport, now, millis(grace), limits) {
+        match self.registries.objectives.dispatch(name, transport, now, grace_ms, limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 self.counters.request_queue_peak.raise_to(waiting);
                 // Who has begun to listen may be on its way to the channel still, on a busy machine.

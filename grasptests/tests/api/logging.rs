@@ -84,7 +84,9 @@ fn a_storm_does_not_fill_the_log() {
     }
     eventually(SOON, "all is decided about", || {
         let stats = host.engine.stats();
-        (stats.dropped_malformed, stats.floods_received) == (STORM.into(), STORM.into())
+        // A busy machine may drop some: one neighbour has half of the queue.
+        let floods = stats.floods_received + stats.dropped_queue_full;
+        (stats.dropped_malformed, floods) == (STORM.into(), STORM.into())
     });
     let said = CURIOUS.told.load(Ordering::SeqCst) - before;
     assert!((2..200).contains(&said), "{said} lines");
@@ -107,12 +109,14 @@ fn what_stays_wrong_is_not_said_with_every_look() {
     isolated!();
     let asked = Arc::<Asked>::default();
     let acp = Acp::Custom(Arc::clone(&asked) as Arc<dyn Substrate>);
-    let config = Config::new().acp(acp).watch_interval(Duration::from_millis(5));
+    // The engine would raise the limit by itself.
+    let config =
+        Config::new().acp(acp).watch_interval(Duration::from_millis(5)).raise_descriptor_limit(false);
     let (_lab, _host, _) = scene(config, log::LevelFilter::Warn);
     let looks = || asked.0.load(Ordering::SeqCst);
     // Without descriptors the interfaces cannot be seen.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, process::descriptors() as u64, hard).expect("a lower limit");
+    setrlimit(Resource::RLIMIT_NOFILE, process::next_descriptor(), hard).expect("a lower limit");
     let (before, began) = (CURIOUS.told.load(Ordering::SeqCst), looks());
     eventually(SOON, "many looks", || looks() > began + 50);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit of before");
