@@ -9,6 +9,7 @@ mod listening;
 mod messaging;
 mod negotiation;
 mod ports;
+mod reach;
 mod registration;
 mod repeat;
 mod serve;
@@ -136,7 +137,10 @@ impl Engine {
             let mut addresses = resolve(name, peer, until);
             addresses.retain(|address| may_be_named(peer, address.ip()));
             match connect::open(&addresses, until, self.core.framing()) {
-                Ok(connection) => return Ok((connection, peer.clone())),
+                Ok(connection) => {
+                    self.core.node.registries.discovery.lives(name, peer);
+                    return Ok((connection, peer.clone()));
+                }
                 Err(cause) => {
                     log::debug!("{name:?}: no connection to {peer}: {cause:?}");
                     failure = match addresses.first() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::Node;
+use super::{Arrival, Effect, Node, Origin, Response};
 use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
-use crate::outcome::{Case, MessageOutcome, RequestOutcome};
+use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
 use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
-use crate::types::{AsaNonce, Objective, SessionNonce};
+use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
 use crate::wire::{Body, Flags, Message, Step, WireObjective};
 
 /// A request that somebody is to get.
@@ -20,6 +20,8 @@ pub(crate) enum Requested {
     Negotiate(Place, NegotiationRequest),
     /// For the `_synch_listen` at the other end.
     Synchronize(Sender<SynchRequest>, SynchRequest),
+    /// A discovery: send the response on the same connection.
+    Respond(Response, Arc<dyn Transport>),
 }
 
 /// A place among the requests that wait for a listener, which is another's when dropped. Whoever waits keeps it: a later
@@ -78,6 +80,16 @@ impl Node {
             Body::RequestSynchronize(step) => {
                 (false, step, case.becomes(MessageOutcome::SynchronizationRequest))
             }
+            Body::Discovery { session, initiator, objective } => {
+                let id = SessionId { session, initiator };
+                return self.discovery_by_tcp(
+                    id,
+                    &objective,
+                    transport,
+                    case.becomes(MessageOutcome::Discovery),
+                    now,
+                );
+            }
             _ => {
                 case.settle(MessageOutcome::Misplaced);
                 transport.close();
@@ -106,6 +118,29 @@ impl Node {
         case.settle(outcome);
         transport.close();
         None
+    }
+
+    /// RFC 8990 §2.5.4.2: a discovery by TCP is answered on the same connection, and goes no further than this node: a relay
+    /// would have to connect to a port that nobody has named.
+    fn discovery_by_tcp(
+        self: &Arc<Self>,
+        id: SessionId,
+        objective: &WireObjective,
+        transport: Arc<dyn Transport>,
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Option<Requested> {
+        let (ifi, source) = transport.neighbour();
+        let arrival = Arrival { ifi, source, port: 0, multicast: false };
+        match self.discovery(arrival, id, objective, Origin::Own, &[], case, now) {
+            Some(Effect::Respond(response) | Effect::Negotiate { otherwise: response, .. }) => {
+                Some(Requested::Respond(response, transport))
+            }
+            _ => {
+                transport.close();
+                None
+            }
+        }
     }
 
     /// RFC 8990 §2.8.6: a request under an identifier that is in use is dropped. One to negotiate is known to `accept` as a

@@ -27,6 +27,14 @@ pub(super) fn start(core: &Arc<Core>, response: Response) {
     });
 }
 
+/// Sends the response to a discovery that has come by TCP, on its connection.
+pub(super) fn answer(core: &Core, response: Response, connection: &dyn Transport) {
+    let Response { to, message, ticket } = response;
+    let deadline = Instant::now() + core.node.config.response_timeout;
+    settle(ticket, to, connection.send(&encode(&message), deadline));
+    connection.close();
+}
+
 /// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
 /// nobody does, the asker gets the ordinary response (RFC 8990 §2.5.5.1).
 pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objective, otherwise: Response) {
