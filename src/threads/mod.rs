@@ -22,6 +22,7 @@
 
 #[cfg(feature = "bubbles")]
 mod bubbles;
+mod closing;
 mod disc_relay;
 mod drlisten;
 mod mclisten;
@@ -39,6 +40,7 @@ mod watcher;
 
 #[cfg(feature = "bubbles")]
 pub(crate) use bubbles::start as start_bubbles;
+pub(crate) use closing::Closing;
 pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use reader::ReaderTable;

@@ -29,6 +29,10 @@ fn handle(
 ) -> Option<Rest> {
     let (place, request) = match core.node.request(message, case, connection, core.now())? {
         Requested::Negotiate(place, request) => (place, request),
+        Requested::Refuse(refusal) => {
+            core.refuse(refusal);
+            return None;
+        }
         Requested::Synchronize(tx, request) => {
             match tx.try_send(request) {
                 Ok(()) => core.node.counters.request_queue_peak.raise_to(tx.len()),
