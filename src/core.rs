@@ -21,9 +21,9 @@ use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
 use crate::node::{Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
-use crate::threads::{Closing, ReaderTable, ThreadGroup};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
 use crate::wire::encode;
+use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
 /// The sockets of one interface, with the address they are bound to.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(crate) struct Core {
     pub(crate) node: Arc<Node>,
     /// What of the configuration was changed to be workable.
     pub(crate) adjusted: Vec<Adjusted>,
-    pub(crate) threads: ThreadGroup,
+    pub(crate) threads: ThreadGroup<Self>,
     pub(crate) readers: ReaderTable,
     pub(crate) closing: Closing,
     pub(crate) network: RwLock<Network>,
@@ -107,7 +107,7 @@ impl Core {
         Self {
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(reader_limit),
-            closing: Closing::new(&node),
+            closing: Closing::new(node.config.response_timeout, Arc::clone(&node.counters)),
             node,
             network: RwLock::default(),
             switches: Switches::default(),
@@ -319,12 +319,12 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Acp;
+    use crate::acp::Acp;
 
     #[test]
     fn a_forked_process_can_neither_use_the_engine_nor_end_it() {
         let config = Config::new().acp(Acp::Layer2);
-        let substrate = crate::acp::substrate(&config).unwrap();
+        let substrate = crate::acp::substrate(&config.acp, Default::default()).unwrap();
         let mut core = Core::new(config, substrate, Vec::new());
         assert!(core.check_running().is_ok());
         // As the other process sees it.

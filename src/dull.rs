@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::acp;
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::core::Core;
 use crate::engine::Engine;
 use crate::net::interfaces::{InUse, Link, snapshot};
@@ -72,7 +72,7 @@ impl DullInstances {
     /// As [`Engine::start`]. Where the first instances have started, those of other interfaces are tried again with every look.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let (config, adjusted) = config.dull(true).with_environment().feasible();
-        let substrate = acp::substrate(&config)?;
+        let substrate = acp::substrate(&config.acp, environment::keys())?;
         let core = Arc::new(Core::new(config, substrate, adjusted));
         // From here on, dropping it ends what has been started.
         let all = Self { core, running: Arc::default() };

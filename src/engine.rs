@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::acp::{self, AcpStatus};
-use crate::config::{Adjusted, Config};
+use crate::config::{Adjusted, Config, environment};
 use crate::core::Core;
 use crate::net::interfaces;
 use crate::start_error::StartError;
@@ -54,7 +54,7 @@ impl Engine {
         getrandom::u32().map_err(|_| StartError::Random)?;
         let (config, adjusted) = config.with_environment().feasible();
         adjusted.iter().for_each(|adjusted| log::warn!("{adjusted}"));
-        let substrate = acp::substrate(&config)?;
+        let substrate = acp::substrate(&config.acp, environment::keys())?;
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");
         }

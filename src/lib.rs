@@ -97,6 +97,7 @@ mod api;
 mod bounds;
 #[cfg(feature = "bubbles")]
 mod bubbles;
+mod cbor;
 mod clock;
 pub mod config;
 mod configger;
@@ -108,6 +109,7 @@ mod error;
 mod net;
 mod node;
 mod outcome;
+mod plain;
 mod registry;
 mod seldom;
 #[cfg(feature = "_simulator")]
@@ -119,7 +121,9 @@ mod threads;
 pub mod trace;
 mod types;
 pub mod wire;
+mod workers;
 
+pub use acp::Acp;
 #[cfg(feature = "quads")]
 pub use acp::keyfile;
 #[cfg(feature = "quads")]
@@ -142,7 +146,7 @@ pub use api::{
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
-pub use config::{Acp, Adjusted, Config, Rate};
+pub use config::{Adjusted, Config, Rate};
 pub use dull::{DullInstance, DullInstances};
 pub use engine::Engine;
 pub use error::{ConnectionError, Error, Result, Retry, Why, etext};

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, Why};
+use crate::net::connect;
 use crate::net::tcp::Connection;
 use crate::node::{Via, acceptable};
 use crate::registry::{Dialogue, Transport, TransportError};
@@ -134,7 +135,7 @@ impl Engine {
             let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
             let mut addresses = resolve(name, peer, until);
             addresses.retain(|address| may_be_named(peer, address.ip()));
-            match Connection::open(&addresses, until, self.core.framing()) {
+            match connect::open(&addresses, until, self.core.framing()) {
                 Ok(connection) => return Ok((connection, peer.clone())),
                 Err(cause) => {
                     log::debug!("{name:?}: no connection to {peer}: {cause:?}");

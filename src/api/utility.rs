@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 
 use super::{EngineState, SessionView};
 use crate::engine::Engine;
+use crate::plain::Plain;
 use crate::trace::{SessionKind, emit_line};
-use crate::types::{AsaView, Plain};
+use crate::types::AsaView;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);

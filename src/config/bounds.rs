@@ -69,7 +69,6 @@ impl Config {
             multicast_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
             multicast_send_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
         }
-        self.name.get_or_insert_with(super::host_name);
         (self, adjusted)
     }
 }

@@ -11,7 +11,9 @@ use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
 pub use bounds::Adjusted;
 pub(crate) use kinds::Pcap;
-pub use kinds::{Acp, Rate};
+pub use kinds::Rate;
+
+use crate::acp::Acp;
 
 macro_rules! settings {
     ($(
@@ -297,9 +299,9 @@ impl Config {
         self
     }
 
-    /// What this engine is called, once it is [`feasible`](Self::feasible).
-    pub(crate) fn node_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(NAMELESS)
+    /// What this engine is called.
+    pub(crate) fn node_name(&self) -> String {
+        self.name.clone().unwrap_or_else(host_name)
     }
 
     /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.

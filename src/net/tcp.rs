@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use super::connect::first_of;
 use super::listener::Listener;
 use super::wait::{self, For};
 use crate::acp::{Protection, SealedReader, Whole};
@@ -143,22 +142,6 @@ impl Connection {
     /// for its multicasts.
     pub(crate) fn interface(&self) -> io::Result<u32> {
         SockRef::from(&self.stream).multicast_if_v6()
-    }
-
-    /// Connects to whichever of some addresses answers first.
-    pub(crate) fn open(
-        addresses: &[SocketAddr],
-        deadline: Instant,
-        framing: Framing,
-    ) -> Result<Self, TransportError> {
-        match first_of(addresses, deadline) {
-            Ok((stream, peer)) => Ok(Self::opened(stream, peer, framing)),
-            Err(error) => {
-                log::debug!("connecting to {addresses:?}: {error}");
-                framing.counters.connections_failed.add();
-                Err(error.into())
-            }
-        }
     }
 
     /// The first message, if the whole of it comes before the deadline and before `listener` has another connection;

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use crate::config::{Acp, Config};
+use crate::acp::Acp;
+use crate::config::Config;
 use crate::error::Result;
 use crate::node::{
     Arrival, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,

@@ -64,7 +64,12 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
 
 fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let Some(case) = core.node.gate(&arrival, bytes.len()) else {
-        return trace(core, arrival, bytes, core.protection.as_ref().map(|_| bytes));
+        // Dropped unopened, unless somebody looks.
+        if core.node.tracer().is_on() {
+            let opened = core.protection.as_ref().and_then(|protection| protection.open(bytes));
+            trace(core, arrival, opened.as_deref().unwrap_or(bytes), core.protection.as_ref().map(|_| bytes));
+        }
+        return;
     };
     let opened = match &core.protection {
         None => None,

@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 64;
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let Some(path) = core.node.config.pcap.file() else { return Ok(()) };
     let link = if core.node.config.pcap_ethernet { Link::Ethernet } else { Link::Raw };
-    let capture = open(path, core.node.config.node_name()).and_then(|(path, file)| {
+    let capture = open(path, &core.node.config.node_name()).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
         Ok((path, Capture::new(BufWriter::new(file), link)?))
     });

@@ -8,16 +8,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::{contain, run};
-use crate::bounds::{BoundedMap, Capacity, Neighbour};
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::node::FirstMessage;
 use crate::outcome::{Case, ConnectionOutcome, MessageOutcome};
-use crate::registry::Transport;
+use crate::registry::Transport as _;
 use crate::wire::Message;
 
 /// How long accepting rests after the system has refused, for want of descriptors for instance.
@@ -25,57 +22,6 @@ const REST: Duration = Duration::from_millis(50);
 
 /// How long the accepting thread waits for a message at most, if no other connection comes.
 const MOMENT: Duration = Duration::from_millis(1);
-
-/// Connections that wait for their first message. When it is full, the peer with the most makes room with the one that
-/// has waited longest: honest peers send at once, and a slow one is not displaced by the many of another.
-#[derive(Debug)]
-pub(crate) struct ReaderTable {
-    inner: Mutex<Table>,
-}
-
-/// By number, each connection with its case, held by its peer.
-type Table = BoundedMap<u64, Waiting, Neighbour>;
-
-#[derive(Debug)]
-struct Waiting {
-    connection: Arc<Connection>,
-    case: Case<ConnectionOutcome>,
-}
-
-impl ReaderTable {
-    pub(crate) fn new(limit: usize) -> Self {
-        let capacity = Capacity::entries(limit);
-        Self { inner: Mutex::new(BoundedMap::with_shares(capacity, capacity)) }
-    }
-
-    /// Adds a connection, and closes those that have to go. Returns its number and how many wait now.
-    fn add(&self, connection: &Arc<Connection>, case: Case<ConnectionOutcome>) -> (u64, usize) {
-        let waiting = Waiting { connection: Arc::clone(connection), case };
-        let mut table = self.inner.lock();
-        let number = table.next_number();
-        let evicted = table.insert_for(connection.neighbour(), (), number, waiting, 0);
-        let count = table.len();
-        drop(table);
-        for (_, gone) in evicted {
-            gone.case.settle(ConnectionOutcome::ReaderFull);
-            gone.connection.close();
-        }
-        (number, count)
-    }
-
-    /// Takes a connection out. `None` if it had to go before.
-    fn remove(&self, number: u64) -> Option<Case<ConnectionOutcome>> {
-        self.inner.lock().remove(&number).map(|waiting| waiting.case)
-    }
-
-    pub(crate) fn close_all(&self) {
-        let waiting = self.inner.lock().extract(|_, _| true);
-        for (_, Waiting { connection, case }) in waiting {
-            case.settle(ConnectionOutcome::BadRequest);
-            connection.close();
-        }
-    }
-}
 
 /// What is left to do about a message and may take time.
 pub(super) type Rest = Box<dyn FnOnce(&Arc<Core>) + Send>;

@@ -9,7 +9,7 @@ use log::Level;
 
 use super::echo::Echoes;
 use super::{Direction, Ending, Event, MessageEvent, SessionEvent, SessionKind, TraceEvent, Transport};
-use crate::types::Plain;
+use crate::plain::Plain;
 use crate::wire::{Body, Limits, Response, annotate};
 
 /// How many sessions are remembered; beyond that a line says less.

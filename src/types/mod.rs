@@ -4,16 +4,13 @@ mod handle;
 mod locator;
 mod objective;
 mod own_address;
-mod plain;
-mod value;
 mod view;
 
+pub use crate::cbor::Value;
 pub(crate) use handle::SessionId;
 pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
 pub(crate) use own_address::OwnAddress;
-pub(crate) use plain::{Plain, is_harmful};
-pub use value::Value;
 pub use view::{AsaView, DiscoveryView, FloodView, ObjectiveView};

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
-use grasp::{Config, Locator, Negotiation, RegisterObj, Value};
+use grasp::{AsaLocator, Config, Locator, Negotiation, Protocol, RegisterObj, Value};
 use grasptests::isolated;
 
 use crate::bench::{Bench, negotiable, synchronizable};

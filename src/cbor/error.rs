@@ -102,7 +102,7 @@ impl DecodeError {
     }
 
     /// Malformed CBOR.
-    pub(super) const fn malformed(what: &'static str) -> Self {
+    pub(crate) const fn malformed(what: &'static str) -> Self {
         Self::Malformed { what }
     }
 }

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::is_harmful;
-use crate::wire::cbor::{self, SerdeError, VALUE_LIMITS};
-use crate::wire::{DecodeError, Limits};
+use super::codec::{self as cbor, SerdeError, VALUE_LIMITS};
+use super::{DecodeError, Limits};
+use crate::plain::is_harmful;
 
 /// A CBOR data item (RFC 8949). What the wire can say, this can hold; the order of a map is kept.
 ///

@@ -9,10 +9,10 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAcces
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_cbor::tags::{Tagged, current_cbor_tag};
 
+use super::Value;
 use super::framing::{ItemScanner, Progress};
 use super::head::{self, Head, Major, Reader};
 use super::{DecodeError, Limits};
-use crate::types::Value;
 
 /// Why a Rust value could not become CBOR, or CBOR not a Rust value.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError
 }
 
 /// The length of the first item in `bytes`, which is thereby known to be well-formed and in the limits.
-pub(super) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
+pub(crate) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
     match ItemScanner::new(*limits).feed(bytes)? {
         Progress::Complete(length) => Ok(length),
         Progress::Incomplete => Err(DecodeError::Truncated),
@@ -217,7 +217,7 @@ fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> 
 }
 
 /// The value that a simple value is (RFC 8949 §3.3).
-pub(super) const fn simple(number: u8) -> Value {
+pub(crate) const fn simple(number: u8) -> Value {
     match number {
         head::FALSE => Value::Bool(false),
         head::TRUE => Value::Bool(true),
@@ -266,13 +266,13 @@ pub(crate) fn write(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// Appends a byte string.
-pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     head::put_length(out, Major::Bytes, bytes.len());
     out.extend_from_slice(bytes);
 }
 
 /// Appends a text string.
-pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     head::put_length(out, Major::Text, text.len());
     out.extend_from_slice(text.as_bytes());
 }
@@ -450,7 +450,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 /// An encoded CBOR item (RFC 8949 §3.4.5.1).
-pub(super) const TAG_ENCODED_CBOR: u64 = 24;
+pub(crate) const TAG_ENCODED_CBOR: u64 = 24;
 /// An unsigned bignum (RFC 8949 §3.4.3).
 const TAG_BIGNUM: u64 = 2;
 /// A negative bignum.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::bounds::{BoundedMap, Capacity, Neighbour};
-use crate::node::Node;
 use crate::registry::Transport;
 use crate::stats::Counters;
 
@@ -55,12 +54,12 @@ impl fmt::Debug for Closing {
 }
 
 impl Closing {
-    pub(crate) fn new(node: &Node) -> Self {
+    /// With the time that a peer has.
+    pub(crate) fn new(patience: Duration, counters: Arc<Counters>) -> Self {
         let capacity = Capacity::entries(LIMIT);
         let connections = BoundedMap::with_shares(capacity, capacity);
         let waiting = Waiting { connections, looked: Instant::now(), ended: false };
-        let counters = Arc::clone(&node.counters);
-        Self { inner: Mutex::new(waiting), patience: node.config.response_timeout, counters }
+        Self { inner: Mutex::new(waiting), patience, counters }
     }
 
     /// Leaves it to the peer to close a connection.

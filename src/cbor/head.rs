@@ -5,7 +5,7 @@ use super::DecodeError;
 
 /// The head of an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Head {
+pub(crate) enum Head {
     /// The integer itself.
     Unsigned(u64),
     /// The integer is -1 minus this.
@@ -38,7 +38,7 @@ pub(super) enum Head {
 
 impl Head {
     /// How many bytes of argument follow the initial byte (RFC 8949 §3).
-    pub(super) const fn argument_length(initial: u8) -> Result<u8, DecodeError> {
+    pub(crate) const fn argument_length(initial: u8) -> Result<u8, DecodeError> {
         match (initial >> 5, initial & 0x1f) {
             (_, 0..=23) => Ok(0),
             (_, 24) => Ok(1),
@@ -51,7 +51,7 @@ impl Head {
     }
 
     /// The head with this initial byte and, if the initial byte asks for one, this argument.
-    pub(super) fn new(initial: u8, following: u64) -> Result<Self, DecodeError> {
+    pub(crate) fn new(initial: u8, following: u64) -> Result<Self, DecodeError> {
         let information = initial & 0x1f;
         let argument = if information < 24 { u64::from(information) } else { following };
         let indefinite = information == 31;
@@ -94,23 +94,23 @@ impl Head {
 
 /// Reads heads and strings from a slice.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the beginning of `bytes`.
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What has not been read yet.
-    pub(super) const fn rest(&self) -> &'a [u8] {
+    pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Reads the next head.
-    pub(super) fn head(&mut self) -> Result<Head, DecodeError> {
+    pub(crate) fn head(&mut self) -> Result<Head, DecodeError> {
         let (&initial, rest) = self.rest.split_first().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         let length = Head::argument_length(initial)?;
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads so many bytes.
-    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take(&mut self, length: u64) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes a head in the shortest form (RFC 8949 §4.1).
-pub(super) fn put(out: &mut Vec<u8>, major: Major, argument: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, major: Major, argument: u64) {
     let major = major.bits();
     match (u8::try_from(argument), u16::try_from(argument), u32::try_from(argument)) {
         (Ok(small @ ..=23), ..) => out.push(major | small),
@@ -152,12 +152,12 @@ pub(super) fn put(out: &mut Vec<u8>, major: Major, argument: u64) {
 }
 
 /// Writes a head whose argument is a length or a number of items.
-pub(super) fn put_length(out: &mut Vec<u8>, major: Major, length: usize) {
+pub(crate) fn put_length(out: &mut Vec<u8>, major: Major, length: usize) {
     put(out, major, u64::try_from(length).unwrap_or(u64::MAX));
 }
 
 /// Writes a head with a length in place of the first byte, which nearly always suffices for it.
-pub(super) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
+pub(crate) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
     match (u8::try_from(length), out.first_mut()) {
         (Ok(small @ ..=23), Some(first)) => *first = major.bits() | small,
         _ => {
@@ -169,7 +169,7 @@ pub(super) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
 }
 
 /// Writes a simple value. 24 to 31 cannot be written (RFC 8949 §3.3): `undefined` stands for them.
-pub(super) fn put_simple(out: &mut Vec<u8>, simple: u8) {
+pub(crate) fn put_simple(out: &mut Vec<u8>, simple: u8) {
     match simple {
         24..=31 => put(out, Major::Simple, u64::from(UNDEFINED)),
         _ => put(out, Major::Simple, u64::from(simple)),
@@ -178,7 +178,7 @@ pub(super) fn put_simple(out: &mut Vec<u8>, simple: u8) {
 
 /// Writes a floating-point number in the shortest form that keeps its value (RFC 8949 §4.1); any NaN
 /// becomes the 16-bit quiet one.
-pub(super) fn put_float(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn put_float(out: &mut Vec<u8>, number: f64) {
     let bits = if number.is_nan() { 0x7ff8 << 48 } else { number.to_bits() };
     if let Some(half) = narrow(bits, 5, 10).and_then(|half| u16::try_from(half).ok()) {
         out.push(0xf9);
@@ -238,7 +238,7 @@ fn narrow(bits: u64, exponent_bits: u32, mantissa_bits: u32) -> Option<u64> {
 
 /// The major types that have an argument to write (RFC 8949 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Major {
+pub(crate) enum Major {
     Unsigned,
     Negative,
     Bytes,
@@ -265,13 +265,13 @@ impl Major {
 }
 
 /// The simple value `false` (RFC 8949 §3.3).
-pub(super) const FALSE: u8 = 20;
+pub(crate) const FALSE: u8 = 20;
 /// The simple value `true`.
-pub(super) const TRUE: u8 = 21;
+pub(crate) const TRUE: u8 = 21;
 /// The simple value `null`.
-pub(super) const NULL: u8 = 22;
+pub(crate) const NULL: u8 = 22;
 /// The simple value `undefined`.
-pub(super) const UNDEFINED: u8 = 23;
+pub(crate) const UNDEFINED: u8 = 23;
 
 #[cfg(test)]
 mod tests {
