@@ -306,6 +306,11 @@ impl Transport for Connection {
         self.incoming.try_lock().is_none_or(|incoming| !incoming.is_empty() || wait::has_input(&self.stream))
     }
 
+    fn is_over(&self) -> bool {
+        // Who receives finds out by itself.
+        self.incoming.try_lock().is_some_and(|incoming| incoming.is_empty() && wait::has_ended(&self.stream))
+    }
+
     fn pause_before_next(&self, pause: Duration) {
         *self.not_before.lock() = Instant::now().checked_add(pause);
     }
@@ -314,6 +319,12 @@ impl Transport for Connection {
         self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn reset(&self) {
+        self.trace_closed();
+        // If it fails, the system remembers the port for a minute, no more.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     fn peer(&self) -> Ipv6Addr {

@@ -32,6 +32,10 @@ fn handle(
         Requested::Respond(response, connection) => {
             return Some(Box::new(move |core| responder::answer(core, response, connection.as_ref())));
         }
+        Requested::Refuse(refusal) => {
+            core.refuse(refusal);
+            return None;
+        }
         Requested::Synchronize(tx, request) => {
             match tx.try_send(request) {
                 Ok(()) => core.node.counters.request_queue_peak.raise_to(tx.len()),

@@ -9,6 +9,7 @@ extern crate grasptests;
 
 mod scene;
 
+mod closing;
 mod connections;
 mod datagrams;
 mod discovery;
