@@ -138,23 +138,6 @@ impl Connection {
         connection
     }
 
-    /// Ends a connection that this side has made, and that the peer is to close: whoever closes first keeps its port for a
-    /// minute (TIME_WAIT), and this side has only so many. A peer that has not closed by the deadline, or sends something, is
-    /// reset, which keeps no port. Not sooner: outside of Linux a reset may take away what the peer has not read yet.
-    pub(crate) fn leave(&self, deadline: Instant) {
-        let ended = || Ok(wait::wait(&self.stream, For::Input, deadline)? && self.has_ended()?);
-        let by_peer: io::Result<bool> = ended();
-        if !by_peer.unwrap_or(false) {
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        }
-        self.trace_closed();
-    }
-
-    /// Whether the peer has closed, and nothing is left to read.
-    fn has_ended(&self) -> io::Result<bool> {
-        Ok(wait::read_present(&self.stream, &mut [0])? == Some(0))
-    }
-
     /// The interface that an accepted connection came in by. Linux keeps it where a datagram socket has the interface
     /// for its multicasts.
     pub(crate) fn interface(&self) -> io::Result<u32> {
@@ -323,6 +306,11 @@ impl Transport for Connection {
         self.incoming.try_lock().is_none_or(|incoming| !incoming.is_empty() || wait::has_input(&self.stream))
     }
 
+    fn is_over(&self) -> bool {
+        // Who receives finds out by itself.
+        self.incoming.try_lock().is_some_and(|incoming| incoming.is_empty() && wait::has_ended(&self.stream))
+    }
+
     fn pause_before_next(&self, pause: Duration) {
         *self.not_before.lock() = Instant::now().checked_add(pause);
     }
@@ -331,6 +319,12 @@ impl Transport for Connection {
         self.trace_closed();
         // The peer may have closed first: then there is nothing left to do.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn reset(&self) {
+        self.trace_closed();
+        // If it fails, the system remembers the port for a minute, no more.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     fn peer(&self) -> Ipv6Addr {

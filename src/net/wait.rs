@@ -111,6 +111,15 @@ pub(crate) fn has_input(socket: impl AsFd) -> bool {
     matches!(recv(&socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((_, count)) if count > 0)
 }
 
+/// Whether the peer has closed or broken off, and nothing that it has sent is left to read.
+pub(crate) fn has_ended(socket: impl AsFd) -> bool {
+    let mut byte = [0];
+    match recv(&socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Ok((_, count)) => count == 0,
+        Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+    }
+}
+
 /// Writes everything, and waits for room until the deadline. Tells `wrote` how many bytes have been written each time.
 ///
 /// # Errors

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::Node;
+use super::{Arrival, Effect, Node, Origin, Response};
 use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
-use crate::outcome::{Case, MessageOutcome, RequestOutcome};
+use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
 use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
-use crate::types::{AsaNonce, Objective, SessionNonce};
-use crate::wire::{Body, Flags, Message, Step, WireObjective};
+use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
+use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 
 /// A request that somebody is to get.
 #[derive(Debug)]
@@ -20,6 +20,40 @@ pub(crate) enum Requested {
     Negotiate(Place, NegotiationRequest),
     /// For the `_synch_listen` at the other end.
     Synchronize(Sender<SynchRequest>, SynchRequest),
+    /// A discovery: send the response on the same connection.
+    Respond(Response, Arc<dyn Transport>),
+    /// For nobody, of which the peer is to be told.
+    Refuse(Refusal),
+}
+
+/// A request that nobody takes up, which has been counted: its connection is to be closed.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) transport: Arc<dyn Transport>,
+    /// What the peer is told first where a limit is the reason, so that it does not take this for the absence of a listener.
+    pub(crate) farewell: Option<Message>,
+}
+
+impl Refusal {
+    /// Counts a request to negotiate as refused. RFC 8990 §2.5.5 lets a negotiation end with M_END and O_DECLINE at any time;
+    /// for other reasons than a limit §2.8.6 wants the connection closed.
+    fn of(
+        session: u32,
+        transport: Arc<dyn Transport>,
+        case: Case<RequestOutcome>,
+        why: RequestOutcome,
+    ) -> Self {
+        case.settle(why);
+        let reason = match why {
+            RequestOutcome::SessionLimit => Some("too many sessions"),
+            RequestOutcome::QueueFull => Some("too many requests"),
+            _ => None,
+        };
+        let decline = |reason: &str| {
+            Message::new(Body::End { session, outcome: Outcome::Decline(Some(reason.to_owned())) })
+        };
+        Self { transport, farewell: reason.map(decline) }
+    }
 }
 
 /// A place among the requests that wait for a listener, which is another's when dropped. Whoever waits keeps it: a later
@@ -78,6 +112,16 @@ impl Node {
             Body::RequestSynchronize(step) => {
                 (false, step, case.becomes(MessageOutcome::SynchronizationRequest))
             }
+            Body::Discovery { session, initiator, objective } => {
+                let id = SessionId { session, initiator };
+                return self.discovery_by_tcp(
+                    id,
+                    &objective,
+                    transport,
+                    case.becomes(MessageOutcome::Discovery),
+                    now,
+                );
+            }
             _ => {
                 case.settle(MessageOutcome::Misplaced);
                 transport.close();
@@ -93,8 +137,8 @@ impl Node {
                 return match self.place_for(&request, now) {
                     Ok(place) => Some(Requested::Negotiate(place, request)),
                     Err(outcome) => {
-                        request.refuse(outcome);
-                        None
+                        let NegotiationRequest { session, transport, case, .. } = request;
+                        Some(Requested::Refuse(Refusal::of(session, transport, case, outcome)))
                     }
                 };
             }
@@ -106,6 +150,29 @@ impl Node {
         case.settle(outcome);
         transport.close();
         None
+    }
+
+    /// RFC 8990 §2.5.4.2: a discovery by TCP is answered on the same connection, and goes no further than this node: a relay
+    /// would have to connect to a port that nobody has named.
+    fn discovery_by_tcp(
+        self: &Arc<Self>,
+        id: SessionId,
+        objective: &WireObjective,
+        transport: Arc<dyn Transport>,
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Option<Requested> {
+        let (ifi, source) = transport.neighbour();
+        let arrival = Arrival { ifi, source, port: 0, multicast: false };
+        match self.discovery(arrival, id, objective, Origin::Own, &[], case, now) {
+            Some(Effect::Respond(response) | Effect::Negotiate { otherwise: response, .. }) => {
+                Some(Requested::Respond(response, transport))
+            }
+            _ => {
+                transport.close();
+                None
+            }
+        }
     }
 
     /// RFC 8990 §2.8.6: a request under an identifier that is in use is dropped. One to negotiate is known to `accept` as a
@@ -152,27 +219,30 @@ impl Node {
         }
     }
 
-    /// Takes up a session that a peer asks for. `None`, counted and the connection closed, where a session of this identity is
-    /// open or there are as many as may be.
+    /// Takes up a session that a peer asks for, unless a session of this identity is open or there are as many as may be.
     pub(crate) fn accept(
         &self,
         owner: AsaNonce,
         request: NegotiationRequest,
-    ) -> Option<(SessionNonce, Dialogue, Objective)> {
+    ) -> std::result::Result<(SessionNonce, Dialogue, Objective), Refusal> {
         let NegotiationRequest { session, objective, transport, case } = request;
         let name = objective.name.as_str().into();
         let dialogue = Dialogue { owner, transport, name, dry: objective.dry };
         let outcome = match self.registries.sessions.accept_dialogue(session, dialogue.clone()) {
             Ok(nonce) => {
                 case.settle(RequestOutcome::Accepted);
-                return Some((nonce, dialogue, objective));
+                return Ok((nonce, dialogue, objective));
             }
             Err(Error::IdClash) => RequestOutcome::Clash,
             Err(_) => RequestOutcome::SessionLimit,
         };
-        case.settle(outcome);
-        dialogue.transport.close();
-        None
+        Err(Refusal::of(session, dialogue.transport, case, outcome))
+    }
+
+    /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
+    /// left them. The caller closes the transports.
+    pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Dialogue> {
+        self.registries.sessions.end_abandoned(now, millis(self.config.abandoned_after))
     }
 
     /// Opens a session with a peer that an ASA is connected with.

@@ -32,23 +32,21 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// The response is sent. What is returned holds the asker's share until it is dropped.
-    pub(crate) fn sent(mut self) -> Self {
+    /// The response is sent.
+    pub(crate) fn sent(mut self) {
         self.reached();
         if let Some(case) = self.case.take() {
             case.settle(ResponseOutcome::Sent);
         }
-        self
     }
 
     /// The asker could not be reached.
-    pub(crate) fn failed(mut self) -> Self {
+    pub(crate) fn failed(mut self) {
         self.node.registries.askers.failed(self.to.neighbour(), self.to.port);
         if let Some(case) = self.case.take() {
             case.settle(ResponseOutcome::Failed);
         }
         self.forget();
-        self
     }
 
     /// Offers the connection to whoever listens for a negotiation, in place of a response. `hand_over` gives the request back

@@ -21,10 +21,17 @@ const SMALL: usize = 2048;
 pub(super) fn start(core: &Arc<Core>, response: Response) {
     let Response { to, message, ticket } = response;
     let bytes = encode(&message);
-    start_with(core, to, bytes.len() <= SMALL, ticket, move |_, connection, deadline, ticket| {
-        let ticket = settle(ticket, to, connection.send(&bytes, deadline));
-        Some((connection, ticket))
+    start_with(core, to, bytes.len() <= SMALL, ticket, move |core, connection, deadline, ticket| {
+        answer(core, Arc::new(connection), &bytes, to, deadline, ticket);
     });
+}
+
+/// Sends the response to a discovery that has come by TCP, on its connection.
+pub(super) fn answer(core: &Core, response: Response, connection: &dyn Transport) {
+    let Response { to, message, ticket } = response;
+    let deadline = Instant::now() + core.node.config.response_timeout;
+    settle(ticket, to, connection.send(&encode(&message), deadline));
+    connection.close();
 }
 
 /// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
@@ -32,73 +39,64 @@ pub(super) fn start(core: &Arc<Core>, response: Response) {
 pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objective, otherwise: Response) {
     let Response { to, message, ticket } = otherwise;
     start_with(core, to, false, ticket, move |core, connection, deadline, mut ticket| {
-        let transport: Arc<dyn Transport> = Arc::<Connection>::clone(&connection);
-        let offered = ticket.offer(session, objective, transport, core.now(), |place, request| {
-            place.listener().send_timeout(request, place.patience()).map_err(|error| error.into_inner())
-        });
-        (!offered).then(|| {
-            let ticket = settle(ticket, to, connection.send(&encode(&message), deadline));
-            (connection, ticket)
-        })
+        let transport: Arc<dyn Transport> = Arc::new(connection);
+        let offered =
+            ticket.offer(session, objective, Arc::clone(&transport), core.now(), |place, request| {
+                place.listener().send_timeout(request, place.patience()).map_err(|error| error.into_inner())
+            });
+        if offered {
+            return;
+        }
+        answer(core, transport, &encode(&message), to, deadline, ticket);
     });
 }
 
-/// Counts a response. What it holds is held until the connection has ended.
-fn settle(ticket: Ticket, to: Arrival, sent: Result<(), TransportError>) -> Ticket {
+/// Sends a response. Whoever closes first has the port in TIME_WAIT for a minute, so that is left to the asker.
+fn answer(
+    core: &Core,
+    transport: Arc<dyn Transport>,
+    bytes: &[u8],
+    to: Arrival,
+    deadline: Instant,
+    ticket: Ticket,
+) {
+    settle(ticket, to, transport.send(bytes, deadline));
+    core.closing.add(transport);
+}
+
+fn settle(ticket: Ticket, to: Arrival, sent: Result<(), TransportError>) {
     match sent {
         Ok(()) => ticket.sent(),
         Err(error) => {
             log::debug!("no response to {}%{}: {error:?}", to.source, to.ifi);
-            ticket.failed()
+            ticket.failed();
         }
     }
 }
 
 /// Connects to where a datagram came from, out of the interface it came in on (RFC 8990 §2.8.5). Uses the connection in
 /// this thread, if that may be and the connection is there at once; otherwise in a thread of its own. Where none can be
-/// started the ticket is dropped, and counted. The connection that `use_connection` gives back is the asker's to end, which is
-/// waited for.
+/// started the ticket is dropped, and counted.
 fn start_with(
     core: &Arc<Core>,
     to: Arrival,
     at_once: bool,
     ticket: Ticket,
-    use_connection: impl FnOnce(&Arc<Core>, Arc<Connection>, Instant, Ticket) -> Option<(Arc<Connection>, Ticket)>
-    + Send
-    + 'static,
+    use_connection: impl FnOnce(&Arc<Core>, Connection, Instant, Ticket) + Send + 'static,
 ) {
-    // For connecting, sending, and the end.
+    // For connecting and sending.
     let deadline = Instant::now() + core.node.config.response_timeout;
     let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
     let attempt = match Attempt::begin(asker, core.framing()) {
         Ok(attempt) if at_once => match attempt.made() {
-            Ok(connection) => {
-                let left = use_connection(core, Arc::new(connection), deadline, ticket);
-                if let Some((connection, ticket)) = left {
-                    let _ =
-                        run(core, "_responder", move |_: &Arc<Core>| leave(&connection, deadline, ticket));
-                }
-                return;
-            }
+            Ok(connection) => return use_connection(core, connection, deadline, ticket),
             Err(attempt) => attempt,
         },
         Ok(attempt) => attempt,
-        Err(error) => {
-            settle(ticket, to, Err(error));
-            return;
-        }
+        Err(error) => return settle(ticket, to, Err(error)),
     };
     let _ = run(core, "_responder", move |core: &Arc<Core>| match attempt.wait(deadline) {
-        Ok(connection) => {
-            let left = use_connection(core, Arc::new(connection), deadline, ticket);
-            left.into_iter().for_each(|(connection, ticket)| leave(&connection, deadline, ticket));
-        }
-        Err(error) => drop(settle(ticket, to, Err(error))),
+        Ok(connection) => use_connection(core, connection, deadline, ticket),
+        Err(error) => settle(ticket, to, Err(error)),
     });
-}
-
-/// Waits until the asker has closed. Whoever does not close keeps its share of the responders as long.
-fn leave(connection: &Connection, deadline: Instant, ticket: Ticket) {
-    connection.leave(deadline);
-    drop(ticket);
 }

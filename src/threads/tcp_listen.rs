@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::reader::{Rest, accept_loop};
-use super::spawn;
+use super::{responder, spawn};
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
@@ -29,6 +29,13 @@ fn handle(
 ) -> Option<Rest> {
     let (place, request) = match core.node.request(message, case, connection, core.now())? {
         Requested::Negotiate(place, request) => (place, request),
+        Requested::Respond(response, connection) => {
+            return Some(Box::new(move |core| responder::answer(core, response, connection.as_ref())));
+        }
+        Requested::Refuse(refusal) => {
+            core.refuse(refusal);
+            return None;
+        }
         Requested::Synchronize(tx, request) => {
             match tx.try_send(request) {
                 Ok(()) => core.node.counters.request_queue_peak.raise_to(tx.len()),

@@ -81,6 +81,10 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
     say(refresh(core, queue), failing);
     core.node.purge(core.now());
+    for dialogue in core.node.end_abandoned(core.now()) {
+        dialogue.transport.close();
+    }
+    core.closing.look();
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
@@ -260,7 +264,7 @@ fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
 
 /// Opens the port for datagrams to this node alone. `false` if another program holds it for itself.
 fn hear_unicasts_of(interface: &Interface, ifi: u32) -> bool {
-    match multicast::Receiver::unicast(ifi, interface.link_local) {
+    match multicast::Receiver::unicast(ifi, &interface.name, interface.link_local) {
         Ok(unicasts) => interface.unicasts.set(unicasts).is_ok(),
         Err(error) => {
             log::debug!("no unicast datagrams on {}: {error}", interface.name);

@@ -117,13 +117,16 @@ impl Peer {
         self.multicast(&self.discovery(session, name));
     }
 
-    /// The next M_RESPONSE. Its connection is this side's to close.
+    /// The next M_RESPONSE. This side closes first, as graspy does.
     pub(crate) fn response(&self) -> Value {
         self.response_within(SOON).expect("a response")
     }
 
     pub(crate) fn response_within(&self, within: Duration) -> Option<Value> {
-        Some(self.accept_response(within)?.receive())
+        let mut stream = self.accept_response(within)?;
+        let message = stream.receive();
+        assert!(stream.rest.is_empty(), "a message too many: {:02x?}", stream.rest);
+        Some(message)
     }
 
     /// Where responses come to, seen from a node whose interface on the link has this index.

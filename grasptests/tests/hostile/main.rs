@@ -10,6 +10,7 @@ extern crate grasptests;
 mod scene;
 
 mod beliefs;
+mod closing;
 mod connections;
 mod datagrams;
 mod discovery;
