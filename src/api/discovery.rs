@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::clock::millis;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::proto::{Asking, discovery_datagram, local_locators};
 use crate::registry::{DiscoveryAnswer, Transport, same_place};
 use crate::types::{AsaLocator, AsaNonce, Objective, Value};
@@ -183,7 +184,14 @@ impl Engine {
             select! {
                 recv(incoming) -> answer => answer.into_iter().for_each(|answer| answers.add(answer)),
                 recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
-                default(until.saturating_duration_since(Instant::now())) => break,
+                default(interrupt::slice(until.saturating_duration_since(Instant::now()))) => {
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    if interrupt::is_over() {
+                        return Err(Error::Unspec);
+                    }
+                }
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Discover, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt::{self, NotReceived};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::trace::Ending;
@@ -292,7 +293,7 @@ impl Engine {
     ) -> Result<Option<(SessionNonce, Objective)>> {
         let objectives = &self.core.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = requests.recv();
+        let request = interrupt::receive(&requests, None);
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         let count = &self.core.counters;
         self.core.check_running().inspect_err(|_| {
@@ -300,7 +301,10 @@ impl Engine {
                 count.requests_abandoned.add();
             }
         })?;
-        let request = request.map_err(|_| Error::NoSession)?;
+        let request = request.map_err(|error| match error {
+            NotReceived::Disconnected => Error::NoSession,
+            NotReceived::Over => Error::Unspec,
+        })?;
         let transport = request.transport;
         let dialogue = Dialogue {
             owner: nonce,

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::tcp::{Connection, Framing};
+use crate::interrupt;
 use crate::registry::TransportError;
 use crate::stats::Counters;
 
@@ -21,18 +22,24 @@ pub(super) fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStr
     let mut left = time;
     loop {
         // Zero would mean "no timeout" to the system.
-        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        socket.set_write_timeout(Some(interrupt::slice(left).max(Duration::from_millis(1))))?;
         match socket.connect(&address) {
-            // A signal ends the waiting only: asked again, the system waits on.
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
+            // A signal and the end of a slice end the waiting only: asked again, the system waits on.
+            Err(error) if is_unfinished(&error) => {
                 left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
+                if left.is_zero() || interrupt::is_over() {
                     return Err(ErrorKind::TimedOut.into());
                 }
             }
             result => return result.map(|()| socket.into()),
         }
     }
+}
+
+/// Whether the system is still connecting.
+fn is_unfinished(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::INTR, Errno::INPROGRESS, Errno::ALREADY].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// A connection that is being made.

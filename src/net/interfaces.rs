@@ -60,7 +60,7 @@ pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate) -> io::Result
     }
     if config.dull {
         // RFC 8990 §2.5.2: a DULL instance has a single interface.
-        found.links.truncate(1);
+        found.links.truncate(config.dull_links);
     }
     // A stable sort: among equals the first interface wins.
     found.globals.sort_by_key(|address| !is_unique_local(*address));

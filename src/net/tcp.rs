@@ -17,6 +17,7 @@ use socket2::SockRef;
 use super::connect::connect;
 use super::listener::Listener;
 use crate::acp::{Protection, SealedReader, Whole};
+use crate::interrupt;
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
 use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
@@ -233,13 +234,15 @@ impl Connection {
         chunk: &mut [u8],
         left: Duration,
     ) -> Result<usize, TransportError> {
-        // Zero would mean "no timeout" to the system. A timeout that has not changed is not set again.
-        let left = left.max(Duration::from_millis(1));
-        if incoming.timeout != Some(left) {
-            self.stream.set_read_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
-            incoming.timeout = Some(left);
-        }
+        let deadline = Instant::now().checked_add(left);
+        let mut left = left;
         loop {
+            // Zero would mean "no timeout" to the system. A timeout that has not changed is not set again.
+            let slice = interrupt::slice(left).max(Duration::from_millis(1));
+            if incoming.timeout != Some(slice) {
+                self.stream.set_read_timeout(Some(slice)).map_err(|_| TransportError::Failed)?;
+                incoming.timeout = Some(slice);
+            }
             match (&self.stream).read(chunk) {
                 Ok(count) => {
                     self.framing.counters.bytes_received.add_many(count);
@@ -247,7 +250,12 @@ impl Connection {
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                        left = deadline.map_or(left, |until| until.saturating_duration_since(Instant::now()));
+                        if left.is_zero() || interrupt::is_over() {
+                            return Err(TransportError::Timeout);
+                        }
+                    }
                     _ => return Err(TransportError::Failed),
                 },
             }
@@ -367,7 +375,7 @@ impl Transport for Connection {
         self.trace(Direction::Out, message, sealed.as_deref());
         let deadline = Instant::now() + timeout;
         let mut rest = sealed.as_deref().unwrap_or(message);
-        let mut left = timeout.max(Duration::from_millis(1));
+        let mut left = timeout;
         outgoing.begin_message(&self.stream);
         // There is nearly always room for it.
         if let Ok(count) = send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -375,9 +383,10 @@ impl Transport for Connection {
             rest = rest.get(count..).ok_or(TransportError::Failed)?;
         }
         while !rest.is_empty() {
-            if outgoing.timeout != Some(left) {
-                self.stream.set_write_timeout(Some(left)).map_err(|_| TransportError::Failed)?;
-                outgoing.timeout = Some(left);
+            let slice = interrupt::slice(left).max(Duration::from_millis(1));
+            if outgoing.timeout != Some(slice) {
+                self.stream.set_write_timeout(Some(slice)).map_err(|_| TransportError::Failed)?;
+                outgoing.timeout = Some(slice);
             }
             match (&self.stream).write(rest) {
                 Ok(count) => {
@@ -386,6 +395,7 @@ impl Transport for Connection {
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if !interrupt::is_over() => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(TransportError::Timeout),
                     _ => return Err(TransportError::Failed),
                 },
@@ -434,8 +444,15 @@ fn lock_within<T>(mutex: &Mutex<T>, time: Duration) -> Result<(MutexGuard<'_, T>
         return Ok((guard, time));
     }
     let began = Instant::now();
-    let guard = mutex.try_lock_for(time).ok_or(TransportError::Timeout)?;
-    Ok((guard, time.saturating_sub(began.elapsed())))
+    loop {
+        let left = time.saturating_sub(began.elapsed());
+        if let Some(guard) = mutex.try_lock_for(interrupt::slice(left)) {
+            return Ok((guard, time.saturating_sub(began.elapsed())));
+        }
+        if began.elapsed() >= time || interrupt::is_over() {
+            return Err(TransportError::Timeout);
+        }
+    }
 }
 
 impl Outgoing {

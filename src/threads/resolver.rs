@@ -13,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use super::slot::Slot;
+use crate::interrupt;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
 
@@ -48,7 +49,7 @@ fn within<T: Send + 'static>(
         let _ = tx.send(work());
         drop(slot);
     });
-    started.ok().and_then(|_| rx.recv_timeout(time).ok())
+    started.ok().and_then(|_| interrupt::receive(&rx, Some(time)).ok())
 }
 
 #[cfg(test)]

@@ -1,0 +1,197 @@
+//! The engine of the process, as Python sees it: started by `grasp._initialise_grasp`, stopped with the interpreter,
+//! not there in a forked child. All calls go through here.
+//!
+//! The engine's own threads never call into Python. Everything that waits does so without the interpreter lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use grasp::{Acp, Config, Engine, Error, QuadsKeys};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+/// How often a call that waits in the main thread looks for signals: Ctrl-C is noticed within 100 ms.
+const TICK: Duration = Duration::from_millis(40);
+/// The largest unicast message. graspy has no limit; whoever collects a message must have one.
+const UNICAST_SIZE: usize = 65_536;
+/// The largest multicast message, as graspy can receive it.
+const MULTICAST_SIZE: usize = 2048;
+/// How deep a message may be nested: as deep as the engine can.
+const NESTING: usize = 128;
+
+static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
+/// The process that the engine was started in; 0 before.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+/// The interpreter ends: no thread returns to it.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Starts the engine with the settings of `skip_dialogue`, and what secures the traffic: a key with its initialisation
+/// vector, or a password, or what the environment says.
+#[pyfunction]
+#[pyo3(signature = (*, test_mode, listen_self, diagnose, dull, silent, figging, keys=None, password=None))]
+#[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "named in the call")]
+pub(crate) fn _start(
+    py: Python<'_>,
+    test_mode: bool,
+    listen_self: bool,
+    diagnose: bool,
+    dull: bool,
+    silent: bool,
+    figging: bool,
+    keys: Option<(Vec<u8>, Vec<u8>)>,
+    password: Option<String>,
+) -> PyResult<()> {
+    in_this_process()?;
+    let mut config = Config::new()
+        .test_mode(test_mode)
+        .listen_self(listen_self)
+        .diagnose(diagnose)
+        .dull(dull)
+        .silent(silent)
+        .figging(figging)
+        .wait_for_interfaces(true)
+        .dull_links(usize::MAX)
+        .unicast_size(UNICAST_SIZE)
+        .multicast_size(MULTICAST_SIZE)
+        .multicast_send_size(MULTICAST_SIZE)
+        .nesting(NESTING);
+    let keys = match (keys, password) {
+        (Some((key, iv)), _) => Some(quads(&key, &iv)?),
+        (None, Some(password)) => py.detach(|| QuadsKeys::from_password(&password)),
+        (None, None) => None,
+    };
+    if let Some(keys) = keys {
+        config = config.acp(Acp::Quads(keys));
+    }
+    // Where engines in other processes can be used, this is what finds them: nothing else here knows where it runs.
+    let engine = py
+        .detach(|| {
+            // It fails where an engine runs already, which is then the one.
+            let _ = grasp::configure(config);
+            grasp::process_engine()
+        })
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+    *ENGINE.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    Ok(())
+}
+
+fn quads(key: &[u8], iv: &[u8]) -> PyResult<QuadsKeys> {
+    match (key.try_into(), iv.try_into()) {
+        (Ok(key), Ok(iv)) => Ok(QuadsKeys::from_parts(key, iv)),
+        _ => Err(PyValueError::new_err("a key of QUADS has 32 bytes, and its initialisation vector 16")),
+    }
+}
+
+/// Stops the engine because the interpreter ends. Threads that wait in a call stay there: what they would do with its
+/// result they could not finish. In a forked child there is nothing to stop.
+#[pyfunction]
+pub(crate) fn _exit(py: Python<'_>) {
+    if in_this_process().is_err() {
+        return;
+    }
+    EXITING.store(true, Ordering::SeqCst);
+    let engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if engine.is_some() {
+        py.detach(|| {
+            drop(engine);
+            grasp::shutdown();
+        });
+    }
+}
+
+/// Whether the engine runs.
+#[pyfunction]
+pub(crate) fn _is_running() -> bool {
+    in_this_process().is_ok() && ENGINE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Fails in a process that was forked from the one that the engine runs in: its threads are not here.
+fn in_this_process() -> PyResult<()> {
+    match PROCESS.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        process if process == std::process::id() => Ok(()),
+        process => Err(PyRuntimeError::new_err(format!(
+            "GRASP runs in process {process}, from which this one was forked: its threads and sockets are not here. \
+             Fork before the first call of grasp, or start a new process (multiprocessing with \"spawn\")."
+        ))),
+    }
+}
+
+/// The engine, if it runs.
+pub(crate) fn current() -> PyResult<Option<Engine>> {
+    in_this_process()?;
+    Ok(ENGINE.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Calls the engine without the interpreter lock. Before it has started nobody is registered: `noASA`.
+///
+/// In the main thread signals are looked at while the call waits. What a handler raises, as that of Ctrl-C does, ends
+/// the call, and is raised.
+pub(crate) fn call<R: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&Engine) -> grasp::Result<R> + Send,
+) -> PyResult<grasp::Result<R>> {
+    let Some(engine) = current()? else { return Ok(Err(Error::NoAsa)) };
+    if !is_main_thread() {
+        return Ok(py.detach(|| staying_at_the_end(|| work(&engine))));
+    }
+    let raised = Arc::new(Mutex::new(None));
+    let result = py.detach(|| {
+        let raised = Arc::clone(&raised);
+        let asked = move || match Python::attach(Python::check_signals) {
+            Ok(()) => false,
+            Err(error) => {
+                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                true
+            }
+        };
+        grasp::interruptible(TICK, asked, || staying_at_the_end(|| work(&engine)))
+    });
+    match raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
+
+/// A thread whose call returns while the interpreter ends must not touch it any more.
+fn staying_at_the_end<R>(work: impl FnOnce() -> R) -> R {
+    let result = work();
+    while EXITING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+    result
+}
+
+/// Python runs handlers of signals in the main thread only.
+fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+/// graspy's switches for tests. None of them does anything before the engine runs.
+#[pyfunction]
+pub(crate) fn _set_switch(name: &str, on: bool) -> PyResult<()> {
+    let Some(engine) = current()? else { return Ok(()) };
+    match name {
+        "_test_divert" => engine.set_test_divert(on),
+        "_make_invalid" if on => engine.make_invalid(),
+        "_make_badmess" if on => engine.make_badmess(),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Serves the page of speech bubbles; returns where.
+#[pyfunction]
+pub(crate) fn _serve_bubbles(py: Python<'_>, caption: &str) -> PyResult<String> {
+    in_this_process()?;
+    let served = py.detach(|| grasp::init_bubble_text(caption));
+    served.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
+
+/// Shows a line on the page, and tells it to those who trace.
+#[pyfunction]
+pub(crate) fn _say(py: Python<'_>, line: String) {
+    py.detach(|| grasp::trace::line(line));
+}
