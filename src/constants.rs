@@ -16,6 +16,13 @@ pub const GRASP_DEF_LOOPCT: u8 = 6;
 /// The default maximum size of a message in bytes (RFC 8990 §2.6).
 pub const GRASP_DEF_MAX_SIZE: usize = 2048;
 
+/// The protocol number of TCP, for locators (RFC 8990 §2.9.5.1).
+pub const IPPROTO_TCP: u64 = 6;
+/// The protocol number of UDP, for locators (RFC 8990 §2.9.5.1).
+pub const IPPROTO_UDP: u64 = 17;
+/// The protocol number of IPv6 in IP, which locators of BRSKI have (RFC 8995).
+pub const IPPROTO_IPV6: u64 = 41;
+
 /// The message types (RFC 8990 §4).
 pub mod message_type {
     /// Does nothing (RFC 8990 §2.8.13).

@@ -28,16 +28,24 @@ pub struct Engine {
     _owner: Arc<Owner>,
 }
 
+/// Stops the engine with its last handle; nothing in a handle that does not count.
 #[derive(Debug)]
-struct Owner(Arc<Core>);
+struct Owner(Option<Arc<Core>>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.shutdown();
+        if let Some(core) = &self.0 {
+            core.shutdown();
+        }
     }
 }
 
 impl Engine {
+    /// A handle that does not keep the engine running, for what makes calls of the API inside it.
+    pub(crate) fn unowned(core: &Arc<Core>) -> Self {
+        Self { core: Arc::clone(core), _owner: Arc::new(Owner(None)) }
+    }
+
     /// Starts an engine. It is ready when this returns.
     ///
     /// # Errors
@@ -52,7 +60,7 @@ impl Engine {
         let core = Arc::new(Core::new(config, substrate));
         core.update_security();
         // From here on, dropping the engine ends what has been started.
-        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Arc::clone(&core))) };
+        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Some(Arc::clone(&core)))) };
         threads::start_pcap(&core).map_err(StartError::Thread)?;
         let (tx, rx) = bounded(core.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;

@@ -34,6 +34,14 @@ pub enum Error {
     NotOverlap,
     /// 11 `objFull`. As many objectives are registered as [`Config::objective_limit`](crate::Config::objective_limit) allows, or no port or thread is left for one more. A retry may help later.
     ObjFull,
+    /// 11 `objFull`. The port that was wanted for an objective cannot be had; the cause says why. A retry helps once it is
+    /// free.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        cause: Arc<std::io::Error>,
+    },
     /// 12 `objReg`. The objective is registered and at least one registration does not allow overlap. A retry helps once it is gone.
     ObjReg,
     /// 13 `notYourObj`. The calling ASA has not registered this objective. A retry does not help.
@@ -110,7 +118,7 @@ impl Error {
             Self::NotBoth => 8,
             Self::NotDry => 9,
             Self::NotOverlap => 10,
-            Self::ObjFull => 11,
+            Self::ObjFull | Self::PortTaken { .. } => 11,
             Self::ObjReg => 12,
             Self::NotYourObj => 13,
             Self::NotObj => 14,
@@ -172,6 +180,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => error.fmt(f),
+            Self::PortTaken { port, cause } => write!(f, "TCP port {port} cannot be had: {cause}"),
             _ => f.write_str(etext(self.code()).unwrap_or("Unspecified error")),
         }
     }
@@ -181,6 +190,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotStarted(error) => Some(error.as_ref()),
+            Self::PortTaken { cause, .. } => Some(cause.as_ref()),
             _ => None,
         }
     }

@@ -85,12 +85,12 @@ pub use api::graspi;
 pub use api::process::init_bubble_text;
 pub use api::process::{
     Answer, SkipDialogue, configure, deregister_asa, deregister_obj, discover, dump_all, end_negotiate,
-    expire_flood, flood, get_flood, grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step,
+    expire_flood, flood, flood_every, get_flood, grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step,
     negotiate_wait, process_engine, register_asa, register_obj, req_negotiate, req_negotiate_noloop,
     send_invalid, shutdown, skip_dialogue, stop_negotiate, stop_synchronize, synchronize,
 };
 pub use api::utility::{print_line, set_printing};
-pub use api::{Asa, Discover, Negotiation, RegisterObj};
+pub use api::{Asa, Discover, EngineState, Flooding, Negotiation, Port, RegisterObj, SessionView};
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
@@ -100,4 +100,7 @@ pub use error::{Error, Result, etext};
 pub use interrupt::interruptible;
 pub use start_error::StartError;
 pub use stats::Stats;
-pub use types::{AsaLocator, AsaNonce, Locator, Objective, Protocol, SessionNonce, TaggedObjective, Value};
+pub use types::{
+    AsaLocator, AsaNonce, AsaView, DiscoveryView, FloodView, Locator, Objective, ObjectiveView, Protocol,
+    SessionNonce, TaggedObjective, Value,
+};

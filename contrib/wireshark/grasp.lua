@@ -16,7 +16,7 @@ local OPTIONS = {
   [100] = "O_DIVERT", [101] = "O_ACCEPT", [102] = "O_DECLINE", [103] = "O_IPv6_LOCATOR",
   [104] = "O_IPv4_LOCATOR", [105] = "O_FQDN_LOCATOR", [106] = "O_URI_LOCATOR",
 }
-local PROTOCOLS = { [6] = "TCP", [17] = "UDP" }
+local PROTOCOLS = { [6] = "TCP", [17] = "UDP", [41] = "IPv6" }
 
 local f = {
   type = ProtoField.uint32("grasp.type", "Message type", base.DEC, MESSAGES),
@@ -40,7 +40,7 @@ local f = {
   ipv4 = ProtoField.ipv4("grasp.locator.ipv4", "IPv4 address"),
   fqdn = ProtoField.string("grasp.locator.fqdn", "Domain name", base.UNICODE),
   uri = ProtoField.string("grasp.locator.uri", "URI", base.UNICODE),
-  protocol = ProtoField.uint8("grasp.locator.protocol", "Transport protocol", base.DEC, PROTOCOLS),
+  protocol = ProtoField.uint32("grasp.locator.protocol", "Transport protocol", base.DEC, PROTOCOLS),
   port = ProtoField.uint16("grasp.locator.port", "Port", base.DEC),
   reason = ProtoField.string("grasp.reason", "Reason", base.UNICODE),
   content = ProtoField.string("grasp.content", "Diagnostic content", base.UNICODE),
@@ -489,8 +489,8 @@ function message:locator(item, tree, forgiven)
     else text(f.uri, "not a URI") end
   end
   if protocol then
-    if protocol.kind == "uint" and (protocol.n == 6 or protocol.n == 17) then
-      branch:add(f.protocol, range(protocol), protocol.n)
+    if protocol.kind == "uint" then
+      if uint32(protocol) then branch:add(f.protocol, range(protocol), protocol.n) end
     elseif not (kind == 106 and protocol.kind == "null") then bad(protocol, "not a transport protocol") end
   end
   if port then
@@ -607,7 +607,7 @@ bodies[9] = function(m)
         m:wrong(m.tree:add(f.item, range(item), diagnostic(item)), item, "not a pair of an objective and its locator")
       else
         if objective then m:objective(objective, true) end
-        if locator and not (locator.kind == "array" and #locator.items == 0) then m:locator(locator, m.tree) end
+        if locator and not (locator.kind == "array" and #locator.items == 0) then m:locator(locator, m.tree, option_type(locator)) end
       end
     end
   end

@@ -1,6 +1,6 @@
 //! Flooding (RFC 8990 §2.5.6.2, RFC 8991 §2.3.7).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -25,25 +25,10 @@ impl Engine {
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
-        self.core.check_running()?;
-        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
-        let first = tagged.first().ok_or(Error::Unspec)?;
-        for one in tagged {
-            self.check_asa_obj(nonce, &one.objective, true)?;
-        }
-        let invalid =
-            |source: &AsaLocator| source.locator.is_some() && WireLocator::from_locator(source).is_none();
-        if tagged.iter().any(|one| invalid(&one.source)) {
-            return Err(Error::InvalidLoc);
-        }
+        self.check_floodable(nonce, tagged)?;
         let addresses = self.core.addresses();
         let initiator = addresses.session_locator();
-        let link_only =
-            is_unspecified(&first.source) || self.core.config.dull || initiator.is_unicast_link_local();
-        let mut tagged = tagged.to_vec();
-        if link_only {
-            tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
-        }
+        let tagged = self.as_flooded(tagged, initiator);
         let initiator = IpAddr::V6(initiator);
         let session = self.core.registries.sessions.flood_id(initiator)?;
         let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
@@ -56,6 +41,42 @@ impl Engine {
         self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
         self.core.counters.floods_sent.add();
         Ok(())
+    }
+
+    /// What a flood is refused for before anything of it is built.
+    fn check_floodable(&self, nonce: AsaNonce, tagged: &[TaggedObjective]) -> Result<()> {
+        self.core.check_running()?;
+        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
+        if tagged.is_empty() {
+            return Err(Error::Unspec);
+        }
+        for one in tagged {
+            self.check_asa_obj(nonce, &one.objective, true)?;
+        }
+        let invalid =
+            |source: &AsaLocator| source.locator.is_some() && WireLocator::from_locator(source).is_none();
+        if tagged.iter().any(|one| invalid(&one.source)) { Err(Error::InvalidLoc) } else { Ok(()) }
+    }
+
+    /// All that `flood` checks, without flooding.
+    pub(super) fn check_flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
+        self.check_floodable(nonce, tagged)?;
+        let initiator = self.core.addresses().session_locator();
+        let tagged = self.as_flooded(tagged, initiator);
+        let longest = flood_datagram((u32::MAX, IpAddr::V6(initiator)), ttl, &tagged, None).len();
+        if longest > self.core.multicast_send_limit() { Err(Error::Unspec) } else { Ok(()) }
+    }
+
+    /// The objectives as they are sent: with loop count 1 if they are for the links only.
+    fn as_flooded(&self, tagged: &[TaggedObjective], initiator: Ipv6Addr) -> Vec<TaggedObjective> {
+        let link_only = tagged.first().is_some_and(|first| is_unspecified(&first.source))
+            || self.core.config.dull
+            || initiator.is_unicast_link_local();
+        let mut tagged = tagged.to_vec();
+        if link_only {
+            tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
+        }
+        tagged
     }
 
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;

@@ -7,8 +7,11 @@ mod discovery;
 mod flooding;
 mod messaging;
 mod negotiation;
+mod ports;
 mod registration;
+mod repeat;
 mod synchronization;
+mod views;
 
 pub mod graspi;
 pub(crate) mod process;
@@ -17,7 +20,9 @@ pub(crate) mod utility;
 pub use asa::Asa;
 pub use discovery::Discover;
 pub use negotiation::Negotiation;
-pub use registration::RegisterObj;
+pub use registration::{Port, RegisterObj};
+pub use repeat::Flooding;
+pub use views::{EngineState, SessionView};
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::utility::set_printing;
-use super::{Discover, Negotiation, RegisterObj};
+use super::{Discover, Flooding, Negotiation, RegisterObj};
 #[cfg(feature = "bubbles")]
 use crate::bubbles::Bubbles;
 use crate::config::Config;
@@ -234,6 +234,7 @@ process_wide! {
     listen_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     stop_synchronize(nonce: AsaNonce, objective: &Objective) -> Result<()>;
     flood(nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()>;
+    flood_every(nonce: AsaNonce, interval: u32, ttl: u32, tagged: &[TaggedObjective]) -> Result<Flooding>;
     get_flood(nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>>;
     expire_flood(nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()>;
 }

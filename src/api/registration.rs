@@ -1,7 +1,9 @@
 //! Registering ASAs and objectives (RFC 8991 §2.3.3).
 
+use std::io;
 use std::sync::Arc;
 
+use super::ports;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::net::listener::Listener;
@@ -26,6 +28,26 @@ pub struct RegisterObj {
     pub rapid: bool,
     /// Announce these locators, verbatim and in this order, instead of this node's address.
     pub locators: Vec<AsaLocator>,
+    /// The TCP port of an objective that is negotiated or synchronized. Defaults to any that is free.
+    pub port: Port,
+}
+
+/// The TCP port that an objective gets.
+///
+/// Peers that have discovered an objective keep its port for the lifetime of its locator, 10 minutes by default. An
+/// ASA that restarts on the same port is found by them without a new discovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Port {
+    /// Any that is free.
+    #[default]
+    Any,
+    /// This one, or [`Error::PortTaken`].
+    Fixed(u16),
+    /// The one that an objective of this name had last, if it is free. After a restart of the program, the first one
+    /// that is free of eight between 61000 and 65535 that are calculated from the name: Linux does not give these to
+    /// outgoing connections. If none of all these is free, any.
+    Last,
 }
 
 impl Engine {
@@ -66,8 +88,9 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent. A retry helps with
-    /// `ObjFull` and `ObjReg` once another objective is gone.
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, and [`Error::PortTaken`] for a
+    /// fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
+    /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         self.check_asa(nonce)?;
         if objective.synch && (objective.neg || objective.dry) {
@@ -91,9 +114,12 @@ impl Engine {
             port: 0,
             listener: None,
         };
+        if adds_owner {
+            self.check_port(&objective.name, options.port)?;
+        }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
-                let listener = self.listen()?;
+                let listener = self.listen(ports::open(&objective.name, options.port)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
                 registration.listener = Some(listener);
@@ -119,11 +145,22 @@ impl Engine {
         entered.map(|_| ())
     }
 
-    fn listen(&self) -> Result<Arc<Listener>> {
-        let listener = Listener::any().map(Arc::new).map_err(|error| {
-            log::warn!("no port for an objective: {error}");
-            Error::ObjFull
-        })?;
+    /// Whether an objective that is registered already has the port that is wanted.
+    fn check_port(&self, name: &str, wanted: Port) -> Result<()> {
+        let Port::Fixed(wanted) = wanted else { return Ok(()) };
+        let views = self.core.registries.objectives.list();
+        let other = views.iter().find(|view| view.objective.name == name && view.port != wanted);
+        match other {
+            Some(view) if view.port != 0 => Err(Error::PortTaken {
+                port: wanted,
+                cause: Arc::new(io::Error::other(format!("{name} is registered on port {}", view.port))),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn listen(&self, listener: Listener) -> Result<Arc<Listener>> {
+        let listener = Arc::new(listener);
         if threads::start_tcp_listen(&self.core, Arc::clone(&listener)).is_err() {
             self.core.check_running()?;
             return Err(Error::ObjFull);

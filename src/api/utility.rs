@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::engine::Engine;
 use crate::trace::emit_line;
-use crate::types::Plain;
+use crate::types::{AsaView, Plain};
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
@@ -113,7 +113,7 @@ impl Engine {
                 writeln!(out, "{} {}", link.ifi, link.address)?;
             }
             heading(out, "ASA registry contents:")?;
-            for (name, nonce) in registries.asas.list() {
+            for AsaView { name, nonce } in self.asas() {
                 writeln!(out, "{name} handle: {nonce}")?;
             }
         }
@@ -139,7 +139,7 @@ impl Engine {
 
     fn write_objectives(&self, out: &mut String) -> fmt::Result {
         heading(out, "Objective registry contents:")?;
-        for view in self.core.registries.objectives.list() {
+        for view in self.objectives() {
             let o = &view.objective;
             let owners: Vec<_> = view.owners.iter().map(ToString::to_string).collect();
             writeln!(

@@ -23,12 +23,19 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens on all addresses of the machine, on a port that the system chooses.
     pub(crate) fn any() -> io::Result<Self> {
-        Self::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0))
+        Self::on(0)
+    }
+
+    /// Listens on all addresses of the machine, on this port.
+    pub(crate) fn on(port: u16) -> io::Result<Self> {
+        Self::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))
     }
 
     /// Listens on one address.
     pub(crate) fn bind(address: SocketAddrV6) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        // Connections of before, which the system remembers for a minute, do not hold a port that is wanted again.
+        socket.set_reuse_address(address.port() != 0)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 use crate::types::{AsaLocator, Locator, Protocol};
 
-/// The addresses behind a locator, to be tried in order. Empty if there are none: a URI, UDP, no port, or a
-/// name that cannot be resolved. A name takes the time of the system's resolver.
+/// The addresses behind a locator, to be tried in order. Empty if there are none: a URI, another protocol than TCP, no
+/// port, or a name that cannot be resolved. A name takes the time of the system's resolver.
 pub(crate) fn resolve(locator: &AsaLocator) -> Vec<SocketAddr> {
-    let Some(port) = locator.port.filter(|_| locator.protocol != Some(Protocol::Udp)) else {
+    let Some(port) = locator.port.filter(|_| locator.protocol.is_none_or(|it| it == Protocol::Tcp)) else {
         return Vec::new();
     };
     match &locator.locator {
@@ -43,6 +43,9 @@ mod tests {
         assert_eq!(resolve(&v4)[0].to_string(), "127.0.0.1:80");
         assert!(!resolve(&AsaLocator::fqdn("localhost", Protocol::Tcp, 80)).is_empty());
         assert!(resolve(&AsaLocator::fqdn("localhost", Protocol::Udp, 80)).is_empty());
+        for other in [Protocol::Ipv6, Protocol::Other(132), Protocol::Other(6 + 256)] {
+            assert!(resolve(&AsaLocator::new(Ipv4Addr::LOCALHOST, None).with_protocol(other)).is_empty());
+        }
         assert!(resolve(&AsaLocator::uri("coap://localhost")).is_empty());
         assert!(resolve(&AsaLocator::null()).is_empty());
     }

@@ -166,6 +166,11 @@ impl FloodCache {
         }
     }
 
+    /// All entries with where they came from, oldest received first.
+    pub(crate) fn views(&self) -> Vec<(TaggedObjective, From)> {
+        self.inner.lock().entries.values().map(|stored| (stored.tagged.clone(), stored.from)).collect()
+    }
+
     /// All entries, oldest received first, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.values().map(|stored| stored.tagged.clone()).collect()

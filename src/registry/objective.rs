@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::Transport;
 use crate::error::{Error, Result};
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Objective, ObjectiveView};
 
 /// A listening socket that ends with its objective.
 pub(crate) trait Close: fmt::Debug + Send + Sync {
@@ -63,16 +63,6 @@ pub(crate) struct Offering {
 pub(crate) struct Kind {
     pub(crate) neg: bool,
     pub(crate) synch: bool,
-}
-
-/// A line of `dump_all`.
-#[derive(Clone, Debug)]
-pub(crate) struct ObjectiveView {
-    pub(crate) objective: Objective,
-    pub(crate) owners: Vec<AsaNonce>,
-    pub(crate) listening: usize,
-    pub(crate) port: u16,
-    pub(crate) locators: Vec<AsaLocator>,
 }
 
 /// Where a negotiation request goes.
@@ -410,7 +400,7 @@ impl ObjectiveRegistry {
         inner.get(name).and_then(|entry| entry.synchronization.as_ref()).map(|(_, tx)| tx.clone())
     }
 
-    /// All objectives by name, for `dump_all`.
+    /// All objectives by name.
     pub(crate) fn list(&self) -> Vec<ObjectiveView> {
         let inner = self.inner.lock();
         let mut list: Vec<_> = inner
@@ -421,6 +411,11 @@ impl ObjectiveRegistry {
                 listening: entry.negotiation.values().map(|queue| queue.listeners).sum::<usize>()
                     + usize::from(entry.synchronization.is_some()),
                 port: entry.registration.port,
+                discoverable: entry.registration.discoverable,
+                overlap: entry.registration.overlap,
+                local: entry.registration.local,
+                rapid: entry.registration.rapid,
+                ttl: entry.registration.ttl,
                 locators: entry.registration.locators.clone(),
             })
             .collect();

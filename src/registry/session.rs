@@ -412,6 +412,23 @@ impl SessionRegistry {
         self.inner.lock().open_count()
     }
 
+    /// Open sessions, without the handles of ASAs: identifier, source, what is told of them, and the ASA that has them.
+    pub(crate) fn views(&self) -> Vec<(u32, Option<IpAddr>, SessionEvent, Option<AsaNonce>)> {
+        let inner = self.inner.lock();
+        let open = inner.active.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle));
+        let mut views: Vec<_> = open
+            .map(|(key, session)| {
+                let owner = match session {
+                    Session::Dialogue(dialogue) => Some(dialogue.owner),
+                    Session::AsaHandle | Session::Discovery { .. } => None,
+                };
+                (key.0, key.1, session.event(*key), owner)
+            })
+            .collect();
+        views.sort_unstable_by_key(|(id, source, ..)| (*id, *source));
+        views
+    }
+
     /// Open sessions with what they are, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<(u32, Option<IpAddr>, &'static str)> {
         let inner = self.inner.lock();

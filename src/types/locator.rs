@@ -4,35 +4,91 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Plain;
-use crate::constants::GRASP_LISTEN_PORT;
+use crate::constants::{GRASP_LISTEN_PORT, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 
-/// The transport protocol of a locator (RFC 8990 §2.9.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The transport protocol of a locator (RFC 8990 §2.9.5.1). GRASP itself uses TCP only: a locator of another
+/// protocol is carried as it is, for the ASAs that know what to do with it, and never connected to.
+///
+/// Two protocols are equal if their numbers are.
+///
+/// ```
+/// use grasp::Protocol;
+/// assert_eq!(Protocol::from_number(41), Protocol::Ipv6);
+/// assert_eq!(Protocol::from_number(132).to_string(), "protocol 132");
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Protocol {
     /// IANA's number 6.
     Tcp,
     /// IANA's number 17.
     Udp,
+    /// IANA's number 41, IPv6 in IP: a join proxy of BRSKI that forwards statelessly (RFC 8995).
+    Ipv6,
+    /// Any other number. Those above 255 would be from a registry that does not exist yet (RFC 8990 §2.9.5.1,
+    /// note 3).
+    Other(u64),
 }
 
 impl Protocol {
-    /// IANA's protocol number.
+    /// The protocol number: IANA's up to 255.
     #[must_use]
-    pub const fn number(self) -> u8 {
+    pub const fn number(self) -> u64 {
         match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
+            Self::Tcp => IPPROTO_TCP,
+            Self::Udp => IPPROTO_UDP,
+            Self::Ipv6 => IPPROTO_IPV6,
+            Self::Other(number) => number,
         }
     }
 
-    /// The protocol with this number, if a GRASP locator may have it.
+    /// The protocol with this number.
     #[must_use]
-    pub const fn from_number(number: u64) -> Option<Self> {
+    pub const fn from_number(number: u64) -> Self {
         match number {
-            6 => Some(Self::Tcp),
-            17 => Some(Self::Udp),
-            _ => None,
+            IPPROTO_TCP => Self::Tcp,
+            IPPROTO_UDP => Self::Udp,
+            IPPROTO_IPV6 => Self::Ipv6,
+            other => Self::Other(other),
         }
+    }
+}
+
+/// `TCP`, `UDP`, `IPv6`, or `protocol` and the number.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::from_number(self.number()) {
+            Self::Tcp => f.write_str("TCP"),
+            Self::Udp => f.write_str("UDP"),
+            Self::Ipv6 => f.write_str("IPv6"),
+            Self::Other(number) => write!(f, "protocol {number}"),
+        }
+    }
+}
+
+impl PartialEq for Protocol {
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Eq for Protocol {}
+
+impl std::hash::Hash for Protocol {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.number().hash(state);
+    }
+}
+
+impl PartialOrd for Protocol {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Protocol {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.number().cmp(&other.number())
     }
 }
 
@@ -143,6 +199,35 @@ impl AsaLocator {
         self
     }
 
+    /// The same locator with another transport protocol.
+    #[must_use]
+    pub const fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// The same locator on another interface, by index.
+    #[must_use]
+    pub const fn with_ifi(mut self, ifi: u32) -> Self {
+        self.ifi = Some(ifi);
+        self
+    }
+
+    /// The same locator with another end of its validity, in milliseconds of
+    /// [`monotonic_ms`](crate::monotonic_ms); 0 is never.
+    #[must_use]
+    pub const fn with_expire(mut self, expire: u64) -> Self {
+        self.expire = expire;
+        self
+    }
+
+    /// The same locator, marked as one that came in a Divert option, or not.
+    #[must_use]
+    pub const fn with_diverted(mut self, diverted: bool) -> Self {
+        self.diverted = diverted;
+        self
+    }
+
     /// Whether the locator is an IPv6 or IPv4 address.
     #[must_use]
     pub const fn is_ipaddress(&self) -> bool {
@@ -179,6 +264,7 @@ impl AsaLocator {
     }
 }
 
+/// Address and port as in a URI, with the interface of a link-local address; the protocol if it is not TCP.
 impl fmt::Display for AsaLocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.locator {
@@ -192,13 +278,45 @@ impl fmt::Display for AsaLocator {
         match self.port {
             Some(port) if self.locator.is_some() => write!(f, ":{port}"),
             _ => Ok(()),
+        }?;
+        match self.protocol {
+            Some(protocol) if protocol != Protocol::Tcp && self.locator.is_some() => write!(f, " {protocol}"),
+            _ => Ok(()),
         }
     }
 }
+
 /// The address of a peer as sessions know it: an IPv4 one is mapped.
 pub(crate) fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V6(address) => address,
         IpAddr::V4(address) => address.to_ipv6_mapped(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_equal_by_number_and_print_their_names() {
+        for number in [0, 1, 6, 17, 41, 132, 255, 256, u64::MAX] {
+            assert_eq!(Protocol::from_number(number).number(), number);
+            assert_eq!(Protocol::Other(number), Protocol::from_number(number));
+        }
+        assert_ne!(Protocol::Tcp, Protocol::Udp);
+        let names = [6, 17, 41, 132].map(|number| Protocol::Other(number).to_string());
+        assert_eq!(names, ["TCP", "UDP", "IPv6", "protocol 132"]);
+    }
+
+    #[test]
+    fn every_field_of_a_locator_can_be_set_and_is_printed_if_it_matters() {
+        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let locator = AsaLocator::new(address, None).with_ifi(3).with_port(4443);
+        assert_eq!(locator.to_string(), "[fe80::1%3]:4443");
+        let proxy = locator.with_protocol(Protocol::Ipv6).with_expire(17).with_diverted(true);
+        assert_eq!(proxy.to_string(), "[fe80::1%3]:4443 IPv6");
+        assert_eq!((proxy.ifi, proxy.expire, proxy.diverted), (Some(3), 17, true));
+        assert_eq!(AsaLocator::null().with_protocol(Protocol::Udp).to_string(), "none");
     }
 }

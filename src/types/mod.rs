@@ -5,6 +5,7 @@ mod locator;
 mod objective;
 mod plain;
 mod value;
+mod view;
 
 pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
@@ -12,3 +13,4 @@ pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
 pub(crate) use plain::Plain;
 pub use value::Value;
+pub use view::{AsaView, DiscoveryView, FloodView, ObjectiveView};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::diagnostic::{self, Content, Item, Problem, Reading};
-use super::summary::{SUMMARY, flags_in_words, protocol_name, shortened, summary, type_label};
+use super::summary::{SUMMARY, flags_in_words, shortened, summary, type_label};
 use super::{DecodeError, Flags, Limits, Message, option};
 use crate::constants::message_type::{
     M_DISCOVERY, M_END, M_FLOOD, M_INVALID, M_NEGOTIATE, M_NOOP, M_REQ_NEG, M_REQ_SYN, M_RESPONSE, M_SYNCH,
@@ -367,7 +367,7 @@ impl Reader {
                 let whole = locator.complete;
                 match locator.array().map(|items| items.is_empty()) {
                     Some(true) if whole => locator.note = "no locator".to_owned(),
-                    Some(_) => self.locator(locator),
+                    Some(_) => self.flooded_locator(locator),
                     None if whole => self.wrong(locator, "not a locator option or an empty array"),
                     None => {}
                 }
@@ -375,6 +375,15 @@ impl Reader {
             Some([objective]) if !complete => self.objective(objective, true),
             _ if !complete => {}
             _ => self.wrong(item, "not a pair of an objective and its locator"),
+        }
+    }
+
+    /// An option that is no locator leaves the objective without one (RFC 8990 §2.8.2).
+    fn flooded_locator(&mut self, item: &mut Item) {
+        let before = self.problems.len();
+        self.locator(item);
+        if item.array().and_then(|items| items.first()).is_some_and(|first| first.uint().is_some()) {
+            self.problems.iter_mut().skip(before).for_each(|problem| problem.forgiven = true);
         }
     }
 
@@ -479,13 +488,13 @@ impl Reader {
             }
         }
         if let Some(transport) = rest.get_mut(1) {
-            match transport.uint().and_then(Protocol::from_number) {
-                Some(protocol) => transport.note = protocol_name(protocol).to_owned(),
+            match transport.uint().map(Protocol::from_number) {
+                Some(protocol) => transport.note = protocol.to_string(),
                 None if is_uri && transport.leaf().is_some_and(Value::is_null) => {
                     transport.note = "no transport protocol".to_owned();
                 }
                 None if transport.complete => {
-                    self.wrong(transport, "not a transport protocol: 6 or 17 is expected")
+                    self.wrong(transport, "not a transport protocol: a number is expected")
                 }
                 None => {}
             }

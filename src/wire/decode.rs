@@ -277,8 +277,9 @@ impl Elements {
     }
 }
 
-/// `[objective, (locator-option / [])]`: one faulty pair spoils the message, since nobody can tell what
-/// its sender meant by the others.
+/// `[objective, (locator-option / [])]`: what is no pair spoils the message, since nobody can tell what its sender meant
+/// by the others. An option in it that is not known, malformed or no locator is discarded alone (RFC 8990 §2.8.2; §2.9.2
+/// to §2.9.4 for those of other messages), which leaves the objective without a locator.
 fn flooded(
     element: Value,
     session: Option<u32>,
@@ -292,9 +293,8 @@ fn flooded(
     }
     let locator = match second.as_array() {
         Some([]) => None,
-        // RFC 8990 §2.8.11: a locator option, not a Divert (§2.9.2).
-        Some(items) => Some(option::locator(items).ok_or_else(|| wrong("locator option"))?),
-        None => return Err(wrong("locator option")),
+        Some(items) if option::option_type(items).is_some() => option::locator(items),
+        _ => return Err(wrong("locator option")),
     };
     Ok((objective, locator))
 }

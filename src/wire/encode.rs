@@ -9,7 +9,7 @@ use super::{Body, Message, Outcome, WireLocator, WireObjective, WireOption};
 use crate::constants::option_type::{
     O_ACCEPT, O_DECLINE, O_DIVERT, O_FQDN_LOCATOR, O_IPV4_LOCATOR, O_IPV6_LOCATOR, O_URI_LOCATOR,
 };
-use crate::types::{Locator, Value};
+use crate::types::{Locator, Protocol, Value};
 
 /// Encodes a message. Does not know any limit of size: the caller compares (RFC 8990 §2.5.3, §2.8.3).
 ///
@@ -161,8 +161,7 @@ fn write_locator(out: &mut Vec<u8>, locator: &WireLocator) {
             write_text(out, uri);
         }
     }
-    for number in [locator.protocol.map(|protocol| u64::from(protocol.number())), locator.port.map(u64::from)]
-    {
+    for number in [locator.protocol.map(Protocol::number), locator.port.map(u64::from)] {
         match number {
             Some(number) => head::put(out, Major::Unsigned, number),
             None => head::put_simple(out, head::NULL),

@@ -47,6 +47,10 @@ pub(super) fn address(value: &Value) -> Option<IpAddr> {
 /// transport-proto = IPPROTO_TCP / IPPROTO_UDP
 /// port-number = 0..65535
 /// ```
+///
+/// Any other protocol number is taken too: BRSKI floods 41, and §2.9.5.1 (note 3) foresees numbers that are not in
+/// IANA's registry yet. A null protocol or port is for a URI only, "if not required" (§2.9.5.4); an address or a name
+/// is followed by "the protocol number and port number to be used" (§2.9.5.1 to §2.9.5.3), and null is none.
 pub(super) fn locator(items: &[Value]) -> Option<WireLocator> {
     let kind = option_type(items)?;
     let (locator, protocol, port) = match (kind, items) {
@@ -73,7 +77,7 @@ pub(super) fn locator(items: &[Value]) -> Option<WireLocator> {
 }
 
 fn transport(value: &Value) -> Option<Protocol> {
-    Protocol::from_number(uint(value)?)
+    uint(value).map(Protocol::from_number)
 }
 
 /// A Divert option (RFC 8990 §2.9.2), or nothing. Nesting, which graspy once sent, is malformed.

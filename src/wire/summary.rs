@@ -2,7 +2,7 @@
 
 use super::{Body, Flags, Message, Outcome, WireLocator, WireObjective, WireOption};
 use crate::constants::message_type_name;
-use crate::types::{Protocol, Value};
+use crate::types::Value;
 
 /// A message on one line.
 pub(super) fn summary(message: &Message) -> String {
@@ -79,7 +79,7 @@ fn locator_in_words(locator: &WireLocator) -> String {
         other => other.to_string(),
     };
     let port = locator.port.map_or_else(String::new, |port| format!(":{port}"));
-    let protocol = locator.protocol.map_or_else(String::new, |it| format!(" {}", protocol_name(it)));
+    let protocol = locator.protocol.map_or_else(String::new, |it| format!(" {it}"));
     format!("{place}{port}{protocol}")
 }
 
@@ -125,14 +125,6 @@ pub(super) fn flags_in_words(flags: Flags) -> String {
         names.push(format!("unknown {unknown:#x}"));
     }
     if names.is_empty() { "none".to_owned() } else { names.join(" ") }
-}
-
-/// The name of a transport protocol.
-pub(super) const fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    }
 }
 
 /// The names of the flags (RFC 8990 §2.10.2).

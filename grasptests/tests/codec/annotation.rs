@@ -148,11 +148,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (cbor!([9, 1, IP4, 1]).encode(), 9, "a flood without an objective"),
         (cbor!([9, 1, IP4, 1, [(objective())]]).encode(), 9, "not a pair"),
         (cbor!([9, 1, IP4, 1, [(objective()), 1]]).encode(), 16, "not a locator option or an empty array"),
-        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, 7, 1]]]).encode(), 24, "not a transport protocol"),
-        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, 6, 65_536]]]).encode(), 25, "not a port"),
-        (cbor!([9, 1, IP4, 1, [(objective()), [105, IP4, 6, 1]]]).encode(), 19, "text is expected"),
-        (cbor!([9, 1, IP4, 1, [(objective()), [103, IP4, 6, 1]]]).encode(), 19, "not an IPv6 address"),
-        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4]]]).encode(), 16, "too few elements"),
+        (cbor!([9, 1, IP4, 1, [(objective()), ["x", IP4]]]).encode(), 17, "not the type of a locator option"),
         (Value::Array(long).encode(), 2048, "larger than 2048 bytes"),
     ];
     for (bytes, position, what) in cases {
@@ -173,7 +169,12 @@ fn what_is_forgiven_is_said_too() {
         (cbor!([7, 1, 5, [101]]).encode(), 4, "an O_ACCEPT option does not belong here"),
         (cbor!([7, 1, 5, 5]).encode(), 4, "an element that does not belong here"),
         (cbor!([2, 1, IP4, (-5), [104, IP4, 6, 1]]).encode(), 8, "a negative ttl"),
-        (cbor!([2, 1, IP4, 5, [104, IP4, 6, 1], [104, IP4, 9, 1]]).encode(), 27, "not a transport protocol"),
+        (cbor!([2, 1, IP4, 5, [104, IP4, 6, 1], [104, IP4, "9", 1]]).encode(), 27, "not a transport protocol"),
+        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, (), 1]]]).encode(), 24, "not a transport protocol"),
+        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, 6, 65_536]]]).encode(), 25, "not a port"),
+        (cbor!([9, 1, IP4, 1, [(objective()), [105, IP4, 6, 1]]]).encode(), 19, "text is expected"),
+        (cbor!([9, 1, IP4, 1, [(objective()), [103, IP4, 6, 1]]]).encode(), 19, "not an IPv6 address"),
+        (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4]]]).encode(), 16, "too few elements"),
         (
             cbor!([5, 1, ["E", 3, 6, (Value::EncodedCbor(vec![0x81]))]]).encode(),
             12,

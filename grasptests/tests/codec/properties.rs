@@ -49,7 +49,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 fn locator() -> impl Strategy<Value = WireLocator> {
-    let protocol = || prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    let protocol = || prop_oneof![Just(Protocol::Tcp), any::<u64>().prop_map(Protocol::from_number)];
     let place = prop_oneof![address().prop_map(Locator::from), ".{0,20}".prop_map(Locator::Fqdn)];
     prop_oneof![
         (place, protocol(), any::<u16>()).prop_map(|(locator, protocol, port)| WireLocator {

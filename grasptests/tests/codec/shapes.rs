@@ -56,8 +56,9 @@ fn the_numbers_are_those_of_the_rfc() {
     );
     assert_eq!(o::O_URI_LOCATOR, 106);
     assert_eq!([Flags::F_DISC, Flags::F_NEG, Flags::F_SYNCH, Flags::F_NEG_DRY], [1, 2, 4, 8]);
-    assert_eq!((Protocol::Tcp.number(), Protocol::Udp.number()), (6, 17));
-    assert!((0..=300).filter_map(Protocol::from_number).eq([Protocol::Tcp, Protocol::Udp]));
+    let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Ipv6].map(Protocol::number);
+    assert_eq!(protocols, [6, 17, 41]);
+    assert_eq!(protocols, [constants::IPPROTO_TCP, constants::IPPROTO_UDP, constants::IPPROTO_IPV6]);
 }
 
 /// C-MSG-00.
@@ -326,9 +327,8 @@ fn flood() {
             cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1]]]),
             cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], ()]]),
             cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], [], []]]),
-            cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], [100, [103, IP6, 6, 1]]]]),
-            cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], [103, IP4, 6, 1]]]),
-            cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], [101]]]),
+            cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], ["x", 1, 1]]]),
+            cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], [(-103), IP6, 6, 1]]]),
             cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], []], [["EX2", 5, 300, 1], []]]),
             cbor!([9, 7, IP6, 9, [["EX1", 5, 6, 1], []], 5]),
             cbor!([9, 7, IP6, [["EX1", 5, 6, 1], []]]),
@@ -458,10 +458,12 @@ fn locators() {
     assert_eq!(locator(cbor!([106, "coap://a", (), ()])), wire(uri.clone(), None, None));
     assert_eq!(locator(cbor!([106, "coap://a"])), wire(uri, None, None));
     for (kind, place) in [(103, cbor!(IP6)), (104, cbor!(IP4)), (105, cbor!("a")), (106, cbor!("a"))] {
+        for number in [0, 1, 41, 132, 255, 262, u64::MAX] {
+            let option = Value::Array(vec![cbor!(kind), place.clone(), cbor!(number), cbor!(1)]);
+            let carried = locator(option).expect("a locator").protocol;
+            assert_eq!(carried.map(Protocol::number), Some(number));
+        }
         for (protocol, port) in [
-            (cbor!(1), cbor!(1)),
-            (cbor!(0), cbor!(1)),
-            (cbor!(262), cbor!(1)),
             (cbor!(-6), cbor!(1)),
             (cbor!("6"), cbor!(1)),
             (cbor!(6.0), cbor!(1)),
@@ -494,6 +496,48 @@ fn locators() {
         cbor!([107, IP6, 6, 1]),
     ] {
         assert_eq!(locator(wrong), None);
+    }
+}
+
+/// RFC 8990 §2.8.2: an option that is not consistent with the message is discarded, and nothing else. So are a Divert, an
+/// Accept and a Decline outside their messages (§2.9.2 to §2.9.4).
+#[test]
+fn an_option_in_a_flood_that_is_no_locator_is_discarded_alone() {
+    for option in [
+        cbor!([103, IP6, 6, ()]),
+        cbor!([103, IP6, (), 1]),
+        cbor!([104, IP4, 6, 65_536]),
+        cbor!([105, "a.example", (), ()]),
+        cbor!([105, "a.example"]),
+        cbor!([103, IP4, 6, 1]),
+        cbor!([107, IP6, 6, 1]),
+        cbor!([200]),
+        cbor!([100, [103, IP6, 6, 1]]),
+        cbor!([101]),
+        cbor!([102, "no"]),
+    ] {
+        let flood = cbor!([
+            9,
+            7,
+            IP6,
+            9,
+            [["EX1", 5, 6, 1], (option.clone())],
+            [["EX2", 5, 6, 2], [103, IP6, 41, 0]]
+        ]);
+        let Body::Flood(read) = decode(&flood).expect("a flood").body else { panic!("{flood}") };
+        let [(first, None), (second, Some(locator))] = read.objectives.as_slice() else { panic!("{read:?}") };
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("EX1", "EX2"));
+        assert_eq!((locator.protocol, locator.port), (Some(Protocol::Ipv6), Some(0)));
+        // What is relayed is the datagram, not what was understood of it.
+        let relayed = cbor!([
+            9,
+            7,
+            IP6,
+            9,
+            [["EX1", 5, 5, 1], option],
+            [["EX2", 5, 6, 2], [103, IP6, 41, 0]]
+        ]);
+        assert_eq!(wire::with_loop_count(&flood.encode(), 5), Some(relayed.encode()));
     }
 }
 

@@ -209,7 +209,7 @@ fn locator(json: &Json) -> AsaLocator {
         Some("uri") => AsaLocator::uri(text),
         _ => AsaLocator::null(),
     };
-    locator.protocol = json["protocol"].as_u64().and_then(Protocol::from_number);
+    locator.protocol = json["protocol"].as_u64().map(Protocol::from_number);
     locator.port = json["port"].as_u64().and_then(|port| port.try_into().ok());
     locator.ifi = json["ifi"].as_u64().and_then(|ifi| ifi.try_into().ok());
     locator.diverted = json["diverted"] == true;

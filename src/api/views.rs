@@ -1,0 +1,122 @@
+//! The registries and the state of an engine as values (graspy's `_asa_registry`, `_obj_registry`, `_discovery_cache`,
+//! `_flood_cache`, `_session_id_cache` and its flags). [`Engine::dump`] prints the same.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::acp::AcpStatus;
+use crate::engine::Engine;
+use crate::trace::{SessionEvent, SessionKind};
+use crate::types::{AsaNonce, AsaView, DiscoveryView, FloodView, ObjectiveView, SessionNonce, as_ipv6};
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionView {
+    /// Its identifier. The source is the peer if the peer opened it, the initiator if this node relays it, and `None` if
+    /// it began here.
+    pub session: SessionNonce,
+    /// What it is.
+    pub kind: SessionKind,
+    /// The objective's name.
+    pub objective: String,
+    /// The peer's address, if it is connected.
+    pub peer: Option<Ipv6Addr>,
+    /// The ASA that has it, if it is a dialogue.
+    pub owner: Option<AsaNonce>,
+}
+
+/// What is in force at a moment, besides the settings ([`Engine::config`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineState {
+    /// The substrate is secure, or trusted: sessions are possible. Never in a DULL instance (RFC 8990 §2.5.2).
+    pub secure: bool,
+    /// Why a substrate is only trusted, not secure.
+    pub trusting: Option<&'static str>,
+    /// Messages are protected, as in a QUADS domain.
+    pub sealed: bool,
+    /// It is a DULL instance.
+    pub dull: bool,
+    /// Multicasts are relayed: there are several interfaces (graspy's `_relay_needed`).
+    pub relaying: bool,
+    /// It has been shut down.
+    pub stopped: bool,
+    /// The largest unicast message in bytes: as configured, unless GraspConfig has changed it.
+    pub unicast_size: usize,
+    /// The largest multicast message accepted, in bytes; the same holds.
+    pub multicast_size: usize,
+}
+
+impl Engine {
+    /// The registered ASAs, by name (graspy's `_asa_registry`).
+    #[must_use]
+    pub fn asas(&self) -> Vec<AsaView> {
+        self.core.registries.asas.list().into_iter().map(|(name, nonce)| AsaView { name, nonce }).collect()
+    }
+
+    /// The registered objectives, by name (graspy's `_obj_registry`).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Where peers of EX3 connect to:
+    /// let engine = grasp::process_engine()?;
+    /// let port = engine.objectives().iter().find(|view| view.objective.name == "EX3").map(|view| view.port);
+    /// # drop(port);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn objectives(&self) -> Vec<ObjectiveView> {
+        self.core.registries.objectives.list()
+    }
+
+    /// The discovery cache, by name (graspy's `_discovery_cache`).
+    #[must_use]
+    pub fn discovery_cache(&self) -> Vec<DiscoveryView> {
+        let list = self.core.registries.discovery.list().into_iter();
+        list.map(|(name, locators, rapid)| {
+            let rapid_expire = rapid.as_ref().map_or(0, |rapid| rapid.expire);
+            DiscoveryView { name, locators, rapid: rapid.map(|rapid| rapid.objective), rapid_expire }
+        })
+        .collect()
+    }
+
+    /// The flood cache across names, oldest received first (graspy's `_flood_cache`). Unlike
+    /// [`get_flood`](Self::get_flood) it needs no handle of an ASA, and shows for a few seconds what has expired.
+    #[must_use]
+    pub fn flood_cache(&self) -> Vec<FloodView> {
+        let views = self.core.registries.floods.views().into_iter();
+        views.map(|(tagged, from)| FloodView { tagged, from }).collect()
+    }
+
+    /// The open sessions, by identifier (graspy's `_session_id_cache`).
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let views = self.core.registries.sessions.views().into_iter();
+        let view = |(id_value, source, SessionEvent { kind, peer, objective, .. }, owner): (u32, Option<IpAddr>, _, _)| {
+            let session = SessionNonce { id_value, id_source: source.map(as_ipv6) };
+            SessionView { session, kind, objective, peer, owner }
+        };
+        views.map(view).collect()
+    }
+
+    /// What is in force now.
+    #[must_use]
+    pub fn state(&self) -> EngineState {
+        let core = &self.core;
+        let dull = core.config.dull;
+        EngineState {
+            secure: core.is_secure(),
+            trusting: match core.substrate.status() {
+                AcpStatus::Trusting(why) if !dull => Some(why),
+                _ => None,
+            },
+            sealed: core.protection.is_some(),
+            dull,
+            relaying: !dull && core.addresses().links.len() > 1,
+            stopped: core.is_stopping(),
+            unicast_size: core.sizes.unicast(),
+            multicast_size: core.sizes.multicast(),
+        }
+    }
+}
