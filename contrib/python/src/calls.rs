@@ -61,7 +61,7 @@ pub(crate) fn _register_asa<'py>(py: Python<'py>, asa_name: &Bound<'py, PyAny>) 
     let name = asa_name.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!("the name of an ASA must be text, not {}", type_name(asa_name)))
     })?;
-    let name = name.to_str()?.to_owned();
+    let name = name.to_cow()?.into_owned();
     match call(py, |engine| engine.register_asa(&name))? {
         Ok(handle) => Ok((OK, Some(handle.id().into_pyobject(py)?.into_any()))),
         Err(error) => Ok((code(&error)?, None)),
@@ -113,13 +113,15 @@ pub(crate) fn register_obj(
     // graspy registers a copy, which can always be discovered.
     let objective = Objective { discoverable: true, ..objective(obj)? };
     let set = |flag: Option<&Bound<'_, PyAny>>| flag.map_or(Ok(false), |flag| flag.is_truthy());
-    let mut options = RegisterObj::default();
-    // Whatever is no positive integer is the default, as in graspy.
-    options.ttl = ttl.filter(|ttl| ttl.is_exact_instance_of::<PyInt>()).and_then(|ttl| ttl.extract().ok());
-    options.discoverable = set(discoverable)?;
-    options.overlap = set(overlap)?;
-    options.local = set(local)?;
-    options.rapid = set(rapid)?;
+    let mut options = RegisterObj {
+        // Whatever is no positive integer is the default, as in graspy.
+        ttl: ttl.filter(|ttl| ttl.is_exact_instance_of::<PyInt>()).and_then(|ttl| ttl.extract().ok()),
+        discoverable: set(discoverable)?,
+        overlap: set(overlap)?,
+        local: set(local)?,
+        rapid: set(rapid)?,
+        ..RegisterObj::default()
+    };
     if let Some(locators) = locators.filter(|locators| !locators.is_none()) {
         for one in locators.try_iter()? {
             let given = locator(&one?)?;
@@ -170,11 +172,13 @@ pub(crate) fn discover<'py>(
     let _ = (relay_ifi, relay_shandle);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
     let time = milliseconds_or_none("timeout", timeout)?;
-    let mut options = Discover::default();
-    options.flush = flush.map_or(Ok(false), |flush| flush.is_truthy())?;
-    if let Some(least) = minimum_TTL.filter(|least| !least.is_none()) {
-        options.minimum_ttl = if least.lt(0)? { None } else { Some(milliseconds("minimum_TTL", least)?.unwrap_or(0)) };
-    }
+    let flush = flush.map_or(Ok(false), |flush| flush.is_truthy())?;
+    let minimum_ttl = match minimum_TTL.filter(|least| !least.is_none()) {
+        Some(least) if least.lt(0)? => None,
+        Some(least) => Some(milliseconds("minimum_TTL", least)?.unwrap_or(0)),
+        None => None,
+    };
+    let options = Discover { flush, minimum_ttl, ..Discover::default() };
     let found = call(py, |engine| {
         if objective.neg {
             owned(engine, handle, &objective)?;

@@ -4,10 +4,11 @@
 //! The engine's own threads never call into Python. Everything that waits does so without the interpreter lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use grasp::{Acp, Config, Engine, Error, QuadsKeys};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -73,7 +74,7 @@ pub(crate) fn _start(
         })
         .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     PROCESS.store(std::process::id(), Ordering::Relaxed);
-    *ENGINE.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    *ENGINE.lock() = Some(engine);
     Ok(())
 }
 
@@ -92,7 +93,7 @@ pub(crate) fn _exit(py: Python<'_>) {
         return;
     }
     EXITING.store(true, Ordering::SeqCst);
-    let engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let engine = ENGINE.lock().take();
     if engine.is_some() {
         py.detach(|| {
             drop(engine);
@@ -104,7 +105,7 @@ pub(crate) fn _exit(py: Python<'_>) {
 /// Whether the engine runs.
 #[pyfunction]
 pub(crate) fn _is_running() -> bool {
-    in_this_process().is_ok() && ENGINE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    in_this_process().is_ok() && ENGINE.lock().is_some()
 }
 
 /// Fails in a process that was forked from the one that the engine runs in: its threads are not here.
@@ -122,7 +123,7 @@ fn in_this_process() -> PyResult<()> {
 /// The engine, if it runs.
 pub(crate) fn current() -> PyResult<Option<Engine>> {
     in_this_process()?;
-    Ok(ENGINE.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Ok(ENGINE.lock().clone())
 }
 
 /// Calls the engine without the interpreter lock. Before it has started nobody is registered: `noASA`.
@@ -140,16 +141,16 @@ pub(crate) fn call<R: Send>(
     let raised = Arc::new(Mutex::new(None));
     let result = py.detach(|| {
         let raised = Arc::clone(&raised);
-        let asked = move || match Python::attach(Python::check_signals) {
+        let asked = move || match Python::attach(|py| py.check_signals()) {
             Ok(()) => false,
             Err(error) => {
-                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                *raised.lock() = Some(error);
                 true
             }
         };
         grasp::interruptible(TICK, asked, || staying_at_the_end(|| work(&engine)))
     });
-    match raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    match raised.lock().take() {
         Some(error) => Err(error),
         None => Ok(result),
     }

@@ -1,17 +1,17 @@
 //! The objects of `grasp` (objectives, locators, handles) as the engine's types and back. What a program passes may be
 //! of any class, if it has the attributes: so it is in graspy.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use grasp::{AsaLocator, AsaNonce, Locator, Objective, Protocol, SessionNonce, TaggedObjective, Value, monotonic_ms};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
-use crate::value::{objective_to_python, objective_value};
+use crate::value::{self, objective_value};
 
 /// The classes that results are made of, and what else of Python they need.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ pub(crate) fn _bind(
     monotonic: Py<PyAny>,
 ) {
     let classes = Classes { objective, asa_locator, tagged_objective, session_handle, ip_address, monotonic };
-    *CLASSES.lock().unwrap_or_else(PoisonError::into_inner) = Some(classes);
+    *CLASSES.lock() = Some(classes);
 }
 
 /// One of the classes.
 fn class<'py>(py: Python<'py>, which: impl FnOnce(&Classes) -> &Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let classes = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let classes = CLASSES.lock();
     let classes = classes.as_ref().ok_or_else(|| PyTypeError::new_err("grasp._types is not imported"))?;
     Ok(which(classes).clone_ref(py).into_bound(py))
 }
@@ -75,32 +75,40 @@ pub(crate) fn session_to_python<'py>(py: Python<'py>, session: SessionNonce) -> 
     class(py, |classes| &classes.session_handle)?.call1((session.id_value, source))
 }
 
+const OBJECTIVE: &str = "an objective";
+const LOCATOR: &str = "an asa_locator";
+
 /// An objective with its value.
 pub(crate) fn objective(object: &Bound<'_, PyAny>) -> PyResult<Objective> {
-    let value = attribute(object, intern!(object.py(), "value"))?;
+    let value = attribute(object, OBJECTIVE, intern!(object.py(), "value"))?;
     Ok(Objective { value: objective_value(&value)?, ..objective_without_value(object)? })
 }
 
 /// An objective for calls that do not use its value.
 pub(crate) fn objective_without_value(object: &Bound<'_, PyAny>) -> PyResult<Objective> {
     let py = object.py();
-    let name = attribute(object, intern!(py, "name"))?;
-    let name = name.cast::<PyString>().ok().and_then(|name| name.to_str().ok().map(str::to_owned));
-    let flag = |name| attribute(object, name)?.is_truthy();
+    let name = attribute(object, OBJECTIVE, intern!(py, "name"))?;
+    let name = name.cast::<PyString>().ok().and_then(|name| name.to_cow().ok().map(Cow::into_owned));
+    let flag = |name| attribute(object, OBJECTIVE, name)?.is_truthy();
     Ok(Objective {
         name: name.ok_or_else(|| PyTypeError::new_err("the name of an objective must be text"))?,
         neg: flag(intern!(py, "neg"))?,
         dry: flag(intern!(py, "dry"))?,
         synch: flag(intern!(py, "synch"))?,
         discoverable: flag(intern!(py, "discoverable"))?,
-        loop_count: loop_count(&attribute(object, intern!(py, "loop_count"))?)?,
+        loop_count: loop_count(&attribute(object, OBJECTIVE, intern!(py, "loop_count"))?)?,
         value: Value::Null,
     })
 }
 
-fn attribute<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+/// An attribute of what should be `wanted`.
+fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    wanted: &str,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
     object.getattr(name).map_err(|_| {
-        PyTypeError::new_err(format!("an objective is needed, and this {} has no {name}", type_name(object)))
+        PyTypeError::new_err(format!("{wanted} is needed, and this {} has no {name}", type_name(object)))
     })
 }
 
@@ -117,7 +125,7 @@ fn loop_count(object: &Bound<'_, PyAny>) -> PyResult<u8> {
 
 /// A received objective, as a new object.
 pub(crate) fn objective_to_python<'py>(py: Python<'py>, received: &Objective) -> PyResult<Bound<'py, PyAny>> {
-    let value = value_to_python(py, &received.value)?;
+    let value = value::objective_to_python(py, &received.value)?;
     let object = class(py, |classes| &classes.objective)?.call1((received.name.as_str(),))?;
     for (name, set) in [
         (intern!(py, "neg"), received.neg),
@@ -135,24 +143,16 @@ pub(crate) fn objective_to_python<'py>(py: Python<'py>, received: &Objective) ->
     Ok(object)
 }
 
-fn value_to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
-    crate::value::objective_to_python(py, value)
-}
-
 /// A locator. `None` where it is the null tag.
-pub(crate) fn locator(object: &Bound<'_, PyAny>) -> PyResult<Option<AsaLocator>> {
+pub(crate) fn locator<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<AsaLocator>> {
     let py = object.py();
-    let get = |name: &Bound<'_, PyString>| {
-        object.getattr(name).map_err(|_| {
-            PyTypeError::new_err(format!("an asa_locator is needed, and this {} has no {name}", type_name(object)))
-        })
-    };
+    let get = |name| attribute(object, LOCATOR, name);
     let place = get(intern!(py, "locator"))?;
     if place.is_none() {
         return Ok(None);
     }
     let locator = if let Ok(text) = place.cast::<PyString>() {
-        let text = text.to_str()?.to_owned();
+        let text = text.to_cow()?.into_owned();
         if get(intern!(py, "is_uri"))?.is_truthy()? {
             Locator::Uri(text)
         } else if get(intern!(py, "is_fqdn"))?.is_truthy()? {
@@ -167,15 +167,15 @@ pub(crate) fn locator(object: &Bound<'_, PyAny>) -> PyResult<Option<AsaLocator>>
     };
     let ifi = get(intern!(py, "ifi"))?;
     let ifi = ifi.extract::<u32>().ok().filter(|ifi| *ifi > 0);
-    let number = |name: &Bound<'_, PyString>| -> PyResult<Option<u16>> {
-        let object = get(name)?;
+    let number = |name: &Bound<'py, PyString>| -> PyResult<Option<u16>> {
+        let object = attribute(object, LOCATOR, name)?;
         if object.is_none() {
             return Ok(None);
         }
         let wrong = |_| PyTypeError::new_err(format!("{name} must be None or an integer from 0 to 65535"));
         object.extract().map(Some).map_err(wrong)
     };
-    let protocol = number(intern!(py, "protocol"))?.map(protocol).transpose()?;
+    let protocol = number(intern!(py, "protocol"))?.map(|number| Protocol::from_number(number.into()));
     let port = number(intern!(py, "port"))?;
     Ok(Some(AsaLocator { locator: Some(locator), ifi, protocol, port, ..AsaLocator::null() }))
 }
@@ -191,11 +191,6 @@ fn address(object: &Bound<'_, PyAny>) -> PyResult<IpAddr> {
     address.ok_or_else(|| {
         PyTypeError::new_err(format!("a locator must be an ipaddress object, not {}", type_name(object)))
     })
-}
-
-fn protocol(number: u16) -> PyResult<Protocol> {
-    let protocol = u8::try_from(number).ok().and_then(|number| Protocol::from_number(number.into()));
-    protocol.ok_or_else(|| PyTypeError::new_err(format!("there is no transport protocol {number}")))
 }
 
 /// An address as an `ipaddress` object.
@@ -245,13 +240,9 @@ fn expiry(py: Python<'_>, expire: u64) -> PyResult<i64> {
 }
 
 /// A tagged objective, as it is flooded.
-pub(crate) fn tagged(object: &Bound<'_, PyAny>) -> PyResult<(Objective, Bound<'_, PyAny>)> {
+pub(crate) fn tagged<'py>(object: &Bound<'py, PyAny>) -> PyResult<(Objective, Bound<'py, PyAny>)> {
     let py = object.py();
-    let get = |name: &Bound<'_, PyString>| {
-        object.getattr(name).map_err(|_| {
-            PyTypeError::new_err(format!("a tagged_objective is needed, and this {} has no {name}", type_name(object)))
-        })
-    };
+    let get = |name| attribute(object, "a tagged_objective", name);
     Ok((objective(&get(intern!(py, "objective"))?)?, get(intern!(py, "source"))?))
 }
 

@@ -39,8 +39,8 @@ fn plain(object: &Bound<'_, PyAny>, levels: usize) -> PyResult<Option<Value>> {
     Ok(Some(if object.is_none() {
         Value::Null
     } else if let Ok(text) = object.cast_exact::<PyString>() {
-        let Ok(text) = text.to_str() else { return Ok(None) };
-        Value::from(text)
+        let Ok(text) = text.to_cow() else { return Ok(None) };
+        Value::Text(text.into_owned())
     } else if let Ok(number) = object.cast_exact::<PyInt>() {
         match number.extract::<i64>() {
             Ok(number) => Value::from(number),

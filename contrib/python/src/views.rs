@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use grasp::{AsaNonce, Engine, TaggedObjective};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -27,7 +27,7 @@ struct Flood {
 
 /// An objective has been registered.
 pub(crate) fn registered(name: String) {
-    let mut names = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut names = REGISTERED.lock();
     if !names.contains(&name) {
         names.push(name);
     }
@@ -39,7 +39,7 @@ pub(crate) fn floods_to_python<'py>(
     name: &str,
     found: &[TaggedObjective],
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut floods = FLOODS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut floods = FLOODS.lock();
     let mut known = floods.get_or_insert_default().remove(name).unwrap_or_default();
     // Making objects runs Python code, which may come back here.
     drop(floods);
@@ -58,7 +58,7 @@ pub(crate) fn floods_to_python<'py>(
         list.append(&flood.object)?;
         current.push(flood);
     }
-    let mut floods = FLOODS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut floods = FLOODS.lock();
     if !current.is_empty() {
         floods.get_or_insert_default().insert(name.to_owned(), current);
     }
@@ -67,7 +67,7 @@ pub(crate) fn floods_to_python<'py>(
 
 /// The flooded value whose object this is.
 pub(crate) fn flood_of(object: &Bound<'_, PyAny>) -> Option<TaggedObjective> {
-    let floods = FLOODS.lock().unwrap_or_else(PoisonError::into_inner);
+    let floods = FLOODS.lock();
     let mut known = floods.iter().flat_map(HashMap::values).flatten();
     known.find(|flood| flood.object.is(object)).map(|flood| flood.tagged.clone())
 }
@@ -107,7 +107,7 @@ pub(crate) fn _flood_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     }
     let list = PyList::empty(py);
     for view in &views {
-        let floods = FLOODS.lock().unwrap_or_else(PoisonError::into_inner);
+        let floods = FLOODS.lock();
         let known = floods.as_ref().and_then(|floods| floods.get(&view.tagged.objective.name));
         let known = known.and_then(|known| known.iter().find(|known| known.tagged == view.tagged));
         let object = known.map(|known| known.object.clone_ref(py));
@@ -132,7 +132,7 @@ pub(crate) fn _obj_registry(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let engine = running()?;
     let mut views = py.detach(|| engine.objectives());
     {
-        let mut names = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = REGISTERED.lock();
         names.retain(|name| views.iter().any(|view| view.objective.name == *name));
         views.sort_by_key(|view| names.iter().position(|name| *name == view.objective.name));
     }
@@ -177,7 +177,7 @@ pub(crate) fn _session_id_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
     for view in py.detach(|| engine.sessions()) {
         let source = view.session.id_source.map(|address| PyBytes::new(py, &address.octets()));
-        list.append((view.session.id_value, source, view.kind == grasp::trace::SessionKind::Relay))?;
+        list.append((view.session.id_value, source, view.kind == grasp::trace::SessionKind::RelayedDiscovery))?;
     }
     Ok(list)
 }
