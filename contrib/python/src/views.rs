@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use grasp::{AsaNonce, Engine, TaggedObjective};
+use grasp::{AsaNonce, Engine, Objective, TaggedObjective};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
@@ -46,7 +46,7 @@ pub(crate) fn floods_to_python<'py>(
     let list = PyList::empty(py);
     let mut current = Vec::with_capacity(found.len());
     for tagged in found {
-        let flood = match known.iter().position(|known| known.tagged == *tagged) {
+        let flood = match known.iter().position(|known| is_same(&known.tagged, tagged)) {
             Some(index) => known.swap_remove(index),
             None => match tagged_to_python(py, tagged) {
                 Ok(object) => Flood { tagged: tagged.clone(), object: object.unbind() },
@@ -63,6 +63,19 @@ pub(crate) fn floods_to_python<'py>(
         floods.get_or_insert_default().insert(name.to_owned(), current);
     }
     Ok(list)
+}
+
+/// Whether two flooded values are the same to the last bit: 0.0 and -0.0 are equal, and NaN is not equal to itself.
+fn is_same(one: &TaggedObjective, other: &TaggedObjective) -> bool {
+    one.source == other.source
+        && flags(&one.objective) == flags(&other.objective)
+        && one.objective.value.encode() == other.objective.value.encode()
+}
+
+/// What of an objective is no value.
+const fn flags(objective: &Objective) -> (bool, bool, bool, bool, u8) {
+    let Objective { neg, dry, synch, discoverable, loop_count, .. } = *objective;
+    (neg, dry, synch, discoverable, loop_count)
 }
 
 /// The flooded value whose object this is.
@@ -109,7 +122,7 @@ pub(crate) fn _flood_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     for view in &views {
         let floods = FLOODS.lock();
         let known = floods.as_ref().and_then(|floods| floods.get(&view.tagged.objective.name));
-        let known = known.and_then(|known| known.iter().find(|known| known.tagged == view.tagged));
+        let known = known.and_then(|known| known.iter().find(|known| is_same(&known.tagged, &view.tagged)));
         let object = known.map(|known| known.object.clone_ref(py));
         drop(floods);
         if let Some(object) = object {

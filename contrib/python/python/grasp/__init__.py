@@ -20,13 +20,8 @@ all is well; errors has the numbers by name, etext their texts.
 """
 
 import atexit
-import copy
-import getpass
-import random
-import socket
 import sys
 import threading
-import time
 import types
 
 from grasp import _grasp
@@ -117,7 +112,6 @@ _multi_asas = False
 _rapid_supported = False
 _grasp_initialised = _grasp._is_running()
 
-_prng = random.SystemRandom()
 _starting = threading.RLock()
 
 
@@ -235,6 +229,8 @@ def _security():
 
 
 def _password():
+    import getpass
+
     if not (sys.stdin and sys.stdin.isatty()):
         tprint("No terminal to ask for a password: encryption off.")
         return {}
@@ -315,12 +311,12 @@ def init_bubble_text(cap):
     if not _grasp_initialised:
         _initialise_grasp()
     try:
-        place = _grasp._serve_bubbles(str(cap) or "GRASP")
+        # It prints where the page is.
+        _grasp._serve_bubbles(str(cap) or "GRASP")
     except RuntimeError as error:
         tprint("Could not show speech bubbles:", error)
         return
     _dobubbles = True
-    tprint("Speech bubbles of", cap, "at", place)
 
 
 def dump_all(partial=False):
@@ -480,6 +476,13 @@ _LOOKS = {
 
 
 def __getattr__(name):
+    global _prng
+    if name == "_prng":
+        # What it imports takes longer than all of grasp.
+        import random
+
+        _prng = random.SystemRandom()
+        return _prng
     look = _LOOKS.get(name)
     if look is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -491,7 +494,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_LOOKS})
+    return sorted({*globals(), *_LOOKS, "_prng"})
 
 
 class _Module(types.ModuleType):

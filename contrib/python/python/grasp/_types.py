@@ -2,7 +2,6 @@
 reloading grasp leaves the classes of objects that exist as they are."""
 
 import ipaddress
-import socket
 import time
 
 from grasp import _grasp
@@ -25,6 +24,7 @@ GRASP_DEF_TIMEOUT = 60000
 GRASP_DEF_LOOPCT = 6
 GRASP_DEF_MAX_SIZE = 2048
 
+_TCP = 6
 _unspec_address = ipaddress.IPv6Address("::")
 
 
@@ -66,7 +66,7 @@ class asa_locator:
         self.locator = locator
         self.ifi = ifi
         self.diverted = diverted
-        self.protocol = socket.IPPROTO_TCP
+        self.protocol = _TCP
         self.port = GRASP_LISTEN_PORT
         self.expire = 0
         self.is_ipaddress = False
@@ -105,7 +105,7 @@ class _registered_objective:
         self.objective = objective
         self.asa_id = [asa_handle]
         self.overlap_OK = False
-        self.protocol = socket.IPPROTO_TCP
+        self.protocol = _TCP
         self.locators = []
         self.port = 0
         self.discoverable = False
