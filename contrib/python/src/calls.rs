@@ -2,14 +2,15 @@
 //! it. The texts are what `help` shows.
 
 use grasp::{
-    AsaLocator, AsaNonce, Discover, Engine, Error, Negotiation, Objective, Protocol, RegisterObj, SessionNonce, TaggedObjective,
+    AsaLocator, AsaNonce, Discover, Engine, Error, Negotiation, Objective, Protocol, RegisterObj,
+    SessionNonce, TaggedObjective,
 };
 use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString, PyTuple};
 
-use crate::engine::{self, call};
+use crate::engine::{self, Inside, call};
 use crate::objects::{
     asa, locator, locator_to_python, milliseconds, objective, objective_to_python, objective_without_value,
     session, session_to_python, tagged, type_name,
@@ -58,11 +59,12 @@ fn readable<'py>(
 /// Returns (0, handle), or (errorcode, None): ASAfull, dupASA. The handle identifies the ASA in all further calls.
 #[pyfunction]
 pub(crate) fn _register_asa<'py>(py: Python<'py>, asa_name: &Bound<'py, PyAny>) -> Pair<'py> {
+    let inside = &Inside::enter(py);
     let name = asa_name.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!("the name of an ASA must be text, not {}", type_name(asa_name)))
     })?;
     let name = name.to_cow()?.into_owned();
-    match call(py, |engine| engine.register_asa(&name))? {
+    match call(py, inside, |engine| engine.register_asa(&name))? {
         Ok(handle) => Ok((OK, Some(handle.id().into_pyobject(py)?.into_any()))),
         Err(error) => Ok((code(&error)?, None)),
     }
@@ -77,10 +79,11 @@ pub(crate) fn deregister_asa(
     asa_handle: &Bound<'_, PyAny>,
     asa_name: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let handle = asa(asa_handle);
     // A name that is no text is nobody's.
     let Ok(name) = asa_name.extract::<String>() else { return Ok(Error::NoAsa.code()) };
-    let result = call(py, |engine| engine.deregister_asa(handle, &name))?;
+    let result = call(py, inside, |engine| engine.deregister_asa(handle, &name))?;
     code_of(result)
 }
 
@@ -109,6 +112,7 @@ pub(crate) fn register_obj(
     rapid: Option<&Bound<'_, PyAny>>,
     locators: Option<&Bound<'_, PyAny>>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let handle = asa(asa_handle);
     // graspy registers a copy, which can always be discovered.
     let objective = Objective { discoverable: true, ..objective(obj)? };
@@ -129,7 +133,7 @@ pub(crate) fn register_obj(
         }
     }
     let name = objective.name.clone();
-    let result = call(py, |engine| engine.register_obj(handle, &objective, options))?;
+    let result = call(py, inside, |engine| engine.register_obj(handle, &objective, options))?;
     if result.is_ok() {
         views::registered(name);
     }
@@ -141,8 +145,9 @@ pub(crate) fn register_obj(
 /// Returns 0 or an errorcode: noASA, notObj, notYourObj.
 #[pyfunction]
 pub(crate) fn deregister_obj(py: Python<'_>, asa_handle: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
-    let result = call(py, |engine| engine.deregister_obj(handle, &objective))?;
+    let result = call(py, inside, |engine| engine.deregister_obj(handle, &objective))?;
     code_of(result)
 }
 
@@ -168,6 +173,7 @@ pub(crate) fn discover<'py>(
     relay_ifi: Option<&Bound<'py, PyAny>>,
     relay_shandle: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<(u8, Bound<'py, PyList>)> {
+    let inside = &Inside::enter(py);
     // graspy's own threads use these to relay: here the engine relays.
     let _ = (relay_ifi, relay_shandle);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
@@ -179,7 +185,7 @@ pub(crate) fn discover<'py>(
         None => None,
     };
     let options = Discover { flush, minimum_ttl, ..Discover::default() };
-    let found = call(py, |engine| {
+    let found = call(py, inside, |engine| {
         if objective.neg {
             owned(engine, handle, &objective)?;
         }
@@ -255,18 +261,19 @@ pub(crate) fn req_negotiate<'py>(
     timeout: &Bound<'py, PyAny>,
     noloop: Option<&Bound<'py, PyAny>>,
 ) -> Triple<'py> {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective(obj)?);
     let (peer, time) = (self::peer(peer)?, milliseconds("timeout", timeout)?);
     if noloop.map_or(Ok(false), |noloop| noloop.is_truthy())? {
         let opened =
-            call(py, |engine| engine.req_negotiate_noloop(handle, &objective, peer.as_ref(), time))?;
+            call(py, inside, |engine| engine.req_negotiate_noloop(handle, &objective, peer.as_ref(), time))?;
         return match opened {
             Ok(session) => Ok((NO_REPLY, Some(session_to_python(py, session)?), None)),
             Err(error) => Ok((code(&error)?, None, None)),
         };
     }
-    let reply = call(py, |engine| engine.req_negotiate(handle, &objective, peer.as_ref(), time))?;
-    negotiated(py, handle, obj, reply)
+    let reply = call(py, inside, |engine| engine.req_negotiate(handle, &objective, peer.as_ref(), time))?;
+    negotiated(py, inside, handle, obj, reply)
 }
 
 /// Goes on with a negotiation: offers another value.
@@ -283,15 +290,17 @@ pub(crate) fn negotiate_step<'py>(
     obj: &Bound<'py, PyAny>,
     timeout: &Bound<'py, PyAny>,
 ) -> Triple<'py> {
+    let inside = &Inside::enter(py);
     let (handle, session) = (asa(asa_handle), session(shandle)?);
     let (objective, time) = (objective(obj)?, milliseconds("timeout", timeout)?);
-    let reply = call(py, |engine| engine.negotiate_step(handle, session, &objective, time))?;
-    negotiated(py, handle, obj, reply)
+    let reply = call(py, inside, |engine| engine.negotiate_step(handle, session, &objective, time))?;
+    negotiated(py, inside, handle, obj, reply)
 }
 
 /// The result of a request or a step. Where the peer agrees it is the caller's own objective, as in graspy.
 fn negotiated<'py>(
     py: Python<'py>,
+    inside: &Inside,
     handle: AsaNonce,
     own: &Bound<'py, PyAny>,
     reply: grasp::Result<Negotiation>,
@@ -301,7 +310,7 @@ fn negotiated<'py>(
         Ok(Negotiation::Offer(session, offer)) => match readable(py, objective_to_python(py, &offer))? {
             Some(offer) => Ok((OK, Some(session_to_python(py, session)?), Some(offer))),
             None => {
-                give_up(py, handle, session)?;
+                give_up(py, inside, handle, session)?;
                 Ok((CBOR_FAIL, None, None))
             }
         },
@@ -314,9 +323,9 @@ fn negotiated<'py>(
 }
 
 /// Ends a session whose peer has sent what cannot be read.
-fn give_up(py: Python<'_>, handle: AsaNonce, session: SessionNonce) -> PyResult<()> {
+fn give_up(py: Python<'_>, inside: &Inside, handle: AsaNonce, session: SessionNonce) -> PyResult<()> {
     // The peer may have ended it.
-    let _ = call(py, |engine| engine.end_negotiate(handle, session, false, None))?;
+    let _ = call(py, inside, |engine| engine.end_negotiate(handle, session, false, None))?;
     Ok(())
 }
 
@@ -330,8 +339,9 @@ pub(crate) fn negotiate_wait(
     shandle: &Bound<'_, PyAny>,
     timeout: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, session, time) = (asa(asa_handle), session(shandle)?, milliseconds("timeout", timeout)?);
-    let result = call(py, |engine| engine.negotiate_wait(handle, session, time))?;
+    let result = call(py, inside, |engine| engine.negotiate_wait(handle, session, time))?;
     code_of(result)
 }
 
@@ -350,6 +360,7 @@ pub(crate) fn end_negotiate(
     result: &Bound<'_, PyAny>,
     reason: Option<&Bound<'_, PyAny>>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, session, accept) = (asa(asa_handle), session(shandle)?, result.is_truthy()?);
     let reason = match reason.filter(|reason| !accept && !reason.is_none()) {
         Some(reason) => Some(reason.extract::<String>().map_err(|_| {
@@ -357,7 +368,7 @@ pub(crate) fn end_negotiate(
         })?),
         None => None,
     };
-    let ended = call(py, |engine| engine.end_negotiate(handle, session, accept, reason.as_deref()))?;
+    let ended = call(py, inside, |engine| engine.end_negotiate(handle, session, accept, reason.as_deref()))?;
     code_of(ended)
 }
 
@@ -375,8 +386,9 @@ pub(crate) fn send_invalid(
     shandle: &Bound<'_, PyAny>,
     info: Option<&Bound<'_, PyAny>>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, session, info) = (asa(asa_handle), session(shandle)?, info.map(from_python).transpose()?);
-    let result = call(py, |engine| engine.send_invalid(handle, session, info))?;
+    let result = call(py, inside, |engine| engine.send_invalid(handle, session, info))?;
     code_of(result)
 }
 
@@ -392,13 +404,14 @@ pub(crate) fn listen_negotiate<'py>(
     asa_handle: &Bound<'py, PyAny>,
     obj: &Bound<'py, PyAny>,
 ) -> Triple<'py> {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
     loop {
-        match call(py, |engine| engine.listen_negotiate(handle, &objective))? {
+        match call(py, inside, |engine| engine.listen_negotiate(handle, &objective))? {
             Ok((session, asked)) => match readable(py, objective_to_python(py, &asked))? {
                 Some(asked) => return Ok((OK, Some(session_to_python(py, session)?), Some(asked))),
                 // A request that cannot be read is refused, and the ASA goes on listening.
-                None => give_up(py, handle, session)?,
+                None => give_up(py, inside, handle, session)?,
             },
             Err(error) => return Ok((code(&error)?, None, None)),
         }
@@ -410,8 +423,9 @@ pub(crate) fn listen_negotiate<'py>(
 /// Returns 0 or an errorcode.
 #[pyfunction]
 pub(crate) fn stop_negotiate(py: Python<'_>, asa_handle: &Bound<'_, PyAny>, obj: &Bound<'_, PyAny>) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
-    let result = call(py, |engine| engine.stop_negotiate(handle, &objective))?;
+    let result = call(py, inside, |engine| engine.stop_negotiate(handle, &objective))?;
     code_of(result)
 }
 
@@ -425,8 +439,9 @@ pub(crate) fn gsend(
     shandle: &Bound<'_, PyAny>,
     message: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, session, message) = (asa(asa_handle), session(shandle)?, from_python(message)?);
-    let result = call(py, |engine| engine.gsend(handle, session, &message))?;
+    let result = call(py, inside, |engine| engine.gsend(handle, session, &message))?;
     code_of(result)
 }
 
@@ -440,16 +455,17 @@ pub(crate) fn grecv<'py>(
     shandle: &Bound<'py, PyAny>,
     timeout: &Bound<'py, PyAny>,
 ) -> Pair<'py> {
+    let inside = &Inside::enter(py);
     let (handle, session) = (asa(asa_handle), session(shandle)?);
     if timeout.is_none() {
         return Err(PyTypeError::new_err("grecv needs a timeout in milliseconds, not None"));
     }
     let time = milliseconds("timeout", timeout)?.unwrap_or(0);
-    match call(py, |engine| engine.grecv(handle, session, time))? {
+    match call(py, inside, |engine| engine.grecv(handle, session, time))? {
         Ok(value) => match readable(py, to_python(py, &value))? {
             Some(value) => Ok((OK, Some(value))),
             None => {
-                give_up(py, handle, session)?;
+                give_up(py, inside, handle, session)?;
                 Ok((CBOR_FAIL, None))
             }
         },
@@ -471,10 +487,12 @@ pub(crate) fn synchronize<'py>(
     loc: &Bound<'py, PyAny>,
     timeout: &Bound<'py, PyAny>,
 ) -> Pair<'py> {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective(obj)?);
     let (peer, time) = (peer(loc)?, milliseconds("timeout", timeout)?);
-    let value = call(py, |engine| {
-        let is_flooded = peer.is_none() && engine.get_flood(handle, &objective).is_ok_and(|found| !found.is_empty());
+    let value = call(py, inside, |engine| {
+        let is_flooded =
+            peer.is_none() && engine.get_flood(handle, &objective).is_ok_and(|found| !found.is_empty());
         let mut value = engine.synchronize(handle, &objective, peer.as_ref(), time)?;
         let came_with_discovery = || {
             let cached = engine.discovery_cache();
@@ -504,8 +522,9 @@ pub(crate) fn listen_synchronize(
     asa_handle: &Bound<'_, PyAny>,
     obj: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective(obj)?);
-    let result = call(py, |engine| engine.listen_synchronize(handle, &objective))?;
+    let result = call(py, inside, |engine| engine.listen_synchronize(handle, &objective))?;
     code_of(result)
 }
 
@@ -518,8 +537,9 @@ pub(crate) fn stop_synchronize(
     asa_handle: &Bound<'_, PyAny>,
     obj: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
-    let result = call(py, |engine| engine.stop_synchronize(handle, &objective))?;
+    let result = call(py, inside, |engine| engine.stop_synchronize(handle, &objective))?;
     code_of(result)
 }
 
@@ -538,6 +558,7 @@ pub(crate) fn flood(
     ttl: &Bound<'_, PyAny>,
     tagged_obj: &Bound<'_, PyTuple>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let handle = asa(asa_handle);
     let mut given = Vec::new();
     for one in tagged_obj.iter() {
@@ -560,8 +581,11 @@ pub(crate) fn flood(
     let Some(first) = objectives.first() else { return Ok(UNSPEC) };
     let unspecified = std::net::Ipv6Addr::UNSPECIFIED.into();
     let link_only = is_dull()? || first.source.locator == Some(unspecified);
-    let result = call(py, |engine| engine.flood(handle, ttl, &objectives))?;
-    if result.is_ok() && link_only && let Some(first) = given.first() {
+    let result = call(py, inside, |engine| engine.flood(handle, ttl, &objectives))?;
+    if result.is_ok()
+        && link_only
+        && let Some(first) = given.first()
+    {
         first.getattr(intern!(py, "objective"))?.setattr(intern!(py, "loop_count"), 1)?;
     }
     code_of(result)
@@ -592,8 +616,9 @@ pub(crate) fn get_flood<'py>(
     asa_handle: &Bound<'py, PyAny>,
     obj: &Bound<'py, PyAny>,
 ) -> Pair<'py> {
+    let inside = &Inside::enter(py);
     let (handle, objective) = (asa(asa_handle), objective_without_value(obj)?);
-    match call(py, |engine| engine.get_flood(handle, &objective))? {
+    match call(py, inside, |engine| engine.get_flood(handle, &objective))? {
         Ok(found) => Ok((OK, Some(views::floods_to_python(py, &objective.name, &found)?.into_any()))),
         Err(error) => Ok((code(&error)?, None)),
     }
@@ -608,9 +633,10 @@ pub(crate) fn expire_flood(
     asa_handle: &Bound<'_, PyAny>,
     tagged_obj: &Bound<'_, PyAny>,
 ) -> Code {
+    let inside = &Inside::enter(py);
     let handle = asa(asa_handle);
     let stale = views::flood_of(tagged_obj);
-    let result = call(py, |engine| match &stale {
+    let result = call(py, inside, |engine| match &stale {
         Some(stale) => engine.expire_flood(handle, stale),
         None if is_registered(engine, handle) => Ok(()),
         None => Err(Error::NoAsa),

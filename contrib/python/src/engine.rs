@@ -3,9 +3,9 @@
 //!
 //! The engine's own threads never call into Python. Everything that waits does so without the interpreter lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use grasp::{Acp, Config, Engine, Error, QuadsKeys};
 use parking_lot::Mutex;
@@ -26,6 +26,57 @@ static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// The interpreter ends: no thread returns to it.
 static EXITING: AtomicBool = AtomicBool::new(false);
+/// How many threads are in this module and may run code of Python.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+/// How long the end of the interpreter waits for those. They only convert values.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A thread is in this module.
+///
+/// Until Python 3.14 the interpreter ends threads that want to go on after its own end, by unwinding their stacks, which
+/// must not have frames of Rust on them: the process would abort. So none of them is here at the end but those that wait,
+/// which never return.
+#[derive(Debug)]
+pub(crate) struct Inside(());
+
+impl Inside {
+    /// Counts this thread. At the end of the interpreter it stays here.
+    pub(crate) fn enter(py: Python<'_>) -> Self {
+        INSIDE.fetch_add(1, Ordering::SeqCst);
+        if EXITING.load(Ordering::SeqCst) {
+            INSIDE.fetch_sub(1, Ordering::SeqCst);
+            py.detach(stay);
+        }
+        Self(())
+    }
+
+    /// Waits for something without the interpreter lock, uncounted meanwhile.
+    fn outside<R: Send>(&self, py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+        py.detach(|| {
+            let result = work();
+            INSIDE.fetch_add(1, Ordering::SeqCst);
+            if EXITING.load(Ordering::SeqCst) {
+                INSIDE.fetch_sub(1, Ordering::SeqCst);
+                stay();
+            }
+            result
+        })
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Ends with the process.
+fn stay() {
+    loop {
+        std::thread::park();
+    }
+}
 
 /// Starts the engine with the settings of `skip_dialogue`, and what secures the traffic: a key with its initialisation
 /// vector, or a password, or what the environment says.
@@ -94,12 +145,16 @@ pub(crate) fn _exit(py: Python<'_>) {
     }
     EXITING.store(true, Ordering::SeqCst);
     let engine = ENGINE.lock().take();
-    if engine.is_some() {
-        py.detach(|| {
+    py.detach(|| {
+        let deadline = Instant::now() + PATIENCE;
+        while INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if engine.is_some() {
             drop(engine);
             grasp::shutdown();
-        });
-    }
+        }
+    });
 }
 
 /// Whether the engine runs.
@@ -132,14 +187,15 @@ pub(crate) fn current() -> PyResult<Option<Engine>> {
 /// the call, and is raised.
 pub(crate) fn call<R: Send>(
     py: Python<'_>,
+    inside: &Inside,
     work: impl FnOnce(&Engine) -> grasp::Result<R> + Send,
 ) -> PyResult<grasp::Result<R>> {
     let Some(engine) = current()? else { return Ok(Err(Error::NoAsa)) };
     if !is_main_thread() {
-        return Ok(py.detach(|| staying_at_the_end(|| work(&engine))));
+        return Ok(inside.outside(py, || work(&engine)));
     }
     let raised = Arc::new(Mutex::new(None));
-    let result = py.detach(|| {
+    let result = inside.outside(py, || {
         let raised = Arc::clone(&raised);
         let asked = move || match Python::attach(|py| py.check_signals()) {
             Ok(()) => false,
@@ -148,21 +204,12 @@ pub(crate) fn call<R: Send>(
                 true
             }
         };
-        grasp::interruptible(TICK, asked, || staying_at_the_end(|| work(&engine)))
+        grasp::interruptible(TICK, asked, || work(&engine))
     });
     match raised.lock().take() {
         Some(error) => Err(error),
         None => Ok(result),
     }
-}
-
-/// A thread whose call returns while the interpreter ends must not touch it any more.
-fn staying_at_the_end<R>(work: impl FnOnce() -> R) -> R {
-    let result = work();
-    while EXITING.load(Ordering::SeqCst) {
-        std::thread::park();
-    }
-    result
 }
 
 /// Python runs handlers of signals in the main thread only.
@@ -187,12 +234,12 @@ pub(crate) fn _set_switch(name: &str, on: bool) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn _serve_bubbles(py: Python<'_>, caption: &str) -> PyResult<String> {
     in_this_process()?;
-    let served = py.detach(|| grasp::init_bubble_text(caption));
+    let served = Inside::enter(py).outside(py, || grasp::init_bubble_text(caption));
     served.map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }
 
 /// Shows a line on the page, and tells it to those who trace.
 #[pyfunction]
 pub(crate) fn _say(py: Python<'_>, line: String) {
-    py.detach(|| grasp::trace::line(line));
+    Inside::enter(py).outside(py, || grasp::trace::line(line));
 }

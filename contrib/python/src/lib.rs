@@ -22,9 +22,9 @@ mod views;
 mod _grasp {
     #[pymodule_export]
     use super::calls::{
-        _register_asa, deregister_asa, deregister_obj, discover, end_negotiate, expire_flood, flood, get_flood,
-        grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step, negotiate_wait, register_obj,
-        req_negotiate, send_invalid, stop_negotiate, stop_synchronize, synchronize,
+        _register_asa, deregister_asa, deregister_obj, discover, end_negotiate, expire_flood, flood,
+        get_flood, grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step, negotiate_wait,
+        register_obj, req_negotiate, send_invalid, stop_negotiate, stop_synchronize, synchronize,
     };
     #[pymodule_export]
     use super::engine::{_exit, _is_running, _say, _serve_bubbles, _set_switch, _start};

@@ -7,6 +7,7 @@ use grasp::{Locator, Objective, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use crate::engine::Inside;
 use crate::objects::objective_to_python;
 use crate::value::{from_python, to_python};
 
@@ -21,7 +22,10 @@ const URI: u8 = 106;
 
 /// The attributes of a `_message` for a message that cbor2 has decoded, or the reason why it is none.
 #[pyfunction]
-pub(crate) fn _parse<'py>(payload: &Bound<'py, PyAny>) -> PyResult<(Option<Bound<'py, PyDict>>, Option<String>)> {
+pub(crate) fn _parse<'py>(
+    payload: &Bound<'py, PyAny>,
+) -> PyResult<(Option<Bound<'py, PyDict>>, Option<String>)> {
+    let _inside = Inside::enter(payload.py());
     let py = payload.py();
     let bytes = from_python(payload)?.encode();
     let message = match decode(&bytes, &Limits { size: usize::MAX, depth: 128 }) {

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use grasp::{AsaLocator, AsaNonce, Locator, Objective, Protocol, SessionNonce, TaggedObjective, Value, monotonic_ms};
+use grasp::{
+    AsaLocator, AsaNonce, Locator, Objective, Protocol, SessionNonce, TaggedObjective, Value, monotonic_ms,
+};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -183,7 +185,8 @@ pub(crate) fn locator<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<AsaLoc
 /// The address of an `ipaddress` object.
 fn address(object: &Bound<'_, PyAny>) -> PyResult<IpAddr> {
     let packed = object.getattr(intern!(object.py(), "packed")).ok();
-    let bytes = packed.as_ref().and_then(|packed| packed.cast::<PyBytes>().ok()).map(|bytes| bytes.as_bytes());
+    let bytes =
+        packed.as_ref().and_then(|packed| packed.cast::<PyBytes>().ok()).map(|bytes| bytes.as_bytes());
     let address = bytes.and_then(|bytes| {
         let wide = <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::from(Ipv6Addr::from(octets)));
         wide.or_else(|_| <[u8; 4]>::try_from(bytes).map(|octets| IpAddr::from(Ipv4Addr::from(octets)))).ok()
@@ -216,8 +219,7 @@ pub(crate) fn locator_to_python<'py>(py: Python<'py>, locator: &AsaLocator) -> P
         Some(Locator::Uri(uri)) => (PyString::new(py, uri).into_any(), Some(intern!(py, "is_uri"))),
         Some(_) => (py.None().into_bound(py), None),
     };
-    let object =
-        class(py, |classes| &classes.asa_locator)?.call1((place, locator.ifi, locator.diverted))?;
+    let object = class(py, |classes| &classes.asa_locator)?.call1((place, locator.ifi, locator.diverted))?;
     if let Some(kind) = kind {
         object.setattr(kind, true)?;
     }
@@ -267,12 +269,16 @@ pub(crate) fn milliseconds(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Op
     if object.is_none() {
         return Ok(None);
     }
-    if !(object.is_instance_of::<PyInt>() || object.is_instance_of::<PyFloat>()) || object.is_instance_of::<PyBool>() && object.is_truthy()? {
+    if !(object.is_instance_of::<PyInt>() || object.is_instance_of::<PyFloat>())
+        || object.is_instance_of::<PyBool>() && object.is_truthy()?
+    {
         return Err(wrong());
     }
     let number: f64 = object.extract()?;
     if number.is_nan() || number < 0.0 {
-        return Err(PyTypeError::new_err(format!("{name} must not be negative: it is a number of milliseconds")));
+        return Err(PyTypeError::new_err(format!(
+            "{name} must not be negative: it is a number of milliseconds"
+        )));
     }
     // What is less than a millisecond is not nothing, and more than there is room for is as good as for ever.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]

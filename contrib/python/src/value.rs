@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::engine::Inside;
+
 /// How deep values are nested that are converted here. cbor2 judges what is deeper: it may contain itself.
 const LEVELS: usize = 100;
 
@@ -88,7 +90,8 @@ fn through_cbor2(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     let py = object.py();
     let encoded = encoder(py)?.call1((object,)).map_err(|error| not_expressible(object, error))?;
     let encoded = encoded.cast::<PyBytes>()?;
-    Value::decode(encoded.as_bytes()).map_err(|error| PyTypeError::new_err(format!("the value cannot be sent: {error}")))
+    Value::decode(encoded.as_bytes())
+        .map_err(|error| PyTypeError::new_err(format!("the value cannot be sent: {error}")))
 }
 
 /// What cbor2 raises has many types: it becomes a TypeError that says where it comes from.
@@ -190,6 +193,7 @@ fn helper<'py>(
 pub(crate) fn _round_trip<'py>(
     object: &Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyAny>)> {
+    let _inside = Inside::enter(object.py());
     let py = object.py();
     let sent = from_python(object)?.encode();
     let received = Value::decode(&sent).map_err(|error| PyTypeError::new_err(error.to_string()))?;

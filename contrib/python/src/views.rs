@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::engine::current;
+use crate::engine::{Inside, current};
 use crate::objects::{address_to_python, locator_to_python, objective_to_python, tagged_to_python};
 
 /// The names of objectives in the order of their registration, which graspy's registry has.
@@ -90,7 +90,11 @@ pub(crate) fn mark_expired(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     let source = object.getattr(intern!(py, "source"))?;
     if source.getattr(intern!(py, "expire"))?.gt(0)? {
-        let past: i64 = py.import(intern!(py, "time"))?.call_method0(intern!(py, "monotonic"))?.extract::<f64>().map(floor)?;
+        let past: i64 = py
+            .import(intern!(py, "time"))?
+            .call_method0(intern!(py, "monotonic"))?
+            .extract::<f64>()
+            .map(floor)?;
         source.setattr(intern!(py, "expire"), past - 1)?;
     }
     Ok(())
@@ -109,6 +113,7 @@ fn running() -> PyResult<Engine> {
 /// The flood cache: a list of tagged_objective.
 #[pyfunction]
 pub(crate) fn _flood_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let views = py.detach(|| engine.flood_cache());
     let mut by_name: HashMap<&str, Vec<TaggedObjective>> = HashMap::new();
@@ -135,6 +140,7 @@ pub(crate) fn _flood_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 /// The registered ASAs: (name, handle).
 #[pyfunction]
 pub(crate) fn _asa_registry(py: Python<'_>) -> PyResult<Vec<(String, u32)>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     Ok(py.detach(|| engine.asas()).into_iter().map(|asa| (asa.name, asa.nonce.id())).collect())
 }
@@ -142,6 +148,7 @@ pub(crate) fn _asa_registry(py: Python<'_>) -> PyResult<Vec<(String, u32)>> {
 /// The registered objectives, in the order of their registration: the arguments of `_registered_objective`.
 #[pyfunction]
 pub(crate) fn _obj_registry(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let mut views = py.detach(|| engine.objectives());
     {
@@ -170,6 +177,7 @@ pub(crate) fn _obj_registry(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 /// The discovery cache: (name, locators, objective that came in rapid mode or None).
 #[pyfunction]
 pub(crate) fn _discovery_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let list = PyList::empty(py);
     for view in py.detach(|| engine.discovery_cache()) {
@@ -186,11 +194,16 @@ pub(crate) fn _discovery_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 /// The open sessions: (identifier, source or None, whether it is relayed).
 #[pyfunction]
 pub(crate) fn _session_id_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let list = PyList::empty(py);
     for view in py.detach(|| engine.sessions()) {
         let source = view.session.id_source.map(|address| PyBytes::new(py, &address.octets()));
-        list.append((view.session.id_value, source, view.kind == grasp::trace::SessionKind::RelayedDiscovery))?;
+        list.append((
+            view.session.id_value,
+            source,
+            view.kind == grasp::trace::SessionKind::RelayedDiscovery,
+        ))?;
     }
     Ok(list)
 }
@@ -198,6 +211,7 @@ pub(crate) fn _session_id_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 /// The node's own address or None, the session locator, and the links: [index, address].
 #[pyfunction]
 pub(crate) fn _addresses(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let own = match engine.my_address() {
         Some(grasp::Locator::Ipv6(address)) => Some(address_to_python(py, IpAddr::V6(address))?),
@@ -216,6 +230,7 @@ pub(crate) fn _addresses(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
 /// What is in force: (secure, sealed, relaying, largest unicast message, largest multicast message, threads).
 #[pyfunction]
 pub(crate) fn _state(py: Python<'_>) -> PyResult<(bool, bool, bool, usize, usize, usize)> {
+    let _inside = Inside::enter(py);
     let engine = running()?;
     let state = py.detach(|| engine.state());
     let threads = engine.thread_count();

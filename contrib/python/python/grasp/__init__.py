@@ -19,7 +19,6 @@ Calls block their own thread only. Timeouts are in milliseconds. Most calls retu
 all is well; errors has the numbers by name, etext their texts.
 """
 
-import atexit
 import sys
 import threading
 import types
@@ -181,7 +180,6 @@ def _initialise_grasp():
             figging=bool(_figging),
             **({} if DULL else _security()),
         )
-        atexit.register(_grasp._exit)
         _grasp_initialised = True
         secure, sealed, relaying, *_ = _grasp._state()
         if DULL:

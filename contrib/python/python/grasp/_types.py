@@ -1,6 +1,7 @@
 """The classes, numbers and texts of graspy's module grasp. `grasp` has them all; this part of it is imported once, so that
 reloading grasp leaves the classes of objects that exist as they are."""
 
+import atexit
 import ipaddress
 import time
 
@@ -230,4 +231,5 @@ etext = [text for _, text in _TEXTS]
 for _class in (objective, asa_locator, tagged_objective, _session_handle):
     _class.__module__ = "grasp"
 
+atexit.register(_grasp._exit)
 _grasp._bind(objective, asa_locator, tagged_objective, _session_handle, ipaddress.ip_address, time.monotonic)
