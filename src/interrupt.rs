@@ -151,16 +151,20 @@ mod tests {
     fn deadlines_and_what_comes_are_as_without() {
         let (tx, rx) = bounded(1);
         let started = Instant::now();
-        interruptible(MOMENT, || false, || {
-            assert_eq!(slice(LONG), MOMENT);
-            assert_eq!(receive::<u8>(&rx, Some(4 * MOMENT)), Err(NotReceived::Over));
-            assert!((4 * MOMENT..LONG).contains(&started.elapsed()));
-            assert!(tx.send(7).is_ok());
-            assert_eq!(receive(&rx, None), Ok(7));
-            // One inside another, which may ask this thread again.
-            interruptible(LONG, || is_over(), || assert!(is_over()));
-            assert_eq!(slice(LONG), MOMENT);
-        });
+        interruptible(
+            MOMENT,
+            || false,
+            || {
+                assert_eq!(slice(LONG), MOMENT);
+                assert_eq!(receive::<u8>(&rx, Some(4 * MOMENT)), Err(NotReceived::Over));
+                assert!((4 * MOMENT..LONG).contains(&started.elapsed()));
+                assert!(tx.send(7).is_ok());
+                assert_eq!(receive(&rx, None), Ok(7));
+                // One inside another, which may ask this thread again.
+                interruptible(LONG, || is_over(), || assert!(is_over()));
+                assert_eq!(slice(LONG), MOMENT);
+            },
+        );
         assert_eq!(receive(&rx, Some(Duration::ZERO)), Err(NotReceived::Over));
     }
 }

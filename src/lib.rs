@@ -85,9 +85,10 @@ pub use api::graspi;
 pub use api::process::init_bubble_text;
 pub use api::process::{
     Answer, SkipDialogue, configure, deregister_asa, deregister_obj, discover, dump_all, end_negotiate,
-    expire_flood, flood, flood_every, get_flood, grecv, gsend, listen_negotiate, listen_synchronize, negotiate_step,
-    negotiate_wait, process_engine, register_asa, register_obj, req_negotiate, req_negotiate_noloop,
-    send_invalid, shutdown, skip_dialogue, stop_negotiate, stop_synchronize, synchronize,
+    expire_flood, flood, flood_every, get_flood, grecv, gsend, listen_negotiate, listen_synchronize,
+    negotiate_step, negotiate_wait, process_engine, register_asa, register_obj, req_negotiate,
+    req_negotiate_noloop, send_invalid, shutdown, skip_dialogue, stop_negotiate, stop_synchronize,
+    synchronize,
 };
 pub use api::utility::{print_line, set_printing};
 pub use api::{Asa, Discover, EngineState, Flooding, Negotiation, Port, RegisterObj, SessionView};

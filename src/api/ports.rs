@@ -63,7 +63,8 @@ fn free(port: u16) -> Option<Listener> {
 fn likely(name: &str) -> Vec<u16> {
     let last = LAST.lock().get(name).copied();
     // FNV-1a: the same in every version of every program.
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let start = u16::try_from(hash % u32::from(COUNT)).unwrap_or(0);
     let calculated = (0..TRIES).map(|step| FIRST + (start + step) % COUNT);
     last.into_iter().chain(calculated).collect()

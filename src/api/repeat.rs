@@ -71,7 +71,10 @@ impl Flooding {
 
 impl fmt::Debug for Flooding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flooding").field("ttl", &self.ttl).field("error", &self.error()).finish_non_exhaustive()
+        f.debug_struct("Flooding")
+            .field("ttl", &self.ttl)
+            .field("error", &self.error())
+            .finish_non_exhaustive()
     }
 }
 

@@ -93,7 +93,12 @@ impl Engine {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
         let views = self.core.registries.sessions.views().into_iter();
-        let view = |(id_value, source, SessionEvent { kind, peer, objective, .. }, owner): (u32, Option<IpAddr>, _, _)| {
+        let view = |(id_value, source, SessionEvent { kind, peer, objective, .. }, owner): (
+            u32,
+            Option<IpAddr>,
+            _,
+            _,
+        )| {
             let session = SessionNonce { id_value, id_source: source.map(as_ipv6) };
             SessionView { session, kind, objective, peer, owner }
         };

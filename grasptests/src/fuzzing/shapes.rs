@@ -68,7 +68,8 @@ pub(super) fn objective(u: &mut Unstructured<'_>) -> Result<WireObjective> {
 /// A locator as ASAs have it.
 pub(super) fn locator(u: &mut Unstructured<'_>) -> Result<AsaLocator> {
     let host = *u.choose(&["asa.example", "printer.local", "x"])?;
-    let (protocol, port) = (*u.choose(&[Protocol::Tcp, Protocol::Udp, Protocol::Ipv6])?, u.int_in_range(0..=3)?);
+    let (protocol, port) =
+        (*u.choose(&[Protocol::Tcp, Protocol::Udp, Protocol::Ipv6])?, u.int_in_range(0..=3)?);
     Ok(match u.int_in_range(0..=5)? {
         0 => AsaLocator::fqdn(host, protocol, port),
         1 => AsaLocator::uri(&format!("coap://{host}/{port}")),

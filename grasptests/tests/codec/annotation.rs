@@ -169,7 +169,11 @@ fn what_is_forgiven_is_said_too() {
         (cbor!([7, 1, 5, [101]]).encode(), 4, "an O_ACCEPT option does not belong here"),
         (cbor!([7, 1, 5, 5]).encode(), 4, "an element that does not belong here"),
         (cbor!([2, 1, IP4, (-5), [104, IP4, 6, 1]]).encode(), 8, "a negative ttl"),
-        (cbor!([2, 1, IP4, 5, [104, IP4, 6, 1], [104, IP4, "9", 1]]).encode(), 27, "not a transport protocol"),
+        (
+            cbor!([2, 1, IP4, 5, [104, IP4, 6, 1], [104, IP4, "9", 1]]).encode(),
+            27,
+            "not a transport protocol",
+        ),
         (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, (), 1]]]).encode(), 24, "not a transport protocol"),
         (cbor!([9, 1, IP4, 1, [(objective()), [104, IP4, 6, 65_536]]]).encode(), 25, "not a port"),
         (cbor!([9, 1, IP4, 1, [(objective()), [105, IP4, 6, 1]]]).encode(), 19, "text is expected"),

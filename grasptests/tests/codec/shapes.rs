@@ -529,14 +529,8 @@ fn an_option_in_a_flood_that_is_no_locator_is_discarded_alone() {
         assert_eq!((first.name.as_str(), second.name.as_str()), ("EX1", "EX2"));
         assert_eq!((locator.protocol, locator.port), (Some(Protocol::Ipv6), Some(0)));
         // What is relayed is the datagram, not what was understood of it.
-        let relayed = cbor!([
-            9,
-            7,
-            IP6,
-            9,
-            [["EX1", 5, 5, 1], option],
-            [["EX2", 5, 6, 2], [103, IP6, 41, 0]]
-        ]);
+        let relayed =
+            cbor!([9, 7, IP6, 9, [["EX1", 5, 5, 1], option], [["EX2", 5, 6, 2], [103, IP6, 41, 0]]]);
         assert_eq!(wire::with_loop_count(&flood.encode(), 5), Some(relayed.encode()));
     }
 }
