@@ -12,11 +12,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
 use crate::net::multicast;
+use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
 use crate::proto::{Addresses, Node};
 use crate::registry::{Close, Registries, Transport as _};
@@ -33,15 +34,15 @@ pub(crate) struct Interface {
     pub(crate) link_local: std::net::Ipv6Addr,
     pub(crate) sender: multicast::Sender,
     pub(crate) multicasts: multicast::Receiver,
-    /// Absent where another program holds port 7017 of this address for itself.
-    pub(crate) unicasts: Option<multicast::Receiver>,
+    /// Absent while another program holds port 7017 of this address for itself.
+    pub(crate) unicasts: OnceLock<multicast::Receiver>,
     pub(crate) responses: Arc<dyn Close>,
 }
 
 impl Interface {
     pub(crate) fn close(&self) {
         self.multicasts.close();
-        if let Some(unicasts) = &self.unicasts {
+        if let Some(unicasts) = self.unicasts.get() {
             unicasts.close();
         }
         self.responses.close();
@@ -68,6 +69,8 @@ pub(crate) struct Switches {
 /// One engine.
 pub(crate) struct Core {
     pub(crate) config: Config,
+    /// What of the configuration was changed to be workable.
+    pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) registries: Registries,
     pub(crate) counters: Arc<Counters>,
     pub(crate) threads: ThreadGroup,
@@ -94,6 +97,10 @@ pub(crate) struct Core {
     stop: Receiver<()>,
     /// What `_watcher` waits on.
     changes: OnceLock<Arc<Changes>>,
+    /// The process that its threads are in.
+    process: u32,
+    /// Where its sockets are.
+    namespace: Option<Namespace>,
 }
 
 impl fmt::Debug for Core {
@@ -103,7 +110,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>) -> Self {
+    pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
         let counters = Arc::<Counters>::default();
@@ -128,6 +135,9 @@ impl Core {
             stopper: Mutex::new(Some(stopper)),
             stop,
             changes: OnceLock::new(),
+            adjusted,
+            process: std::process::id(),
+            namespace: Namespace::current(),
             config,
         }
     }
@@ -161,9 +171,27 @@ impl Core {
         limit.saturating_sub(sealed.saturating_sub(limit))
     }
 
-    /// `unspec` once the engine has been shut down.
+    /// `Stopped` once the engine has been shut down, and `Forked` in a process that was forked off the engine's.
     pub(crate) fn check_running(&self) -> Result<()> {
-        if self.is_stopping() { Err(Error::Unspec) } else { Ok(()) }
+        if self.is_forked() {
+            Err(Error::Forked)
+        } else if self.is_stopping() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// For what opens a socket: an error if it would be in another network namespace than the engine's.
+    pub(crate) fn check_namespace(&self) -> Result<()> {
+        let elsewhere = self.namespace.zip(Namespace::current()).is_some_and(|(own, caller)| own != caller);
+        if elsewhere { Err(Error::OtherNamespace) } else { Ok(()) }
+    }
+
+    /// Whether this process was forked off the engine's. It has neither the threads nor identifiers of its own: those that are
+    /// drawn already are the other process's too.
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -273,8 +301,12 @@ impl Core {
         sent
     }
 
-    /// Ends everything: wakes blocked callers, closes sockets, joins threads. The second call does nothing.
+    /// Ends everything: wakes blocked callers, closes sockets, joins threads. The second call does nothing; nor does one in a
+    /// forked process, whose sockets are those of the other one.
     pub(crate) fn shutdown(&self) {
+        if self.is_forked() {
+            return;
+        }
         if self.stopping.swap(true, Ordering::AcqRel) {
             self.threads.join_all();
             return;

@@ -1,13 +1,15 @@
 //! An engine: start, look inside, stop. The calls of the API are in `api`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::bounded;
 
 use crate::acp::{self, AcpStatus};
-use crate::config::Config;
+use crate::config::{Adjusted, Config};
 use crate::core::Core;
+use crate::net::interfaces;
 use crate::start_error::StartError;
 use crate::stats::Stats;
 use crate::threads;
@@ -52,12 +54,13 @@ impl Engine {
     /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
     pub fn start(config: Config) -> Result<Self, StartError> {
         getrandom::u32().map_err(|_| StartError::Random)?;
-        let config = config.feasible();
+        let (config, adjusted) = config.with_environment().feasible();
+        adjusted.iter().for_each(|adjusted| log::warn!("{adjusted}"));
         let substrate = acp::substrate(&config)?;
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");
         }
-        let core = Arc::new(Core::new(config, substrate));
+        let core = Arc::new(Core::new(config, substrate, adjusted));
         core.update_security();
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Some(Arc::clone(&core)))) };
@@ -65,6 +68,9 @@ impl Engine {
         let (tx, rx) = bounded(core.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
         threads::refresh(&core, &tx)?;
+        for name in engine.missing_interfaces() {
+            log::warn!("interface {name} is configured and does not exist");
+        }
         if core.addresses().links.is_empty() && !core.config.wait_for_interfaces {
             return Err(StartError::NoInterface);
         }
@@ -119,10 +125,28 @@ impl Engine {
         self.core.counters.tracer().subscribe(capacity)
     }
 
-    /// The configuration it was started with.
+    /// The configuration it was started with, as far as an engine can work with it, and with what it leaves to the
+    /// environment.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// The settings that no engine can work with, with what is used instead.
+    #[must_use]
+    pub fn adjusted(&self) -> &[Adjusted] {
+        &self.core.adjusted
+    }
+
+    /// The interfaces that the configuration or the substrate names, and that do not exist now. They are used once they
+    /// appear. An interface that exists and is not in [`links`](Self::links) is down or has no IPv6 link-local address.
+    #[must_use]
+    pub fn missing_interfaces(&self) -> Vec<String> {
+        let core = &self.core;
+        let named = core.config.interfaces.iter().flatten().cloned();
+        let named = named.chain(core.substrate.interfaces().into_iter().flatten());
+        let missing: BTreeSet<_> = named.filter(|name| !interfaces::exists(name)).collect();
+        missing.into_iter().collect()
     }
 
     /// The node's preferred address of more than link scope (graspy's `_my_address`).

@@ -1,6 +1,9 @@
-//! The errors of the API: graspy's numbers, names and English texts, RFC 8991 §2.3.6 (whose list ends at 38).
+//! The errors of the API: graspy's numbers, names and English texts, RFC 8991 §2.3.6 (whose list ends at 38). What graspy has
+//! one number for may be several errors here, each with its own text and cause.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::start_error::StartError;
@@ -8,15 +11,28 @@ use crate::start_error::StartError;
 /// What every call of the API returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the API. [`code`](Error::code) is graspy's number, `Display` its English text.
-#[derive(Clone, Debug)]
+/// An error of the API. [`code`](Error::code) is graspy's number, [`retry`](Error::retry) says whether trying again helps,
+/// `Display` and `Debug` print a sentence, so that `main` may return it, and `source` is what the system said.
+///
+/// Two errors are equal if their numbers are, and for [`Declined`](Error::Declined) the reasons too. So
+/// `error == Error::Unspec` holds for everything that graspy calls `unspec`, and `error == Error::SockErrNegRq` for each
+/// connection of a negotiation that failed, whatever the cause. Use `match` or `matches!` to tell these apart.
+///
+/// ```
+/// use grasp::{Error, Retry};
+/// let error = Error::TooLarge { size: 3000, limit: 2048 };
+/// assert_eq!((error.code(), error.name(), error.retry()), (3, "unspec", Retry::No));
+/// assert_eq!(error, Error::Unspec);
+/// assert_eq!(format!("{error:?}"), "the message is too large: 3000 bytes, where 2048 may be sent");
+/// ```
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// 1 `declined`. The peer declined; the reason it gave, if any. Asking again for less may help.
     Declined(Option<String>),
     /// 2 `noReply`. `grecv`: nothing arrived in time. A retry may help, with a new session.
     NoReply,
-    /// 3 `unspec`. An argument makes no sense, or the engine has been shut down. A retry does not help.
+    /// 3 `unspec`. What has this number in graspy and no other name. Only compared with: each cause is a variant of its own.
     Unspec,
     /// 4 `ASAfull`. As many ASAs are registered as [`Config::asa_limit`](crate::Config::asa_limit) allows. A retry helps once another ASA is gone.
     AsaFull,
@@ -40,7 +56,7 @@ pub enum Error {
         /// The port.
         port: u16,
         /// What the system says.
-        cause: Arc<std::io::Error>,
+        cause: Arc<io::Error>,
     },
     /// 12 `objReg`. The objective is registered and at least one registration does not allow overlap. A retry helps once it is gone.
     ObjReg,
@@ -58,6 +74,8 @@ pub enum Error {
     SockErrNegRq,
     /// 19 `noSession`. The session is unknown or has ended; or a blocked `listen_negotiate` was ended by `stop_negotiate` or a deregistration. Harmless after a redundant `end_negotiate`.
     NoSession,
+    /// 19 `noSession`. The session belongs to another ASA. A retry does not help.
+    NotYourSession,
     /// 20 `noSocket`. The session has no connection, as when the handle of an ASA is used for one. A retry does not help.
     NoSocket,
     /// 21 `loopExhausted`. The loop count does not allow another step. The session is still open: end it.
@@ -98,62 +116,235 @@ pub enum Error {
     InvalidLoc,
     /// 39 `sockErr`. `gsend`: the message could not be sent; the session is over.
     SockErr,
+    /// 3 `unspec`. The engine has been shut down. A retry does not help.
+    Stopped,
+    /// 3 `unspec`. As many sessions are open as [`Config::session_limit`](crate::Config::session_limit) allows. A retry
+    /// helps once some have ended.
+    SessionLimit,
+    /// 3 `unspec`. No thread can be started; the cause says why. A retry may help later.
+    NoThread(Arc<io::Error>),
+    /// 3 `unspec`. The message would be larger than may be sent: [`Config::unicast_size`](crate::Config::unicast_size) or
+    /// [`Config::multicast_send_size`](crate::Config::multicast_send_size). A retry does not help.
+    TooLarge {
+        /// How large the message would be, in bytes.
+        size: usize,
+        /// How large it may be, in bytes.
+        limit: usize,
+    },
+    /// 3 `unspec`. The value is nested deeper than 128 levels. A retry does not help.
+    TooDeep,
+    /// 3 `unspec`. The system's random generator does not answer, or too many identifiers are in use. A retry may help later.
+    NoRandom,
+    /// 3 `unspec`. `flood` without an objective. A retry does not help.
+    NoObjective,
+    /// 3 `unspec`. A value has no form in CBOR, or is not of the type that is asked for. A retry does not help.
+    WrongValue(Arc<crate::wire::cbor::SerdeError>),
+    /// A connection failed: the numbers and names of [`SockErrNegRq`](Self::SockErrNegRq),
+    /// [`SockErrSynRq`](Self::SockErrSynRq), and those of the errors that a broken session has. Tells why.
+    Connection(Arc<ConnectionError>),
+    /// 3 `unspec`. The calling thread is in another network namespace than the thread that started the engine, and the call
+    /// needs a socket, which would be there. A retry helps from a thread of the engine's namespace.
+    OtherNamespace,
+    /// 3 `unspec`. This process was forked off the one that started the engine, and has none of its threads. A retry does not
+    /// help: start another engine here.
+    Forked,
     /// 3 `unspec`. The process-wide engine could not be started. What to do is in the sentence; then a
     /// retry helps.
     NotStarted(Arc<StartError>),
 }
 
+/// Whether it helps to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// No: the same call fails in the same way until something is done about the cause.
+    No,
+    /// The same call may succeed later. Pause before it, longer each time.
+    Later,
+    /// The session is over. A new one may succeed.
+    NewSession,
+}
+
+/// A line of the table of errors.
+#[derive(Clone, Copy)]
+struct Row {
+    code: u8,
+    name: &'static str,
+    text: &'static str,
+    retry: Retry,
+}
+
+const fn row(code: u8, name: &'static str, text: &'static str, retry: Retry) -> Row {
+    Row { code, name, text, retry }
+}
+
 impl Error {
+    /// The table of errors: number, name, text, and whether a retry helps.
+    #[rustfmt::skip]
+    fn row(&self) -> Row {
+        match self {
+            Self::Declined(_) => row(1, "declined", "Declined", Retry::NewSession),
+            Self::NoReply => row(2, "noReply", "No reply", Retry::NewSession),
+            Self::Unspec => row(3, "unspec", "Unspecified error", Retry::No),
+            Self::AsaFull => row(4, "ASAfull", "ASA registry full", Retry::Later),
+            Self::DupAsa => row(5, "dupASA", "Duplicate ASA name", Retry::Later),
+            Self::NoAsa => row(6, "noASA", "ASA not registered", Retry::No),
+            Self::NotYourAsa => row(7, "notYourASA", "ASA registered but not by you", Retry::No),
+            Self::NotBoth => row(8, "notBoth", "Objective cannot support both negotiation and synchronization", Retry::No),
+            Self::NotDry => row(9, "notDry", "Dry-run allowed only with negotiation", Retry::No),
+            Self::NotOverlap => row(10, "notOverlap", "Overlap not supported by this implementation", Retry::No),
+            Self::ObjFull => row(11, "objFull", "Objective registry full", Retry::Later),
+            Self::ObjReg => row(12, "objReg", "Objective already registered", Retry::Later),
+            Self::NotYourObj => row(13, "notYourObj", "Objective not registered by this ASA", Retry::No),
+            Self::NotObj => row(14, "notObj", "Objective not found", Retry::No),
+            Self::NotNeg => row(15, "notNeg", "Objective not negotiable", Retry::No),
+            Self::NoSecurity => row(16, "noSecurity", "No security", Retry::Later),
+            Self::NoDiscReply => row(17, "noDiscReply", "No reply to discovery", Retry::Later),
+            Self::SockErrNegRq => row(18, "sockErrNegRq", "Socket error sending negotiation request", Retry::Later),
+            Self::NoSession => row(19, "noSession", "No session", Retry::No),
+            Self::NoSocket => row(20, "noSocket", "No socket", Retry::No),
+            Self::LoopExhausted => row(21, "loopExhausted", "Loop count exhausted", Retry::No),
+            Self::SockErrNegStep => row(22, "sockErrNegStep", "Socket error sending negotiation step", Retry::NewSession),
+            Self::NoPeer => row(23, "noPeer", "Negotiation peer not listening", Retry::Later),
+            Self::CborFail => row(24, "CBORfail", "CBOR decode failure", Retry::NewSession),
+            Self::InvalidNeg => row(25, "invalidNeg", "Invalid Negotiate message", Retry::NewSession),
+            Self::InvalidEnd => row(26, "invalidEnd", "Invalid end message", Retry::NewSession),
+            Self::NoNegReply => row(27, "noNegReply", "No reply to negotiation step", Retry::NewSession),
+            Self::NoValidStep => row(28, "noValidStep", "No valid reply to negotiation step", Retry::NewSession),
+            Self::SockErrWait => row(29, "sockErrWait", "Socket error sending wait message", Retry::NewSession),
+            Self::SockErrEnd => row(30, "sockErrEnd", "Socket error sending end message", Retry::No),
+            Self::IdClash => row(31, "IDclash", "Incoming request Session ID clash", Retry::Later),
+            Self::NotSynch => row(32, "notSynch", "Not a synchronization objective", Retry::No),
+            Self::NotFloodDisc => row(33, "notFloodDisc", "Not flooded and no reply to discovery", Retry::Later),
+            Self::SockErrSynRq => row(34, "sockErrSynRq", "Socket error sending synch request", Retry::Later),
+            Self::NoListener => row(35, "noListener", "Synchronization peer not listening", Retry::Later),
+            Self::NoSynchReply => row(36, "noSynchReply", "No reply to synchronization request", Retry::Later),
+            Self::NoValidSynch => row(37, "noValidSynch", "No valid reply to synchronization request", Retry::Later),
+            Self::InvalidLoc => row(38, "invalidLoc", "Invalid locator", Retry::No),
+            Self::SockErr => row(39, "sockErr", "Socket error sending gmessage", Retry::NewSession),
+            Self::Stopped => row(3, "unspec", "the engine has been shut down", Retry::No),
+            Self::SessionLimit => row(3, "unspec", "as many sessions are open as are allowed", Retry::Later),
+            Self::NoThread(_) => row(3, "unspec", "no thread can be started", Retry::Later),
+            Self::TooLarge { .. } => row(3, "unspec", "the message is too large", Retry::No),
+            Self::TooDeep => row(3, "unspec", "the value is nested too deep", Retry::No),
+            Self::NoRandom => row(3, "unspec", "the system's random generator does not answer", Retry::Later),
+            Self::NoObjective => row(3, "unspec", "there is no objective to flood", Retry::No),
+            Self::WrongValue(_) => row(3, "unspec", "the value is of another type", Retry::No),
+            Self::OtherNamespace => row(3, "unspec", "this thread is in another network namespace than the engine: call from a thread of the namespace that the engine was started in", Retry::No),
+            Self::Forked => row(3, "unspec", "this process was forked off the one that started the engine, whose threads it does not have: start the engine after the fork", Retry::No),
+            Self::NotStarted(_) => row(3, "unspec", "the engine cannot be started", Retry::Later),
+            Self::NotYourSession => row(19, "noSession", "the session belongs to another ASA", Retry::No),
+            Self::PortTaken { .. } => row(11, "objFull", "the port cannot be had", Retry::Later),
+            Self::Connection(error) => Row { retry: error.why.retry(), ..error.during.row() },
+        }
+    }
+
     /// graspy's number of the error.
     #[must_use]
-    pub const fn code(&self) -> u8 {
-        match self {
-            Self::Declined(_) => 1,
-            Self::NoReply => 2,
-            Self::Unspec | Self::NotStarted(_) => 3,
-            Self::AsaFull => 4,
-            Self::DupAsa => 5,
-            Self::NoAsa => 6,
-            Self::NotYourAsa => 7,
-            Self::NotBoth => 8,
-            Self::NotDry => 9,
-            Self::NotOverlap => 10,
-            Self::ObjFull | Self::PortTaken { .. } => 11,
-            Self::ObjReg => 12,
-            Self::NotYourObj => 13,
-            Self::NotObj => 14,
-            Self::NotNeg => 15,
-            Self::NoSecurity => 16,
-            Self::NoDiscReply => 17,
-            Self::SockErrNegRq => 18,
-            Self::NoSession => 19,
-            Self::NoSocket => 20,
-            Self::LoopExhausted => 21,
-            Self::SockErrNegStep => 22,
-            Self::NoPeer => 23,
-            Self::CborFail => 24,
-            Self::InvalidNeg => 25,
-            Self::InvalidEnd => 26,
-            Self::NoNegReply => 27,
-            Self::NoValidStep => 28,
-            Self::SockErrWait => 29,
-            Self::SockErrEnd => 30,
-            Self::IdClash => 31,
-            Self::NotSynch => 32,
-            Self::NotFloodDisc => 33,
-            Self::SockErrSynRq => 34,
-            Self::NoListener => 35,
-            Self::NoSynchReply => 36,
-            Self::NoValidSynch => 37,
-            Self::InvalidLoc => 38,
-            Self::SockErr => 39,
-        }
+    pub fn code(&self) -> u8 {
+        self.row().code
     }
 
     /// graspy's name of the error, as in `errors.noASA`.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        NAMES.get(usize::from(self.code())).map_or("unspec", |(name, _)| name)
+        self.row().name
+    }
+
+    /// Whether it helps to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.row().retry
+    }
+
+    /// Why a connection failed, if this is what happened.
+    #[must_use]
+    pub fn why(&self) -> Option<Why> {
+        match self {
+            Self::Connection(error) => Some(error.why),
+            _ => None,
+        }
+    }
+
+    /// The same error with what is known of the connection that failed.
+    pub(crate) fn because(self, why: Why, peer: Option<SocketAddr>, cause: Option<io::Error>) -> Self {
+        Self::Connection(Arc::new(ConnectionError { during: self, why, peer, cause }))
+    }
+}
+
+/// A connection to a peer that failed.
+#[derive(Debug)]
+pub struct ConnectionError {
+    /// The error without its cause.
+    during: Error,
+    why: Why,
+    peer: Option<SocketAddr>,
+    cause: Option<io::Error>,
+}
+
+impl ConnectionError {
+    /// Why it failed.
+    #[must_use]
+    pub const fn why(&self) -> Why {
+        self.why
+    }
+
+    /// The peer, as far as it is known.
+    #[must_use]
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// Why a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// Nobody listens on the port.
+    Refused,
+    /// No route leads to the peer, or it does not answer on its link.
+    Unreachable,
+    /// Nothing came in time.
+    TimedOut,
+    /// The peer, or something between, has cut the connection.
+    Reset,
+    /// The locator leads to no address: its name is not known, or it is a URI, or its protocol is not TCP.
+    Unresolved,
+    /// Anything else; the cause says what.
+    Other,
+}
+
+impl Why {
+    /// What an error of the system means.
+    pub(crate) fn of(kind: io::ErrorKind) -> Self {
+        use io::ErrorKind as Kind;
+        match kind {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Self::Unreachable,
+            Kind::TimedOut | Kind::WouldBlock => Self::TimedOut,
+            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Self::Reset,
+            _ => Self::Other,
+        }
+    }
+
+    const fn retry(self) -> Retry {
+        match self {
+            Self::Unresolved => Retry::No,
+            _ => Retry::Later,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the peer refuses the connection",
+            Self::Unreachable => "the peer cannot be reached",
+            Self::TimedOut => "the peer does not answer in time",
+            Self::Reset => "the connection was reset",
+            Self::Unresolved => "the locator leads to no address",
+            Self::Other => "the connection failed",
+        })
     }
 }
 
@@ -164,7 +355,10 @@ impl Error {
 /// ```
 #[must_use]
 pub fn etext(code: u8) -> Option<&'static str> {
-    NAMES.get(usize::from(code)).map(|(_, text)| *text)
+    match code.checked_sub(1) {
+        None => Some("OK"),
+        Some(index) => BY_NUMBER.get(usize::from(index)).map(|error| error.row().text),
+    }
 }
 
 impl PartialEq for Error {
@@ -178,10 +372,34 @@ impl PartialEq for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.row().text;
         match self {
             Self::NotStarted(error) => error.fmt(f),
+            Self::NoThread(cause) => write!(f, "{text}: {cause}"),
+            Self::WrongValue(cause) => write!(f, "{text}: {cause}"),
+            Self::TooLarge { size, limit } => write!(f, "{text}: {size} bytes, where {limit} may be sent"),
             Self::PortTaken { port, cause } => write!(f, "TCP port {port} cannot be had: {cause}"),
-            _ => f.write_str(etext(self.code()).unwrap_or("Unspecified error")),
+            Self::Connection(error) => {
+                write!(f, "{text}: {}", error.why)?;
+                if let Some(peer) = error.peer {
+                    write!(f, " ({peer})")?;
+                }
+                match &error.cause {
+                    Some(cause) if error.why == Why::Other => write!(f, ": {cause}"),
+                    _ => Ok(()),
+                }
+            }
+            _ => f.write_str(text),
+        }
+    }
+}
+
+/// The sentence of `Display`: it is what people see when `main` returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declined(Some(reason)) => write!(f, "{self}: {reason:?}"),
+            _ => fmt::Display::fmt(self, f),
         }
     }
 }
@@ -190,67 +408,78 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotStarted(error) => Some(error.as_ref()),
-            Self::PortTaken { cause, .. } => Some(cause.as_ref()),
+            Self::PortTaken { cause, .. } | Self::NoThread(cause) => Some(cause.as_ref()),
+            Self::WrongValue(cause) => Some(cause.as_ref()),
+            Self::Connection(error) => error.cause.as_ref().map(|cause| cause as _),
             _ => None,
         }
     }
 }
 
-/// graspy's names and texts, by number.
-const NAMES: [(&str, &str); 40] = [
-    ("ok", "OK"),
-    ("declined", "Declined"),
-    ("noReply", "No reply"),
-    ("unspec", "Unspecified error"),
-    ("ASAfull", "ASA registry full"),
-    ("dupASA", "Duplicate ASA name"),
-    ("noASA", "ASA not registered"),
-    ("notYourASA", "ASA registered but not by you"),
-    ("notBoth", "Objective cannot support both negotiation and synchronization"),
-    ("notDry", "Dry-run allowed only with negotiation"),
-    ("notOverlap", "Overlap not supported by this implementation"),
-    ("objFull", "Objective registry full"),
-    ("objReg", "Objective already registered"),
-    ("notYourObj", "Objective not registered by this ASA"),
-    ("notObj", "Objective not found"),
-    ("notNeg", "Objective not negotiable"),
-    ("noSecurity", "No security"),
-    ("noDiscReply", "No reply to discovery"),
-    ("sockErrNegRq", "Socket error sending negotiation request"),
-    ("noSession", "No session"),
-    ("noSocket", "No socket"),
-    ("loopExhausted", "Loop count exhausted"),
-    ("sockErrNegStep", "Socket error sending negotiation step"),
-    ("noPeer", "Negotiation peer not listening"),
-    ("CBORfail", "CBOR decode failure"),
-    ("invalidNeg", "Invalid Negotiate message"),
-    ("invalidEnd", "Invalid end message"),
-    ("noNegReply", "No reply to negotiation step"),
-    ("noValidStep", "No valid reply to negotiation step"),
-    ("sockErrWait", "Socket error sending wait message"),
-    ("sockErrEnd", "Socket error sending end message"),
-    ("IDclash", "Incoming request Session ID clash"),
-    ("notSynch", "Not a synchronization objective"),
-    ("notFloodDisc", "Not flooded and no reply to discovery"),
-    ("sockErrSynRq", "Socket error sending synch request"),
-    ("noListener", "Synchronization peer not listening"),
-    ("noSynchReply", "No reply to synchronization request"),
-    ("noValidSynch", "No valid reply to synchronization request"),
-    ("invalidLoc", "Invalid locator"),
-    ("sockErr", "Socket error sending gmessage"),
+impl From<crate::wire::cbor::SerdeError> for Error {
+    fn from(error: crate::wire::cbor::SerdeError) -> Self {
+        Self::WrongValue(Arc::new(error))
+    }
+}
+
+/// Graspy's errors, from 1 on.
+static BY_NUMBER: [Error; 39] = [
+    Error::Declined(None),
+    Error::NoReply,
+    Error::Unspec,
+    Error::AsaFull,
+    Error::DupAsa,
+    Error::NoAsa,
+    Error::NotYourAsa,
+    Error::NotBoth,
+    Error::NotDry,
+    Error::NotOverlap,
+    Error::ObjFull,
+    Error::ObjReg,
+    Error::NotYourObj,
+    Error::NotObj,
+    Error::NotNeg,
+    Error::NoSecurity,
+    Error::NoDiscReply,
+    Error::SockErrNegRq,
+    Error::NoSession,
+    Error::NoSocket,
+    Error::LoopExhausted,
+    Error::SockErrNegStep,
+    Error::NoPeer,
+    Error::CborFail,
+    Error::InvalidNeg,
+    Error::InvalidEnd,
+    Error::NoNegReply,
+    Error::NoValidStep,
+    Error::SockErrWait,
+    Error::SockErrEnd,
+    Error::IdClash,
+    Error::NotSynch,
+    Error::NotFloodDisc,
+    Error::SockErrSynRq,
+    Error::NoListener,
+    Error::NoSynchReply,
+    Error::NoValidSynch,
+    Error::InvalidLoc,
+    Error::SockErr,
 ];
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
     fn numbers_names_and_texts_agree() {
-        assert_eq!((Error::Declined(None).code(), Error::SockErr.code()), (1, 39));
+        for (number, error) in (1..).zip(&BY_NUMBER) {
+            assert_eq!(error.code(), number, "{error}");
+            assert_eq!(etext(number), Some(error.to_string().as_str()));
+        }
         assert_eq!(Error::NoAsa.name(), "noASA");
         assert_eq!(Error::NoPeer.to_string(), "Negotiation peer not listening");
-        assert_eq!(etext(0), Some("OK"));
-        assert_eq!(etext(40), None);
+        assert_eq!((etext(0), etext(40)), (Some("OK"), None));
     }
 
     #[test]
@@ -258,6 +487,52 @@ mod tests {
         let error = Error::NotStarted(Arc::new(StartError::NoInterface));
         assert_eq!(error.code(), 3);
         assert!(error.to_string().contains("no usable interface"), "{error}");
-        assert!(std::error::Error::source(&error).is_some());
+        assert!(error.source().is_some());
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert_eq!(format!("{:?}", StartError::NoInterface), StartError::NoInterface.to_string());
+    }
+
+    #[test]
+    fn causes_share_a_number_and_have_their_own_words() {
+        let cause = || Arc::new(io::Error::other("no room"));
+        let own = [
+            Error::Stopped,
+            Error::SessionLimit,
+            Error::NoThread(cause()),
+            Error::TooLarge { size: 2, limit: 1 },
+            Error::TooDeep,
+            Error::NoRandom,
+            Error::NoObjective,
+            Error::OtherNamespace,
+            Error::Forked,
+        ];
+        let texts: std::collections::BTreeSet<_> = own.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), own.len());
+        assert!(own.iter().all(|error| *error == Error::Unspec && error.to_string() != "Unspecified error"));
+        assert_eq!(Error::NoThread(cause()).source().map(ToString::to_string).as_deref(), Some("no room"));
+        assert_eq!((Error::SessionLimit.retry(), Error::Stopped.retry()), (Retry::Later, Retry::No));
+    }
+
+    #[test]
+    fn a_failed_connection_says_why_and_is_equal_to_its_kind() {
+        let peer = "[fd00::1]:4711".parse().ok();
+        let failed = |kind| Error::SockErrNegRq.because(Why::of(kind), peer, Some(kind.into()));
+        let refused = failed(io::ErrorKind::ConnectionRefused);
+        assert_eq!((&refused, refused.code(), refused.name()), (&Error::SockErrNegRq, 18, "sockErrNegRq"));
+        assert_eq!(
+            refused.to_string(),
+            "Socket error sending negotiation request: the peer refuses the connection ([fd00::1]:4711)"
+        );
+        assert!(refused.source().is_some() && refused.why() == Some(Why::Refused));
+        let whys = [
+            (io::ErrorKind::HostUnreachable, Why::Unreachable),
+            (io::ErrorKind::TimedOut, Why::TimedOut),
+            (io::ErrorKind::ConnectionReset, Why::Reset),
+            (io::ErrorKind::OutOfMemory, Why::Other),
+        ];
+        for (kind, why) in whys {
+            assert_eq!(failed(kind).why(), Some(why));
+        }
+        assert_ne!(refused, Error::SockErrSynRq);
     }
 }

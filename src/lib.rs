@@ -24,15 +24,57 @@
 //! }
 //! ```
 //!
-//! # The map
+//! # Which call for which task
 //!
-//! * A multicast arrives: `threads::mclisten` decodes it ([`wire`]) and queues it for `threads::mhandler`, which
-//!   asks `proto` what to do; `proto` looks into `registry` and returns actions, which a responder thread carries
-//!   out through `net`.
-//! * An ASA asks: `api::discovery` opens a session in `registry` with a mailbox and sends through `net`; what
-//!   `threads::drlisten` receives goes through `proto` into the mailbox, and the call returns.
+//! | task | call | with guards and types |
+//! |---|---|---|
+//! | become an ASA | [`register_asa`] | [`Asa::new`] |
+//! | offer an objective, on a port of its own | [`register_obj`] with [`RegisterObj`] | [`TypedObjective::register`] |
+//! | find who offers one | [`discover`] with [`Discover`] | |
+//! | ask for something, and haggle | [`req_negotiate`], [`negotiate_step`], [`negotiate_wait`], [`end_negotiate`] | [`Asa::negotiate`], [`Session`] |
+//! | answer such requests | [`listen_negotiate`] | [`Asa::serve`], [`Asa::accept`] |
+//! | get a value | [`synchronize`] | [`Asa::synchronize`], [`TypedObjective::synchronize`] |
+//! | give a value to whoever asks | [`listen_synchronize`] | [`TypedObjective::publish`] |
+//! | give a value to everyone | [`flood`]; [`flood_every`] for those who come later | [`TypedObjective::flood`] |
+//! | read what was flooded | [`get_flood`], [`expire_flood`] | [`TypedObjective::get_flood`] |
+//! | send anything within a session | [`req_negotiate_noloop`], [`gsend`], [`grecv`] | [`Asa::open`], [`Session::send`] |
+//! | stop | [`stop_negotiate`], [`stop_synchronize`], [`deregister_asa`], [`shutdown`] | drop the guard; [`Stop`] |
+//! | look inside | [`dump_all`] | [`Engine::objectives`], [`Engine::flood_cache`], [`Engine::state`], [`Engine::stats`], [`Engine::trace`] |
 //!
-//! docs/architecture.md has the picture, the threads and the order of the locks.
+//! The calls of the second column have the names, arguments and errors of graspy, the original in Python; [`graspi`] has
+//! those of RFC 8991. The third column does the same for those who write Rust anew: an ASA and a session end when their
+//! guard is dropped, the result says who the peer is, and values have a type.
+//!
+//! # Engine or free functions
+//!
+//! The free functions share one [`Engine`] of the process, which starts with the first call: on a terminal after graspy's
+//! questions, unless [`configure`] or [`skip_dialogue`] was called before. This is all that most programs need.
+//! An [`Engine`] of one's own ([`Engine::start`]) asks nothing, stops when its last handle is dropped, and may run beside
+//! others, with another [`Config`]. It has all these calls as methods; [`process_engine`] gives the one of the process.
+//!
+//! # Units, errors
+//!
+//! * Timeouts, lifetimes and intervals are whole **milliseconds**; `None` and 0 are the default, a minute for most
+//!   calls. The times in [`Config`] that are a [`Duration`](std::time::Duration) say so. An expiry (`expire`) is a time of
+//!   [`monotonic_ms`], and 0 is never. Sizes are **bytes**.
+//! * Every call returns a [`Result`]. [`Error::code`] is graspy's number, [`Error::retry`] says whether trying again helps,
+//!   [`Error::why`] why a connection failed. Errors print a sentence.
+//! * All calls may be made from any thread, with the same handles. A call that waits blocks its caller only, and ends with
+//!   [`shutdown`](Engine::shutdown).
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
+//! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
+//!
+//! # Where to go on
+//!
+//! In the repository: docs/tutorial.md writes an ASA step by step, docs/examples.md has complete ones, docs/porting.md is for
+//! those who come from Python, docs/security.md says what each [`Acp`] is worth, docs/defaults.md why each setting is as it
+//! is, and docs/compliance.md what of RFC 8990 is there. docs/architecture.md shows the inside: layers, threads, locks.
+//! [`wire`] reads and writes GRASP messages without an engine.
 #![forbid(unsafe_code)]
 
 /// Makes the examples of README.md tests.
@@ -55,7 +97,7 @@ mod api;
 #[cfg(feature = "bubbles")]
 mod bubbles;
 mod clock;
-mod config;
+pub mod config;
 mod configger;
 pub mod constants;
 mod core;
@@ -91,13 +133,16 @@ pub use api::process::{
     synchronize,
 };
 pub use api::utility::{print_line, set_printing};
-pub use api::{Asa, Discover, EngineState, Flooding, Negotiation, Port, RegisterObj, SessionView};
+pub use api::{
+    Asa, Discover, EngineState, Flooding, Negotiation, Peer, Port, RegisterObj, Reply, Server, Session,
+    SessionView, Source, Stop, Synchronized, TypedObjective, Waking,
+};
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
-pub use config::{Acp, Config, Rate};
+pub use config::{Acp, Adjusted, Config, Rate};
 pub use engine::Engine;
-pub use error::{Error, Result, etext};
+pub use error::{ConnectionError, Error, Result, Retry, Why, etext};
 pub use interrupt::interruptible;
 pub use start_error::StartError;
 pub use stats::Stats;

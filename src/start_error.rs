@@ -5,8 +5,8 @@ use std::io;
 
 use crate::constants::GRASP_LISTEN_PORT;
 
-/// Why an engine cannot start. A retry helps once the cause is gone.
-#[derive(Debug)]
+/// Why an engine cannot start. A retry helps once the cause is gone. `Display` and `Debug` print a sentence, so that `main`
+/// may return it.
 #[non_exhaustive]
 pub enum StartError {
     /// The system has no IPv6.
@@ -29,6 +29,9 @@ pub enum StartError {
     Bubbles(io::Error),
     /// The process-wide engine is already running.
     AlreadyRunning,
+    /// The process-wide engine is being started, and what starts it would have to wait for itself: a logger has called a free
+    /// function, for instance. A retry helps a little later, and from another thread at once.
+    Starting,
 }
 
 impl fmt::Display for StartError {
@@ -60,7 +63,17 @@ impl fmt::Display for StartError {
             Self::AlreadyRunning => {
                 f.write_str("the process-wide engine is already running: configure it before its first use")
             }
+            Self::Starting => f.write_str(
+                "the process-wide engine is just being started: whoever it calls meanwhile, a logger for instance, cannot use it yet",
+            ),
         }
+    }
+}
+
+/// The sentence of `Display`: it is what people see when `main` returns the error.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -74,7 +87,7 @@ impl std::error::Error for StartError {
             | Self::Bubbles(error)
             | Self::Thread(error) => Some(error),
             Self::Keys(error) => Some(error.as_ref()),
-            Self::NoInterface | Self::Random | Self::AlreadyRunning => None,
+            Self::NoInterface | Self::Random | Self::AlreadyRunning | Self::Starting => None,
         }
     }
 }

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use grasp::{
-    AsaNonce, Discover, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint,
+    AsaNonce, Discover, Error, Negotiation, Objective, RegisterObj, Retry, SessionNonce, Value, tprint,
+    ttprint,
 };
 
 use crate::pusher::{BLOCK_TIMEOUT, MOVE_FILE, Progress, digest};
@@ -158,7 +159,7 @@ impl Fetcher {
             match self.ask_once(&request) {
                 Ok(Negotiation::Offer(session, answer)) => return Ok((session, answer)),
                 Ok(Negotiation::Agreed(_)) => return Err("Unexpected reply".to_owned()),
-                Err(Error::NoDiscReply | Error::SockErrNegRq | Error::NoPeer) if attempt < self.attempts => {
+                Err(error) if attempt < self.attempts && error.retry() == Retry::Later => {
                     tprint!("No pusher found yet");
                 }
                 Err(error) => return Err(reason(&error)),

@@ -5,7 +5,7 @@
 //! itself a second time, as Gray.
 //!
 //! What they share is here, and is no part of GRASP: the command line ([`Common`]), pauses, rounds and random
-//! numbers ([`Run`]), Ctrl-C ([`Stop`]) and the private network of `--lab`. An example is a type that
+//! numbers ([`Run`]), Ctrl-C ([`Stop`], the library's) and the private network of `--lab`. An example is a type that
 //! implements [`Example`]:
 //!
 //! ```
@@ -79,10 +79,10 @@ use std::thread;
 use clap::Parser;
 use crossbeam_channel::{Sender, bounded};
 use grasp::{Config, Error, tprint};
+pub use grasp::{Stop, Waking};
 
 pub use common::{Common, Run};
 pub use serve::serve;
-pub use stop::{Stop, Waking};
 
 use network::Network;
 
@@ -164,7 +164,7 @@ fn supervise<E: Example>(example: E) -> Outcome {
     #[cfg(feature = "bubbles")]
     let mut pages = pages::Pages::open(&common, E::NAME)?;
     let mut network = Network::enter(&common, E::command().get_name())?;
-    let stop = Stop::on_signals()?;
+    let stop = stop::on_signals()?;
     let config = example.config(common.config());
     #[cfg(feature = "bubbles")]
     let config = match &pages {
@@ -189,7 +189,7 @@ fn supervise<E: Example>(example: E) -> Outcome {
         }
         example.run(run)
     })?;
-    let outcome = stop.supervise(asa, &ended);
+    let outcome = stop::supervise(&stop, asa, &ended);
     grasp::shutdown();
     outcome
 }

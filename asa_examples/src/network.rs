@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use grasp::tprint;
-use grasptests::lab::{self, Lab, Node};
+use grasp_lab::{self as lab, Lab, Node};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Common, PEERS, Stop};

@@ -5,7 +5,9 @@
 
 pub mod accounts;
 pub mod fuzzing;
-pub mod lab;
 pub mod nodes;
 pub mod simulator;
 pub mod soak;
+
+pub use grasp_lab as lab;
+pub use grasp_lab::isolated;

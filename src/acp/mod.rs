@@ -13,6 +13,8 @@ pub(crate) mod quads;
 
 #[cfg(feature = "quads")]
 use self::quads::{QuadsKeys, QuadsReader};
+#[cfg(feature = "quads")]
+use crate::config::environment;
 use crate::config::{Acp, Config};
 use crate::start_error::StartError;
 use crate::wire::{DecodeError, Limits};
@@ -147,14 +149,11 @@ fn from_environment() -> Result<Arc<dyn Substrate>, StartError> {
 /// key file that says "No key" are none.
 #[cfg(feature = "quads")]
 fn keys_from_environment() -> Result<Option<QuadsKeys>, StartError> {
-    if let Some(path) = std::env::var_os("GRASP_QUADS_KEYFILE").filter(|path| !path.is_empty()) {
+    if let Some(path) = environment::quads_keyfile() {
         return keyfile::read(path).map_err(|error| StartError::Keys(Box::new(error)));
     }
-    match std::env::var("GRASP_QUADS_PASSWORD") {
-        Ok(password) => Ok(QuadsKeys::from_password(&password)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(error) => Err(StartError::Keys(Box::new(error))),
-    }
+    let password = environment::quads_password().map_err(|error| StartError::Keys(Box::new(error)))?;
+    Ok(password.and_then(|password| QuadsKeys::from_password(&password)))
 }
 
 /// A domain whose members share a key.

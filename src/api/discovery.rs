@@ -43,6 +43,20 @@ impl Engine {
     /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
     /// [`Config::listen_self`](crate::Config::listen_self).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Discover, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let options = Discover { enough: Some(1), ..Discover::default() };
+    /// match grasp::discover(asa, &Objective::new("EX3"), Some(1000), options)?.first() {
+    ///     Some(peer) => println!("EX3 is at {peer}"),
+    ///     None => println!("nobody offers EX3"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoSecurity`] unless this is a DULL instance, [`Error::NotBoth`], [`Error::NoAsa`]. A retry
     /// helps only with the first.
@@ -183,7 +197,7 @@ impl Engine {
         while answers.locators.len() < enough && answers.rapid.is_none() {
             select! {
                 recv(incoming) -> answer => answer.into_iter().for_each(|answer| answers.add(answer)),
-                recv(self.core.stop_signal()) -> _ => return Err(Error::Unspec),
+                recv(self.core.stop_signal()) -> _ => return Err(Error::Stopped),
                 default(interrupt::slice(until.saturating_duration_since(Instant::now()))) => {
                     if Instant::now() >= until {
                         break;
@@ -204,7 +218,9 @@ impl Engine {
         let limit = self.core.multicast_send_limit();
         let Some(datagram) = discovery_datagram((session, initiator), objective, limit) else {
             self.core.registries.sessions.end_discovery(session, None);
-            return Err(Error::Unspec);
+            let bare = Objective::new(objective.name.clone());
+            let size = discovery_datagram((session, initiator), &bare, usize::MAX).map_or(0, |it| it.len());
+            return Err(Error::TooLarge { size, limit });
         };
         self.core.multicast(|_| datagram.clone(), None);
         Ok(session)

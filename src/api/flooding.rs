@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{cache_own_flood, flood_datagram, is_unspecified};
@@ -18,10 +19,22 @@ impl Engine {
     /// are 1. So they are in a DULL instance (RFC 8990 §2.5.2), and on a node that has link-local addresses
     /// only (§2.5.6.2).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Objective, TaggedObjective};
+    ///
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::flood(asa, 60_000, &[TaggedObjective::new(time, None)])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::Unspec`] if there is no
-    /// objective; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
-    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::Unspec`] if the
+    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
+    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::TooLarge`] if the
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
@@ -33,9 +46,7 @@ impl Engine {
         let session = self.core.registries.sessions.flood_id(initiator)?;
         let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
         // An address is 16 bytes whichever it is.
-        if datagram(None).len() > self.core.multicast_send_limit() {
-            return Err(Error::Unspec);
-        }
+        too_large(datagram(None).len(), self.core.multicast_send_limit())?;
         self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
         self.core.sizes.follow(&self.core.registries.floods, self.core.now());
         self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
@@ -48,7 +59,7 @@ impl Engine {
         self.core.check_running()?;
         self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
         if tagged.is_empty() {
-            return Err(Error::Unspec);
+            return Err(Error::NoObjective);
         }
         for one in tagged {
             self.check_asa_obj(nonce, &one.objective, true)?;
@@ -64,7 +75,7 @@ impl Engine {
         let initiator = self.core.addresses().session_locator();
         let tagged = self.as_flooded(tagged, initiator);
         let longest = flood_datagram((u32::MAX, IpAddr::V6(initiator)), ttl, &tagged, None).len();
-        if longest > self.core.multicast_send_limit() { Err(Error::Unspec) } else { Ok(()) }
+        too_large(longest, self.core.multicast_send_limit())
     }
 
     /// The objectives as they are sent: with loop count 1 if they are for the links only.
@@ -82,6 +93,18 @@ impl Engine {
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
     /// graspy's `get_flood`). The list may be empty.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     println!("{} from {}", flooded.objective.value, flooded.source);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotSynch`]. A retry does not help.
     pub fn get_flood(&self, nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>> {
@@ -94,6 +117,17 @@ impl Engine {
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
     /// §2.3.7; graspy's `expire_flood`). One that is not cached any more is none.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Gray")?, grasp::Objective::new("Time"));
+    /// for flooded in grasp::get_flood(asa, &time)? {
+    ///     if flooded.objective.value.as_str() == Some("12:00") {
+    ///         grasp::expire_flood(asa, &flooded)?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`]. A retry does not help.

@@ -2,6 +2,9 @@
 //! The server listens with `listen_negotiate`, the client opens with `req_negotiate_noloop`; `end_negotiate`
 //! ends.
 
+use std::time::{Duration, Instant};
+
+use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::registry::TransportError;
@@ -10,21 +13,44 @@ use crate::types::{AsaNonce, SessionNonce, Value};
 impl Engine {
     /// Sends one CBOR item to the peer of a session (graspy's `gsend`).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Server")?, grasp::Objective::new("EX3"));
+    /// let (session, _) = grasp::listen_negotiate(asa, &talk)?;
+    /// let said = grasp::grecv(asa, session, 60_000)?;
+    /// grasp::gsend(asa, session, &said)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::Unspec`] if the item
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`], [`Error::TooLarge`] if the item
     /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
-    /// session.
+    /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
+    /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let bytes = message.encode();
-        if bytes.len() > self.core.sizes.unicast() {
-            return Err(Error::Unspec);
-        }
-        self.send(session, &dialogue, &bytes, Error::SockErr)
+        too_large(bytes.len(), self.core.sizes.unicast())?;
+        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, talk) = (grasp::register_asa("Client")?, grasp::Objective::new("EX3"));
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// match grasp::grecv(asa, session, 5000) {
+    ///     Ok(answer) => println!("{answer}"),
+    ///     Err(grasp::Error::NoReply) => println!("no answer within five seconds"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session
@@ -32,9 +58,9 @@ impl Engine {
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let limits = self.core.unicast_limits();
-        let received = dialogue.transport.receive(std::time::Duration::from_millis(timeout.into()));
+        let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
         if received.is_err() {
             self.core.counters.replies_missing.add();
         }
@@ -48,7 +74,7 @@ impl Engine {
             }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
-            Err(TransportError::Timeout | TransportError::Failed) => Error::NoReply,
+            Err(cause) => Error::NoReply.from_reply(cause),
         };
         let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;

@@ -5,12 +5,17 @@
 mod asa;
 mod discovery;
 mod flooding;
+mod listening;
 mod messaging;
 mod negotiation;
 mod ports;
 mod registration;
 mod repeat;
+mod serve;
+mod session;
+mod stop;
 mod synchronization;
+mod typed;
 mod views;
 
 pub mod graspi;
@@ -22,14 +27,22 @@ pub use discovery::Discover;
 pub use negotiation::Negotiation;
 pub use registration::{Port, RegisterObj};
 pub use repeat::Flooding;
+pub use serve::Server;
+pub use session::{Peer, Reply, Session};
+pub use stop::{Stop, Waking};
+pub use synchronization::{Source, Synchronized};
+pub use typed::TypedObjective;
 pub use views::{EngineState, SessionView};
 
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Why};
 use crate::net::tcp::Connection;
-use crate::registry::{Dialogue, TransportError};
+use crate::registry::{Dialogue, Transport, TransportError};
 use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
@@ -75,22 +88,22 @@ impl Engine {
         Duration::from_millis(milliseconds.into())
     }
 
-    /// Encodes a unicast message. `unspec` if it is larger than may be sent (RFC 8990 §2.8.3).
+    /// Encodes a unicast message. `TooLarge` if it is larger than may be sent (RFC 8990 §2.8.3).
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
-        if bytes.len() > self.core.sizes.unicast() { Err(Error::Unspec) } else { Ok(bytes) }
+        too_large(bytes.len(), self.core.sizes.unicast()).map(|()| bytes)
     }
 
     /// Receives the next message of a session, says what it means, and counts it as what it is.
     fn receive<R>(
         &self,
         dialogue: &Dialogue,
-        timeout: Duration,
+        deadline: Instant,
         classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
         fits: impl Fn(&R) -> bool,
     ) -> std::result::Result<R, TransportError> {
         let count = &self.core.counters;
-        let received = dialogue.transport.receive(timeout).inspect_err(|_| count.replies_missing.add())?;
+        let received = dialogue.transport.receive(deadline).inspect_err(|_| count.replies_missing.add())?;
         let received = decode(&received, &self.core.unicast_limits());
         let of_type = match received.as_ref().map(|message| &message.body) {
             Ok(Body::Noop) => Some(&count.noop_received),
@@ -104,33 +117,89 @@ impl Engine {
         Ok(meaning)
     }
 
-    /// Connects to the first of some peers that can be reached, within [`Config::connect_timeout`](crate::Config)
-    /// for all of them: each has its share of what is left, if that is long enough for a packet to be lost. What was
-    /// discovered and cannot be reached is forgotten, so that it is not found again.
-    fn connect(&self, name: &str, peers: &[AsaLocator]) -> Option<Connection> {
-        let deadline = Instant::now() + self.core.config.connect_timeout;
+    /// When connecting to a peer and sending it a request has to be done.
+    fn connect_deadline(&self) -> Instant {
+        Instant::now() + self.core.config.connect_timeout
+    }
+
+    /// Connects to the first of some peers that can be reached: each has its share of the time that is left, if that is
+    /// long enough for a packet to be lost. What was discovered and cannot be reached is forgotten, so that it is not
+    /// found again.
+    ///
+    /// # Errors
+    /// `error`, with why the last of them could not be reached.
+    fn connect(
+        &self,
+        name: &str,
+        peers: &[AsaLocator],
+        deadline: Instant,
+        error: Error,
+    ) -> Result<(Connection, AsaLocator)> {
+        let mut failure = error.clone().because(Why::TimedOut, None, None);
         for (peer, remaining) in peers.iter().zip((1..=peers.len()).rev()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 log::debug!("{name:?}: no time for {remaining} more peers");
-                return None;
+                return Err(failure);
             }
             let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
-            let time = share.max(SHORTEST_CONNECT).min(left);
-            let until = Instant::now() + time;
-            let addresses = resolve(peer, time);
-            let left = until.saturating_duration_since(Instant::now());
-            let connection = Connection::open(&addresses, left, self.core.framing());
-            match connection {
-                Ok(connection) => return Some(connection),
-                Err(error) => {
-                    log::debug!("{name:?}: no connection to {peer}: {error:?}");
+            let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
+            let addresses = resolve(name, peer, until);
+            match Connection::open(&addresses, until, self.core.framing()) {
+                Ok(connection) => return Ok((connection, peer.clone())),
+                Err(cause) => {
+                    log::debug!("{name:?}: no connection to {peer}: {cause:?}");
+                    failure = match addresses.first() {
+                        None => error.clone().because(Why::Unresolved, None, None),
+                        Some(address) => error.clone().from_transport(cause, Some(*address)),
+                    };
                     self.core.registries.discovery.remove(name, peer);
                 }
             }
         }
-        None
+        Err(failure)
     }
+
+    /// What the failure to start a thread means: during shutdown none is started.
+    fn no_thread(&self, cause: io::Error) -> Error {
+        self.core.check_running().err().unwrap_or_else(|| Error::NoThread(Arc::new(cause)))
+    }
+}
+
+impl Error {
+    /// The same error with why a connection failed.
+    fn from_transport(self, cause: TransportError, peer: Option<SocketAddr>) -> Self {
+        match cause {
+            TransportError::Timeout => self.because(Why::TimedOut, peer, None),
+            TransportError::Failed(cause) => self.because(Why::of(cause.kind()), peer, Some(cause)),
+            TransportError::Closed => self.because(Why::Reset, peer, None),
+            TransportError::Broken => self,
+        }
+    }
+
+    /// The same error with why something could not be sent.
+    fn from_sending(self, cause: TransportError, peer: Ipv6Addr) -> Self {
+        self.from_transport(cause, Some(SocketAddr::from((peer.to_canonical(), 0))))
+    }
+
+    /// The same error, with why nothing came unless it was the time that is over.
+    fn from_reply(self, cause: TransportError) -> Self {
+        match cause {
+            TransportError::Timeout => self,
+            cause => self.from_transport(cause, None),
+        }
+    }
+}
+
+impl Peer {
+    fn of(transport: &dyn Transport, locator: Option<AsaLocator>) -> Self {
+        Self { address: Some(IpAddr::V6(transport.peer()).to_canonical()), locator }
+    }
+}
+
+/// `TooLarge` unless a message may be so large (RFC 8990 §2.5.3, §2.8.3).
+fn too_large(size: usize, limit: usize) -> Result<()> {
+    if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// The time in which one of several peers must be reached: the system sends a lost first packet again after a second.

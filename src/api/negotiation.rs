@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Discover, step};
+use super::{Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::interrupt::{self, NotReceived};
 use crate::proto::{NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::trace::Ending;
@@ -17,6 +16,9 @@ use crate::wire::{Body, Message, Outcome};
 /// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
 /// loses what comes with it.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// How reading ends where the peer has closed the connection and nothing of it is left.
+const NOTHING_SAID: [Error; 3] = [Error::NoPeer, Error::NoNegReply, Error::NoSession];
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,10 +35,30 @@ impl Engine {
     /// is taken. Waits `timeout` milliseconds for the answer, 60000 by default; a peer that asks for time
     /// gets it.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Negotiation, Objective};
+    ///
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut money = Objective::new("EX3").with_value(("NZD", 47))?;
+    /// money.neg = true;
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// match grasp::req_negotiate(asa, &money, None, Some(5000)) {
+    ///     Ok(Negotiation::Agreed(money)) => println!("got {}", money.value),
+    ///     Ok(Negotiation::Offer(session, offer)) => {
+    ///         println!("offered {}", offer.value);
+    ///         grasp::end_negotiate(asa, session, true, None)?;
+    ///     }
+    ///     Err(error) => println!("{error}; retry: {:?}", error.retry()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoDiscReply`], [`Error::Unspec`] if the objective is
-    /// too large, [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
+    /// [`Error::TooLarge`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
     /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
     /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
     /// `NoPeer` and `NoNegReply`.
@@ -47,6 +69,17 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Negotiation> {
+        self.negotiate_with(nonce, objective, peer, timeout).map(|(answer, _)| answer)
+    }
+
+    /// `req_negotiate`, and with whom.
+    pub(super) fn negotiate_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(Negotiation, Peer)> {
         self.check_negotiable(nonce, objective)?;
         if peer.is_none()
             && self.core.config.rapid_negotiation
@@ -54,20 +87,32 @@ impl Engine {
             && let Some(id) = answer.message.session()
         {
             let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
-            return self.await_reply(
-                session,
-                &dialogue,
-                objective,
-                self.timeout(timeout),
-                Some(answer.message),
-            );
+            let deadline = Instant::now() + self.timeout(timeout);
+            let first = Some(answer.message);
+            let answer = self.await_reply(session, &dialogue, objective, deadline, first)?;
+            return Ok((answer, Peer::of(dialogue.transport.as_ref(), None)));
         }
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
+        let deadline = Instant::now() + self.timeout(timeout);
+        Ok((self.await_reply(session, &dialogue, objective, deadline, None)?, peer))
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
     /// follow (graspy's `req_negotiate` with `noloop`, which returns `noReply` for success).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Client")?;
+    /// let mut talk = grasp::Objective::new("EX3");
+    /// talk.neg = true;
+    /// grasp::register_obj(asa, &talk, Default::default())?;
+    /// let session = grasp::req_negotiate_noloop(asa, &talk, None, None)?;
+    /// grasp::gsend(asa, session, &"How are you?".into())?;
+    /// println!("{}", grasp::grecv(asa, session, 5000)?);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`req_negotiate`](Self::req_negotiate) before the answer.
@@ -78,10 +123,21 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<SessionNonce> {
+        self.open_with(nonce, objective, peer, timeout).map(|(session, _)| session)
+    }
+
+    /// `req_negotiate_noloop`, and with whom.
+    pub(super) fn open_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<(SessionNonce, Peer)> {
         self.check_negotiable(nonce, objective)?;
-        let (session, dialogue) = self.request(nonce, objective, peer, timeout)?;
+        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
         dialogue.transport.pause_before_next(PAUSE);
-        Ok(session)
+        Ok((session, peer))
     }
 
     fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
@@ -89,7 +145,8 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        self.check_secure()
+        self.check_secure()?;
+        self.core.check_namespace()
     }
 
     fn request(
@@ -98,7 +155,7 @@ impl Engine {
         objective: &Objective,
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
-    ) -> Result<(SessionNonce, Dialogue)> {
+    ) -> Result<(SessionNonce, Dialogue, Peer)> {
         let found = match peer {
             Some(peer) => vec![peer.clone()],
             None => {
@@ -110,11 +167,13 @@ impl Engine {
         }
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
-        let connection = self.connect(&objective.name, &found).ok_or(Error::SockErrNegRq)?;
+        let deadline = self.connect_deadline();
+        let (connection, locator) = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
+        let peer = Peer::of(transport.as_ref(), Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
-        self.send(session, &dialogue, &bytes, Error::SockErrNegRq)?;
-        Ok((session, dialogue))
+        self.send(session, &dialogue, &bytes, deadline, Error::SockErrNegRq)?;
+        Ok((session, dialogue, peer))
     }
 
     /// Takes up a session of this ASA with a peer that is connected.
@@ -134,7 +193,12 @@ impl Engine {
     }
 
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
-    fn check_still(&self, nonce: AsaNonce, session: SessionNonce, dialogue: &Dialogue) -> Result<()> {
+    pub(super) fn check_still(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+    ) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
             self.end(session, dialogue, Ending::Stopped);
         })
@@ -144,12 +208,30 @@ impl Engine {
     /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
     /// lowered here. Waits `timeout` milliseconds, 60000 by default.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let asa = grasp::register_asa("Gray")?;
+    /// # let money = grasp::Objective::new("EX3");
+    /// use grasp::{Negotiation, Value};
+    ///
+    /// let mut answer = grasp::req_negotiate(asa, &money, None, None)?;
+    /// for wish in [90_i64, 80, 70] {
+    ///     let Negotiation::Offer(session, mut offer) = answer else { break };
+    ///     // The objective goes back as it came, with another value.
+    ///     offer.value = Value::from(wish);
+    ///     answer = grasp::negotiate_step(asa, session, &offer, None)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
     /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
-    /// [`Error::LoopExhausted`], [`Error::Unspec`] if the objective is too large; the session stays open. Then
-    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session.
+    /// [`Error::LoopExhausted`], [`Error::TooLarge`]; the session stays open. Then
+    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
+    /// closed the connection, what it sent before is the answer.
     pub fn negotiate_step(
         &self,
         nonce: AsaNonce,
@@ -161,7 +243,7 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
             return Err(Error::InvalidNeg);
         }
@@ -178,8 +260,14 @@ impl Engine {
                 self.encode_unicast(Body::Negotiate(offer))?
             }
         };
-        self.send(session, &dialogue, &bytes, Error::SockErrNegStep)?;
-        self.await_reply(session, &dialogue, objective, self.timeout(timeout), None)
+        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrNegStep);
+        match sent {
+            Ok(()) => {
+                let deadline = Instant::now() + self.timeout(timeout);
+                self.await_reply(session, &dialogue, objective, deadline, None)
+            }
+            Err(error) => self.last_word(session, &dialogue, objective, error),
+        }
     }
 
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
@@ -199,15 +287,28 @@ impl Engine {
     /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
     /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// // Ten seconds to make up one's mind.
+    /// grasp::negotiate_wait(asa, session, Some(10_000))?;
+    /// println!("{} is a lot", request.value);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`];
-    /// [`Error::SockErrWait`], which ends the session.
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
+    /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
+    /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
-        self.send(session, &dialogue, &bytes, Error::SockErrWait)?;
+        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
         dialogue.transport.pause_before_next(PAUSE);
         Ok(())
     }
@@ -215,10 +316,22 @@ impl Engine {
     /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
     /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// match request.value.as_i64() {
+    ///     Some(..100) => grasp::end_negotiate(asa, session, true, None)?,
+    ///     _ => grasp::end_negotiate(asa, session, false, Some("too much"))?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
-    /// [`Error::NoSocket`]; [`Error::Unspec`] if the reason is too long; [`Error::SockErrEnd`]. But for the
-    /// first four and `Unspec` the session is over.
+    /// [`Error::NoSocket`]; [`Error::TooLarge`]; [`Error::SockErrEnd`]. But for the
+    /// first four and `TooLarge` the session is over.
     pub fn end_negotiate(
         &self,
         nonce: AsaNonce,
@@ -234,6 +347,17 @@ impl Engine {
     /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
     /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// if request.value.as_i64().is_none() {
+    ///     grasp::send_invalid(asa, session, Some("a number is expected".into()))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`end_negotiate`](Self::end_negotiate).
     pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
@@ -243,7 +367,7 @@ impl Engine {
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(session)?;
+        let dialogue = self.dialogue(nonce, session)?;
         let how = match &body {
             Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
             Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
@@ -252,112 +376,30 @@ impl Engine {
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
         self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
-        let sent = self.send(session, &dialogue, &bytes, Error::SockErrEnd);
+        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrEnd);
         dialogue.transport.close();
         sent
     }
 
-    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
-    /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
-    /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
-    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
-    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
-    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Unspec`] after shutdown. [`Error::IdClash`]: listen again.
-    pub fn listen_negotiate(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<(SessionNonce, Objective)> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !(objective.neg && objective.discoverable) {
-            return Err(Error::NotNeg);
-        }
+    /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
+    pub(super) fn dialogue(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Dialogue> {
         self.check_secure()?;
-        loop {
-            if let Some(accepted) = self.accept_next(nonce, objective)? {
-                return Ok(accepted);
-            }
-        }
+        let dialogue = self.core.registries.sessions.dialogue(session)?;
+        if dialogue.owner == nonce { Ok(dialogue) } else { Err(Error::NotYourSession) }
     }
 
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
-    fn accept_next(
-        &self,
-        nonce: AsaNonce,
-        objective: &Objective,
-    ) -> Result<Option<(SessionNonce, Objective)>> {
-        let objectives = &self.core.registries.objectives;
-        let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = interrupt::receive(&requests, None);
-        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
-        let count = &self.core.counters;
-        self.core.check_running().inspect_err(|_| {
-            if request.is_ok() {
-                count.requests_abandoned.add();
-            }
-        })?;
-        let request = request.map_err(|error| match error {
-            NotReceived::Disconnected => Error::NoSession,
-            NotReceived::Over => Error::Unspec,
-        })?;
-        let transport = request.transport;
-        let dialogue = Dialogue {
-            owner: nonce,
-            transport: Arc::clone(&transport),
-            name: objective.name.as_str().into(),
-            dry: request.objective.dry,
-        };
-        let sessions = &self.core.registries.sessions;
-        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
-            Ok(session) => session,
-            Err(error) => {
-                let (clash, count) = (error == Error::IdClash, &self.core.counters);
-                if clash {
-                    count.session_clashes.add()
-                } else {
-                    count.session_limit.add()
-                }
-                transport.close();
-                return if clash { Err(error) } else { Ok(None) };
-            }
-        };
-        self.check_still(nonce, session, &dialogue)?;
-        Ok(Some((session, request.objective)))
-    }
-
-    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
-    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
-    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
-    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, false)?;
-        self.core.registries.objectives.stop_negotiate(nonce, &objective.name);
-        Ok(())
-    }
-
-    /// The dialogue of a session: `noSecurity`, `noSession`, `noSocket`.
-    pub(super) fn dialogue(&self, session: SessionNonce) -> Result<Dialogue> {
-        self.check_secure()?;
-        self.core.registries.sessions.dialogue(session)
-    }
-
-    /// Sends; a failure ends the session.
+    /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:
+    /// then see `last_word`.
     pub(super) fn send(
         &self,
         session: SessionNonce,
         dialogue: &Dialogue,
         bytes: &[u8],
+        deadline: Instant,
         error: Error,
     ) -> Result<()> {
         let count = &self.core.counters;
-        match dialogue.transport.send(bytes, self.core.config.connect_timeout) {
+        match dialogue.transport.send(bytes, deadline) {
             Ok(()) => {
                 count.session_messages_sent.add();
                 Ok(())
@@ -365,9 +407,35 @@ impl Engine {
             Err(cause) => {
                 count.session_sends_failed.add();
                 log::debug!("{session:?}: {error}: {cause:?}");
-                self.end(session, dialogue, (&error).into());
-                Err(error)
+                if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
+                    self.end(session, dialogue, (&error).into());
+                }
+                Err(error.from_sending(cause, dialogue.transport.peer()))
             }
+        }
+    }
+
+    /// Whether a session is open whose peer has said something that has not been read.
+    fn has_last_word(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
+        self.core.registries.sessions.dialogue(session).is_ok() && dialogue.transport.has_unread()
+    }
+
+    /// What the peer said before it closed the connection, where sending to it has failed with `error`; that error if it was
+    /// nothing.
+    fn last_word(
+        &self,
+        session: SessionNonce,
+        dialogue: &Dialogue,
+        offered: &Objective,
+        error: Error,
+    ) -> Result<Negotiation> {
+        if !self.has_last_word(session, dialogue) {
+            return Err(error);
+        }
+        // It has come already.
+        match self.await_reply(session, dialogue, offered, Instant::now(), None) {
+            Err(nothing) if NOTHING_SAID.contains(&nothing) => Err(error),
+            said => said,
         }
     }
 
@@ -384,28 +452,25 @@ impl Engine {
         session: SessionNonce,
         dialogue: &Dialogue,
         offered: &Objective,
-        timeout: Duration,
+        mut deadline: Instant,
         mut first: Option<Message>,
     ) -> Result<Negotiation> {
-        let mut left = timeout;
         // However often the peer asks for time, it gets no more than this.
-        let patience = Instant::now().checked_add(Duration::from_millis(self.core.config.wait_limit.into()));
+        let patience = Instant::now() + Duration::from_millis(self.core.config.wait_limit.into());
         loop {
-            let started = Instant::now();
             let classify =
                 |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
             let received = match first.take() {
                 Some(message) => Ok(classify(Ok(message))),
-                None => self
-                    .receive(dialogue, left, classify, |reply| !matches!(reply, NegotiationReply::Failed(_))),
+                None => self.receive(dialogue, deadline, classify, |reply| {
+                    !matches!(reply, NegotiationReply::Failed(_))
+                }),
             };
             let reply = match received {
                 Ok(reply) => reply,
                 Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                 Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
-                Err(TransportError::Timeout | TransportError::Failed) => {
-                    NegotiationReply::Failed(Error::NoNegReply)
-                }
+                Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
             };
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
@@ -414,14 +479,10 @@ impl Engine {
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
-                    let most = patience.map(|until| until.saturating_duration_since(Instant::now()));
-                    left = Duration::from_millis(time.into()).min(most.unwrap_or(Duration::MAX));
+                    deadline = patience.min(Instant::now() + Duration::from_millis(time.into()));
                     continue;
                 }
-                NegotiationReply::Ignore => {
-                    left = left.saturating_sub(started.elapsed());
-                    continue;
-                }
+                NegotiationReply::Ignore => continue,
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };

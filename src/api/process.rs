@@ -3,8 +3,9 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
+use std::thread::{ThreadId, current};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::utility::set_printing;
 use super::{Discover, Flooding, Negotiation, RegisterObj};
@@ -14,23 +15,48 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::start_error::StartError;
+use crate::threads::is_engine_thread;
 use crate::tprint;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, TaggedObjective, Value};
 
+/// Never locked while anything is started, asked or stopped: a logger may call a free function meanwhile.
 static PROCESS: Mutex<Process> = Mutex::new(Process {
-    engine: None,
+    engine: Running::No,
     config: None,
     skip: None,
     #[cfg(feature = "bubbles")]
     bubbles: None,
 });
 
+/// Notified when starting has ended.
+static STARTED: Condvar = Condvar::new();
+
 struct Process {
-    engine: Option<Engine>,
+    engine: Running,
     config: Option<Config>,
     skip: Option<SkipDialogue>,
     #[cfg(feature = "bubbles")]
     bubbles: Option<Bubbles>,
+}
+
+/// Whether the process has an engine.
+enum Running {
+    No,
+    /// This thread starts it; it is to be stopped at once if `shutdown` was called meanwhile.
+    Starting {
+        by: ThreadId,
+        stop: bool,
+    },
+    Yes(Engine),
+}
+
+impl Process {
+    fn engine(&self) -> Option<&Engine> {
+        match &self.engine {
+            Running::Yes(engine) => Some(engine),
+            Running::No | Running::Starting { .. } => None,
+        }
+    }
 }
 
 /// An answer to a question of the start dialogue, given beforehand.
@@ -80,37 +106,79 @@ pub fn skip_dialogue(answers: SkipDialogue) {
 /// [`StartError::AlreadyRunning`]; a retry helps after [`shutdown`].
 pub fn configure(config: Config) -> std::result::Result<(), StartError> {
     let mut process = PROCESS.lock();
-    if process.engine.is_some() {
+    if !matches!(process.engine, Running::No) {
         return Err(StartError::AlreadyRunning);
     }
     process.config = Some(config);
     Ok(())
 }
 
-/// The engine of the process, which is started if it does not run.
+/// The engine of the process, which is started if it does not run. While another thread starts it, that is waited for.
 ///
 /// # Errors
-/// [`Error::NotStarted`] with a sentence that says what is missing and what to do.
+/// [`Error::NotStarted`] with a sentence that says what is missing and what to do; with [`StartError::Starting`] if the
+/// thread that starts the engine, or one of an engine's own threads, calls this meanwhile, from a logger for instance.
 pub fn process_engine() -> Result<Engine> {
-    // The lock is held while the engine starts, so that two first calls make one engine.
     let mut process = PROCESS.lock();
-    if let Some(engine) = &process.engine {
-        return Ok(engine.clone());
+    loop {
+        match &process.engine {
+            Running::Yes(engine) => return Ok(engine.clone()),
+            Running::Starting { by, .. } if *by == current().id() || is_engine_thread() => {
+                return Err(not_started(StartError::Starting));
+            }
+            Running::Starting { .. } => STARTED.wait(&mut process),
+            Running::No => break,
+        }
     }
-    let config = match (&process.config, process.skip) {
-        (Some(config), _) => config.clone(),
+    process.engine = Running::Starting { by: current().id(), stop: false };
+    let configured = (process.config.clone(), process.skip);
+    #[cfg(feature = "bubbles")]
+    let earlier = process.bubbles.clone();
+    drop(process);
+    let starting = Starting;
+    let config = match configured {
+        (Some(config), _) => config,
         (None, answers) => dialogue(answers, &mut io::stdin().lock(), io::stdin().is_terminal()),
     };
     #[cfg(feature = "bubbles")]
     let config = {
-        let earlier = process.bubbles.clone();
         let bubbles = config.bubbles.clone().or(earlier);
         config.bubbles(bubbles)
     };
     set_printing(config.test_mode, config.silent);
-    let engine = Engine::start(config).map_err(|error| Error::NotStarted(Arc::new(error)))?;
-    process.engine = Some(engine.clone());
-    Ok(engine)
+    let engine = Engine::start(config).map_err(not_started)?;
+    starting.end(engine)
+}
+
+fn not_started(error: StartError) -> Error {
+    Error::NotStarted(Arc::new(error))
+}
+
+/// The engine is being started by this thread. When dropped it is not, whatever became of it.
+struct Starting;
+
+impl Starting {
+    /// The engine has been started. `unspec` if it has been shut down meanwhile.
+    fn end(self, engine: Engine) -> Result<Engine> {
+        let mut process = PROCESS.lock();
+        if matches!(process.engine, Running::Starting { stop: true, .. }) {
+            drop(process);
+            engine.shutdown();
+            return Err(Error::Stopped);
+        }
+        process.engine = Running::Yes(engine.clone());
+        Ok(engine)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let mut process = PROCESS.lock();
+        if matches!(process.engine, Running::Starting { .. }) {
+            process.engine = Running::No;
+        }
+        STARTED.notify_all();
+    }
 }
 
 /// Serves a page of speech bubbles for the engine of the process, which is started if it does not run, prints the
@@ -124,30 +192,50 @@ pub fn process_engine() -> Result<Engine> {
 /// [`Error::NotStarted`] with a sentence that says what is missing, of the engine or of the page.
 #[cfg(feature = "bubbles")]
 pub fn init_bubble_text(caption: &str) -> Result<String> {
-    let not_served = |error| Error::NotStarted(Arc::new(StartError::Bubbles(error)));
+    let not_served = |error| not_started(StartError::Bubbles(error));
     let engine = process_engine()?;
-    let mut process = PROCESS.lock();
-    let bubbles = match process.bubbles.as_ref().or_else(|| engine.config().bubbles.as_ref()) {
-        Some(known) => known.clone(),
-        None => {
-            let bubbles = Bubbles::from_environment(caption).map_err(not_served)?;
-            crate::threads::start_bubbles(&engine.core, &bubbles).map_err(not_served)?;
-            bubbles
-        }
+    let known = || PROCESS.lock().bubbles.clone().or_else(|| engine.config().bubbles.clone());
+    let bubbles = match known() {
+        Some(known) => known,
+        None => match Bubbles::from_environment(caption) {
+            Ok(made) => serve(&engine, made).map_err(not_served)?,
+            // Another thread may have served a page on the one port just now.
+            Err(error) => known().ok_or_else(|| not_served(error))?,
+        },
     };
     let url = bubbles.url();
-    let caption = bubbles.caption.clone();
-    process.bubbles = Some(bubbles);
-    drop(process);
-    tprint!("Speech bubbles of", caption, "at", url);
+    tprint!("Speech bubbles of", bubbles.caption, "at", url);
+    PROCESS.lock().bubbles = Some(bubbles);
     Ok(url)
 }
 
-/// Stops the engine of the process, if it runs. The next call of the API starts a new one.
+/// Serves a page, unless another thread has begun to serve one: then that.
+#[cfg(feature = "bubbles")]
+fn serve(engine: &Engine, made: Bubbles) -> io::Result<Bubbles> {
+    {
+        let mut process = PROCESS.lock();
+        if let Some(known) = &process.bubbles {
+            return Ok(known.clone());
+        }
+        process.bubbles = Some(made.clone());
+    }
+    crate::threads::start_bubbles(&engine.core, &made).inspect_err(|_| PROCESS.lock().bubbles = None)?;
+    Ok(made)
+}
+
+/// Stops the engine of the process, if it runs. The next call of the API starts a new one. One that is being started is stopped
+/// as soon as it has been, and the call that starts it returns `unspec`.
 pub fn shutdown() {
-    let engine = PROCESS.lock().engine.take();
-    if let Some(engine) = engine {
-        engine.shutdown();
+    let mut process = PROCESS.lock();
+    match &mut process.engine {
+        Running::No => {}
+        Running::Starting { stop, .. } => *stop = true,
+        Running::Yes(engine) => {
+            let engine = engine.clone();
+            process.engine = Running::No;
+            drop(process);
+            engine.shutdown();
+        }
     }
 }
 
@@ -241,7 +329,7 @@ process_wide! {
 
 /// [`Engine::dump_all`] of the engine of the process. Prints nothing if none runs.
 pub fn dump_all(partial: bool) {
-    let engine = PROCESS.lock().engine.clone();
+    let engine = PROCESS.lock().engine().cloned();
     if let Some(engine) = engine {
         engine.dump_all(partial);
     }

@@ -53,6 +53,15 @@ pub enum Port {
 impl Engine {
     /// Registers an ASA (RFC 8991 §2.3.3.1; graspy's `register_asa`). The name is unique in the engine.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let engine = grasp::Engine::start(grasp::Config::new())?;
+    /// let asa = engine.register_asa("Gray")?;
+    /// engine.deregister_asa(asa, "Gray")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
     pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
@@ -66,6 +75,16 @@ impl Engine {
     /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
     /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. The ASA's open
     /// sessions end: without the handle nobody could end them, and the peer sees the connection close.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// // Another handle, or another name, is refused.
+    /// assert!(grasp::deregister_asa(asa, "Briggs").is_err());
+    /// grasp::deregister_asa(asa, "Gray")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
@@ -86,10 +105,23 @@ impl Engine {
     /// be negotiated or synchronized gets a TCP port of its own, with a thread and two descriptors: Linux sets one aside for
     /// the connection that the thread waits for.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// use grasp::{Objective, Port, RegisterObj};
+    ///
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let mut money = Objective::new("EX3");
+    /// money.neg = true;
+    /// let options = RegisterObj { ttl: Some(30_000), port: Port::Last, ..RegisterObj::default() };
+    /// grasp::register_obj(asa, &money, options)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, and [`Error::PortTaken`] for a
-    /// fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, [`Error::OtherNamespace`], and
+    /// [`Error::PortTaken`] for a fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
     /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         self.check_asa(nonce)?;
@@ -119,6 +151,7 @@ impl Engine {
         }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
+                self.core.check_namespace()?;
                 let listener = self.listen(ports::open(&objective.name, options.port)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
@@ -170,6 +203,16 @@ impl Engine {
 
     /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
     /// name. It vanishes with its last owner.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let money = grasp::Objective::new("EX3");
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// grasp::deregister_obj(asa, &money)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotObj`] if nobody has registered it, [`Error::NotYourObj`] if others have.

@@ -48,9 +48,7 @@ impl Flooding {
         match self.wake.as_ref().map(|wake| wake.try_send(())) {
             // Full: the thread has not taken the last wish yet, and takes this one with it.
             Some(Ok(()) | Err(TrySendError::Full(()))) => Ok(()),
-            Some(Err(TrySendError::Disconnected(()))) | None => {
-                Err(self.error().unwrap_or_else(|| Error::Unspec))
-            }
+            Some(Err(TrySendError::Disconnected(()))) | None => Err(self.error().unwrap_or(Error::Stopped)),
         }
     }
 
@@ -106,7 +104,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// Those of [`flood`](Self::flood) for the first one, and [`Error::Unspec`] if no thread can be started.
+    /// Those of [`flood`](Self::flood) for the first one, [`Error::TooDeep`] and [`Error::NoThread`].
     pub fn flood_every(
         &self,
         nonce: AsaNonce,
@@ -124,7 +122,7 @@ impl Engine {
             let _ending: Sender<()> = ending;
             flood_until_stopped(core, &own, &woken, interval, (nonce, ttl));
         })
-        .map_err(|_| self.core.check_running().err().unwrap_or(Error::Unspec))?;
+        .map_err(|error| self.no_thread(error))?;
         Ok(Flooding { core: Arc::clone(&self.core), nonce, ttl, shared, wake: Some(wake), ended })
     }
 
@@ -133,7 +131,7 @@ impl Engine {
     fn check_repeatable(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.check_flood(nonce, ttl, tagged)?;
         let shallow = |one: &TaggedObjective| crate::Value::decode(&one.objective.value.encode()).is_ok();
-        if tagged.iter().all(shallow) { Ok(()) } else { Err(Error::Unspec) }
+        if tagged.iter().all(shallow) { Ok(()) } else { Err(Error::TooDeep) }
     }
 }
 
@@ -149,7 +147,7 @@ fn flood_until_stopped(
     let mut next = Instant::now() + interval;
     loop {
         select! {
-            recv(core.stop_signal()) -> _ => return shared.end(Error::Unspec),
+            recv(core.stop_signal()) -> _ => return shared.end(Error::Stopped),
             recv(woken) -> wish => if wish.is_err() { return },
             default(next.saturating_duration_since(Instant::now())) => {}
         }

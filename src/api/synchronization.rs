@@ -3,15 +3,62 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Discover, step};
+use super::{Asa, Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::proto::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::trace::Ending;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::Body;
+
+/// A value that was synchronized, and where it is from: what [`Asa::synchronize`] returns.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Synchronized {
+    /// The objective with its value.
+    pub objective: Objective,
+    /// Where the value is from.
+    pub source: Source,
+}
+
+/// Where a value is from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// It was flooded, with this source; [`AsaLocator::null`] if it came without. `expire` says until when it is valid.
+    Flooded(AsaLocator),
+    /// This peer has been asked.
+    Peer(Peer),
+}
+
+impl Asa {
+    /// Gets the current value of an objective and says where it is from; see [`Engine::synchronize`].
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// // From the flood cache if it is there, otherwise from a peer.
+    /// let time = grasp::synchronize(asa, &time, None, Some(5000))?;
+    /// println!("it is {}", time.value_as::<String>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Engine::synchronize`].
+    pub fn synchronize(
+        &self,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<Synchronized> {
+        self.engine().synchronize_with(self.nonce(), objective, peer, timeout)
+    }
+}
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
@@ -21,7 +68,7 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::NotFloodDisc`], [`Error::Unspec`] if the objective is too large,
+    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::TooLarge`],
     /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
     /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
     /// `NoSynchReply`.
@@ -32,6 +79,17 @@ impl Engine {
         locator: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Objective> {
+        self.synchronize_with(nonce, objective, locator, timeout).map(|got| got.objective)
+    }
+
+    /// `synchronize`, and where the value is from.
+    fn synchronize_with(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        locator: Option<&AsaLocator>,
+        timeout: Option<u32>,
+    ) -> Result<Synchronized> {
         self.check_asa(nonce)?;
         if !objective.synch {
             return Err(Error::NotSynch);
@@ -40,17 +98,20 @@ impl Engine {
         if locator.is_none() {
             let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
             if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
-                return Ok(tagged.objective);
+                let TaggedObjective { objective, source } = tagged;
+                return Ok(Synchronized { objective, source: Source::Flooded(source) });
             }
         }
         self.check_secure()?;
+        self.core.check_namespace()?;
         if locator.is_none()
             && self.core.config.rapid_synch_message
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
             && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
         {
-            return Ok(value);
+            let peer = Peer::of(answer.transport.as_ref(), None);
+            return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
         let peers = match locator {
             Some(locator) => vec![locator.clone()],
@@ -61,7 +122,9 @@ impl Engine {
         if locator.is_none()
             && let Some(value) = self.core.registries.discovery.rapid(&objective.name, self.core.now())
         {
-            return Ok(value);
+            let locator = peers.into_iter().next();
+            let peer = Peer { address: None, locator };
+            return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
         if peers.is_empty() {
             return Err(Error::NotFloodDisc);
@@ -75,35 +138,36 @@ impl Engine {
         objective: &Objective,
         peers: &[AsaLocator],
         timeout: Duration,
-    ) -> Result<Objective> {
+    ) -> Result<Synchronized> {
         let id = self.core.registries.sessions.request_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
-        let connection = self.connect(&objective.name, peers).ok_or(Error::SockErrSynRq)?;
+        let deadline = self.connect_deadline();
+        let (connection, locator) = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
+        let peer = Peer::of(&connection, Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
-        self.send(session, &dialogue, &bytes, Error::SockErrSynRq)?;
-        let value = self.await_value(id, &dialogue, timeout);
+        self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
+        let value = self.await_value(id, &dialogue, Instant::now() + timeout);
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
-        value.or_else(|error| self.check_asa(nonce).and(Err(error)))
+        let objective = value.or_else(|error| self.check_asa(nonce).and(Err(error)))?;
+        Ok(Synchronized { objective, source: Source::Peer(peer) })
     }
 
-    fn await_value(&self, id: u32, dialogue: &Dialogue, timeout: Duration) -> Result<Objective> {
-        let mut left = timeout;
+    fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
         loop {
-            let started = Instant::now();
             let classify = |received| synch_reply(id, &dialogue.name, received);
             let received =
-                self.receive(dialogue, left, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
+                self.receive(dialogue, deadline, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
             let reply = received.map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
-                TransportError::Timeout | TransportError::Failed => Error::NoSynchReply,
+                cause => Error::NoSynchReply.from_reply(cause),
             })?;
             match reply {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
-                SynchReply::Ignore => left = left.saturating_sub(started.elapsed()),
+                SynchReply::Ignore => {}
             }
         }
     }
@@ -112,9 +176,22 @@ impl Engine {
     /// `listen_synchronize`). Returns at once. The objective can be discovered from now on. A later call
     /// replaces the value; loop count and flags stay as they were.
     ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = grasp::Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// // From now on another value:
+    /// grasp::listen_synchronize(asa, &time.with_value("12:01")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
-    /// [`Error::Unspec`] if the value is too large to be sent, or no thread can be started.
+    /// [`Error::TooLarge`], [`Error::NoThread`].
     pub fn listen_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, true)?;
         self.check_secure()?;
@@ -123,9 +200,9 @@ impl Engine {
         let queue = self.core.config.request_queue;
         if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
             let started = threads::start_synch_listen(&self.core, objective.name.clone(), requests);
-            started.map_err(|_| {
+            started.map_err(|error| {
                 objectives.stop_synchronize(nonce, &objective.name);
-                Error::Unspec
+                self.no_thread(error)
             })?;
         }
         Ok(())
@@ -133,6 +210,15 @@ impl Engine {
 
     /// Stops serving the value (RFC 8991 §2.3.6 `stop_listen_synchronize`; graspy's `stop_synchronize`). The
     /// objective can be discovered no longer, unless it was registered so. Further requests are refused.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Clock")?, grasp::Objective::new("Time"));
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// grasp::stop_synchronize(asa, &time)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::{EngineState, SessionView};
 use crate::engine::Engine;
-use crate::trace::emit_line;
+use crate::trace::{SessionKind, emit_line};
 use crate::types::{AsaView, Plain};
 
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -83,6 +84,13 @@ macro_rules! ttprint {
 impl Engine {
     /// The contents of the registries as text (graspy's `dump_all`): all of them, or the objective registry
     /// and the flood cache only.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// println!("{}", grasp::process_engine()?.dump(true));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn dump(&self, partial: bool) -> String {
         let mut text = String::new();
@@ -112,6 +120,10 @@ impl Engine {
             for link in &addresses.links {
                 writeln!(out, "{} {}", link.ifi, link.address)?;
             }
+            for name in self.missing_interfaces() {
+                writeln!(out, "{name} is configured and does not exist")?;
+            }
+            self.write_state(out)?;
             heading(out, "ASA registry contents:")?;
             for AsaView { name, nonce } in self.asas() {
                 writeln!(out, "{name} handle: {nonce}")?;
@@ -129,10 +141,26 @@ impl Engine {
         }
         if !partial {
             heading(out, "Session ID cache contents:")?;
-            for (id, source, kind) in registries.sessions.list() {
-                let source = source.map_or_else(|| "None".to_owned(), |source| source.to_string());
-                writeln!(out, "Handle: {id:>10} Source: {source} Active: {kind}")?;
+            for AsaView { nonce, .. } in self.asas() {
+                writeln!(out, "Handle: {nonce:>10} Source: None Active: ASA handle")?;
             }
+            for SessionView { session, kind, .. } in self.sessions() {
+                let source = session.id_source.map_or_else(|| "None".to_owned(), |source| source.to_string());
+                let kind = if kind == SessionKind::Dialogue { "dialogue" } else { "discovery" };
+                writeln!(out, "Handle: {:>10} Source: {source} Active: {kind}", session.id_value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_state(&self, out: &mut String) -> fmt::Result {
+        let state = self.state();
+        heading(out, "State:")?;
+        let EngineState { secure, sealed, dull, relaying, unicast_size, multicast_size, .. } = state;
+        writeln!(out, "Secure: {secure} Sealed: {sealed} DULL: {dull} Relaying: {relaying}")?;
+        writeln!(out, "Largest messages: {unicast_size} unicast, {multicast_size} multicast")?;
+        for adjusted in self.adjusted() {
+            writeln!(out, "{adjusted}")?;
         }
         Ok(())
     }

@@ -4,15 +4,17 @@
 //! origin must not read what is told here, and cannot: nothing allows it to (no CORS), and a name that somebody lets
 //! lead here (DNS rebinding) is refused by the Host header.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use crate::net::wait;
 
 /// The longest head of a request, in bytes.
 const HEAD: usize = 8 * 1024;
 /// How long a request may take to come.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a client may take to read what it is sent.
+/// How long a client may take to read what it is sent at once.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 const PAGE: &str = include_str!("page.html");
@@ -35,19 +37,12 @@ pub(crate) enum Asked {
 }
 
 /// Reads a request.
-pub(crate) fn read(mut stream: &TcpStream) -> io::Result<Asked> {
-    stream.set_nonblocking(false)?;
-    stream.set_write_timeout(Some(WRITE_PATIENCE))?;
+pub(crate) fn read(stream: &TcpStream) -> io::Result<Asked> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        let count = stream.read(&mut chunk)?;
+        let count = wait::read(stream, &mut chunk, deadline)?;
         let piece = chunk.get(..count).filter(|piece| !piece.is_empty());
         head.extend_from_slice(piece.ok_or(io::ErrorKind::UnexpectedEof)?);
         if let Some(asked) = parse(&head) {
@@ -133,8 +128,8 @@ pub(crate) fn send_refusal(stream: &TcpStream, status: &str) -> io::Result<()> {
     send(stream, format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{allow}{COMMON}\r\n").as_bytes())
 }
 
-pub(crate) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes)
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    wait::write_all(stream, bytes, Instant::now() + WRITE_PATIENCE, |_| {})
 }
 
 const COMMON: &str = "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\

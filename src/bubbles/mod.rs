@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 pub(crate) use hub::Hub;
 
-/// The environment variable that says where.
-const PLACE: &str = "GRASP_BUBBLES";
+use crate::config::environment;
 
 /// Where a page of speech bubbles is served, and what it is called. Clones are the same page, also for one engine
 /// after another: a browser that has it open goes on.
@@ -53,7 +52,7 @@ impl Bubbles {
     /// # Errors
     /// If the variable says something else, and as [`bind`](Self::bind).
     pub fn from_environment(caption: &str) -> io::Result<Self> {
-        let place = std::env::var(PLACE).unwrap_or_default();
+        let place = environment::bubbles();
         if place == "stdin" {
             let socket = io::stdin().as_fd().try_clone_to_owned()?;
             return Self::from_listener(caption, socket.into());
@@ -90,7 +89,10 @@ fn address(place: &str) -> io::Result<SocketAddr> {
     }
     let given = place.parse().ok().or_else(|| place.parse().ok().map(local));
     given.ok_or_else(|| {
-        let text = format!("{PLACE}={place:?} is neither a port, nor an address with a port, nor stdin");
+        let text = format!(
+            "{}={place:?} is neither a port, nor an address with a port, nor stdin",
+            environment::BUBBLES
+        );
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }

@@ -1,45 +1,66 @@
-//! Making TCP connections within a time. Used by `tcp` and `_responder`.
+//! Making TCP connections before a deadline. Used by `tcp` and `_responder`.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::tcp::{Connection, Framing};
+use super::wait::{For, wait, wait_any};
 use crate::interrupt;
 use crate::registry::TransportError;
 use crate::stats::Counters;
 
-/// Connects within a time. On Linux the timeout for sending is the one for connecting too (socket(7)), which saves
-/// the calls that a connection needs which is made without blocking and then waited for.
-pub(super) fn connect(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + time;
-    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
-    let address = SockAddr::from(*address);
-    let mut left = time;
+/// How long one address is tried before the next is tried beside it (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// The shortest such time, where there are many addresses (RFC 8305 §5).
+const SHORTEST_DELAY: Duration = Duration::from_millis(10);
+
+/// Connects to whichever address answers first. They are tried in their order, the next one as soon as one has failed or
+/// has not answered for a while; those that are tried already go on (RFC 8305).
+pub(super) fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut addresses = addresses.iter();
+    let mut begun: Vec<(Socket, SocketAddr)> = Vec::new();
+    let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
     loop {
-        // Zero would mean "no timeout" to the system.
-        socket.set_write_timeout(Some(interrupt::slice(left).max(Duration::from_millis(1))))?;
-        match socket.connect(&address) {
-            // A signal and the end of a slice end the waiting only: asked again, the system waits on.
-            Err(error) if is_unfinished(&error) => {
-                left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || interrupt::is_over() {
-                    return Err(ErrorKind::TimedOut.into());
+        if let Some(address) = addresses.next() {
+            match begin(address) {
+                Ok(socket) => begun.push((socket, *address)),
+                Err(error) => {
+                    failure = error;
+                    continue;
                 }
             }
-            result => return result.map(|()| socket.into()),
+        } else if begun.is_empty() {
+            return Err(failure);
+        }
+        let sockets: Vec<_> = begun.iter().map(|(socket, _)| socket.as_fd()).collect();
+        let until = next_attempt(addresses.len(), deadline);
+        match wait_any(&sockets, For::Room, until)? {
+            Some(ready) => {
+                let (socket, address) = begun.swap_remove(ready);
+                match finish(socket) {
+                    Ok(stream) => return Ok((stream, address)),
+                    Err(error) => failure = error,
+                }
+            }
+            None if until >= deadline || interrupt::is_over() => return Err(ErrorKind::TimedOut.into()),
+            None => {}
         }
     }
 }
 
-/// Whether the system is still connecting.
-fn is_unfinished(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::INTR, Errno::INPROGRESS, Errno::ALREADY].iter().any(|errno| code == Some(errno.raw_os_error()))
+/// When the next address is tried if none has answered or failed by then: so soon that all have a turn.
+fn next_attempt(remaining: usize, deadline: Instant) -> Instant {
+    let Some(remaining) = u32::try_from(remaining).ok().filter(|remaining| *remaining > 0) else {
+        return deadline;
+    };
+    let now = Instant::now();
+    let share = deadline.saturating_duration_since(now) / remaining.saturating_add(1);
+    deadline.min(now + share.clamp(SHORTEST_DELAY, ATTEMPT_DELAY))
 }
 
 /// A connection that is being made.
@@ -55,7 +76,7 @@ impl Attempt {
     pub(crate) fn begin(peer: SocketAddr, framing: Framing) -> Result<Self, TransportError> {
         match begin(&peer) {
             Ok(socket) => Ok(Self { socket, peer, framing }),
-            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+            Err(error) => Err(failed(&peer, error, &framing.counters)),
         }
     }
 
@@ -69,26 +90,30 @@ impl Attempt {
     }
 
     /// Waits for the connection.
-    pub(crate) fn wait(self, time: Duration) -> Result<Connection, TransportError> {
+    pub(crate) fn wait(self, deadline: Instant) -> Result<Connection, TransportError> {
         let Self { socket, peer, framing } = self;
-        match finish(socket, time) {
+        match finish_before(socket, deadline) {
             Ok(stream) => Ok(Connection::opened(stream, peer, framing)),
-            Err(error) => Err(failed(&peer, &error, &framing.counters)),
+            Err(error) => Err(failed(&peer, error, &framing.counters)),
         }
     }
 }
 
-fn failed(peer: &SocketAddr, error: &io::Error, counters: &Counters) -> TransportError {
+fn failed(peer: &SocketAddr, error: io::Error, counters: &Counters) -> TransportError {
     log::debug!("connecting to {peer}: {error}");
     counters.connections_failed.add();
-    TransportError::Failed
+    error.into()
 }
 
-/// Begins to connect and waits for nothing. The socket does not block.
+/// Begins to connect and waits for nothing. One write is one message: there is nothing to gain by waiting for more
+/// (TCP_NODELAY).
 fn begin(address: &SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
     match socket.connect(&SockAddr::from(*address)) {
+        // Interrupted or not, the system goes on connecting.
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(socket),
         result => result.map(|()| socket),
     }
 }
@@ -98,28 +123,17 @@ fn is_made(socket: &Socket) -> bool {
     socket.peer_addr().is_ok()
 }
 
-/// Waits for a connection that has begun. It blocks then.
-fn finish(socket: Socket, time: Duration) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + time;
-    loop {
-        match wait_until_writable(&socket, deadline.saturating_duration_since(Instant::now())) {
-            Ok(false) => return Err(ErrorKind::TimedOut.into()),
-            Ok(true) => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    socket.set_nonblocking(false)?;
-    Ok(socket.into())
+/// Waits for a connection that has begun.
+fn finish_before(socket: Socket, deadline: Instant) -> io::Result<TcpStream> {
+    if wait(&socket, For::Room, deadline)? { finish(socket) } else { Err(ErrorKind::TimedOut.into()) }
 }
 
-/// Waits until a connection is made or has failed. `false` if it is neither within the time.
-fn wait_until_writable(socket: &Socket, time: Duration) -> io::Result<bool> {
-    let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
-    Ok(poll(&mut waiting, Timespec::try_from(time).ok().as_ref())? > 0)
+/// What has become of a connection that has been waited for.
+fn finish(socket: Socket) -> io::Result<TcpStream> {
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(socket.into()),
+    }
 }
 
 #[cfg(test)]
@@ -130,42 +144,78 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// An address that does not answer: the system makes no more connections than a listener has room for.
+    fn silent() -> (SocketAddr, Socket, Vec<Socket>) {
+        let full = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        full.bind(&SockAddr::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0)))
+            .unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let mut made = Vec::new();
+        while made.len() < 16 {
+            let socket = begin(&address).unwrap();
+            let answers = wait(&socket, For::Room, Instant::now() + SECOND / 10).unwrap();
+            made.push(socket);
+            if !answers {
+                return (address, full, made);
+            }
+        }
+        panic!("a listener without room goes on accepting");
+    }
+
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap()
+    }
+
     #[test]
     fn on_the_same_machine_a_connection_is_there_as_soon_as_it_has_begun() {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = begin(&address).unwrap();
-        let waited = finish(socket, 10 * SECOND).unwrap();
+        let waited = finish_before(begin(&address).unwrap(), Instant::now() + 10 * SECOND).unwrap();
         assert_eq!(waited.peer_addr().unwrap(), address);
+        assert!(waited.nodelay().unwrap());
         let at_once = (0..100).filter(|_| is_made(&begin(&address).unwrap())).count();
         assert!(at_once > 0);
     }
 
     #[test]
     fn one_that_is_refused_is_not_made_and_one_without_an_answer_ends_with_its_time() {
-        let listener = TcpListener::bind("[::1]:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let refused = begin(&address).and_then(|socket| {
+        let refused = begin(&refusing()).and_then(|socket| {
             assert!(!is_made(&socket));
-            finish(socket, 10 * SECOND)
+            finish_before(socket, Instant::now() + 10 * SECOND)
         });
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        // The system makes no more connections than the listener has room for.
-        let full = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).unwrap();
-        full.bind(&SockAddr::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0)))
-            .unwrap();
-        full.listen(0).unwrap();
-        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let (address, ..) = &silent();
         let started = Instant::now();
-        let mut made = Vec::new();
-        let error = loop {
-            match finish(begin(&address).unwrap(), SECOND / 10) {
-                Ok(stream) if made.len() < 16 => made.push(stream),
-                outcome => break outcome.unwrap_err(),
-            }
-        };
+        let error = first_of(&[*address], started + SECOND / 10).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert!(started.elapsed() < 20 * SECOND);
+        assert!((SECOND / 10..20 * SECOND).contains(&started.elapsed()));
+        let error = first_of(&[], started + 60 * SECOND).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "without an address nothing is waited for");
+    }
+
+    #[test]
+    fn an_address_that_answers_is_reached_whatever_stands_before_it() {
+        let (deaf, ..) = &silent();
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let answering = listener.local_addr().unwrap();
+        for before in [vec![refusing()], vec![*deaf], vec![*deaf, refusing(), *deaf], vec![*deaf; 15]] {
+            let started = Instant::now();
+            let addresses = [&before[..], &[answering]].concat();
+            let (_, reached) = first_of(&addresses, started + 20 * SECOND).unwrap();
+            assert_eq!(reached, answering);
+            // An address after the other would have taken the whole time.
+            assert!(started.elapsed() < 15 * SECOND, "{:?} for {addresses:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn every_address_has_a_turn_before_the_deadline() {
+        let (deaf, ..) = &silent();
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let addresses = [&vec![*deaf; 31][..], &[listener.local_addr().unwrap()]].concat();
+        // 31 times the ordinary delay would be longer.
+        let (_, reached) = first_of(&addresses, Instant::now() + 5 * SECOND).unwrap();
+        assert_eq!(reached, addresses[31]);
     }
 }

@@ -5,6 +5,9 @@ use std::io;
 use std::net::Ipv6Addr;
 
 use if_addrs::IfAddr;
+use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use socket2::{Domain, Socket, Type};
 
 use crate::acp::Substrate;
 use crate::config::Config;
@@ -28,6 +31,18 @@ pub(crate) struct Snapshot {
     /// the substrate leave none out.
     pub(crate) permitted: Option<BTreeSet<u32>>,
 }
+
+/// Whether there is an interface of this name, in whatever state. One that cannot be asked for is taken for one.
+pub(crate) fn exists(name: &str) -> bool {
+    if name.len() >= IFNAMSIZ {
+        return false;
+    }
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None);
+    socket.map_or(true, |socket| name_to_index(&socket, name) != Err(Errno::NODEV))
+}
+
+/// The room that Linux has for a name, with its end.
+const IFNAMSIZ: usize = 16;
 
 /// Looks at the interfaces that the configuration permits.
 pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate) -> io::Result<Snapshot> {

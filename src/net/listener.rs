@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::wait::{For, wait_any};
 use crate::registry::Close;
 
 /// How many connections the system may hold for us until we accept them.
@@ -36,6 +37,8 @@ impl Listener {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         // Connections of before, which the system remembers for a minute, do not hold a port that is wanted again.
         socket.set_reuse_address(address.port() != 0)?;
+        // One write is one message: there is nothing to gain by waiting for more. Accepted sockets inherit it.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket: socket.into(), closed: AtomicBool::new(false) })
@@ -51,14 +54,11 @@ impl Listener {
         if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
     }
 
-    /// Waits until something comes on an accepted connection, which it says, but neither beyond the time nor while
+    /// Waits until something comes on an accepted connection, which it says, but neither beyond the deadline nor while
     /// another connection waits to be accepted.
-    pub(crate) fn wait_for(&self, connection: &TcpStream, time: Duration) -> bool {
-        let mut waiting = [PollFd::new(connection, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
-        let time = Timespec::try_from(time).ok();
-        let polled = poll(&mut waiting, time.as_ref());
-        let [ours, _] = &waiting;
-        polled.is_ok() && !ours.revents().is_empty()
+    pub(super) fn wait_for(&self, connection: &TcpStream, deadline: Instant) -> io::Result<bool> {
+        let ready = wait_any(&[connection.as_fd(), self.socket.as_fd()], For::Input, deadline)?;
+        Ok(ready == Some(0))
     }
 }
 
@@ -66,9 +66,7 @@ impl Close for Listener {
     /// On Linux, shutting a listening socket down ends an `accept` that is blocked in it, now or later.
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        if let Err(error) = SockRef::from(&self.socket).shutdown(Shutdown::Both) {
-            log::debug!("closing a listener: {error}");
-        }
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 }
 

@@ -6,5 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 pub(crate) mod multicast;
+pub(crate) mod namespace;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
+pub(crate) mod wait;

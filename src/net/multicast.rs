@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::listener::Listener;
+use super::wait::{For, wait};
 use crate::constants::{ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT};
 
 /// How often another port is tried where UDP and TCP cannot have the same, as in graspy.
@@ -81,10 +83,16 @@ impl Receiver {
     /// system gives no sender for comes as an error.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
         // std's recv_from takes for granted that there is a sender, which a closed socket has not.
-        let received = recvfrom(&self.socket, buffer, RecvFlags::empty());
-        if self.closed.load(Ordering::Acquire) {
-            return None;
-        }
+        let received = loop {
+            let received = recvfrom(&self.socket, &mut *buffer, RecvFlags::empty());
+            if self.closed.load(Ordering::Acquire) {
+                return None;
+            }
+            // A signal is no error, and what comes meanwhile must not have to wait.
+            if !matches!(received, Err(Errno::INTR)) {
+                break received;
+            }
+        };
         Some(received.map_err(io::Error::from).and_then(|(_, length, sender)| {
             let sender = sender.and_then(|sender| SocketAddrV6::try_from(sender).ok());
             sender.map(|sender| (length, sender)).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -138,7 +146,6 @@ impl Sender {
         socket.set_multicast_hops_v6(1)?;
         // Other processes on this host are peers like any other.
         socket.set_multicast_loop_v6(true)?;
-        socket.set_write_timeout(Some(ROOM))?;
         socket.bind(&SockAddr::from(address))?;
         Ok(socket.into())
     }
@@ -151,15 +158,13 @@ impl Sender {
     /// Sends to the group. A link that is congested or stands still must hold up neither the others nor who calls: it is
     /// waited for a moment, and not again until something has left. What has no room then is lost, as datagrams are.
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        let send = |flags| sendto(&self.socket, datagram, flags, &group(self.ifi)).map_err(io::Error::from);
-        let is_full = |sent: &io::Result<usize>| {
-            sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        };
-        let mut sent = send(SendFlags::DONTWAIT);
-        if is_full(&sent) && !self.congested.load(Ordering::Relaxed) {
-            sent = send(SendFlags::empty());
+        let send = || sendto(&self.socket, datagram, SendFlags::DONTWAIT, &group(self.ifi));
+        let mut sent = send();
+        if sent == Err(Errno::AGAIN) && !self.congested.load(Ordering::Relaxed) {
+            wait(&self.socket, For::Room, Instant::now() + ROOM)?;
+            sent = send();
         }
-        self.congested.store(is_full(&sent), Ordering::Relaxed);
-        sent.map(|_| ())
+        self.congested.store(sent == Err(Errno::AGAIN), Ordering::Relaxed);
+        Ok(sent.map(|_| ())?)
     }
 }

@@ -302,7 +302,7 @@ fn a_response_is_cached_and_delivered_only_to_its_discovery() {
         objective: Some(wire_objective("EX1", 6)),
     };
     let receive = |node: &Fixture, from, answer: &Response| {
-        let transport: Arc<dyn Transport> = Arc::new(Nowhere(from));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(from, 0));
         handle_answer(&node.node(), 3, &transport, Message::new(Body::Response(answer.clone())), 1000)
     };
     let delivery = receive(&node, PEER, &answer).unwrap();
@@ -325,11 +325,11 @@ fn a_dull_instance_believes_no_divert_and_nobody_off_the_link() {
     let options = vec![WireOption::Divert(vec![WireLocator::from_locator(&global(5, 0)).unwrap()])];
     let answer = Response { session, initiator: INITIATOR, ttl: 1000, options, objective: None };
     let answer = Message::new(Body::Response(answer));
-    let transport: Arc<dyn Transport> = Arc::new(Nowhere(PEER));
+    let transport: Arc<dyn Transport> = Arc::new(Nowhere(PEER, 0));
     let delivery = handle_answer(&node.node(), 3, &transport, answer.clone(), 0).unwrap();
     assert!(matches!(delivery.answer, DiscoveryAnswer::Found(found) if found.locators.is_empty()));
     let far = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
-    let transport: Arc<dyn Transport> = Arc::new(Nowhere(far));
+    let transport: Arc<dyn Transport> = Arc::new(Nowhere(far, 0));
     assert!(handle_answer(&node.node(), 3, &transport, answer, 0).is_none());
 }
 

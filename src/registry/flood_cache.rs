@@ -148,7 +148,7 @@ impl FloodCache {
         let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
         let current = number.and_then(|number| inner.entries.get(&number));
         let forgotten = current
-            .is_some_and(|current| current.tagged.objective.value == stale.objective.value)
+            .is_some_and(|current| current.tagged.objective.value.is_identical_to(&stale.objective.value))
             && inner.remove(name, &tag);
         if forgotten {
             events.push(|| Event::CacheRemoved(entry(stale), Removal::Forgotten));
@@ -304,6 +304,20 @@ mod tests {
         assert!(cache.lookup("EX1", 0).is_empty());
         cache.insert(tagged("EX1", Some(1), 0, 2), None);
         assert!(!cache.expire(&copy), "a newer value is not expired by a copy of the old one");
+    }
+
+    #[test]
+    fn what_is_not_equal_to_itself_expires_too() {
+        let cache = cache_of(10);
+        let nested = Value::Array(vec![Value::Float(f64::NAN), Value::Float(-0.0)]);
+        for value in [Value::Float(f64::NAN), nested] {
+            let flooded = tagged("EX1", Some(1), 0, 1);
+            let objective = Objective { value, ..flooded.objective };
+            cache.insert(TaggedObjective { objective, ..flooded }, None);
+            let copy = cache.lookup("EX1", 0).remove(0);
+            assert!(cache.expire(&copy), "{copy:?}");
+        }
+        assert!(!Value::Float(0.0).is_identical_to(&Value::Float(-0.0)));
     }
 
     #[test]

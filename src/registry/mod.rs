@@ -27,7 +27,7 @@ pub(crate) use objective::{
     SynchRequest,
 };
 pub(crate) use session::{Dialogue, SessionRegistry};
-pub(crate) use transport::{Transport, TransportError};
+pub(crate) use transport::{Neighbour, Transport, TransportError};
 
 use std::sync::Arc;
 

@@ -1,21 +1,25 @@
 //! A connection that leads nowhere, for the simulator and for tests of what needs to know its peer only.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Transport, TransportError};
+use super::{Neighbour, Transport, TransportError};
 
-/// Closed from the beginning; the peer has this address.
+/// Closed from the beginning; the peer has this address, on this interface if it is link-local.
 #[derive(Debug)]
-pub(crate) struct Nowhere(pub(crate) Ipv6Addr);
+pub(crate) struct Nowhere(pub(crate) Ipv6Addr, pub(crate) u32);
 
 impl Transport for Nowhere {
-    fn send(&self, _: &[u8], _: Duration) -> Result<(), TransportError> {
+    fn send(&self, _: &[u8], _: Instant) -> Result<(), TransportError> {
         Err(TransportError::Closed)
     }
 
-    fn receive(&self, _: Duration) -> Result<Vec<u8>, TransportError> {
+    fn receive(&self, _: Instant) -> Result<Vec<u8>, TransportError> {
         Err(TransportError::Closed)
+    }
+
+    fn has_unread(&self) -> bool {
+        false
     }
 
     fn pause_before_next(&self, _: Duration) {}
@@ -24,6 +28,10 @@ impl Transport for Nowhere {
 
     fn peer(&self) -> Ipv6Addr {
         self.0
+    }
+
+    fn neighbour(&self) -> Neighbour {
+        (self.1, self.0)
     }
 
     fn is_from_here(&self) -> bool {

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::Transport;
+use super::{Neighbour, Transport};
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, Objective, ObjectiveView};
 
@@ -103,7 +102,7 @@ struct Queue {
     listeners: usize,
     waiting: usize,
     /// Whose requests those are that wait.
-    peers: HashMap<Ipv6Addr, usize>,
+    peers: HashMap<Neighbour, usize>,
     /// When a listener last returned, in milliseconds.
     returned: Option<u64>,
 }
@@ -118,7 +117,7 @@ pub(crate) struct QueueLimits {
 impl Queue {
     /// Whether as many requests of the peer wait as may. Who is on this machine is not counted.
     fn has_its_share(&self, transport: &dyn Transport, limit: usize) -> bool {
-        let waiting = self.peers.get(&transport.peer()).copied().unwrap_or(0);
+        let waiting = self.peers.get(&transport.neighbour()).copied().unwrap_or(0);
         waiting >= limit + self.listeners && !transport.is_from_here()
     }
 }
@@ -309,7 +308,7 @@ impl ObjectiveRegistry {
         grace: u64,
         limits: QueueLimits,
     ) -> Dispatch {
-        let peer = transport.peer();
+        let peer = transport.neighbour();
         let mut inner = self.inner.lock();
         let Some(entry) = inner.get_mut(name) else { return Dispatch::NotListening };
         let ready = |queue: &Queue| {
@@ -338,7 +337,7 @@ impl ObjectiveRegistry {
         nonce: AsaNonce,
         name: &str,
         tx: &Sender<NegotiationRequest>,
-        peer: Ipv6Addr,
+        peer: Neighbour,
     ) {
         let mut inner = self.inner.lock();
         let queue = inner.get_mut(name).and_then(|entry| entry.negotiation.get_mut(&nonce));
@@ -426,14 +425,16 @@ impl ObjectiveRegistry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
     use crate::registry::Nowhere;
     use crate::types::Value;
 
     const A: AsaNonce = AsaNonce(1);
     const B: AsaNonce = AsaNonce(2);
-    const PEER: Nowhere = Nowhere(Ipv6Addr::LOCALHOST);
-    const OTHER: Nowhere = Nowhere(Ipv6Addr::UNSPECIFIED);
+    const PEER: Nowhere = Nowhere(Ipv6Addr::LOCALHOST, 0);
+    const OTHER: Nowhere = Nowhere(Ipv6Addr::LOCALHOST, 1);
     const LIMITS: QueueLimits = QueueLimits { all: 1, per_peer: 1 };
 
     fn registration(overlap: bool) -> Registration {
@@ -519,8 +520,8 @@ mod tests {
             Dispatch::Listener { owner: A, free: false, .. }
         ));
         assert!(matches!(registry.dispatch("a", &PEER, 0, 200, LIMITS), Dispatch::QueueFull));
-        registry.dispatched(A, "a", &tx, PEER.0);
-        registry.dispatched(A, "a", &tx, PEER.0);
+        registry.dispatched(A, "a", &tx, PEER.neighbour());
+        registry.dispatched(A, "a", &tx, PEER.neighbour());
         registry.listener_returned(A, "a", &rx, 1000);
         assert!(matches!(
             registry.dispatch("a", &PEER, 1200, 200, LIMITS),
@@ -541,7 +542,7 @@ mod tests {
         let queues: Vec<_> = (0..9).filter_map(|_| queued(&PEER)).collect();
         assert_eq!(queues.len(), 3, "two, and one for the listener");
         assert!(queued(&OTHER).is_some());
-        registry.dispatched(A, "a", &queues[0], PEER.0);
+        registry.dispatched(A, "a", &queues[0], PEER.neighbour());
         assert!(queued(&PEER).is_some() && queued(&PEER).is_none());
     }
 
@@ -560,7 +561,7 @@ mod tests {
         ));
         // Woken only now, on a busy machine; and the request of before is refused only now.
         registry.listener_returned(A, "a", &stopped, 0);
-        registry.dispatched(A, "a", &tx, PEER.0);
+        registry.dispatched(A, "a", &tx, PEER.neighbour());
         assert!(matches!(
             registry.dispatch("a", &PEER, 1000, 200, LIMITS),
             Dispatch::Listener { free: false, .. }

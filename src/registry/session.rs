@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::answer::DiscoveryAnswer;
 use super::recent::Recent;
-use super::transport::Transport;
+use super::transport::{Neighbour, Transport};
 use crate::error::{Error, Result};
 use crate::stats::{Counter, Counters};
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
@@ -87,7 +87,7 @@ struct Inner {
     /// How many of them are the handles of ASAs.
     handles: usize,
     /// How many of them were opened by which peer.
-    accepted: HashMap<IpAddr, usize>,
+    accepted: HashMap<Neighbour, usize>,
     own: Recent<u32, IpAddr>,
     relayed: Recent<(u32, IpAddr), u64>,
     flooded: Recent<(u32, IpAddr), u64>,
@@ -240,12 +240,12 @@ impl SessionRegistry {
         }
     }
 
-    /// Opens a session towards a peer. Fails with `unspec` at the limit on sessions.
+    /// Opens a session towards a peer. Fails with `SessionLimit`.
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.is_full(self.limit) {
-            return Err(Error::Unspec);
+            return Err(Error::SessionLimit);
         }
         let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
         self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
@@ -258,7 +258,7 @@ impl SessionRegistry {
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `unspec` at the limit on sessions, in all or of one peer. Those of this machine have no limit of their
+    /// §2.8.6), `SessionLimit` at the limits, of all or of one peer. Those of this machine have no limit of their
     /// own.
     pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
@@ -268,12 +268,13 @@ impl SessionRegistry {
         if inner.is_open_with(id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        let count = inner.accepted.get(&peer).copied().unwrap_or(0);
+        let neighbour = dialogue.transport.neighbour();
+        let count = inner.accepted.get(&neighbour).copied().unwrap_or(0);
         let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
         if has_its_share || inner.is_full(self.limit) {
-            return Err(Error::Unspec);
+            return Err(Error::SessionLimit);
         }
-        inner.accepted.insert(peer, count + 1);
+        inner.accepted.insert(neighbour, count + 1);
         let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
         self.begin(&mut inner, &mut events, (id, Some(peer)), session, Some(accepted));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
@@ -321,8 +322,8 @@ impl SessionRegistry {
                 Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
                 _ => return None,
             };
-            if matches!(session, Session::Dialogue(_)) {
-                inner.forget(key.1);
+            if let Session::Dialogue(dialogue) = &session {
+                inner.forget(key, dialogue);
             }
             session
         };
@@ -372,20 +373,19 @@ impl SessionRegistry {
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
         let mut events = self.counters.tracer().later();
-        let (mut ended, mut peers) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         let mut inner = self.inner.lock();
         inner.active.retain(|key, session| match session {
             Session::Dialogue(dialogue) if dialogue.owner == owner => {
-                ended.push(dialogue.clone());
-                peers.push(key.1);
+                ended.push((*key, dialogue.clone()));
                 events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
                 false
             }
             _ => true,
         });
-        peers.into_iter().for_each(|peer| inner.forget(peer));
+        ended.iter().for_each(|(key, dialogue)| inner.forget(*key, dialogue));
         self.counters.sessions_ended.add_many(ended.len());
-        ended
+        ended.into_iter().map(|(_, dialogue)| dialogue).collect()
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
@@ -428,36 +428,18 @@ impl SessionRegistry {
         views.sort_unstable_by_key(|(id, source, ..)| (*id, *source));
         views
     }
-
-    /// Open sessions with what they are, for `dump_all`.
-    pub(crate) fn list(&self) -> Vec<(u32, Option<IpAddr>, &'static str)> {
-        let inner = self.inner.lock();
-        let mut list: Vec<_> = inner
-            .active
-            .iter()
-            .map(|((id, source), session)| {
-                let kind = match session {
-                    Session::AsaHandle => "ASA handle",
-                    Session::Discovery { .. } => "discovery",
-                    Session::Dialogue(_) => "dialogue",
-                };
-                (*id, *source, kind)
-            })
-            .collect();
-        list.sort_unstable();
-        list
-    }
 }
 
 impl Inner {
-    /// A dialogue has ended that this peer had opened, if one had.
-    fn forget(&mut self, peer: Option<IpAddr>) {
-        if let Some(peer) = peer
-            && let Some(count) = self.accepted.get_mut(&peer)
+    /// A dialogue has ended, which its peer had opened if it has a source.
+    fn forget(&mut self, (_, source): Key, dialogue: &Dialogue) {
+        let neighbour = dialogue.transport.neighbour();
+        if source.is_some()
+            && let Some(count) = self.accepted.get_mut(&neighbour)
         {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.accepted.remove(&peer);
+                self.accepted.remove(&neighbour);
             }
         }
     }
@@ -484,12 +466,12 @@ impl Inner {
             if self.random.is_empty() {
                 (self.draw)(&mut self.random);
             }
-            let id = self.random.pop().ok_or(Error::Unspec)?;
+            let id = self.random.pop().ok_or(Error::NoRandom)?;
             if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
                 return Ok(id);
             }
         }
-        Err(Error::Unspec)
+        Err(Error::NoRandom)
     }
 }
 
@@ -507,7 +489,24 @@ mod tests {
     }
 
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        Dialogue { owner: AsaNonce(1), transport: Arc::new(Nowhere(peer)), name: "EX1".into(), dry: false }
+        dialogue_on(0, peer)
+    }
+
+    fn dialogue_on(zone: u32, peer: Ipv6Addr) -> Dialogue {
+        let transport = Arc::new(Nowhere(peer, zone));
+        Dialogue { owner: AsaNonce(1), transport, name: "EX1".into(), dry: false }
+    }
+
+    #[test]
+    fn equal_link_local_addresses_on_two_links_are_two_peers() {
+        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        for (id, zone) in [(1, 2), (2, 2), (3, 3), (4, 3)] {
+            sessions.accept_dialogue(id, dialogue_on(zone, address)).unwrap();
+        }
+        assert_eq!(sessions.accept_dialogue(5, dialogue_on(2, address)), Err(Error::Unspec));
+        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
+        assert!(sessions.inner.lock().accepted.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::acp::{Protection, Whole};
 use crate::net::tcp::{Assembly, Connection, Framing};
@@ -30,7 +30,7 @@ impl From<TransportError> for ReceiveError {
             TransportError::Closed => Self::Closed,
             TransportError::Timeout => Self::Timeout,
             TransportError::Broken => Self::Broken,
-            TransportError::Failed => Self::Failed,
+            TransportError::Failed(_) => Self::Failed,
         }
     }
 }
@@ -65,7 +65,7 @@ impl SimulatedConnection {
     /// # Errors
     /// [`ReceiveError`]. A retry does not help: what had come of the item is lost.
     pub fn receive(&self, timeout: Duration) -> Result<Vec<u8>, ReceiveError> {
-        Ok(self.connection.receive(timeout)?)
+        Ok(self.connection.receive(Instant::now() + timeout)?)
     }
 
     /// What the connection has counted.

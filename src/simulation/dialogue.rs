@@ -78,7 +78,7 @@ impl SimulatedNode {
             Body::RequestSynchronize(_) => count.synchronization_requests.add(),
             _ => {}
         }
-        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer, 0));
         match classify_request(message, |name| self.registries.objectives.kind(name)) {
             Request::Negotiate { session, objective } => {
                 return self.negotiate(session, &objective, transport, now);
@@ -128,7 +128,7 @@ impl SimulatedNode {
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
         match objectives.dispatch(&objective.name, transport.as_ref(), now, 0, limits) {
             Dispatch::Listener { tx, owner, .. } => {
-                objectives.dispatched(owner, &objective.name, &tx, transport.peer());
+                objectives.dispatched(owner, &objective.name, &tx, transport.neighbour());
             }
             Dispatch::NotListening => {
                 count.refused_not_listening.add();
@@ -176,7 +176,7 @@ impl SimulatedNode {
     /// [`Error::Unspec`](crate::Error::Unspec) at the limit on sessions.
     pub fn open_session(&mut self, peer: Ipv6Addr, objective: &Objective, wants_value: bool) -> Result<u32> {
         let id = self.registries.sessions.request_id()?;
-        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer, 0));
         let dialogue =
             Dialogue { owner: ASA, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let opened = self.registries.sessions.open_dialogue(id, dialogue.clone());

@@ -288,7 +288,7 @@ impl SimulatedNode {
             Body::Response(response) => Some((response.session, response.initiator)),
             _ => None,
         };
-        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer));
+        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer, 0));
         let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
             return Vec::new();
         };

@@ -2,11 +2,13 @@
 //! has a `_bubble_client`, bounded. They only read what is told: nothing that a browser sends changes the engine.
 
 use std::io;
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::spawn;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{contain, spawn};
 use crate::bubbles::http::{self, Asked};
 use crate::bubbles::story::Story;
 use crate::bubbles::{Bubbles, Hub};
@@ -18,6 +20,8 @@ const CAPACITY: usize = 16_384;
 const CLIENTS: usize = 32;
 /// How often it is looked whether a browser has come: the socket outlives the engine, so nothing can wake who waits.
 const GLANCE: Duration = Duration::from_millis(50);
+/// How long a browser has at shutdown to read what has happened.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long nothing is said to a browser at most: then it shows whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -40,31 +44,63 @@ pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
     })?;
     let bubbles = bubbles.clone();
     spawn(core, "_bubbles", move |core| {
-        let clients = Arc::new(());
-        loop {
+        let mut clients = Clients::new();
+        while !core.is_stopping() {
             match bubbles.listener.accept() {
-                // Each client holds one reference; the one here is one more.
-                Ok((stream, _)) if Arc::strong_count(&clients) <= CLIENTS => {
-                    let (bubbles, slot) = (bubbles.clone(), Arc::clone(&clients));
-                    let spawned = spawn(core, "_bubble_client", move |core| {
-                        if let Err(error) = serve(core, &bubbles, &stream) {
-                            log::debug!("a browser is gone: {error}");
-                        }
-                        drop(slot);
-                    });
-                    if let Err(error) = spawned {
-                        log::debug!("a browser is sent away: {error}");
-                    }
+                // A panic must not end accepting.
+                Ok((stream, _)) => {
+                    contain(core, "taking up a browser", || clients.take_up(core, &bubbles, stream))
                 }
-                Ok(_) => log::debug!("a browser is sent away: {CLIENTS} are here"),
-                Err(_) if core.pause(GLANCE) => {}
-                Err(_) => return,
-            }
-            if core.is_stopping() {
-                return;
+                Err(_) => _ = core.pause(GLANCE),
             }
         }
+        clients.end();
     })
+}
+
+/// The browsers that are here.
+struct Clients {
+    streams: Vec<Weak<TcpStream>>,
+    /// Each client has the one end: none is left when the other is disconnected.
+    here: Sender<()>,
+    gone: Receiver<()>,
+}
+
+impl Clients {
+    fn new() -> Self {
+        let (here, gone) = bounded(0);
+        Self { streams: Vec::new(), here, gone }
+    }
+
+    fn take_up(&mut self, core: &Arc<Core>, bubbles: &Bubbles, stream: TcpStream) {
+        self.streams.retain(|stream| stream.strong_count() > 0);
+        if self.streams.len() >= CLIENTS {
+            log::debug!("a browser is sent away: {CLIENTS} are here");
+            return;
+        }
+        let stream = Arc::new(stream);
+        self.streams.push(Arc::downgrade(&stream));
+        let (bubbles, here) = (bubbles.clone(), self.here.clone());
+        let spawned = spawn(core, "_bubble_client", move |core| {
+            if let Err(error) = serve(core, &bubbles, &stream) {
+                log::debug!("a browser is gone: {error}");
+            }
+            drop((stream, here));
+        });
+        if let Err(error) = spawned {
+            log::debug!("a browser is sent away: {error}");
+        }
+    }
+
+    /// Ends all that are left. Those that read learn how it ended; those that do not are not waited for.
+    fn end(self) {
+        let Self { streams, here, gone } = self;
+        drop(here);
+        let _ = gone.recv_timeout(LAST_WORD);
+        for stream in streams.iter().filter_map(Weak::upgrade) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 fn serve(core: &Core, bubbles: &Bubbles, stream: &TcpStream) -> io::Result<()> {

@@ -24,15 +24,22 @@ const REST: Duration = Duration::from_millis(50);
 pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queue: &Queue) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
     spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
-    if interface.unicasts.is_some() {
-        let (own, tx) = (Arc::clone(interface), queue.clone());
-        spawn(core, "_uclisten", move |core| {
-            if let Some(unicasts) = &own.unicasts {
-                listen(core, unicasts, ifi, false, &tx);
-            }
-        })?;
-    }
-    Ok(())
+    if interface.unicasts.get().is_some() { start_unicast(core, ifi, interface, queue) } else { Ok(()) }
+}
+
+/// Starts `_uclisten` of an interface.
+pub(super) fn start_unicast(
+    core: &Arc<Core>,
+    ifi: u32,
+    interface: &Arc<Interface>,
+    queue: &Queue,
+) -> io::Result<()> {
+    let (own, tx) = (Arc::clone(interface), queue.clone());
+    spawn(core, "_uclisten", move |core| {
+        if let Some(unicasts) = own.unicasts.get() {
+            listen(core, unicasts, ifi, false, &tx);
+        }
+    })
 }
 
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
@@ -48,7 +55,7 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
             }
             Err(error) => {
                 core.counters.receive_failed.add();
-                log::debug!("receiving on interface {ifi}: {error}");
+                contain(core, "telling of an error", || log::debug!("receiving on interface {ifi}: {error}"));
                 if !core.pause(REST) {
                     return;
                 }

@@ -10,6 +10,7 @@
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> proto -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _flooder   (repeated floods x)  floods again, for `api`
 //!   _pcap      (0x or 1x)        writes the capture that is configured
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
@@ -29,6 +30,7 @@ mod reader;
 mod resolver;
 mod responder;
 mod shares;
+mod signals;
 mod slot;
 mod synch_listen;
 mod tcp_listen;
@@ -47,11 +49,12 @@ pub(crate) use synch_listen::start as start_synch_listen;
 pub(crate) use tcp_listen::start as start_tcp_listen;
 pub(crate) use watcher::{refresh, start as start_watcher};
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, current};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -88,12 +91,16 @@ impl ThreadGroup {
         self.inner.lock().live.len()
     }
 
-    /// Waits until every thread has ended, and joins them.
+    /// Waits until every thread has ended, and joins them. Does not wait if the calling thread is one of them, which a logger
+    /// may cause: two of them would wait for each other.
     pub(crate) fn join_all(&self) {
         self.idle.end();
         let deadline = Instant::now() + JOIN_LIMIT;
         let (finished, live) = {
             let mut group = self.inner.lock();
+            if group.live.values().any(|handle| handle.thread().id() == current().id()) {
+                return;
+            }
             while !group.live.is_empty() && !self.ended.wait_until(&mut group, deadline).timed_out() {}
             (std::mem::take(&mut group.finished), group.live.len())
         };
@@ -135,7 +142,8 @@ pub(crate) fn spawn(
     }
     let number = group.next;
     // The new thread can end only after this lock is free: it finds itself in the group.
-    let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+    let spawned = signals::start(Builder::new().name(name.to_owned()).stack_size(STACK), move || {
+        OF_AN_ENGINE.set(true);
         contain(&own, name, || body(&own));
         own.threads.end(number);
     });
@@ -155,11 +163,32 @@ pub(crate) fn spawn(
     })
 }
 
-/// Carries something out. A panic ends that and nothing else.
+thread_local! {
+    static OF_AN_ENGINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is one of an engine's: a logger's call, or a substrate's, comes from such.
+pub(crate) fn is_engine_thread() -> bool {
+    OF_AN_ENGINE.get()
+}
+
+/// Starts a thread that runs an ASA's own code: it is no thread of the engine, has a stack of the usual size, and whoever
+/// starts it waits for its end.
+pub(crate) fn start_asa(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    signals::start(Builder::new().name(name.to_owned()), body).map(drop)
+}
+
+/// Carries something out. A panic ends that and nothing else. What may log belongs in here: the logger is the program's, and
+/// may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         core.counters.panics.add();
-        log::error!("{what} panicked: this is a bug of the engine; everything else goes on");
+        let tell = || {
+            log::error!(
+                "{what} panicked: this is a bug of the engine or of its logger; everything else goes on"
+            )
+        };
+        let _ = catch_unwind(tell);
     }
 }
 
@@ -172,6 +201,6 @@ mod tests {
     pub(super) fn core() -> Arc<Core> {
         let config = Config::new().acp(Acp::Layer2);
         let substrate = crate::acp::substrate(&config).unwrap();
-        Arc::new(Core::new(config, substrate))
+        Arc::new(Core::new(config, substrate, Vec::new()))
     }
 }

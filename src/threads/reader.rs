@@ -6,7 +6,6 @@
 //! waiting for a listener, is done by a `_reader`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use super::{contain, run};
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
-use crate::registry::Transport;
+use crate::registry::{Neighbour, Transport};
 use crate::wire::{Body, Message, decode};
 
 /// How long accepting rests after the system has refused, for want of descriptors for instance.
@@ -41,14 +40,14 @@ struct Table {
 
 impl Table {
     /// Takes out the oldest connection of the peer that has the most, the one that comes counted in.
-    fn evict(&mut self, newcomer: Ipv6Addr) -> Option<Arc<Connection>> {
+    fn evict(&mut self, newcomer: Neighbour) -> Option<Arc<Connection>> {
         let mut counts = HashMap::from([(newcomer, 1_usize)]);
         for connection in self.waiting.values() {
-            *counts.entry(connection.peer()).or_insert(0) += 1;
+            *counts.entry(connection.neighbour()).or_insert(0) += 1;
         }
         let most = counts.values().max().copied().unwrap_or(0);
-        let has_most = |peer: &Ipv6Addr| counts.get(peer) == Some(&most);
-        let oldest = self.waiting.iter().find(|(_, connection)| has_most(&connection.peer()));
+        let has_most = |peer: &Neighbour| counts.get(peer) == Some(&most);
+        let oldest = self.waiting.iter().find(|(_, connection)| has_most(&connection.neighbour()));
         let number = oldest.or_else(|| self.waiting.first_key_value()).map(|(number, _)| *number);
         number.and_then(|number| self.waiting.remove(&number))
     }
@@ -63,7 +62,7 @@ impl ReaderTable {
     fn add(&self, connection: &Arc<Connection>) -> (u64, Option<Arc<Connection>>, usize) {
         let mut table = self.inner.lock();
         let full = table.waiting.len() >= self.limit;
-        let victim = if full { table.evict(connection.peer()) } else { None };
+        let victim = if full { table.evict(connection.neighbour()) } else { None };
         let number = table.next;
         table.next += 1;
         table.waiting.insert(number, Arc::clone(connection));
@@ -109,7 +108,7 @@ pub(super) fn accept_loop(
             }
             Err(error) => {
                 core.counters.accept_failed.add();
-                log::debug!("accepting a connection: {error}");
+                contain(core, "telling of an error", || log::debug!("accepting a connection: {error}"));
                 if !core.pause(REST) {
                     return;
                 }
@@ -124,7 +123,7 @@ fn take_up(
     connection: Arc<Connection>,
     handle: impl Fn(&Arc<Core>, Arc<Connection>, Message) -> Option<Rest> + Send + 'static,
 ) {
-    let bytes = match connection.receive_at_once(listener, MOMENT) {
+    let bytes = match connection.receive_at_once(listener, Instant::now() + MOMENT) {
         Some(Ok(bytes)) => bytes,
         Some(Err(_)) => return core.counters.dropped_bad_request.add(),
         None => return start_reader(core, connection, handle),
@@ -200,8 +199,7 @@ impl Drop for Place {
 fn read_first(core: &Core, connection: &Connection) -> Option<Message> {
     let deadline = Instant::now() + core.config.request_deadline;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let bytes = connection.receive(left).ok()?;
+        let bytes = connection.receive(deadline).ok()?;
         match first_message(core, connection, &bytes) {
             First::Message(message) => return Some(message),
             First::Skipped => {}

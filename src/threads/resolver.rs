@@ -4,88 +4,171 @@
 //! a minute where no server answers. So they are no engine's, and few: peers that send such names must not occupy
 //! threads without end.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::LazyLock;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::bounded;
+use parking_lot::{Condvar, Mutex};
 
-use super::slot::Slot;
+use super::signals;
 use crate::interrupt;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
 
 /// How many names are looked up at the same time in this process.
-const LOOKUPS: usize = 16;
+const LOOKUPS: usize = 64;
+/// How many of these for one objective: a peer that answers discoveries with names that nobody resolves must not hold up
+/// what is looked up for others.
+const PER_OBJECTIVE: usize = 4;
+/// How many addresses of one name are tried: a name can have thousands.
+const ADDRESSES: usize = 32;
 
-static AT_WORK: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+static LOOKUPS_OPEN: LazyLock<Arc<Lookups>> =
+    LazyLock::new(|| Arc::new(Lookups::new(LOOKUPS, PER_OBJECTIVE)));
 
-/// The addresses behind a locator, to be tried in order, as far as they are known within the time.
-pub(crate) fn resolve(locator: &AsaLocator, time: Duration) -> Vec<SocketAddr> {
+/// The addresses behind a locator of an objective, to be tried in order, as far as they are known before the deadline.
+pub(crate) fn resolve(objective: &str, locator: &AsaLocator, deadline: Instant) -> Vec<SocketAddr> {
     if !matches!(locator.locator, Some(Locator::Fqdn(_))) {
         return resolve::resolve(locator);
     }
     let name = locator.clone();
-    within(time, &AT_WORK, LOOKUPS, move || resolve::resolve(&name)).unwrap_or_else(|| {
+    let resolved = LOOKUPS_OPEN.carry_out(objective, deadline, move || resolve::resolve(&name));
+    let mut addresses = resolved.unwrap_or_else(|| {
         log::info!("the name of a locator is not resolved in time");
         Vec::new()
-    })
+    });
+    addresses.truncate(ADDRESSES);
+    addresses
 }
 
-/// What `work` returns, if that is within the time and no more than `limit` others are at work. No thread of an engine:
-/// it may outlast it.
-fn within<T: Send + 'static>(
-    time: Duration,
-    at_work: &Arc<AtomicUsize>,
+/// What is looked up now, by objective.
+#[derive(Debug)]
+struct Lookups {
+    open: Mutex<HashMap<String, usize>>,
+    ended: Condvar,
     limit: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (slot, _) = Slot::take(at_work, limit)?;
-    let (tx, rx) = bounded(1);
-    let started = Builder::new().name("_resolver".to_owned()).spawn(move || {
-        // Whoever asked may have gone.
-        let _ = tx.send(work());
-        drop(slot);
-    });
-    started.ok().and_then(|_| interrupt::receive(&rx, Some(time)).ok())
+    per_objective: usize,
+}
+
+impl Lookups {
+    fn new(limit: usize, per_objective: usize) -> Self {
+        Self { open: Mutex::default(), ended: Condvar::new(), limit, per_objective }
+    }
+
+    /// What `work` returns, if it does so before the deadline. It is carried out by a thread that is no engine's, as soon as
+    /// few enough others are at work.
+    fn carry_out<T: Send + 'static>(
+        self: &Arc<Self>,
+        objective: &str,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let lookup = self.begin(objective, deadline)?;
+        let (tx, rx) = bounded(1);
+        let started = signals::start(Builder::new().name("_resolver".to_owned()), move || {
+            // Whoever asked may have gone.
+            let _ = tx.send(work());
+            drop(lookup);
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        started.ok().and_then(|_| interrupt::receive(&rx, Some(left)).ok())
+    }
+
+    /// Waits for its turn.
+    fn begin(self: &Arc<Self>, objective: &str, deadline: Instant) -> Option<Lookup> {
+        let mut open = self.open.lock();
+        let is_free = |open: &HashMap<String, usize>| {
+            open.values().sum::<usize>() < self.limit
+                && open.get(objective).is_none_or(|count| *count < self.per_objective)
+        };
+        while !is_free(&open) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waited = self.ended.wait_for(&mut open, interrupt::slice(left));
+            if waited.timed_out() && (Instant::now() >= deadline || interrupt::is_over()) {
+                return None;
+            }
+        }
+        *open.entry(objective.to_owned()).or_default() += 1;
+        Some(Lookup { lookups: Arc::clone(self), objective: objective.to_owned() })
+    }
+}
+
+/// One that is carried out. Makes room for another when dropped.
+struct Lookup {
+    lookups: Arc<Lookups>,
+    objective: String,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        let mut open = self.lookups.open.lock();
+        if let Some(count) = open.get_mut(&self.objective) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.objective);
+            }
+        }
+        self.lookups.ended.notify_all();
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-    use std::time::Instant;
+    use std::time::Duration;
 
     use super::*;
 
     const SOON: Duration = Duration::from_secs(20);
 
-    #[test]
-    fn a_name_and_an_address_are_resolved() {
-        use crate::types::Protocol;
-        assert!(!resolve(&AsaLocator::fqdn("localhost", Protocol::Tcp, 80), SOON).is_empty());
-        let address = AsaLocator::new(std::net::Ipv4Addr::LOCALHOST, None).with_port(80);
-        assert_eq!(resolve(&address, Duration::ZERO).len(), 1);
+    fn after(time: Duration) -> Instant {
+        Instant::now() + time
     }
 
     #[test]
-    fn who_looks_up_a_name_waits_no_longer_than_its_time_and_only_so_many_do() {
-        let at_work = Arc::default();
+    fn a_name_and_an_address_are_resolved() {
+        use crate::types::Protocol;
+        let name = AsaLocator::fqdn("localhost", Protocol::Tcp, 80);
+        assert!(!resolve("EX1", &name, after(SOON)).is_empty());
+        let address = AsaLocator::new(std::net::Ipv4Addr::LOCALHOST, None).with_port(80);
+        assert_eq!(resolve("EX1", &address, Instant::now()).len(), 1);
+    }
+
+    /// Starts lookups that are not answered until the returned end is dropped.
+    fn unanswered(lookups: &Arc<Lookups>, objective: &str, count: usize) -> crossbeam_channel::Sender<()> {
         let (release, gate) = bounded::<()>(0);
-        let started = Instant::now();
-        for _ in 0..2 {
+        for _ in 0..count {
             let gate = gate.clone();
-            let answer = within(Duration::from_millis(50), &at_work, 2, move || gate.recv().is_ok());
+            let answer = lookups.carry_out(objective, after(SOON / 400), move || gate.recv().is_ok());
             assert_eq!(answer, None, "nobody answers");
         }
-        assert_eq!(within(SOON, &at_work, 2, || true), None, "both places are taken");
+        release
+    }
+
+    #[test]
+    fn who_looks_up_a_name_waits_for_its_turn_and_no_longer_than_its_time() {
+        let lookups = Arc::new(Lookups::new(3, 2));
+        let started = Instant::now();
+        let _first = unanswered(&lookups, "EX1", 1);
+        let release = unanswered(&lookups, "EX2", 2);
+        assert_eq!(lookups.carry_out("EX3", after(SOON / 400), || true), None, "all places are taken");
         assert!(started.elapsed() < SOON);
+        // Who waits while one ends has its place.
+        let waiting = Arc::clone(&lookups);
+        let thread = Builder::new().spawn(move || waiting.carry_out("EX3", after(SOON), || true)).unwrap();
         drop(release);
-        while at_work.load(Ordering::Acquire) > 0 {
-            assert!(started.elapsed() < SOON, "the threads end once they are answered");
-            std::thread::yield_now();
-        }
-        assert_eq!(within(SOON, &at_work, 2, || true), Some(true));
+        assert_eq!(thread.join().unwrap(), Some(true));
+    }
+
+    #[test]
+    fn names_that_nobody_answers_hold_up_no_other_objective() {
+        let lookups = Arc::new(Lookups::new(16, 4));
+        // As many as a hostile peer may send: no more than four are at work.
+        let _hostile = unanswered(&lookups, "hostile", 16);
+        assert_eq!(lookups.open.lock().values().sum::<usize>(), 4);
+        assert_eq!(lookups.carry_out("EX1", after(SOON), || true), Some(true));
     }
 }

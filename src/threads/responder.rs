@@ -3,6 +3,7 @@
 
 use std::net::SocketAddrV6;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::run;
 use super::shares::{Admitted, NotAdmitted};
@@ -23,8 +24,8 @@ const SMALL: usize = 2048;
 /// connection is there at once, as on the same machine, no thread is needed.
 pub(super) fn start(core: &Arc<Core>, to: Arrival, message: &Message) {
     let bytes = encode(message);
-    start_with(core, to, bytes.len() <= SMALL, move |core, connection| {
-        let sent = connection.send(&bytes, core.config.response_timeout);
+    start_with(core, to, bytes.len() <= SMALL, move |core, connection, deadline| {
+        let sent = connection.send(&bytes, deadline);
         connection.close();
         sent.map(|()| core.counters.responses_sent.add())
     });
@@ -39,13 +40,13 @@ pub(super) fn start_negotiation(
     objective: Objective,
     otherwise: Message,
 ) {
-    start_with(core, to, false, move |core, connection| {
+    start_with(core, to, false, move |core, connection, deadline| {
         let request = NegotiationRequest { session, objective, transport: Arc::new(connection) };
         let Err(request) = tcp_listen::offer(core, request) else {
             core.counters.rapid_negotiations.add();
             return Ok(());
         };
-        let sent = request.transport.send(&encode(&otherwise), core.config.response_timeout);
+        let sent = request.transport.send(&encode(&otherwise), deadline);
         request.transport.close();
         sent.map(|()| core.counters.responses_sent.add())
     });
@@ -57,7 +58,7 @@ fn start_with(
     core: &Arc<Core>,
     to: Arrival,
     at_once: bool,
-    use_connection: impl FnOnce(&Arc<Core>, Connection) -> Result<(), TransportError> + Send + 'static,
+    use_connection: impl FnOnce(&Arc<Core>, Connection, Instant) -> Result<(), TransportError> + Send + 'static,
 ) {
     let Some((slot, taken)) = Slot::take(&core.responders, core.config.responder_limit) else {
         core.counters.dropped_responder_full.add();
@@ -72,8 +73,10 @@ fn start_with(
     };
     let mut guard = AskerGuard { core: Arc::clone(core), admitted, reached: false };
     let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
+    // For connecting and sending.
+    let deadline = Instant::now() + core.config.response_timeout;
     let respond = move |core: &Arc<Core>, connection: Result<Connection, TransportError>| {
-        match connection.and_then(|connection| use_connection(core, connection)) {
+        match connection.and_then(|connection| use_connection(core, connection, deadline)) {
             Ok(()) => guard.reached = true,
             Err(error) => {
                 core.counters.responses_failed.add();
@@ -90,7 +93,7 @@ fn start_with(
         attempt => attempt,
     };
     let spawned = run(core, "_responder", move |core: &Arc<Core>| {
-        let connection = attempt.and_then(|attempt| attempt.wait(core.config.response_timeout));
+        let connection = attempt.and_then(|attempt| attempt.wait(deadline));
         respond(core, connection);
     });
     if spawned.is_err() {

@@ -1,4 +1,4 @@
-//! A bounded number of activities of one kind. Used by `_responder`, `_disc_relay` and `_resolver`.
+//! A bounded number of activities of one kind. Used by `_responder` and `_disc_relay`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

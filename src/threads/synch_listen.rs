@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
@@ -29,7 +30,8 @@ fn answer(core: &Core, name: &str, request: &SynchRequest) {
         return;
     };
     let step = Step { session: request.session, objective: WireObjective::from(objective) };
-    match request.transport.send(&encode(&Message::new(Body::Synch(step))), core.config.response_timeout) {
+    let deadline = Instant::now() + core.config.response_timeout;
+    match request.transport.send(&encode(&Message::new(Body::Synch(step))), deadline) {
         Ok(()) => core.counters.synch_sent.add(),
         Err(error) => {
             core.counters.synch_failed.add();

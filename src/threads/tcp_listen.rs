@@ -1,7 +1,6 @@
 //! `_tcp_listen`: accepts requests on the port of one objective (RFC 8990 §2.8.6).
 
 use std::io;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
@@ -14,7 +13,7 @@ use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
 use crate::proto::{Request, classify_request};
-use crate::registry::{Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
+use crate::registry::{Dispatch, NegotiationRequest, Neighbour, QueueLimits, SynchRequest, Transport};
 use crate::types::AsaNonce;
 use crate::wire::{Body, Message};
 
@@ -113,7 +112,7 @@ struct Place {
     tx: Sender<NegotiationRequest>,
     owner: AsaNonce,
     name: String,
-    peer: Ipv6Addr,
+    peer: Neighbour,
     /// There is a listener that nobody else waits for.
     free: bool,
 }
@@ -126,7 +125,7 @@ impl Place {
         match objectives.dispatch(name, transport, core.now(), millis(config.listen_grace), limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 core.counters.request_queue_peak.raise_to(waiting);
-                let (core, name, peer) = (Arc::clone(core), name.clone(), transport.peer());
+                let (core, name, peer) = (Arc::clone(core), name.clone(), transport.neighbour());
                 Ok(Self { core, tx, owner, name, peer, free })
             }
             Dispatch::NotListening => Err(Refusal::NotListening),

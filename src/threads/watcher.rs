@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::mhandler::Queue;
 use super::{contain, drlisten, mclisten, spawn};
+use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::interfaces::{Link, Snapshot, snapshot};
@@ -28,7 +29,7 @@ pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
         loop {
             if let Err(error) = changes.wait(core.config.watch_interval) {
                 // More descriptors than the process may have, for instance.
-                log::debug!("waiting for changes: {error}");
+                contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
                 core.pause(core.config.watch_interval);
             }
             if core.is_stopping() {
@@ -77,6 +78,7 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
             }
         }
     }
+    hear_unicasts(core, queue);
     update_addresses(core, &seen);
     failure.map_or(Ok(()), Err)
 }
@@ -108,9 +110,6 @@ fn new_links<'a>(core: &Core, seen: &'a Snapshot) -> Vec<&'a Link> {
 
 fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> {
     let multicasts = multicast::Receiver::multicast(link.ifi).map_err(receive_error)?;
-    let unicasts = multicast::Receiver::unicast(link.ifi, link.link_local).inspect_err(|error| {
-        log::debug!("no unicast datagrams on {}: {error}", link.name);
-    });
     let (sender, listener) =
         multicast::Sender::open(link.ifi, link.link_local).map_err(StartError::Socket)?;
     let listener = Arc::new(listener);
@@ -119,9 +118,10 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         link_local: link.link_local,
         sender,
         multicasts,
-        unicasts: unicasts.ok(),
+        unicasts: OnceLock::new(),
         responses: Arc::clone(&listener) as Arc<dyn Close>,
     });
+    hear_unicasts_of(&interface, link.ifi);
     let started = mclisten::start(core, link.ifi, &interface, queue)
         .and_then(|()| drlisten::start(core, link.ifi, listener))
         .map_err(StartError::Thread);
@@ -137,6 +137,38 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         interface.close();
     }
     Ok(())
+}
+
+/// Takes up port 7017 where another program held it.
+fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
+    let without: Vec<_> = {
+        let network = core.network.read();
+        let without = network.interfaces.iter().filter(|(_, interface)| interface.unicasts.get().is_none());
+        without.map(|(ifi, interface)| (*ifi, Arc::clone(interface))).collect()
+    };
+    for (ifi, interface) in without {
+        if !hear_unicasts_of(&interface, ifi) {
+            continue;
+        }
+        if mclisten::start_unicast(core, ifi, &interface, queue).is_err() || core.is_stopping() {
+            // What is closed is opened again, whole, by a later look.
+            interface.close();
+            core.network.write().interfaces.remove(&ifi);
+        } else {
+            log::info!("interface {}: port {GRASP_LISTEN_PORT} is free now", interface.name);
+        }
+    }
+}
+
+/// Opens the port for datagrams to this node alone. `false` if another program holds it for itself.
+fn hear_unicasts_of(interface: &Interface, ifi: u32) -> bool {
+    match multicast::Receiver::unicast(ifi, interface.link_local) {
+        Ok(unicasts) => interface.unicasts.set(unicasts).is_ok(),
+        Err(error) => {
+            log::debug!("no unicast datagrams on {}: {error}", interface.name);
+            false
+        }
+    }
 }
 
 fn receive_error(error: io::Error) -> StartError {

@@ -32,7 +32,7 @@ impl fmt::Debug for AsaNonce {
 
 impl fmt::Display for AsaNonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        self.0.fmt(f)
     }
 }
 

@@ -130,6 +130,13 @@ impl Value {
         out
     }
 
+    /// Whether both are the same on the wire. Unlike `==`, which compares numbers, this holds of a NaN and itself, and not of 0.0
+    /// and -0.0.
+    #[must_use]
+    pub fn is_identical_to(&self, other: &Self) -> bool {
+        self.encode() == other.encode()
+    }
+
     /// The one item that `bytes` are, nested no deeper than 128 levels.
     ///
     /// # Errors

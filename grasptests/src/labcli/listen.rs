@@ -128,7 +128,7 @@ impl Listener {
                 }
                 Err(Error::IdClash) => {}
                 // Unregistered, or the lab ends.
-                Err(Error::NoSession | Error::Unspec) => break,
+                Err(Error::NoSession | Error::Stopped) => break,
                 Err(error) => {
                     self.say(format_args!("listens no more: {}", error_text(&error)));
                     break;

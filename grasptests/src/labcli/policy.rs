@@ -168,7 +168,7 @@ impl Side<'_> {
         self.say(format_args!("asks for {time} ms"));
         match self.over.recv_timeout(Duration::from_millis(time.into()) / 2) {
             Err(RecvTimeoutError::Timeout) | Ok(()) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::Unspec),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Stopped),
         }
     }
 

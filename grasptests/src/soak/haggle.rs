@@ -10,6 +10,9 @@ use super::network::{Here, Path, negotiated};
 use super::report::{Call, LIFE, NET};
 use super::{Shared, network};
 
+/// How listening ends when what it needs is taken away.
+const OVER: [Error; 4] = [Error::NoSession, Error::NoAsa, Error::NotYourObj, Error::Stopped];
+
 /// How long a step waits for its answer, in milliseconds.
 pub(super) const STEP: u32 = 3000;
 /// The timeout of a request that will not be answered, in milliseconds.
@@ -166,8 +169,8 @@ pub(super) fn listen(shared: &Arc<Shared>, here: &Here) {
                     panic!("no thread for the soak: {error}");
                 }
             }
-            Err(Error::NoSession | Error::NoAsa | Error::NotYourObj | Error::Unspec)
-                if shared.faults.explain(alone, began) || shared.is_over() =>
+            Err(error)
+                if OVER.contains(&error) && shared.faults.explain(alone, began) || shared.is_over() =>
             {
                 return;
             }
@@ -217,7 +220,7 @@ fn answer(shared: &Shared, here: &Here, session: SessionNonce, request: &Objecti
             let call = side.call("end_negotiate", 5000);
             match side.engine.end_negotiate(side.asa, session, false, None) {
                 // The asker is gone.
-                Err(Error::SockErrEnd) => call.ok(),
+                Err(error) if error == Error::SockErrEnd => call.ok(),
                 other => drop(call.judge(other, &[NET, LIFE])),
             }
         }
@@ -253,7 +256,7 @@ fn messages(side: &Side<'_>, session: SessionNonce, ask: Ask) {
     if call.judge(side.engine.grecv(side.asa, session, STEP), &[NET, LIFE]).is_some() {
         let call = side.call("end_negotiate", 5000);
         match side.engine.end_negotiate(side.asa, session, true, None) {
-            Err(Error::SockErrEnd) => call.ok(),
+            Err(error) if error == Error::SockErrEnd => call.ok(),
             other => drop(call.judge(other, &[NET, LIFE])),
         }
     }

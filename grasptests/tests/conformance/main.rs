@@ -11,12 +11,14 @@ mod bench;
 mod peer;
 
 mod borders;
+mod codec;
 mod compliance;
 mod discovery;
 mod divert_cache;
 mod dull;
 mod flood_originator;
 mod flood_receiver;
+mod locators;
 mod messages;
 mod negotiation;
 mod objectives;

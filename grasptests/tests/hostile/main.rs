@@ -12,6 +12,7 @@ mod scene;
 mod connections;
 mod datagrams;
 mod discovery;
+mod faults;
 mod floods;
 mod quads;
 mod sessions;

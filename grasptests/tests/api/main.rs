@@ -1,0 +1,29 @@
+//! The API: every call and every error code, what is counted, traced, captured and said, who may call, and what a
+//! panic leaves behind.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
+mod accounts;
+mod acp;
+mod concurrency;
+mod containment;
+mod discovery;
+mod errors;
+mod flooding;
+mod lifecycle;
+mod listening;
+mod logging;
+mod messaging;
+mod negotiation;
+mod pcap;
+mod ports;
+mod process_wide;
+mod registration;
+mod repeat;
+mod serve;
+mod sessions;
+mod settings;
+mod synchronization;
+mod trace;
+mod utility;
+mod views;

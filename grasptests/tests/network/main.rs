@@ -1,0 +1,11 @@
+//! Networks of engines: with each other on real links and on virtual time, and with graspy.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
+mod interfaces;
+mod interop;
+mod rapid;
+mod relay;
+mod simulator;
+mod soak;
+mod two_nodes;

@@ -1,0 +1,79 @@
+//! The program `bench` measures: a short run of a few figures writes what it should. How fast is no question here.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().expect("the bench starts")
+}
+
+/// A file of this test alone, which goes with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("grasp-bench-{}-{name}.json", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[track_caller]
+fn number(figure: &Value, field: &str) -> f64 {
+    let number = figure[field].as_f64().unwrap_or_else(|| panic!("{field} is no number: {figure}"));
+    assert!(number.is_finite() && number > 0.0, "{field}: {figure}");
+    number
+}
+
+#[test]
+fn a_short_run_writes_every_field_of_every_figure() {
+    let file = Scratch::new("short");
+    let path = file.0.to_str().expect("a path in UTF-8");
+    let names = "negotiate_connect,flood_hop,cpu_per_negotiation,codec_decode,startup";
+    let output = bench(&["--only", names, "--rounds", "1", "--json", path]);
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}");
+    let written = std::fs::read_to_string(&file.0).expect("the file is written");
+    let figures: Value = serde_json::from_str(&written).expect("the file is JSON");
+    for (name, unit) in [
+        ("negotiate_connect", "/s"),
+        ("flood_hop", "µs"),
+        ("cpu_per_negotiation", "µs"),
+        ("codec_decode", "/s"),
+        ("codec_decode: flood", "/s"),
+    ] {
+        let figure = &figures[name];
+        assert_eq!(figure["unit"], unit, "{name}: {figures}");
+        let (value, floor, ratio) =
+            (number(figure, "value"), number(figure, "floor"), number(figure, "ratio"));
+        // The first row of the codec is the medians of all vectors, whose ratio is not the quotient of the two others.
+        if name != "codec_decode" {
+            assert!((ratio - value / floor).abs() <= ratio * 1e-6, "one round has one ratio: {figure}");
+        }
+        assert!(said.contains(&format!("| {name} |")), "{said}");
+    }
+    let startup = &figures["startup"];
+    assert!(startup["floor"].is_null() && startup["ratio"].is_null(), "{startup}");
+    // Any machine starts a process within a minute.
+    assert!(number(startup, "value") < 60_000.0, "{startup}");
+    assert!(startup["met"].is_boolean(), "{startup}");
+    assert!(figures["synchronize"].is_null(), "only what was asked for is measured");
+}
+
+#[test]
+fn what_cannot_be_measured_is_a_failure() {
+    let unknown = bench(&["--only", "speed"]);
+    assert_eq!(unknown.status.code(), Some(2), "an unknown figure");
+    let output = bench(&["--only", "synchronize", "--rounds", "1", "--graspy", env!("CARGO_MANIFEST_DIR")]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("there is no grasp.py in"), "{complaint}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("| synchronize |"));
+}

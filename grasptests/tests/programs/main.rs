@@ -1,0 +1,8 @@
+//! The programs as their users run them, and the page of speech bubbles.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
+
+mod asatest;
+mod bench;
+mod bubbles;
+mod lab_program;

@@ -1,0 +1,128 @@
+//! The answering side of negotiations (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::interrupt::{self, NotReceived};
+use crate::registry::Dialogue;
+use crate::types::{AsaNonce, Objective, SessionNonce};
+
+impl Engine {
+    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
+    /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
+    /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
+    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
+    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let mut money = grasp::Objective::new("EX3");
+    /// money.neg = true;
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// // One request after the other; Asa::serve answers several at a time.
+    /// loop {
+    ///     let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    ///     println!("asked for {}", request.value);
+    ///     grasp::end_negotiate(asa, session, true, None)?;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
+    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
+    /// or a deregistration, [`Error::Stopped`] after shutdown. [`Error::IdClash`]: listen again.
+    pub fn listen_negotiate(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+    ) -> Result<(SessionNonce, Objective)> {
+        self.check_listening(nonce, objective)?;
+        loop {
+            if let Some(accepted) = self.accept_next(nonce, objective)? {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// What is checked before listening.
+    pub(super) fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        if !(objective.neg && objective.discoverable) {
+            return Err(Error::NotNeg);
+        }
+        self.check_secure()
+    }
+
+    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
+    /// and the ASA, which has done nothing wrong, goes on listening.
+    fn accept_next(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+    ) -> Result<Option<(SessionNonce, Objective)>> {
+        let objectives = &self.core.registries.objectives;
+        let requests = objectives.begin_listening(nonce, &objective.name)?;
+        let request = interrupt::receive(&requests, None);
+        objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
+        let count = &self.core.counters;
+        self.core.check_running().inspect_err(|_| {
+            if request.is_ok() {
+                count.requests_abandoned.add();
+            }
+        })?;
+        let request = request.map_err(|error| match error {
+            NotReceived::Disconnected => Error::NoSession,
+            NotReceived::Over => Error::Unspec,
+        })?;
+        let transport = request.transport;
+        let dialogue = Dialogue {
+            owner: nonce,
+            transport: Arc::clone(&transport),
+            name: objective.name.as_str().into(),
+            dry: request.objective.dry,
+        };
+        let sessions = &self.core.registries.sessions;
+        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
+            Ok(session) => session,
+            Err(error) => {
+                let (clash, count) = (error == Error::IdClash, &self.core.counters);
+                if clash {
+                    count.session_clashes.add()
+                } else {
+                    count.session_limit.add()
+                }
+                transport.close();
+                return if clash { Err(error) } else { Ok(None) };
+            }
+        };
+        self.check_still(nonce, session, &dialogue)?;
+        Ok(Some((session, request.objective)))
+    }
+
+    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
+    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
+    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| while grasp::listen_negotiate(asa, &money).is_ok() {});
+    ///     // The thread ends:
+    ///     grasp::stop_negotiate(asa, &money)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
+    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        self.check_asa_obj(nonce, objective, false)?;
+        self.core.registries.objectives.stop_negotiate(nonce, &objective.name);
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! One handle to stop what runs: servers, loops with pauses, whole programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+
+/// Whether something is to stop. A cheap handle: clones are the same. The handler of Ctrl-C, a server
+/// ([`Server::run_until`](crate::Server::run_until)), a loop that pauses and calls that block share one.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let stop = grasp::Stop::new();
+/// let handler = stop.clone();
+/// // With the crate ctrlc: ctrlc::set_handler(move || handler.request())?;
+/// handler.request();
+/// while !stop.wait(Duration::from_secs(5)) {
+///     // What is done every five seconds.
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Stop {
+    /// Nothing is ever sent: it is disconnected by the request.
+    signal: Receiver<()>,
+    inner: Arc<Inner>,
+}
+
+type Waker = Arc<dyn Fn() + Send + Sync>;
+
+struct Inner {
+    /// Dropped by the request.
+    sender: Mutex<Option<Sender<()>>>,
+    wakers: Mutex<BTreeMap<u64, Waker>>,
+}
+
+impl Inner {
+    fn add(&self, waker: Waker) -> u64 {
+        let mut wakers = self.wakers.lock();
+        let number = wakers.last_key_value().map_or(0, |(last, _)| last + 1);
+        wakers.insert(number, waker);
+        number
+    }
+}
+
+impl Stop {
+    /// A handle that nobody has stopped yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let (sender, signal) = bounded(0);
+        Self { signal, inner: Arc::new(Inner { sender: Mutex::new(Some(sender)), wakers: Mutex::default() }) }
+    }
+
+    /// Requests the stop, and [wakes](Self::wake) what blocks. Doing so twice is harmless.
+    pub fn request(&self) {
+        self.inner.sender.lock().take();
+        self.wake();
+    }
+
+    /// Has this done when the stop is requested: what wakes a thread that blocks in a call of the API, such as
+    /// [`stop_negotiate`](crate::stop_negotiate) for [`listen_negotiate`](crate::listen_negotiate), or
+    /// [`end_negotiate`](crate::end_negotiate) for [`grecv`](crate::grecv).
+    pub fn wake_with(&self, waker: impl Fn() + Send + Sync + 'static) {
+        self.inner.add(Arc::new(waker));
+    }
+
+    /// As [`wake_with`](Self::wake_with), until what it returns is dropped: for what lasts shorter than the program,
+    /// such as a session.
+    pub fn wake_while(&self, waker: impl Fn() + Send + Sync + 'static) -> Waking {
+        Waking { number: self.inner.add(Arc::new(waker)), inner: Arc::clone(&self.inner) }
+    }
+
+    /// Wakes what blocks. One thread may just have been about to block when the stop was requested: whoever waits for the end
+    /// of threads does this again now and then.
+    pub fn wake(&self) {
+        let wakers: Vec<_> = self.inner.wakers.lock().values().cloned().collect();
+        wakers.iter().for_each(|waker| waker());
+    }
+
+    /// Whether the stop was requested.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.inner.sender.lock().is_none()
+    }
+
+    /// Waits for so long, or until the stop is requested; returns whether it is.
+    #[must_use]
+    pub fn wait(&self, time: Duration) -> bool {
+        matches!(self.signal.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
+    }
+
+    /// Waits until the stop is requested.
+    pub fn wait_for_ever(&self) {
+        let _ = self.signal.recv();
+    }
+
+    /// A channel that is disconnected by the request, for a `select!` of crossbeam-channel.
+    #[must_use]
+    pub const fn signal(&self) -> &Receiver<()> {
+        &self.signal
+    }
+}
+
+/// What [`Stop::wake_while`] returns.
+#[must_use = "nothing is woken any more when this is dropped"]
+pub struct Waking {
+    inner: Arc<Inner>,
+    number: u64,
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.inner.wakers.lock().remove(&self.number);
+    }
+}
+
+impl fmt::Debug for Waking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waking").field(&self.number).finish()
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("requested", &self.is_requested()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_its_time_or_when_a_clone_is_stopped() {
+        let stop = Stop::new();
+        assert!(!stop.wait(Duration::ZERO) && !stop.is_requested());
+        let other = stop.clone();
+        let waiter = std::thread::Builder::new().spawn(move || other.wait(Duration::from_secs(60))).unwrap();
+        stop.request();
+        stop.request();
+        assert!(waiter.join().unwrap() && stop.is_requested());
+        stop.wait_for_ever();
+    }
+
+    #[test]
+    fn what_blocks_is_woken_while_it_is_to_be() {
+        let stop = Stop::new();
+        let (sender, receiver) = bounded(2);
+        let short = sender.clone();
+        drop(stop.wake_while(move || _ = short.try_send("short")));
+        stop.wake_with(move || _ = sender.try_send("long"));
+        stop.request();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["long"]);
+    }
+}

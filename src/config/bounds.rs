@@ -1,0 +1,97 @@
+//! What an engine can work with: settings outside of it are replaced at the start, and reported.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Config;
+
+/// Upper bound for times: larger ones would overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// `_watcher` looks no more often than this.
+const BRIEFEST_WATCH: Duration = Duration::from_millis(1);
+/// The most that a queue holds: it takes its room when it is made.
+const LONGEST_QUEUE: usize = 65_536;
+/// The deepest nesting that the stacks of the threads have room for.
+const DEEPEST: usize = 128;
+/// The largest datagram of UDP over IPv6 without jumbograms.
+const LARGEST_DATAGRAM: usize = 65_527;
+/// The largest unicast message: it is kept in memory while it comes, for each connection.
+const LARGEST_MESSAGE: usize = 16 << 20;
+/// The smallest message that the protocol can do with: GRASP_DEF_MAX_SIZE is 2048, an IPv6 packet 1280 bytes.
+const SMALLEST_MESSAGE: usize = 64;
+
+/// A setting that no engine can work with, and what it works with instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adjusted {
+    /// The setting, by its name in [`Config`].
+    pub setting: &'static str,
+    /// What was wanted.
+    pub wanted: String,
+    /// What is used.
+    pub used: String,
+}
+
+impl fmt::Display for Adjusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be {}: {} is used", self.setting, self.wanted, self.used)
+    }
+}
+
+impl Config {
+    /// Clamps settings to what is supported. Says which.
+    pub(crate) fn feasible(mut self) -> (Self, Vec<Adjusted>) {
+        let mut adjusted = Vec::new();
+        macro_rules! clamp {
+            ($($name:ident $least:expr, $most:expr;)*) => {$(
+                let used = self.$name.clamp($least, $most);
+                if used != self.$name {
+                    let (wanted, used) = (format!("{:?}", self.$name), format!("{used:?}"));
+                    adjusted.push(Adjusted { setting: stringify!($name), wanted, used });
+                }
+                self.$name = used;
+            )*};
+        }
+        clamp! {
+            watch_interval BRIEFEST_WATCH, LONGEST;
+            connect_timeout Duration::ZERO, LONGEST;
+            response_timeout Duration::ZERO, LONGEST;
+            request_deadline Duration::ZERO, LONGEST;
+            listen_grace Duration::ZERO, LONGEST;
+            request_queue 0, LONGEST_QUEUE;
+            requests_per_peer 0, LONGEST_QUEUE;
+            multicast_queue 1, LONGEST_QUEUE;
+            response_queue 1, LONGEST_QUEUE;
+            nesting 1, DEEPEST;
+            unicast_size SMALLEST_MESSAGE, LARGEST_MESSAGE;
+            multicast_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
+            multicast_send_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
+        }
+        (self, adjusted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_is_left_and_what_cannot_is_reported() {
+        let (_, adjusted) = Config::new().feasible();
+        assert_eq!(adjusted, []);
+        let config = Config::new()
+            .multicast_size(usize::MAX)
+            .connect_timeout(Duration::MAX)
+            .response_queue(0)
+            .nesting(129)
+            .watch_interval(Duration::ZERO);
+        let (config, adjusted) = config.feasible();
+        let settings: Vec<_> = adjusted.iter().map(|one| one.setting).collect();
+        assert_eq!(
+            settings,
+            ["watch_interval", "connect_timeout", "response_queue", "nesting", "multicast_size"]
+        );
+        assert_eq!((config.multicast_size, config.nesting, config.response_queue), (65_527, 128, 1));
+        assert_eq!(adjusted[3].to_string(), "nesting cannot be 129: 128 is used");
+    }
+}

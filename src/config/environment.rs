@@ -1,0 +1,67 @@
+//! The environment, as far as it configures an engine. Nothing else in the library reads it. A variable that is empty says
+//! nothing.
+
+use std::env::var_os;
+#[cfg(any(feature = "quads", feature = "bubbles"))]
+use std::env::{VarError, var};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{Config, Pcap};
+
+/// The file for the capture.
+const PCAP: &str = "GRASP_PCAP";
+/// Where the page of speech bubbles is served.
+#[cfg(feature = "bubbles")]
+pub(crate) const BUBBLES: &str = "GRASP_BUBBLES";
+/// The file with the keys of a QUADS domain.
+#[cfg(feature = "quads")]
+const KEYFILE: &str = "GRASP_QUADS_KEYFILE";
+/// The password of a QUADS domain.
+#[cfg(feature = "quads")]
+const PASSWORD: &str = "GRASP_QUADS_PASSWORD";
+
+impl Config {
+    /// The settings with those that they leave to the environment. The keys of QUADS are read when the substrate is
+    /// chosen: they are no setting.
+    pub(crate) fn with_environment(mut self) -> Self {
+        if self.pcap == Pcap::Environment
+            && let Some(file) = path(PCAP)
+        {
+            self.pcap = Pcap::File(file);
+        }
+        self
+    }
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(any(feature = "quads", feature = "bubbles"))]
+fn text(name: &str) -> Result<Option<String>, VarError> {
+    match var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(feature = "bubbles")]
+pub(crate) fn bubbles() -> String {
+    text(BUBBLES).ok().flatten().unwrap_or_default()
+}
+
+#[cfg(feature = "quads")]
+pub(crate) fn quads_keyfile() -> Option<PathBuf> {
+    path(KEYFILE)
+}
+
+/// The password.
+///
+/// # Errors
+/// If it is not UTF-8.
+#[cfg(feature = "quads")]
+pub(crate) fn quads_password() -> Result<Option<String>, VarError> {
+    text(PASSWORD)
+}

@@ -1,0 +1,285 @@
+//! Every setting of an engine with its default and the source of that default, in groups, each with a getter.
+
+mod bounds;
+pub(crate) mod environment;
+mod kinds;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
+
+pub use bounds::Adjusted;
+pub(crate) use kinds::Pcap;
+pub use kinds::{Acp, Rate};
+
+macro_rules! settings {
+    ($(
+        #[doc = $about:literal]
+        $group:ident: $Group:ident {
+            $(
+                $(#[doc = $doc:literal])* $(#[cfg($feature:meta)])?
+                $name:ident: $type:ty = $default:expr $(=> $seen:ty, $how:expr)?;
+            )*
+        }
+    )*) => {
+        /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
+        /// returns the whole, so that calls chain. The getters are in groups, as `config.times().connect_timeout()`.
+        /// A value that no engine can work with is replaced by the nearest that it can, with a warning at the start:
+        /// [`Engine::adjusted`](crate::Engine::adjusted).
+        ///
+        /// ```
+        /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
+        /// assert!(config.role().listen_self() && config.times().objective_ttl() == 10_000);
+        /// ```
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($($(#[cfg($feature)])? pub(crate) $name: $type,)*)*
+            pub(crate) pcap: Pcap,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($($(#[cfg($feature)])? $name: $default,)*)* pcap: Pcap::Environment }
+            }
+        }
+
+        $(
+            #[doc = concat!("# Settings: ", $about)]
+            impl Config {
+                $($(#[doc = $doc])* $(#[cfg($feature)])? #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+            }
+
+            #[doc = concat!($about, " One group of the getters of [`Config`].")]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $Group<'a>(&'a Config);
+
+            impl<'a> $Group<'a> {
+                $(getter! { $(#[cfg($feature)])? $name: $type $(=> $seen, $how)? })*
+            }
+        )*
+
+        /// # Getters, by group
+        impl Config {
+            $(
+                #[doc = concat!("The getters of: ", $about)]
+                #[must_use]
+                pub const fn $group(&self) -> $Group<'_> { $Group(self) }
+            )*
+        }
+    };
+}
+
+macro_rules! getter {
+    ($(#[cfg($feature:meta)])? $name:ident: $type:ty) => {
+        #[doc = concat!("What [`Config::", stringify!($name), "`] was set to.")]
+        $(#[cfg($feature)])?
+        #[must_use]
+        pub const fn $name(&self) -> $type { self.0.$name }
+    };
+    ($(#[cfg($feature:meta)])? $name:ident: $type:ty => $seen:ty, $how:expr) => {
+        #[doc = concat!("What [`Config::", stringify!($name), "`] was set to.")]
+        $(#[cfg($feature)])?
+        #[must_use]
+        pub fn $name(&self) -> $seen { let how: fn(&'a Config) -> $seen = $how; how(self.0) }
+    };
+}
+
+settings! {
+    /// What kind of node the engine is.
+    role: Role {
+        /// What secures the traffic. Defaults to [`Acp::Environment`], which is the layer 2 ACP, as in graspy, unless
+        /// the environment has keys.
+        acp: Acp = Acp::Environment => &'a Acp, |config| &config.acp;
+        /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
+        /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
+        dull: bool = false;
+        /// How many interfaces a DULL instance uses, the first that are permitted. Defaults to 1 (RFC 8990 §2.5.2). graspy
+        /// takes all: what is flooded on one link is then known to the ASAs of all.
+        dull_links: usize = 1;
+        /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
+        /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
+        dull_objectives: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.dull_objectives.as_deref();
+        /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
+        /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
+        listen_self: bool = false;
+        /// Let floods of the objective GraspConfig change how large messages may be (graspy's `figging`, its Configger).
+        /// Defaults to on.
+        figging: bool = true;
+        /// Negotiate in rapid mode (RFC 8990 §2.5.5.1): `req_negotiate` without a peer sends its wish with the
+        /// discovery, and an objective registered as rapid answers that at once while an ASA listens. Defaults to
+        /// off (§2.5.4.5).
+        rapid_negotiation: bool = false;
+        /// Answer discoveries of rapid synchronization objectives with M_SYNCH in place of M_RESPONSE (RFC 8990
+        /// §2.5.6.3). Defaults to off: the value goes into the M_RESPONSE, which graspy understands too. Both are
+        /// always accepted.
+        rapid_synch_message: bool = false;
+    }
+    /// Which interfaces are used.
+    links: Links {
+        /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
+        interfaces: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.interfaces.as_deref();
+        /// Interfaces to leave alone, by name. Defaults to none.
+        exclude_interfaces: Vec<String> = Vec::new() => &'a [String], |config| &config.exclude_interfaces;
+        /// Start even if there is no usable interface yet. Defaults to off: starting fails with a sentence.
+        wait_for_interfaces: bool = false;
+        /// How often interfaces and addresses are looked at. Defaults to 2 s; graspy takes 10 s.
+        watch_interval: Duration = Duration::from_secs(2);
+    }
+    /// How long things take.
+    times: Times {
+        /// The timeout of negotiation and synchronization in milliseconds where a call gives none. Defaults to
+        /// 60000 (RFC 8990 §2.6).
+        default_timeout: u32 = GRASP_DEF_TIMEOUT;
+        /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
+        connect_timeout: Duration = Duration::from_secs(5);
+        /// How long connecting to an asker and sending a response may take. Defaults to 2 s; graspy's 1 s is over when
+        /// the first lost packet is sent again.
+        response_timeout: Duration = Duration::from_secs(2);
+        /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
+        request_deadline: Duration = Duration::from_secs(3);
+        /// How long a request waits for a listener that has just returned with another request. Defaults to
+        /// 200 ms; graspy refuses at once, so that a busy server loses peers between two calls.
+        listen_grace: Duration = Duration::from_millis(200);
+        /// The longest time that a peer gets by M_WAIT before its next other message, in milliseconds, however often it
+        /// asks. Defaults to one hour.
+        wait_limit: u32 = 3_600_000;
+        /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
+        /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
+        objective_ttl: u32 = 600_000;
+    }
+    /// How large messages are, in bytes.
+    sizes: Sizes {
+        /// The largest unicast message in bytes, sent or received. Defaults to 2048 (RFC 8990 §2.6). GraspConfig may
+        /// change it while the engine runs.
+        unicast_size: usize = GRASP_DEF_MAX_SIZE;
+        /// The largest multicast message accepted, in bytes. Defaults to 2048, as in graspy. GraspConfig may change it
+        /// while the engine runs.
+        multicast_size: usize = GRASP_DEF_MAX_SIZE;
+        /// The largest multicast message sent, in bytes. Defaults to 1232: an IPv6 packet of 1280 bytes is never
+        /// fragmented (RFC 8990 §2.5.3).
+        multicast_send_size: usize = 1232;
+        /// How deep CBOR may be nested in a received message. Defaults to 32; 128 at most.
+        nesting: usize = 32;
+    }
+    /// How much of everything there is at a time.
+    limits: Limits {
+        /// How many ASAs may be registered. Defaults to 100, as in graspy.
+        asa_limit: usize = 100;
+        /// How many objectives may be registered. Defaults to 200, as in graspy.
+        objective_limit: usize = 200;
+        /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
+        session_limit: usize = 10_000;
+        /// How many sessions one peer, by its address, may have opened here. Defaults to 256. The peers on this machine
+        /// are not counted.
+        sessions_per_peer: usize = 256;
+        /// How many requests may wait for a listener, per objective and beyond one for each that listens. Defaults to
+        /// 64; graspy queues 5.
+        request_queue: usize = 64;
+        /// How many of these requests may be from one peer, by its address. Defaults to 32. Peers on this machine are not
+        /// counted.
+        requests_per_peer: usize = 32;
+        /// How many multicasts may wait to be handled. Defaults to 1000; graspy queues 100.
+        multicast_queue: usize = 1000;
+        /// How much memory the multicasts that wait to be handled may take, in bytes. Defaults to 8 MiB.
+        multicast_queue_size: usize = 8 << 20;
+        /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
+        response_queue: usize = 32;
+        /// How many connections may be waiting for their first message. Defaults to 256; the peer that has the most makes
+        /// room, with the one that has waited longest.
+        reader_limit: usize = 256;
+        /// How many responses may be on their way at the same time. Defaults to 64.
+        responder_limit: usize = 64;
+        /// How many responses to one asker may be on their way at the same time. Defaults to 8.
+        responders_per_asker: usize = 8;
+        /// How many of these may be for askers that no response has reached before: who invents addresses must not delay
+        /// the answers to those who are known. Defaults to 32.
+        responders_for_strangers: usize = 32;
+    }
+    /// How much is remembered of others.
+    caches: Caches {
+        /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
+        discovery_cache_limit: usize = 500;
+        /// How much memory the discovery cache may take, in bytes; the least recently used objective goes. Defaults to 8 MiB.
+        /// Who asks this node as a relay, and answers itself, may put into it what it likes.
+        discovery_cache_size: usize = 8 << 20;
+        /// How many locators the discovery cache holds for one objective, and a discovery collects. Defaults to 32; graspy has
+        /// no limit.
+        locators_limit: usize = 32;
+        /// How many entries the flood cache holds; the oldest goes. Defaults to 2000; graspy holds 100.
+        flood_cache_limit: usize = 2000;
+        /// How many entries of the flood cache may have come from one neighbour, whose oldest goes. Defaults to 1000.
+        neighbour_flood_cache_limit: usize = 1000;
+        /// How much memory the values in the flood cache may take, in bytes; the oldest goes. Defaults to 16 MiB. Values of
+        /// many small items take up to 32 times their size on the wire.
+        flood_cache_size: usize = 16 << 20;
+        /// How much of that memory may be taken by what has come from one neighbour. Defaults to 8 MiB.
+        neighbour_flood_cache_size: usize = 8 << 20;
+    }
+    /// How much is relayed.
+    relaying: Relaying {
+        /// How many relayed discoveries may be open. Defaults to 64.
+        relay_limit: usize = 64;
+        /// How many of these may be from one neighbour. Defaults to 32.
+        relays_per_neighbour: usize = 32;
+        /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
+        relay_memory: usize = 10_000;
+        /// How many discoveries are relayed. Defaults to 100 a second, 300 at once; docs/defaults.md has the
+        /// calculation. graspy has no limit.
+        discovery_relay_rate: Rate = Rate::new(100, 300);
+        /// How many discoveries of one neighbour are relayed. Defaults to 50 a second, 150 at once.
+        neighbour_discovery_relay_rate: Rate = Rate::new(50, 150);
+        /// How many floods are relayed. Defaults to 200 a second, 2000 at once. graspy has no limit.
+        flood_relay_rate: Rate = Rate::new(200, 2000);
+        /// How many floods of one neighbour are relayed. Defaults to 100 a second, 1000 at once.
+        neighbour_flood_relay_rate: Rate = Rate::new(100, 1000);
+    }
+    /// What is printed, written and shown.
+    output: Output {
+        /// Detailed diagnostics in `ttprint` (graspy's `test_mode`). Defaults to off.
+        test_mode: bool = false;
+        /// Print what is wrong with received messages (graspy's `_mess_check`), 60 times a minute at most. Defaults to off: they
+        /// are counted.
+        diagnose: bool = false;
+        /// Print nothing at all (graspy's `silent`). Defaults to off.
+        silent: bool = false;
+        /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
+        /// the feature `bubbles`. Defaults to nowhere.
+        #[cfg(feature = "bubbles")]
+        bubbles: Option<crate::Bubbles> = None => Option<&'a crate::Bubbles>, |config| config.bubbles.as_ref();
+    }
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
+    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
+    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. If this is not
+    /// called, the file that the environment variable `GRASP_PCAP` names is written, if it names one; `None` writes none,
+    /// whatever the environment says.
+    #[must_use]
+    pub fn pcap(mut self, pcap: Option<PathBuf>) -> Self {
+        self.pcap = pcap.map_or(Pcap::Off, Pcap::File);
+        self
+    }
+
+    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
+    pub(crate) fn permits(&self, name: &str) -> bool {
+        let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
+        !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
+    }
+}
+
+impl<'a> Output<'a> {
+    /// The file that [`Config::pcap`] was set to. In a configuration of an engine that runs
+    /// ([`Engine::config`](crate::Engine::config)), this includes what the environment says.
+    #[must_use]
+    pub fn pcap(&self) -> Option<&'a Path> {
+        self.0.pcap.file()
+    }
+}
