@@ -68,7 +68,7 @@ class Node:
 
 
 def link(one, other, routable=True):
-    """Connects two nodes. Both ends have a link-local address, and, if routable, one of fd00::/8."""
+    """Connects two nodes. Both ends have a link-local address, and, if routable, one of fd00::/8. Returns its number."""
     number = next(_numbers)
     names = [f"v{number}a", f"v{number}b"]
     _ip("link", "add", names[0], "type", "veth", "peer", "name", names[1])
@@ -82,6 +82,19 @@ def link(one, other, routable=True):
             *([["-6", "address", "add", f"fd00:{number}::{side}/64", "dev", name, "nodad"]] if routable else []),
         ):
             subprocess.run(node.command("ip", *arguments), check=True, stdin=subprocess.DEVNULL)
+    return number
+
+
+def line(left, middle, right):
+    """Connects three nodes, the one in the middle being a router."""
+    first, second = link(left, middle), link(middle, right)
+    subprocess.run(
+        middle.command("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"),
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    for node, via in ((left, f"fd00:{first}::2"), (right, f"fd00:{second}::1")):
+        subprocess.run(node.command("ip", "-6", "route", "add", "default", "via", via), check=True)
 
 
 def main(files):

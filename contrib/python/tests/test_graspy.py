@@ -11,7 +11,8 @@ import sys
 
 import pytest
 from conftest import Script
-from lab import Node, link
+from lab import Node
+from lab import line as connect_in_a_line
 
 GRASPY = os.environ.get("GRASPY_DIR")
 pytestmark = pytest.mark.skipif(not GRASPY, reason="GRASPY_DIR does not say where graspy is: graspy's ASAs are not run")
@@ -113,8 +114,7 @@ class Running(Script):
 def line():
     """Three nodes in a line."""
     nodes = [Node(), Node(), Node()]
-    link(nodes[0], nodes[1])
-    link(nodes[1], nodes[2])
+    connect_in_a_line(*nodes)
     yield nodes
     for node in nodes:
         node.close()
@@ -143,7 +143,7 @@ def must_say(running, asa, seconds=90):
     assert not wrong, "\n".join(running.lines)
 
 
-@pytest.mark.parametrize("engines", ["ours ours", "ours graspy", "graspy ours"])
+@pytest.mark.parametrize("engines", ["ours-ours", "ours-graspy", "graspy-ours"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_two_asas_over_a_relay(run, pair, engines):
     import cbor2
@@ -153,19 +153,19 @@ def test_two_asas_over_a_relay(run, pair, engines):
         pytest.skip("pfxm4 changes CBORTag objects, which cbor2 6 does not allow, with any engine")
     relay = run(Asa("gremlin.py", DIALOGUE), "ours", 1)
     relay.wait_for("Daemon running")
-    server = run(first, engines.split()[0], 0)
-    client = run(second, engines.split()[1], 2)
+    server = run(first, engines.split("-")[0], 0)
+    client = run(second, engines.split("-")[1], 2)
     must_say(server, first)
     must_say(client, second)
 
 
-@pytest.mark.parametrize("engines", ["ours ours ours", "ours graspy ours", "graspy ours graspy", "graspy ours ours"])
+@pytest.mark.parametrize("engines", ["ours-ours-ours", "ours-graspy-ours", "graspy-ours-graspy", "graspy-ours-ours"])
 def test_brski_in_a_line(run, engines):
     """Registrar, join proxy and pledge, which use DULL: from link to link."""
     registrar = Asa("ASA-examples/Reggie.py", "", ["Flooding|flood"])
     proxy = Asa("ASA-examples/Procksy.py", "", ["Got AN_join_registrar at", "Flooding AN_proxy"])
     pledge = Asa("ASA-examples/Pledji.py", "", ["Got AN_proxy at", "Chose proxy"])
-    running = [run(asa, engine, place) for place, (asa, engine) in enumerate(zip((registrar, proxy, pledge), engines.split()))]
+    running = [run(asa, engine, place) for place, (asa, engine) in enumerate(zip((registrar, proxy, pledge), engines.split("-")))]
     must_say(running[0], registrar)
     must_say(running[1], proxy)
     must_say(running[2], pledge)

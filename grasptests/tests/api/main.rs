@@ -10,6 +10,7 @@ mod containment;
 mod discovery;
 mod errors;
 mod flooding;
+mod interrupt;
 mod lifecycle;
 mod listening;
 mod logging;

@@ -1,7 +1,5 @@
 //! [`grasp::interruptible`]: every call that waits ends early, and what it was in is over.
 
-#![allow(clippy::expect_used, reason = "in helpers of tests too a failure is a panic")]
-
 use std::cell::Cell;
 use std::net::{Ipv6Addr, TcpListener};
 use std::rc::Rc;
