@@ -185,12 +185,12 @@ class Script:
         return line
 
     def wait_for(self, wanted, seconds=60):
-        """Reads until a line is in the output; returns it."""
+        """Reads until a line is in the output, or one of several, separated by |; returns it."""
         deadline = time.monotonic() + seconds
         while True:
             line = self._next(deadline)
             assert line is not None, f"{wanted!r} is not in the output:\n" + "\n".join(self.lines)
-            if wanted in line:
+            if any(one in line for one in wanted.split("|")):
                 return line
 
     def end(self, seconds=60):

@@ -73,10 +73,11 @@ def link(one, other, routable=True):
     names = [f"v{number}a", f"v{number}b"]
     _ip("link", "add", names[0], "type", "veth", "peer", "name", names[1])
     for side, (node, name) in enumerate(zip((one, other), names), start=1):
-        _ip("link", "set", name, "addrgenmode", "none")
         if node.pid != os.getpid():
             _ip("link", "set", name, "netns", node.pid)
         for arguments in (
+            # Forgotten on the way into another namespace. graspy takes an interface with two addresses for two.
+            ["link", "set", name, "addrgenmode", "none"],
             ["link", "set", name, "up"],
             ["-6", "address", "add", f"fe80::{number}:{side}/64", "dev", name, "nodad"],
             *([["-6", "address", "add", f"fd00:{number}::{side}/64", "dev", name, "nodad"]] if routable else []),
