@@ -176,14 +176,14 @@ fn decoder(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     helper(py, &DECODER, intern!(py, "loads"))
 }
 
-/// A function of `grasp._cbor`, which is cbor2 in graspy's form.
+/// A function of cbor2.
 fn helper<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyAny>>,
     name: &Bound<'py, PyString>,
 ) -> PyResult<&'py Bound<'py, PyAny>> {
     let function = cell.get_or_try_init(py, || -> PyResult<_> {
-        Ok(py.import(intern!(py, "grasp._cbor"))?.getattr(name)?.unbind())
+        Ok(py.import(intern!(py, "cbor2"))?.getattr(name)?.unbind())
     })?;
     Ok(function.bind(py))
 }

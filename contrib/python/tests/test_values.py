@@ -52,6 +52,9 @@ ADDRESSES = {
 }
 
 
+KNOWS_RFC9164 = cbor2.dumps(ipaddress.ip_address("::"))[:2] == b"\xd8\x36"
+
+
 def floats_shortened(value):
     """What cbor2 would write with every float in CBOR's preferred form (RFC 8949 §4.1), in which the engine writes it."""
     if type(value) is float:
@@ -88,11 +91,13 @@ def test_a_value_is_sent_and_received_as_cbor2_does_it(grasp, value):
 
 @pytest.mark.parametrize("sent", ADDRESSES)
 def test_addresses_are_tags_of_rfc_9164(grasp, sent):
+    """From cbor2 6 on. Older ones have tags of their own, with graspy too."""
     address = ADDRESSES[sent]
-    assert grasp._grasp._round_trip(address) == (bytes.fromhex(sent), address)
+    encoded = bytes.fromhex(sent) if KNOWS_RFC9164 else cbor2.dumps(address)
+    assert grasp._grasp._round_trip(address) == (encoded, cbor2.loads(encoded))
     nested, received = grasp._grasp._round_trip({"a": [address]})
-    assert nested == bytes.fromhex("a1616181" + sent)
-    assert received == {"a": [address]}
+    assert nested == b"\xa1\x61a\x81" + encoded
+    assert same(received["a"][0], cbor2.loads(encoded))
 
 
 def test_not_a_number_stays_one(grasp):
@@ -154,14 +159,11 @@ def test_received_bytes_of_any_form_are_as_cbor2_reads_them(grasp, asa, other, r
         c3420100 c48221196ab3 c5822003 d81e820103 d90102820101 d9d9f7820102 d82550000102030405060708090a0b0c0d0e0f
         d8368218204420010db8 d83482410a08 f820 f0 e0 f7 d818420102 d90103a10102 a1f97e0001
     """.split()
-    # cbor2, with what versions before 6 do not know.
-    import grasp._cbor
-
     read = 0
     for form in forms:
         data = bytes.fromhex(form)
         try:
-            expected = (0, grasp._cbor.loads(data))
+            expected = (0, cbor2.loads(data))
         except Exception:
             expected = (24, None)
         peer = raw_peer(lambda message: ([5, message[1], [made.name, 3, 5, 2]], data))
