@@ -184,7 +184,7 @@ def test_graspys_own_test_suite(run, file, other):
             "Flooded synch obj2 ['Diamonds', 'Rubies']",
             "Synch boot2_obj Boot [1, 'two', 3]",
             "Flooded CBOR Intent.PrefixManager ['Some', 'embedded', 'CBOR', [1, 2, 3]]",
-            "Got request|listened, answer EX2",
+            "Got request|listened, answer EX2|Discovered locator",
             "Exit",
         ],
         function=["ASAtest"],
