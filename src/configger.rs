@@ -81,7 +81,7 @@ mod tests {
     use crate::types::{AsaLocator, Objective, TaggedObjective};
 
     fn sizes_after(config: Config, value: Value) -> (usize, usize) {
-        let room = crate::registry::Room { entries: 5, bytes: 1 << 20 };
+        let room = crate::bounds::Capacity { entries: 5, bytes: 1 << 20 };
         let floods = FloodCache::new(room, room, std::sync::Arc::default());
         let sizes = Sizes::new(&config);
         let objective = Objective { value, ..Objective::new(NAME) };

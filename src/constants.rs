@@ -100,3 +100,6 @@ pub const fn option_type_name(number: u64) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The largest loop count of a DULL instance (RFC 8990 §2.5.2).
+pub(crate) const DULL_LOOP_COUNT: u8 = 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddrV6;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,19 +13,16 @@ use parking_lot::{Mutex, RwLock};
 use crate::acp::{AcpStatus, Protection, Substrate};
 use crate::clock::monotonic_ms;
 use crate::config::{Adjusted, Config};
-use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
+use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
-use crate::proto::{Addresses, Node};
-use crate::registry::{Close, Registries, Transport as _};
-use crate::seldom::Seldom;
-use crate::stats::Counters;
-use crate::threads::{Askers, ReaderTable, Shares, ThreadGroup};
+use crate::node::Node;
+use crate::registry::{Addresses, Close, Transport as _};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
-use crate::wire::Limits;
+use crate::workers::{ReaderTable, ThreadGroup};
 
 /// The sockets of one interface, with the address they are bound to.
 #[derive(Debug)]
@@ -37,6 +34,8 @@ pub(crate) struct Interface {
     /// Absent while another program holds port 7017 of this address for itself.
     pub(crate) unicasts: OnceLock<multicast::Receiver>,
     pub(crate) responses: Arc<dyn Close>,
+    /// It has been said that another interface is on the same link.
+    pub(crate) shares_link: AtomicBool,
 }
 
 impl Interface {
@@ -52,45 +51,33 @@ impl Interface {
 /// The interfaces in use. Addresses are replaced whole, so that readers keep a consistent view.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    pub(crate) addresses: Arc<Addresses>,
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
     /// The interfaces that peers may connect by; `None` where all are.
     pub(crate) permitted: Option<BTreeSet<u32>>,
+    /// The interfaces that are left out, and why, as it was last said.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// graspy's switches for tests.
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
-    pub(crate) test_divert: AtomicBool,
     pub(crate) make_invalid: AtomicBool,
     pub(crate) make_badmess: AtomicBool,
 }
 
 /// One engine.
 pub(crate) struct Core {
-    pub(crate) config: Config,
+    /// What decides.
+    pub(crate) node: Arc<Node>,
     /// What of the configuration was changed to be workable.
     pub(crate) adjusted: Vec<Adjusted>,
-    pub(crate) registries: Registries,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) threads: ThreadGroup,
+    pub(crate) threads: ThreadGroup<Self>,
     pub(crate) readers: ReaderTable,
-    pub(crate) responders: Arc<AtomicUsize>,
-    pub(crate) askers: Askers,
-    pub(crate) relays: Arc<AtomicUsize>,
-    /// Relayed discoveries that are open, by neighbour.
-    pub(crate) relaying: Shares,
-    /// Memory of what waits for `_mhandler`.
-    pub(crate) queued_bytes: AtomicUsize,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
-    pub(crate) sizes: Sizes,
-    /// What is said of datagrams that are wrong.
-    pub(crate) diagnoses: Seldom,
     pub(crate) substrate: Arc<dyn Substrate>,
     /// What the substrate protects messages with. A DULL instance uses nothing (RFC 8990 §2.5.2).
     pub(crate) protection: Option<Arc<dyn Protection>>,
-    secure: AtomicBool,
     stopping: AtomicBool,
     /// Dropped at shutdown, which wakes everyone who waits on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
@@ -105,7 +92,7 @@ pub(crate) struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("registries", &self.registries).finish_non_exhaustive()
+        f.debug_struct("Core").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
@@ -113,24 +100,14 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
-        let counters = Arc::<Counters>::default();
         Self {
-            registries: Registries::new(&config, &counters),
-            counters,
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(config.reader_limit),
-            responders: Arc::default(),
-            askers: Askers::default(),
-            relays: Arc::default(),
-            relaying: Shares::default(),
-            queued_bytes: AtomicUsize::new(0),
+            node: Node::new(config, protection.is_some()),
             network: RwLock::default(),
             switches: Switches::default(),
-            sizes: Sizes::new(&config),
-            diagnoses: Seldom::default(),
             substrate,
             protection,
-            secure: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
@@ -138,35 +115,29 @@ impl Core {
             adjusted,
             process: std::process::id(),
             namespace: Namespace::current(),
-            config,
         }
-    }
-
-    /// Whether the substrate is secure, as last asked. Never in a DULL instance (RFC 8990 §2.5.2).
-    pub(crate) fn is_secure(&self) -> bool {
-        self.secure.load(Ordering::Relaxed)
     }
 
     /// Asks the substrate for its status.
     pub(crate) fn update_security(&self) {
-        let secure = !self.config.dull && self.substrate.status() != AcpStatus::Down;
-        if self.secure.swap(secure, Ordering::Relaxed) != secure {
-            log::info!("the substrate is {}", if secure { "up" } else { "down" });
+        let up = self.substrate.status() != AcpStatus::Down;
+        if self.node.set_secure(up) {
+            log::info!("the substrate is {}", if up { "up" } else { "down" });
         }
     }
 
     /// How messages of this engine travel over TCP.
     pub(crate) fn framing(&self) -> Framing {
         Framing {
-            limits: self.unicast_limits(),
+            limits: self.node.unicast_limits(),
             protection: self.protection.clone(),
-            counters: Arc::clone(&self.counters),
+            counters: Arc::clone(&self.node.counters),
         }
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
     pub(crate) fn multicast_send_limit(&self) -> usize {
-        let limit = self.config.multicast_send_size;
+        let limit = self.node.config.multicast_send_size;
         let sealed = self.protection.as_ref().map_or(limit, |protection| protection.sealed_length(limit));
         limit.saturating_sub(sealed.saturating_sub(limit))
     }
@@ -219,12 +190,28 @@ impl Core {
     }
 
     pub(crate) fn addresses(&self) -> Arc<Addresses> {
-        Arc::clone(&self.network.read().addresses)
+        self.node.addresses()
     }
 
     /// The name of an interface that is in use.
     pub(crate) fn interface_name(&self, ifi: u32) -> Option<String> {
         self.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone())
+    }
+
+    /// Says, once, that two interfaces are on one link: what was sent out of one has come in by the other.
+    pub(crate) fn say_shared_link(&self, ifi: u32, other: u32) {
+        let (interface, other) = {
+            let interfaces = &self.network.read().interfaces;
+            (interfaces.get(&ifi).cloned(), interfaces.get(&other).cloned())
+        };
+        let (Some(interface), Some(other)) = (interface, other) else { return };
+        if !interface.shares_link.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "interfaces {} and {} are on the same link, where everything is sent twice: leave one out (Config::exclude_interfaces)",
+                interface.name,
+                other.name
+            );
+        }
     }
 
     /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
@@ -235,33 +222,10 @@ impl Core {
         connection.interface().is_ok_and(|ifi| permitted.contains(&ifi)) || connection.is_from_here()
     }
 
-    /// What a unicast message may be.
-    pub(crate) fn unicast_limits(&self) -> Limits {
-        Limits { size: self.sizes.unicast(), depth: self.config.nesting }
-    }
-
-    /// What a multicast message may be.
-    pub(crate) fn multicast_limits(&self) -> Limits {
-        Limits { size: self.sizes.multicast(), depth: self.config.nesting }
-    }
-
     /// The longest datagram that may ever be accepted.
     pub(crate) fn largest_datagram(&self) -> usize {
-        let largest = self.sizes.largest_multicast();
+        let largest = self.node.sizes.largest_multicast();
         self.protection.as_ref().map_or(largest, |protection| protection.sealed_length(largest))
-    }
-
-    /// Runs a decision with this engine as the node.
-    pub(crate) fn with_node<R>(&self, decide: impl FnOnce(&Node<'_>) -> R) -> R {
-        let addresses = self.addresses();
-        decide(&Node {
-            config: &self.config,
-            registries: &self.registries,
-            addresses: &addresses,
-            counters: &self.counters,
-            secure: self.is_secure(),
-            test_divert: self.switches.test_divert.load(Ordering::Relaxed),
-        })
     }
 
     /// Sends a datagram to the group on every interface but one. Returns how many it went out of.
@@ -278,7 +242,7 @@ impl Core {
             let message = datagram(ifi);
             let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
             let sealed = sealed.as_deref();
-            self.counters.tracer().emit(|| {
+            self.node.counters.tracer().emit(|| {
                 let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
                 let (direction, transport) = (Direction::Out, Transport::Multicast);
                 let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
@@ -288,12 +252,12 @@ impl Core {
             let bytes = sealed.unwrap_or(&message);
             match interface.sender.send(bytes) {
                 Ok(()) => {
-                    self.counters.multicast_sent.add();
-                    self.counters.datagram_bytes_sent.add_many(bytes.len());
+                    self.node.counters.multicast_sent.add();
+                    self.node.counters.datagram_bytes_sent.add_many(bytes.len());
                     sent += 1;
                 }
                 Err(error) => {
-                    self.counters.multicast_send_failed.add();
+                    self.node.counters.multicast_send_failed.add();
                     log::debug!("sending on {}: {error}", interface.name);
                 }
             }
@@ -315,10 +279,10 @@ impl Core {
         if let Some(changes) = self.changes.get() {
             changes.stop();
         }
-        for listener in self.registries.objectives.clear() {
+        for listener in self.node.registries.objectives.clear() {
             listener.close();
         }
-        for dialogue in self.registries.sessions.end_all() {
+        for dialogue in self.node.registries.sessions.end_all() {
             dialogue.transport.close();
         }
         self.readers.close_all();
@@ -327,7 +291,29 @@ impl Core {
             interface.close();
         }
         // Those who listen are threads, too, and end once they have read what has happened.
-        self.counters.tracer().end();
+        self.node.counters.tracer().end();
         self.threads.join_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acp::Acp;
+
+    #[test]
+    fn a_forked_process_can_neither_use_the_engine_nor_end_it() {
+        let config = Config::new().acp(Acp::Layer2);
+        let substrate = crate::acp::substrate(&config.acp, Default::default()).unwrap();
+        let mut core = Core::new(config, substrate, Vec::new());
+        assert!(core.check_running().is_ok());
+        // As the other process sees it.
+        core.process = core.process.wrapping_add(1);
+        assert!(matches!(core.check_running(), Err(Error::Forked)));
+        core.shutdown();
+        assert!(!core.is_stopping(), "the sockets are those of the first process, which goes on");
+        core.process = std::process::id();
+        core.shutdown();
+        assert!(matches!(core.check_running(), Err(Error::Unspec)));
     }
 }

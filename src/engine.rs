@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::bounded;
-
 use crate::acp::{self, AcpStatus};
-use crate::config::{Adjusted, Config};
+use crate::config::{Adjusted, Config, environment};
 use crate::core::Core;
 use crate::net::interfaces;
 use crate::start_error::StartError;
@@ -56,7 +54,7 @@ impl Engine {
         getrandom::u32().map_err(|_| StartError::Random)?;
         let (config, adjusted) = config.with_environment().feasible();
         adjusted.iter().for_each(|adjusted| log::warn!("{adjusted}"));
-        let substrate = acp::substrate(&config)?;
+        let substrate = acp::substrate(&config.acp, environment::keys())?;
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");
         }
@@ -65,18 +63,23 @@ impl Engine {
         // From here on, dropping the engine ends what has been started.
         let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Some(Arc::clone(&core)))) };
         threads::start_pcap(&core).map_err(StartError::Thread)?;
-        let (tx, rx) = bounded(core.config.multicast_queue);
+        threads::start_story(&core).map_err(StartError::Thread)?;
+        let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
-        threads::refresh(&core, &tx)?;
+        let refreshed = threads::refresh(&core, &tx);
+        if core.addresses().links.is_empty() {
+            // Where there are others, `_watcher` tries again, and says what is wrong.
+            refreshed?;
+        }
         for name in engine.missing_interfaces() {
             log::warn!("interface {name} is configured and does not exist");
         }
-        if core.addresses().links.is_empty() && !core.config.wait_for_interfaces {
+        if core.addresses().links.is_empty() && !core.node.config.wait_for_interfaces {
             return Err(StartError::NoInterface);
         }
         threads::start_watcher(&core, tx).map_err(StartError::Thread)?;
         #[cfg(feature = "bubbles")]
-        if let Some(bubbles) = &core.config.bubbles {
+        if let Some(bubbles) = &core.node.config.bubbles {
             threads::start_bubbles(&core, bubbles).map_err(StartError::Thread)?;
         }
         Ok(engine)
@@ -91,7 +94,7 @@ impl Engine {
     /// The counters at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core.counters.snapshot()
+        self.core.node.counters.snapshot()
     }
 
     /// What the engine does from now on, event by event, until the returned [`Trace`] is dropped. 4096 events wait to
@@ -122,14 +125,14 @@ impl Engine {
     /// As [`trace`](Self::trace), with so many events that wait, at least 1.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
-        self.core.counters.tracer().subscribe(capacity)
+        self.core.node.counters.tracer().subscribe(capacity)
     }
 
     /// The configuration it was started with, as far as an engine can work with it, and with what it leaves to the
     /// environment.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.core.config
+        &self.core.node.config
     }
 
     /// The settings that no engine can work with, with what is used instead.
@@ -143,7 +146,7 @@ impl Engine {
     #[must_use]
     pub fn missing_interfaces(&self) -> Vec<String> {
         let core = &self.core;
-        let named = core.config.interfaces.iter().flatten().cloned();
+        let named = core.node.config.interfaces.iter().flatten().cloned();
         let named = named.chain(core.substrate.interfaces().into_iter().flatten());
         let missing: BTreeSet<_> = named.filter(|name| !interfaces::exists(name)).collect();
         missing.into_iter().collect()
@@ -161,6 +164,13 @@ impl Engine {
         self.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
     }
 
+    /// The names of the interfaces in use.
+    #[must_use]
+    pub fn link_names(&self) -> Vec<String> {
+        let addresses = self.core.addresses();
+        addresses.links.iter().filter_map(|link| self.core.interface_name(link.ifi)).collect()
+    }
+
     /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).
     #[must_use]
     pub fn session_locator(&self) -> std::net::Ipv6Addr {
@@ -171,13 +181,13 @@ impl Engine {
     /// changed it.
     #[must_use]
     pub fn message_sizes(&self) -> (usize, usize) {
-        (self.core.sizes.unicast(), self.core.sizes.multicast())
+        (self.core.node.sizes.unicast(), self.core.node.sizes.multicast())
     }
 
     /// Number of sessions that are open.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.core.registries.sessions.open_count()
+        self.core.node.registries.sessions.open_count()
     }
 
     /// Number of threads that are running.
@@ -189,7 +199,7 @@ impl Engine {
     /// For tests, graspy's `_test_divert`: answer every discovery from the cache, as if nothing were
     /// registered here, and do not use the cache for own discoveries.
     pub fn set_test_divert(&self, on: bool) {
-        self.core.switches.test_divert.store(on, Ordering::Relaxed);
+        self.core.node.set_test_divert(on);
     }
 
     /// For tests, graspy's `_make_invalid`: the next `negotiate_step` sends M_INVALID instead.

@@ -98,7 +98,8 @@ pub enum Error {
     SockErrWait,
     /// 30 `sockErrEnd`. The end could not be sent. The session is over on this side all the same.
     SockErrEnd,
-    /// 31 `IDclash`. A request came under the identifier of a session that is still open with the same peer. It was dropped; listen again.
+    /// 31 `IDclash`. A request came under the identifier of a session that is still open with the same peer. No call
+    /// returns it: such a request is refused, and counted as `session_clashes`.
     IdClash,
     /// 32 `notSynch`. `synch` is not set. A retry does not help.
     NotSynch,

@@ -94,18 +94,23 @@ struct Security;
 
 pub mod acp;
 mod api;
+mod bounds;
 #[cfg(feature = "bubbles")]
 mod bubbles;
+mod cbor;
 mod clock;
 pub mod config;
 mod configger;
 pub mod constants;
 mod core;
+mod dull;
 mod engine;
 mod error;
 mod interrupt;
 mod net;
-mod proto;
+mod node;
+mod outcome;
+mod plain;
 mod registry;
 mod seldom;
 #[cfg(feature = "_simulator")]
@@ -117,7 +122,9 @@ mod threads;
 pub mod trace;
 mod types;
 pub mod wire;
+mod workers;
 
+pub use acp::Acp;
 #[cfg(feature = "quads")]
 pub use acp::keyfile;
 #[cfg(feature = "quads")]
@@ -140,7 +147,8 @@ pub use api::{
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
-pub use config::{Acp, Adjusted, Config, Rate};
+pub use config::{Adjusted, Config, Rate};
+pub use dull::{DullInstance, DullInstances};
 pub use engine::Engine;
 pub use error::{ConnectionError, Error, Result, Retry, Why, etext};
 pub use interrupt::interruptible;

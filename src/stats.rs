@@ -5,8 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::trace::{Event, Tracer};
 
+/// Whether a counter is declared as one of drops.
+macro_rules! is_drop {
+    () => {
+        false
+    };
+    (drop) => {
+        true
+    };
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident $(: $kind:ident)?,)*) => {
         /// The counters of an engine at one moment. All count from its start, but for those that end in `_peak`:
         /// they are high-water marks.
         ///
@@ -21,11 +31,12 @@ macro_rules! counters {
         ///    `discoveries_received` + `floods_received` + `responses_received` + `rapid_received` +
         ///    `dropped_stray_response` + `negotiation_requests` + `synchronization_requests` +
         ///    `dropped_undecodable` + `dropped_evicted` + `replies_received` + `invalid_received` +
-        ///    `dropped_bad_reply` + `items_received`.
+        ///    `dropped_bad_reply` + `items_received` + `dropped_asking_link` + `dropped_lost`.
         /// 2. Every discovery: `discoveries_received` = `discoveries_answered` + `discoveries_unanswered` +
         ///    `discoveries_relayed` + `dropped_relay_full` + `not_relayed_open`.
         /// 3. Every response that is to be sent: `discoveries_answered` + `answers_relayed` = `responses_sent` +
-        ///    `responses_failed` + `rapid_negotiations` + `dropped_responder_full` + `dropped_asker_limit`.
+        ///    `responses_failed` + `rapid_negotiations` + `dropped_responder_full` + `dropped_asker_limit` +
+        ///    `dropped_response_rate` + `dropped_repeated_discovery`.
         /// 4. Every flood: `floods_received` = `floods_relayed` + `floods_not_relayed`.
         /// 5. Every response that is accepted: `responses_received` + `rapid_received` = `answers_delivered` +
         ///    `dropped_mailbox_full` + `dropped_late_answer`.
@@ -64,7 +75,7 @@ macro_rules! counters {
         impl Counters {
             /// Counters that tell what is dropped.
             pub(crate) fn new(tracer: &Tracer) -> Self {
-                Self { $($name: Counter::new(stringify!($name), tracer),)* tracer: tracer.clone() }
+                Self { $($name: Counter::new(stringify!($name), tracer, is_drop!($($kind)?)),)* tracer: tracer.clone() }
             }
 
             /// Where is told what is done besides counting.
@@ -73,7 +84,10 @@ macro_rules! counters {
             }
 
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)* }
+                let stats = Stats { $($name: self.$name.get(),)* };
+                // Equation 10, by construction.
+                let messages_sent = stats.responses_sent + stats.synch_sent + stats.session_messages_sent;
+                Stats { messages_sent, ..stats }
             }
         }
     };
@@ -94,35 +108,9 @@ impl Default for Counters {
     }
 }
 
-/// Whether a counter counts what is dropped, refused, ignored or failed, rather than what is done.
-fn is_drop(name: &str) -> bool {
-    let kinds = ["dropped_", "refused_", "not_relayed_"];
-    let others = [
-        "multicast_send_failed",
-        "noop_received",
-        "own_multicast",
-        "responses_failed",
-        "duplicate_floods",
-        "accept_failed",
-        "session_clashes",
-        "session_limit",
-        "panics",
-        "thread_failed",
-        "receive_failed",
-        "connections_failed",
-        "interfaces_failed",
-        "requests_abandoned",
-        "session_sends_failed",
-        "synch_failed",
-        "flood_entries_refused",
-        "sessions_not_opened",
-    ];
-    kinds.iter().any(|kind| name.starts_with(kind)) || others.contains(&name)
-}
-
 impl Counter {
-    fn new(name: &'static str, tracer: &Tracer) -> Self {
-        Self { number: AtomicU64::new(0), name, tracer: is_drop(name).then(|| tracer.clone()) }
+    fn new(name: &'static str, tracer: &Tracer, is_drop: bool) -> Self {
+        Self { number: AtomicU64::new(0), name, tracer: is_drop.then(|| tracer.clone()) }
     }
 
     pub(crate) fn add(&self) {
@@ -156,39 +144,41 @@ counters! {
     /// Bytes of all datagrams received, as they came.
     datagram_bytes_received,
     /// Errors that the system reported in place of a datagram.
-    receive_failed,
+    receive_failed: drop,
     /// Datagrams sent, one per interface.
     multicast_sent,
     /// Bytes of all datagrams sent.
     datagram_bytes_sent,
     /// Datagrams that could not be sent on an interface.
-    multicast_send_failed,
+    multicast_send_failed: drop,
 
     // What becomes of a message, before anything is done about it. Those over TCP are in here too.
     /// Dropped: datagrams longer than the limit.
-    dropped_oversize,
+    dropped_oversize: drop,
     /// Dropped: datagrams that do not open with the keys of this domain.
-    dropped_undecryptable,
+    dropped_undecryptable: drop,
     /// Dropped: datagrams that are not a GRASP message, or not in its shape.
-    dropped_malformed,
+    dropped_malformed: drop,
     /// Dropped: a message type that this version does not know.
-    dropped_unknown_type,
+    dropped_unknown_type: drop,
     /// Dropped: a message type that does not belong where it came.
-    dropped_misplaced,
+    dropped_misplaced: drop,
     /// Ignored: M_NOOP.
-    noop_received,
+    noop_received: drop,
     /// Dropped: a datagram whose source is not a link-local address.
-    dropped_bad_source,
+    dropped_bad_source: drop,
     /// Dropped: there is no secure substrate.
-    dropped_insecure,
+    dropped_insecure: drop,
     /// Ignored: this engine's own multicasts.
-    own_multicast,
+    own_multicast: drop,
     /// Dropped: a flood whose initiator is link-local and whose loop count is not 1.
-    dropped_link_local_flood,
+    dropped_link_local_flood: drop,
     /// Dropped by the rules for a DULL instance.
-    dropped_dull,
-    /// Dropped: the queue between _mclisten and _mhandler was full.
-    dropped_queue_full,
+    dropped_dull: drop,
+    /// Dropped: the queue between _mclisten and _mhandler was full, or this neighbour's share of it.
+    dropped_queue_full: drop,
+    /// Dropped: nothing has become of a message, because a panic ended what was done about it.
+    dropped_lost: drop,
     /// High-water mark of that queue.
     queue_peak,
 
@@ -206,13 +196,18 @@ counters! {
     /// M_RESPONSE sent in answer to a discovery, or M_SYNCH in its place.
     responses_sent,
     /// Responses that could not be delivered.
-    responses_failed,
+    responses_failed: drop,
     /// Discoveries answered in rapid mode by a negotiation: the connection was handed to an ASA that listens.
     rapid_negotiations,
     /// Dropped: responses for which no responder thread was free.
-    dropped_responder_full,
+    dropped_responder_full: drop,
     /// Dropped: responses to an asker that has as many on their way as it may.
-    dropped_asker_limit,
+    dropped_asker_limit: drop,
+    /// Dropped: responses over the rate, in all, for this asker, or for askers that no response has reached.
+    dropped_response_rate: drop,
+    /// Dropped: responses to a discovery that this node has answered before, where messages are protected: it may be a
+    /// recording.
+    dropped_repeated_discovery: drop,
     /// High-water mark of the responses on their way.
     responders_peak,
 
@@ -224,13 +219,17 @@ counters! {
     /// Answers in rapid mode received: M_NEGOTIATE, M_WAIT, M_END or M_SYNCH in place of M_RESPONSE.
     rapid_received,
     /// Dropped: responses of no discovery that is open here.
-    dropped_stray_response,
+    dropped_stray_response: drop,
+    /// Dropped: responses to a relayed discovery from the link that asked.
+    dropped_asking_link: drop,
+    /// Locators in responses that cannot be true, and are not cached: of this machine, of nobody, of a group, of another link.
+    locators_refused,
     /// Responses put into the mailbox of their discovery.
     answers_delivered,
     /// Dropped: an M_RESPONSE found the mailbox of its discovery full.
-    dropped_mailbox_full,
+    dropped_mailbox_full: drop,
     /// Dropped: the discovery ended while its response was being handled. The cache has it all the same.
-    dropped_late_answer,
+    dropped_late_answer: drop,
     /// Delivered, and left: the discovery had what it needed, or the answer came in rapid mode unasked. The
     /// cache has the locators all the same. One that comes in the moment of the end is not in here.
     answers_unused,
@@ -247,11 +246,12 @@ counters! {
     /// M_FLOOD received, after all filters.
     floods_received,
     /// Not cached: copies of a flood that has come before.
-    duplicate_floods,
+    duplicate_floods: drop,
     /// Objectives of received floods put into the flood cache.
     flood_entries_cached,
-    /// Objectives of received floods that a DULL instance does not handle.
-    flood_entries_refused,
+    /// Objectives of received floods that are not cached: a DULL instance does not handle them, their tag cannot be true, or they
+    /// would replace a value of this node.
+    flood_entries_refused: drop,
     /// Entries that the flood cache gave up for want of room.
     flood_cache_evicted,
     /// Entries that left the flood cache because their time was over.
@@ -269,17 +269,17 @@ counters! {
     /// Floods that stay here: for one of the reasons that follow, or because there is nowhere else to send them.
     floods_not_relayed,
     /// Not relayed: the loop count was used up.
-    not_relayed_loop_count,
+    not_relayed_loop_count: drop,
     /// Not relayed: seen before.
-    not_relayed_duplicate,
+    not_relayed_duplicate: drop,
     /// Discoveries not relayed: one under this identifier is being relayed still.
-    not_relayed_open,
+    not_relayed_open: drop,
     /// Not relayed: the rate at which discoveries are relayed, in all or for this neighbour, was reached.
-    dropped_discovery_rate,
+    dropped_discovery_rate: drop,
     /// Not relayed: the rate at which floods are relayed, in all or for this neighbour, was reached.
-    dropped_flood_rate,
+    dropped_flood_rate: drop,
     /// Discoveries not relayed: no relay was free.
-    dropped_relay_full,
+    dropped_relay_full: drop,
     /// High-water mark of the relayed discoveries that are open.
     relays_peak,
     /// Identifiers of relayed or received multicasts that were forgotten before their time for want of room.
@@ -289,11 +289,11 @@ counters! {
     /// TCP connections accepted.
     connections_accepted,
     /// TCP connections that could not be accepted.
-    accept_failed,
+    accept_failed: drop,
     /// TCP connections opened by this node.
     connections_opened,
     /// Peers that could not be connected to.
-    connections_failed,
+    connections_failed: drop,
     /// TCP connections closed, whoever opened them.
     connections_closed,
     /// Messages, or other CBOR items, sent over TCP.
@@ -307,17 +307,17 @@ counters! {
     /// Accepted connections that have sent a message in time which belongs at the beginning, or might.
     first_messages,
     /// Connections closed: all readers were busy and this one had waited longest.
-    dropped_reader_full,
+    dropped_reader_full: drop,
     /// Connections closed: no thread could be started to read from them.
-    dropped_reader_failed,
+    dropped_reader_failed: drop,
     /// Dropped: connections that came in by an interface that is not to be used.
-    dropped_outside,
+    dropped_outside: drop,
     /// Connections closed: no complete request in time, or a broken one.
-    dropped_bad_request,
+    dropped_bad_request: drop,
     /// Of those, a whole CBOR item that is no GRASP message.
-    dropped_undecodable,
+    dropped_undecodable: drop,
     /// Dropped: a message came on a connection that had just been closed to make room.
-    dropped_evicted,
+    dropped_evicted: drop,
     /// High-water mark of the connections that wait for their first message.
     readers_peak,
 
@@ -327,20 +327,20 @@ counters! {
     /// M_REQ_SYN received.
     synchronization_requests,
     /// Requests closed because nobody listens for the objective, or nobody has registered it.
-    refused_not_listening,
+    refused_not_listening: drop,
     /// Requests closed because as many as allowed were already waiting.
-    refused_queue_full,
+    refused_queue_full: drop,
     /// Requests closed because their kind does not fit the objective.
-    refused_wrong_kind,
+    refused_wrong_kind: drop,
     /// Requests whose listener was deregistered or shut down in the moment that it was given them, or for which no
     /// thread could be started to wait for a listener.
-    requests_abandoned,
+    requests_abandoned: drop,
     /// High-water mark of the requests that wait for one listener.
     request_queue_peak,
     /// M_SYNCH sent in answer to a request.
     synch_sent,
     /// M_SYNCH that could not be sent.
-    synch_failed,
+    synch_failed: drop,
     /// Sessions opened by ASAs here.
     sessions_opened,
     /// Sessions opened by peers.
@@ -350,21 +350,21 @@ counters! {
     /// High-water mark of the open sessions.
     sessions_peak,
     /// Sessions refused because their identifier was in use with the same peer.
-    session_clashes,
+    session_clashes: drop,
     /// Sessions of peers refused because of the limit on sessions.
-    session_limit,
+    session_limit: drop,
     /// Sessions that could not be opened from here because of the limit on sessions.
-    sessions_not_opened,
+    sessions_not_opened: drop,
     /// Messages sent in sessions by ASAs here: requests, steps, ends, and what `gsend` sends.
     session_messages_sent,
     /// Messages of a session that could not be sent. The session has ended.
-    session_sends_failed,
+    session_sends_failed: drop,
     /// Answers received in sessions that fit: M_NEGOTIATE, M_WAIT, M_END, M_SYNCH.
     replies_received,
     /// M_INVALID received in sessions.
     invalid_received,
     /// Answers received in sessions that fit no step, or are no message. The session has ended.
-    dropped_bad_reply,
+    dropped_bad_reply: drop,
     /// Waits for an answer that ended without one. The session has ended.
     replies_missing,
     /// CBOR items received by `grecv`.
@@ -372,17 +372,19 @@ counters! {
 
     // The engine itself.
     /// Threads that panicked. Always 0 unless this engine has a bug.
-    panics,
+    panics: drop,
     /// Threads that could not be started.
-    thread_failed,
+    thread_failed: drop,
     /// High-water mark of the threads.
     threads_peak,
     /// Interfaces that came into use.
     interfaces_added,
     /// Interfaces that went out of use.
     interfaces_removed,
+    /// Interfaces that could be used and are left out, each time that this or its reason changes.
+    interfaces_left_out,
     /// Times that an interface could not be taken into use.
-    interfaces_failed,
+    interfaces_failed: drop,
     /// Events that did not get into the capture ([`Config::pcap`](crate::Config::pcap)), because the disk was too slow.
     capture_lost,
 }

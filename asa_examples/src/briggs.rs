@@ -3,7 +3,7 @@
 //!
 //! | objective | what Briggs does with it |
 //! |---|---|
-//! | EX1 | floods the time as a text, about every minute |
+//! | EX1 | floods the time as a text, every four seconds |
 //! | EX2 | serves `[1, "two", 3]` by synchronization, in rapid mode |
 //! | EX3 | negotiates `["NZD", amount]`, live and as a dry run |
 //!
@@ -85,10 +85,10 @@ impl Example for Briggs {
                         thread.spawn_scoped(scope, move || teller.serve(request))?;
                     }
                     Err(_) if run.stopping() => {}
+                    // Not a peer's doing: such requests are refused, and it goes on listening by itself.
                     Err(error) => {
-                        tprint!("listen_negotiate error:", error);
-                        // Calms things if the error comes again and again.
-                        run.pause(5.0);
+                        run.stop().request();
+                        return Err(error.into());
                     }
                 }
             }
@@ -104,19 +104,20 @@ impl Example for Briggs {
     }
 }
 
-/// Floods the time, until Briggs is to stop.
+/// Floods the time, until Briggs is to stop: again and again, because a node that starts later has missed what was
+/// flooded before (RFC 8990 §2.5.6.2 leaves it to the ASA how often).
 fn flood_for_ever(asa: AsaNonce, mut ex1: Objective, run: &Run) {
     tprint!("Flooding EX1 for ever");
     loop {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC from Briggs");
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC from Briggs");
         ex1.value = Value::from(now.to_string());
-        // Valid a little shorter than until the next one, so that clients see both: a value, and none. At a
-        // quick pace it is longer, because graspy counts in seconds.
-        let ttl = run.paced(59_000).max(10_000);
+        // Valid beyond the next ones, so that there is a value as long as Briggs runs, even if one is lost. At a quick
+        // pace it is longer, because graspy counts in seconds.
+        let ttl = run.paced(12_000).max(10_000);
         if let Err(error) = grasp::flood(asa, ttl, &[TaggedObjective::new(ex1.clone(), None)]) {
             tprint!("Flood failure:", error);
         }
-        if !run.pause(60.0) {
+        if !run.pause(4.0) {
             return;
         }
     }

@@ -4,7 +4,7 @@
 //! then it is `NAME.part`, which is removed when the transfer fails.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -32,6 +32,10 @@ pub struct Getter {
     #[arg(long, default_value = "got")]
     directory: PathBuf,
 
+    /// The largest file that is taken, in bytes: whoever pushes may never come to an end.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    max_size: u64,
+
     /// How often a pusher is looked for before giving up, with pauses that grow from 1 to 16 seconds.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
@@ -58,7 +62,7 @@ impl Example for Getter {
         grasp::register_obj(asa, &files, RegisterObj::default())?;
         tprint!("Objective", files.name, "registered OK");
 
-        let fetcher = Fetcher { asa, files, attempts: self.attempts, run };
+        let fetcher = Fetcher { asa, files, attempts: self.attempts, largest: self.max_size, run };
         let mut failures = 0;
         for name in &self.files {
             if let Err(error) = fetcher.fetch(name, &self.directory) {
@@ -76,6 +80,7 @@ struct Fetcher {
     asa: AsaNonce,
     files: Objective,
     attempts: u32,
+    largest: u64,
     run: Run,
 }
 
@@ -85,23 +90,32 @@ impl Fetcher {
         let last = Path::new(name).file_name().ok_or("not the name of a file")?;
         let started = Instant::now();
         let part = Part::create(directory.join(last))?;
-        let bytes = self.transfer(name, &part)?;
+        let mut file = &part.file;
+        let bytes = self.transfer(name, self.largest, |block| match block {
+            [] => file.sync_all(),
+            block => file.write_all(block),
+        })?;
         let seconds = started.elapsed().as_secs_f64();
         tprint!("Transfer succeeded:", bytes, "bytes in", format_args!("{seconds:.1} s"));
-        self.check(name, &part, directory)?;
+        self.check(name, &part)?;
         let path = part.keep()?;
         tprint!("Got", path.display());
         Ok(())
     }
 
     /// Compares the digest with the one that the pusher has, if it has one.
-    fn check(&self, name: &str, part: &Part, directory: &Path) -> Outcome {
-        let sums = Part::create(directory.join(format!(".{}.sha256", std::process::id())))?;
-        if let Err(error) = self.transfer(&format!("{name}.sha256"), &sums) {
+    fn check(&self, name: &str, part: &Part) -> Outcome {
+        let mut line = Vec::new();
+        // What comes in its place may be anything, and as long as it likes.
+        let taken = self.transfer(&format!("{name}.sha256"), LONGEST_DIGEST, |block| {
+            line.extend_from_slice(block);
+            Ok(())
+        });
+        if let Err(error) = taken {
             tprint!("Not checked: the pusher has no digest for it -", error);
             return Ok(());
         }
-        let line = fs::read_to_string(&sums.path)?;
+        let line = String::from_utf8_lossy(&line);
         let expected = line.split_whitespace().next().unwrap_or_default();
         let actual = digest(File::open(&part.path)?)?;
         if actual != expected {
@@ -111,10 +125,15 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Fetches all blocks into the file; returns how many bytes they were.
-    fn transfer(&self, name: &str, part: &Part) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    /// Fetches all blocks, up to so many bytes, and hands each to `take`; the last is empty. Returns how many bytes they
+    /// were.
+    fn transfer(
+        &self,
+        name: &str,
+        most: u64,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
         let (session, mut answer) = self.ask(name)?;
-        let mut file = &part.file;
         let mut progress = Progress::new("Got", plain(name), None);
         tprint!("Starting transfer of", plain(name));
         loop {
@@ -123,15 +142,18 @@ impl Fetcher {
                 grasp::send_invalid(self.asa, session, Some("a block of bytes was expected".into()))?;
                 return Err(format!("not a block: {}", answer.value).into());
             };
-            if block.is_empty() {
-                // The last one, and nothing is missing: the transport is TCP.
-                file.sync_all()?;
-                grasp::end_negotiate(self.asa, session, true, None)?;
-                return Ok(progress.bytes);
+            if u64::try_from(block.len()).unwrap_or(u64::MAX) > most.saturating_sub(progress.bytes) {
+                let _ = grasp::end_negotiate(self.asa, session, false, Some("The receiver takes no more"));
+                return Err(interrupted(&progress, &format!("it is larger than {most} bytes")));
             }
-            if let Err(error) = file.write_all(block) {
+            if let Err(error) = take(block) {
                 let _ = grasp::end_negotiate(self.asa, session, false, Some("The receiver cannot write"));
                 return Err(error.into());
+            }
+            if block.is_empty() {
+                // The last one, and nothing is missing: the transport is TCP.
+                grasp::end_negotiate(self.asa, session, true, None)?;
+                return Ok(progress.bytes);
             }
             progress.add(block.len());
             if self.run.stopping() {
@@ -187,6 +209,9 @@ fn interrupted(progress: &Progress, why: &str) -> Box<dyn std::error::Error + Se
     format!("transfer interrupted after {} bytes: {why}", progress.bytes).into()
 }
 
+/// The longest line with a digest: 64 digits and the name of a file.
+const LONGEST_DIGEST: u64 = 8192;
+
 /// A file that is being received. Dropped before it is kept, it is removed.
 struct Part {
     file: File,
@@ -196,7 +221,7 @@ struct Part {
 }
 
 impl Part {
-    fn create(target: PathBuf) -> std::io::Result<Self> {
+    fn create(target: PathBuf) -> io::Result<Self> {
         let mut path = target.clone().into_os_string();
         path.push(".part");
         let path = PathBuf::from(path);
@@ -204,7 +229,7 @@ impl Part {
     }
 
     /// Gives the file its name.
-    fn keep(mut self) -> std::io::Result<PathBuf> {
+    fn keep(mut self) -> io::Result<PathBuf> {
         fs::rename(&self.path, &self.target)?;
         self.kept = true;
         Ok(self.target.clone())

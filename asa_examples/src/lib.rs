@@ -63,6 +63,7 @@ pub mod getter;
 pub mod graspconfig;
 pub mod gray;
 mod network;
+mod offered;
 #[cfg(feature = "bubbles")]
 mod pages;
 pub mod pfxm;
@@ -112,18 +113,31 @@ pub trait Example: Parser + Send + 'static {
     fn run(self, run: Run) -> Outcome;
 }
 
-/// The examples that `--lab` can start, by the name of their binary.
-type Peer = (&'static str, fn() -> ExitCode);
+/// An example that `--lab` can start.
+struct Peer {
+    /// The name of its binary.
+    name: &'static str,
+    main: fn() -> ExitCode,
+    /// Looks at its command line, the name of the program first.
+    check: fn(&[String]) -> Result<(), clap::Error>,
+}
+
+impl Peer {
+    const fn of<E: Example>(name: &'static str) -> Self {
+        Self { name, main: only::<E>, check: |words| E::try_parse_from(words).map(drop) }
+    }
+}
+
 const PEERS: &[Peer] = &[
-    ("briggs", only::<briggs::Briggs>),
-    ("client", only::<client::Client>),
-    ("getter", only::<getter::Getter>),
-    ("graspconfig", only::<graspconfig::GraspConfig>),
-    ("gray", only::<gray::Gray>),
-    ("pfxm3", only::<pfxm::Pfxm3>),
-    ("pusher", only::<pusher::Pusher>),
-    ("relay", only::<relay::Relay>),
-    ("server", only::<server::Server>),
+    Peer::of::<briggs::Briggs>("briggs"),
+    Peer::of::<client::Client>("client"),
+    Peer::of::<getter::Getter>("getter"),
+    Peer::of::<graspconfig::GraspConfig>("graspconfig"),
+    Peer::of::<gray::Gray>("gray"),
+    Peer::of::<pfxm::Pfxm3>("pfxm3"),
+    Peer::of::<pusher::Pusher>("pusher"),
+    Peer::of::<relay::Relay>("relay"),
+    Peer::of::<server::Server>("server"),
 ];
 
 /// The `main` of every example: does what the command line says until the example ends or is stopped.
@@ -131,8 +145,8 @@ const PEERS: &[Peer] = &[
 pub fn main<E: Example>() -> ExitCode {
     match network::role() {
         // --lab has started this program again, as another example.
-        Some(role) => match PEERS.iter().find(|(name, _)| *name == role) {
-            Some((_, main)) => main(),
+        Some(role) => match PEERS.iter().find(|peer| peer.name == role) {
+            Some(peer) => (peer.main)(),
             None => only::<E>(),
         },
         None => only::<E>(),
@@ -165,7 +179,11 @@ fn supervise<E: Example>(example: E) -> Outcome {
     let mut pages = pages::Pages::open(&common, E::NAME)?;
     let mut network = Network::enter(&common, E::command().get_name())?;
     let stop = stop::on_signals()?;
-    let config = example.config(common.config());
+    let config = match network::node_name(network.as_ref()) {
+        Some(name) => common.config().name(Some(name)),
+        None => common.config(),
+    };
+    let config = example.config(config);
     #[cfg(feature = "bubbles")]
     let config = match &pages {
         Some(pages) => pages.serve(config)?,
@@ -191,7 +209,7 @@ fn supervise<E: Example>(example: E) -> Outcome {
     })?;
     let outcome = stop::supervise(&stop, asa, &ended);
     grasp::shutdown();
-    outcome
+    outcome.and(network.map_or(Ok(()), Network::end))
 }
 
 /// A text from the network, with what a terminal would obey made visible.

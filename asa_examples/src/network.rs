@@ -10,7 +10,8 @@
 
 use std::env;
 use std::error::Error;
-use std::process::{Child, Command};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,14 @@ use grasp::tprint;
 use grasp_lab::{self as lab, Lab, Node};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Common, PEERS, Stop};
+use crate::{Common, Outcome, PEERS, Stop};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Which example a process that `--lab` has started is.
 const ROLE: &str = "ASA_EXAMPLES_ROLE";
+/// What the node of such a process is called.
+const NODE: &str = "ASA_EXAMPLES_NODE";
 /// How long a peer may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,13 +34,27 @@ pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
+/// What this process's node is called, if it is one of a network of `--lab`.
+pub(crate) fn node_name(network: Option<&Network>) -> Option<String> {
+    network.map(|network| network.here.clone()).or_else(|| env::var(NODE).ok())
+}
+
 /// The network with what runs in it. Dropped, it stops the peers.
 pub(crate) struct Network {
     /// The links last as long as it does.
     _lab: Lab,
+    /// This process's node.
+    here: String,
     peers: Vec<(Node, Vec<String>)>,
     relays: Vec<Node>,
-    running: Vec<Child>,
+    running: Vec<Running>,
+}
+
+/// A process of a node.
+struct Running {
+    /// What was started, in words.
+    what: String,
+    child: Child,
 }
 
 impl Network {
@@ -65,7 +82,8 @@ impl Network {
         lab.lan(&segment)?;
         lab.route_all()?;
         here.enter()?;
-        Ok(Some(Self { _lab: lab, peers, relays, running: Vec::new() }))
+        let here = here.name().to_owned();
+        Ok(Some(Self { _lab: lab, here, peers, relays, running: Vec::new() }))
     }
 
     /// Starts relays and peers; `prepare` may add to what a peer is started with. When all peers have ended, this
@@ -79,16 +97,18 @@ impl Network {
         mut prepare: impl FnMut(&mut Command),
     ) -> Result<(), Failure> {
         for relay in &self.relays {
-            self.running.push(command(relay, common, &["relay".to_owned()], 0)?.spawn()?);
+            let words = ["relay".to_owned()];
+            let child = command(relay, common, &words, 0)?.spawn()?;
+            self.running.push(Running { what: words.concat(), child });
         }
         let mut watched = Vec::new();
         for (number, (node, words)) in (1..).zip(&self.peers) {
             tprint!("Starting", words.join(" "), "in a node of its own");
             let mut peer = command(node, common, words, number)?;
             prepare(&mut peer);
-            let peer = peer.spawn()?;
-            watched.push(Pid::from_child(&peer));
-            self.running.push(peer);
+            let child = peer.spawn()?;
+            watched.push(Pid::from_child(&child));
+            self.running.push(Running { what: words.join(" "), child });
         }
         let stop = stop.clone();
         thread::Builder::new().name("peers".to_owned()).spawn(move || {
@@ -105,39 +125,65 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
+impl Network {
+    /// Stops what still runs.
+    ///
+    /// # Errors
+    /// Which peers failed, beside those that were killed because they did not stop.
+    pub(crate) fn end(mut self) -> Outcome {
+        let failed: Vec<_> = self
+            .stop()
+            .into_iter()
+            .filter(|(_, status)| status.is_some_and(|status| !status.success()))
+            .map(|(what, status)| format!("{what} ended with {}", status.unwrap_or_default()))
+            .collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+    }
+
+    /// Stops everything, and tells how each ended.
+    fn stop(&mut self) -> Vec<(String, Option<ExitStatus>)> {
         for peer in &self.running {
             // It may have ended by itself.
-            let _ = kill_process(Pid::from_child(peer), Signal::TERM);
+            let _ = kill_process(Pid::from_child(&peer.child), Signal::TERM);
         }
         let deadline = Instant::now() + PATIENCE;
-        for peer in &mut self.running {
-            while matches!(peer.try_wait(), Ok(None)) && Instant::now() < deadline {
+        let end = |Running { what, mut child }| {
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(10));
             }
-            let _ = peer.kill();
-            let _ = peer.wait();
-        }
+            let _ = child.kill();
+            (what, child.wait().ok())
+        };
+        self.running.drain(..).map(end).collect()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 /// The name of an example, and its options.
 fn peer_command(text: &str) -> Result<Vec<String>, Failure> {
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-    let known = |name: &str| PEERS.iter().any(|(peer, _)| *peer == name);
-    if words.first().is_some_and(|name| known(name)) {
-        return Ok(words);
+    let Some(peer) = PEERS.iter().find(|peer| words.first().is_some_and(|name| peer.name == name)) else {
+        let names: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
+        return Err(format!("--lab {text:?}: the examples are {}", names.join(", ")).into());
+    };
+    // Rather now than from a peer that has just been started.
+    if let Err(error) = (peer.check)(&words) {
+        tprint!("The command line of the peer", format_args!("--lab {text:?}"), "is not understood:");
+        error.exit();
     }
-    let names: Vec<&str> = PEERS.iter().map(|(name, _)| *name).collect();
-    Err(format!("--lab {text:?}: the examples are {}", names.join(", ")).into())
+    Ok(words)
 }
 
 /// Each peer has a seed of its own, so that they do not all choose the same.
 fn command(node: &Node, common: &Common, words: &[String], number: u64) -> Result<Command, Failure> {
     let mut program: Command = node.command(env::current_exe()?);
     let (name, options) = words.split_first().ok_or("a peer without a name")?;
-    program.env(ROLE, name).args(options);
+    program.arg0(name).env(ROLE, name).env(NODE, node.name()).args(options);
     let given = |option: &str| options.iter().any(|word| word.split('=').next() == Some(option));
     if !given("--pace") {
         program.args(["--pace", &common.pace.to_string()]);

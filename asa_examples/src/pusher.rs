@@ -16,14 +16,14 @@
 //! `NAME.sha256` gets the digest of NAME, in the form that the program sha256sum reads, if there is no file of
 //! that name.
 
-use std::fs::{self, File};
-use std::io::{self, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use clap::Parser;
 use grasp::{AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
 use sha2::{Digest, Sha256};
 
+use crate::offered::Directory;
 use crate::{Common, Example, Outcome, Run, plain, serve};
 
 /// The objective: a private name, with a colon in it (RFC 8990 §2.10.1).
@@ -43,8 +43,9 @@ pub struct Pusher {
     #[command(flatten)]
     common: Common,
 
-    /// The directory whose files are handed out, and those below it. Nothing outside is.
-    #[arg(long, default_value = ".")]
+    /// The directory whose files are handed out, and those below it, to whoever asks. Nothing outside it is, nor what a
+    /// link leads to, nor what begins with a dot, nor what others may not read, nor a key.
+    #[arg(long, required = true)]
     directory: PathBuf,
 }
 
@@ -52,7 +53,7 @@ impl Example for Pusher {
     const NAME: &'static str = "Pusher";
     const INTRODUCTION: [&'static str; 3] = [
         "Pusher hands out files to whoever asks, in blocks, over negotiations of 411:mvFile.",
-        "It serves several clients at once, and only files below its --directory.",
+        "It serves several clients at once, and only files below its --directory that everyone may read.",
         "Run getter on a node of the same network. Ctrl-C ends it.",
     ];
 
@@ -61,7 +62,7 @@ impl Example for Pusher {
     }
 
     fn run(self, mut run: Run) -> Outcome {
-        let directory = self.directory.canonicalize()?;
+        let directory = Directory::open(&self.directory)?;
         let asa = grasp::register_asa(Self::NAME)?;
         tprint!("ASA pusher registered OK");
         let mut files = Objective::new(MOVE_FILE);
@@ -70,7 +71,7 @@ impl Example for Pusher {
         grasp::register_obj(asa, &files, options)?;
         tprint!("Objective", files.name, "registered OK");
 
-        tprint!("pusher is listening, with the files of", directory.display());
+        tprint!("pusher is listening, with the files of", self.directory.display());
         serve(asa, &files, &mut run, "Transfer", |session, request, run| {
             Transfer { asa, session, directory: &directory, run }.serve(request);
         })?;
@@ -84,7 +85,7 @@ impl Example for Pusher {
 struct Transfer<'a> {
     asa: AsaNonce,
     session: SessionNonce,
-    directory: &'a Path,
+    directory: &'a Directory,
     run: Run,
 }
 
@@ -97,7 +98,7 @@ impl Transfer<'_> {
         let Ok(name) = request.value_as::<String>() else {
             return self.decline("A file name was expected");
         };
-        let (source, size) = match open(self.directory, &name) {
+        let (source, size) = match self.directory.open_or_digest(&name) {
             Ok(opened) => opened,
             Err(error) => {
                 tprint!("File open error");
@@ -157,32 +158,6 @@ impl Transfer<'_> {
             tprint!("end_negotiate error:", error);
         }
     }
-}
-
-/// The file of this name below the directory, or the digest of one, and its size.
-fn open(directory: &Path, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
-    let file = match open_below(directory, name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match name.strip_suffix(".sha256") {
-            Some(name) => {
-                let line = format!("{}  {name}\n", digest(open_below(directory, name)?)?);
-                let size = line.len().try_into().unwrap_or(u64::MAX);
-                return Ok((Box::new(Cursor::new(line)), size));
-            }
-            None => return Err(error),
-        },
-        file => file?,
-    };
-    let size = file.metadata()?.len();
-    Ok((Box::new(file), size))
-}
-
-/// The name comes from the network: links, `..` and absolute names must not lead out of the directory.
-fn open_below(directory: &Path, name: &str) -> io::Result<File> {
-    let path = directory.join(name).canonicalize()?;
-    if !path.starts_with(directory) || !fs::metadata(&path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "Not a file that is handed out"));
-    }
-    File::open(path)
 }
 
 /// Reads until the block is full or the file ends; returns how much there is.
@@ -260,20 +235,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_files_below_the_directory_are_handed_out() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").canonicalize().unwrap();
-        let size = open(&directory, "bin/relay.rs").unwrap().1;
-        assert!(size > 0);
-        for outside in ["../Cargo.toml", "/etc/passwd", "bin", ".", "..", "bin/../../Cargo.toml"] {
-            let refused = open(&directory, outside).err().unwrap();
-            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{outside}");
-            let refused = open(&directory, &format!("{outside}.sha256")).err().unwrap();
-            assert!(refused.kind() != io::ErrorKind::Other, "{outside}");
-        }
-        assert_eq!(open(&directory, "none").err().unwrap().kind(), io::ErrorKind::NotFound);
-    }
 
     #[test]
     fn a_digest_is_that_of_sha256sum() {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use grasp::{QuadsKeys, keyfile};
+use grasp::QuadsKeys;
+use grasp::keyfile::{self, Form};
 use zeroize::Zeroizing;
 
 /// Makes a key file for QUADS encryption from a password, which it asks for. Start each node with the
@@ -17,9 +18,15 @@ use zeroize::Zeroizing;
 #[derive(Debug, Parser)]
 #[command(name = "quadsmaker", version)]
 struct QuadsMaker {
-    /// The file to create, for its owner only. One that exists is not overwritten.
-    #[arg(long, short, default_value = "quadsk.key")]
-    output: PathBuf,
+    /// The file to create, for its owner only. One that exists is not overwritten [default: quadsk.key, or quadsk.py
+    /// with --python].
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+
+    /// Write graspy's form, which a node of graspy imports from its working directory as quadsk.py. Nodes of this
+    /// project read both.
+    #[arg(long)]
+    python: bool,
 
     /// Read the password from this file, which has one line.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "no_key"])]
@@ -53,7 +60,9 @@ pub fn main() -> ExitCode {
 
 impl QuadsMaker {
     fn run(&self) -> Result<String, Box<dyn Error>> {
-        let output = self.output.display();
+        let (form, usual) = if self.python { (Form::Python, "quadsk.py") } else { (Form::Hex, "quadsk.key") };
+        let path = self.output.as_deref().unwrap_or_else(|| Path::new(usual));
+        let output = path.display();
         let cannot = |error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 format!("{output} exists: remove it if it is no longer needed, or choose another --output")
@@ -61,17 +70,17 @@ impl QuadsMaker {
             _ => format!("{output} cannot be created: {error}"),
         };
         // Rather now than after the password was typed twice. Creating the file looks again.
-        if fs::symlink_metadata(&self.output).is_ok() {
+        if fs::symlink_metadata(path).is_ok() {
             return Err(cannot(io::ErrorKind::AlreadyExists.into()).into());
         }
         if self.no_key {
-            keyfile::write_no_key(&self.output).map_err(cannot)?;
+            keyfile::write(path, None, form).map_err(cannot)?;
             return Ok(format!("{output} says that nothing is encrypted"));
         }
         let password = self.password()?;
         let keys = QuadsKeys::from_password(&password)
             .ok_or("the password is empty: use --no-key if nothing is to be encrypted")?;
-        keyfile::write(&self.output, &keys).map_err(cannot)?;
+        keyfile::write(path, Some(&keys), form).map_err(cannot)?;
         Ok(format!("{output} has the key: for nodes only, and by a secure way"))
     }
 

@@ -1,10 +1,13 @@
 //! relay: an engine without ASAs, for a node that only passes discoveries and floods on between its interfaces
 //! (RFC 8990 §2.5.4.4, §2.5.6.2). Known from graspy as the gremlin.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use clap::Parser;
 use grasp::{Config, tprint};
 
-use crate::{Common, Example, Outcome, Run};
+use crate::{Common, Example, Outcome, Run, plain};
 
 /// Relays discoveries and floods between the interfaces of this node, and nothing else.
 #[derive(Debug, Parser)]
@@ -34,8 +37,27 @@ impl Example for Relay {
     fn run(self, run: Run) -> Outcome {
         // An engine starts with the first call of the API, and relays from then on by itself.
         let engine = grasp::process_engine()?;
-        tprint!("Daemon running on", engine.links().len(), "interfaces");
-        run.stop().wait_for_ever();
+        let wanted = &self.common.interface;
+        let mut known = None;
+        loop {
+            // Interfaces come and go; it says so when they do.
+            let now: BTreeSet<String> = engine.link_names().into_iter().collect();
+            if known.as_ref() != Some(&now) {
+                let names: Vec<_> = now.iter().map(|name| plain(name)).collect();
+                tprint!("Daemon running on", names.len(), "interfaces:", names.join(" "));
+                for missing in wanted.iter().filter(|name| !now.contains(*name)) {
+                    tprint!(
+                        "Waiting for interface",
+                        plain(missing),
+                        "- it is not there, not up, or has no IPv6"
+                    );
+                }
+                known = Some(now);
+            }
+            if run.stop().wait(Duration::from_secs(1)) {
+                break;
+            }
+        }
         let stats = engine.stats();
         let (discoveries, floods) = (stats.discoveries_relayed, stats.floods_relayed);
         tprint!("Daemon stopping:", discoveries, "discoveries and", floods, "floods relayed");

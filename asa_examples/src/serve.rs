@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use grasp::{AsaNonce, Objective, SessionNonce, tprint};
+use grasp::{AsaNonce, Objective, SessionNonce};
 
 use crate::{Outcome, Run};
 
@@ -11,7 +11,7 @@ use crate::{Outcome, Run};
 /// to stop or has had its rounds. Returns when the last thread has ended.
 ///
 /// # Errors
-/// If no thread can be started. Errors of listening are printed, and it listens again.
+/// Those of [`grasp::listen_negotiate`], and if no thread can be started.
 pub fn serve(
     asa: AsaNonce,
     objective: &Objective,
@@ -32,11 +32,8 @@ pub fn serve(
                     thread.spawn_scoped(scope, move || answer(session, request, run))?;
                 }
                 Err(_) if run.stopping() => {}
-                Err(error) => {
-                    tprint!("listen_negotiate error:", error);
-                    // Calms things if the error comes again and again.
-                    run.pause(5.0);
-                }
+                // Not a peer's doing: such requests are refused, and it goes on listening by itself.
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

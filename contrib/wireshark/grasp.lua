@@ -53,9 +53,11 @@ local e = {
   malformed = ProtoExpert.new("grasp.malformed", "Malformed", expert.group.MALFORMED, expert.severity.ERROR),
   unexpected = ProtoExpert.new("grasp.unexpected", "Does not belong here", expert.group.PROTOCOL,
     expert.severity.NOTE),
+  truncated = ProtoExpert.new("grasp.truncated", "Truncated by the snap length", expert.group.UNDECODED,
+    expert.severity.NOTE),
   limit = ProtoExpert.new("grasp.limit", "Not shown further", expert.group.UNDECODED, expert.severity.WARN),
 }
-grasp.experts = { e.malformed, e.unexpected, e.limit }
+grasp.experts = { e.malformed, e.unexpected, e.truncated, e.limit }
 
 grasp.prefs.heuristics = Pref.bool("Find GRASP on any TCP port", true,
   "Take TCP for GRASP if it begins with an array of the right size, a message type and a session identifier")
@@ -623,8 +625,17 @@ bodies[99] = function(m)
   end
 end
 
--- Shows the message at the beginning of `tvb`; returns its length.
-local function show(tvb, pinfo, root, item, wrong, whole)
+-- Puts a line behind those of the messages before it in the packet.
+local function inform(pinfo, line)
+  local info = tostring(pinfo.private["grasp_info"] or "")
+  info = info == "" and line or info .. "; " .. line
+  pinfo.private["grasp_info"] = info:sub(1, 1000)
+  pinfo.cols.info = info:sub(1, 1000)
+end
+
+-- Shows the message at the beginning of `tvb`, behind which the snap length has cut off `missing` bytes; returns its
+-- length.
+local function show(tvb, pinfo, root, item, wrong, whole, missing)
   local length = wrong and tvb:len() or item.last
   local tree = root:add(grasp, tvb(0, length))
   local m = setmetatable({ tree = tree, items = {}, next = 0, words = {}, cut = wrong ~= nil }, message)
@@ -645,9 +656,16 @@ local function show(tvb, pinfo, root, item, wrong, whole)
   elseif item and not wrong then
     m:wrong(tree:add(f.item, range(item), diagnostic(item)), item, "a GRASP message is an array")
   end
-  if wrong then
-    m.problem = "byte " .. wrong.at .. ": " .. wrong.what
-    tree:add_proto_expert_info(e.malformed, m.problem)
+  local truncated = nil
+  if wrong and wrong.more and missing > 0 and not m.problem then
+    -- Nothing is wrong with what was captured.
+    truncated = whole and tvb:len() .. " of " .. (tvb:len() + missing) .. " bytes were captured"
+      or "the rest was not captured"
+    tree:add_proto_expert_info(e.truncated, truncated)
+  elseif wrong then
+    local what = "byte " .. wrong.at .. ": " .. wrong.what
+    m.problem = m.problem or what
+    tree:add_proto_expert_info(e.malformed, what)
   elseif whole and length < tvb:len() then
     m.problem = (tvb:len() - length) .. " bytes follow the message"
     tree:add(f.item, tvb(length), "after the message"):add_proto_expert_info(e.malformed, m.problem)
@@ -658,45 +676,31 @@ local function show(tvb, pinfo, root, item, wrong, whole)
   end
   local line = name .. (m.session and " session " .. m.session or "")
   if m.problem then line = line .. " [malformed: " .. m.problem .. "]"
+  elseif truncated then line = line .. " [truncated: " .. truncated .. "]"
   elseif #m.words > 0 then line = line .. ": " .. table.concat(m.words, " ") end
   tree:append_text(", " .. line)
-  local info = tostring(pinfo.private["grasp_info"] or "")
-  info = info == "" and line or info .. "; " .. line
-  pinfo.private["grasp_info"] = info:sub(1, 1000)
-  pinfo.cols.info = info:sub(1, 1000)
+  inform(pinfo, line)
   return length, name
 end
 
+-- Shows bytes of a message of which the beginning was not captured, or belongs to another segment.
+local function show_rest(tvb, pinfo, root, what)
+  local tree = root:add(grasp, tvb())
+  tree:append_text(", " .. what)
+  tree:add_proto_expert_info(e.truncated, what)
+  inform(pinfo, "[truncated: " .. what .. "]")
+end
+
 function grasp.dissector(tvb, pinfo, root)
+  local missing = tvb:reported_len() - tvb:len()
   if tvb:len() == 0 then return 0 end
   pinfo.cols.protocol = "GRASP"
   pinfo.private["grasp_info"] = ""
   local item, wrong = parse(tvb(0, math.min(tvb:len(), MAX_MESSAGE)):tvb(), 0)
-  local _, name = show(tvb, pinfo, root, item, wrong, true)
+  local _, name = show(tvb, pinfo, root, item, wrong, true, missing)
   if name == "M_DISCOVERY" and not wrong then
     -- The responses come to the TCP port that it was sent from (RFC 8990, section 2.5.4.2).
     learn(tostring(pinfo.src), pinfo.src_port)
-  end
-  return tvb:len()
-end
-
--- A stream: several messages in a segment, a message over several segments.
-local function stream(tvb, pinfo, root)
-  local at = 0
-  pinfo.cols.protocol = "GRASP"
-  pinfo.private["grasp_info"] = ""
-  while at < tvb:len() do
-    local rest = tvb(at):tvb()
-    local item, wrong = parse(rest, 0)
-    if wrong and wrong.more and rest:len() < MAX_MESSAGE and pinfo.can_desegment > 0 then
-      pinfo.desegment_offset = at
-      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
-      if at == 0 then pinfo.cols.info = "GRASP, continued in a later segment" end
-      return tvb:len()
-    end
-    at = at + show(rest, pinfo, root, item, wrong, false)
-    -- What follows something that is no message cannot be told apart.
-    if not wrong and item.kind ~= "array" then break end
   end
   return tvb:len()
 end
@@ -722,6 +726,46 @@ local function looks_like_grasp(tvb)
   return session <= 0x1a and tvb:len() - at >= (session == 0x1a and 5 or session == 0x19 and 3 or session == 0x18 and 2 or 1)
 end
 
+-- The number of the first packet, by its direction of a connection, that the snap length has cut a segment of.
+local cut_flows, cut_count = {}, 0
+
+-- Whether a segment may begin within a message, because of what the snap length cut off before it, or of it: what is
+-- cut off is not put together with what came before.
+local function may_continue(pinfo, missing)
+  local flow = table.concat({ tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port }, "|")
+  local first = cut_flows[flow]
+  if missing > 0 and not first and cut_count < MAX_PLACES then
+    cut_flows[flow], cut_count = pinfo.number, cut_count + 1
+  end
+  return missing > 0 or (first ~= nil and pinfo.number > first)
+end
+
+-- A stream: several messages in a segment, a message over several segments.
+local function stream(tvb, pinfo, root)
+  local at, missing = 0, tvb:reported_len() - tvb:len()
+  local continues = may_continue(pinfo, missing)
+  pinfo.cols.protocol = "GRASP"
+  pinfo.private["grasp_info"] = ""
+  while at < tvb:len() do
+    local rest = tvb(at):tvb()
+    local item, wrong = parse(rest, 0)
+    if wrong and wrong.more and rest:len() < MAX_MESSAGE and pinfo.can_desegment > 0 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+      if at == 0 then pinfo.cols.info = "GRASP, continued in a later segment" end
+      return tvb:len()
+    end
+    if continues and not looks_like_grasp(rest) then
+      show_rest(rest, pinfo, root, "within a message that was truncated")
+      break
+    end
+    at = at + show(rest, pinfo, root, item, wrong, false, missing)
+    -- What follows something that is no message cannot be told apart.
+    if not wrong and item.kind ~= "array" then break end
+  end
+  return tvb:len()
+end
+
 local function heuristic(tvb, pinfo, root)
   local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
   local announced = places[source .. "|" .. pinfo.src_port] or places[destination .. "|" .. pinfo.dst_port]
@@ -736,7 +780,10 @@ end
 tcp_grasp = Proto("grasp_tcp", "GRASP over TCP")
 function tcp_grasp.dissector(tvb, pinfo, root) return stream(tvb, pinfo, root) end
 
-function grasp.init() places, ports, place_count = {}, {}, 0 end
+function grasp.init()
+  places, ports, place_count = {}, {}, 0
+  cut_flows, cut_count = {}, 0
+end
 
 DissectorTable.get("udp.port"):add(7017, grasp)
 grasp:register_heuristic("tcp", heuristic)

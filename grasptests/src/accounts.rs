@@ -49,6 +49,8 @@ const LAWS: &[Law] = &[
             "invalid_received",
             "dropped_bad_reply",
             "items_received",
+            "dropped_asking_link",
+            "dropped_lost",
         ],
     },
     Law {
@@ -71,6 +73,8 @@ const LAWS: &[Law] = &[
             "rapid_negotiations",
             "dropped_responder_full",
             "dropped_asker_limit",
+            "dropped_response_rate",
+            "dropped_repeated_discovery",
         ],
     },
     Law {

@@ -533,3 +533,48 @@ impl RawAsker {
         panic!("the discovery is not handled: {:?}", host.engine.stats());
     }
 }
+
+/// A responder made by hand: it hears the discoveries of one link, and answers them with what a test likes.
+#[derive(Debug)]
+pub struct RawResponder {
+    node: Node,
+    watcher: RawUdp,
+}
+
+impl RawResponder {
+    /// On the first interface of a node.
+    #[must_use]
+    pub fn on(node: &Node) -> Self {
+        let watcher = RawUdp::neighbors(node, "eth0").expect("a watcher");
+        Self { node: node.clone(), watcher }
+    }
+
+    /// Answers the discoveries of an objective, each with an M_RESPONSE that has these locators, valid for `ttl`
+    /// milliseconds, and an objective for rapid mode, until a thread ends, whose result it returns.
+    #[track_caller]
+    pub fn answer<T>(
+        &self,
+        asker: JoinHandle<T>,
+        name: &str,
+        (ttl, locators): (u32, &[AsaLocator]),
+        objective: Option<&WireObjective>,
+    ) -> T {
+        let deadline = Instant::now() + SOON * 3;
+        while !asker.is_finished() {
+            assert!(Instant::now() < deadline, "the discovery goes on");
+            let datagram = self.watcher.receive(Duration::from_millis(20)).expect("the watcher works");
+            if let Some(datagram) = datagram
+                && let Ok(message) = wire::decode(&datagram.bytes, &Limits::default())
+                && let Body::Discovery { session, initiator, objective: wanted } = message.body
+                && wanted.name == name
+            {
+                let locators = locators.iter().filter_map(wire::WireLocator::from_locator);
+                let options = locators.map(wire::WireOption::Locator).collect();
+                let response =
+                    wire::Response { session, initiator, ttl, options, objective: objective.cloned() };
+                RawStream::reach(&self.node, datagram.source).say(Body::Response(response));
+            }
+        }
+        joined(asker)
+    }
+}

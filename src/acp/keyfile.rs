@@ -6,7 +6,13 @@
 //! iv = 32 hexadecimal digits
 //! ```
 //!
-//! With `key = No key` there is no encryption.
+//! With `key = No key` there is no encryption. graspy's own key file, `quadsk.py`, is read as it is, too; its lines are
+//! assignments in Python:
+//!
+//! ```text
+//! key=b'32 bytes'
+//! iv=b'16 bytes'
+//! ```
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::{self, Write as _};
@@ -20,32 +26,46 @@ use zeroize::Zeroizing;
 
 use super::quads::{BLOCK, KEY, QuadsKeys};
 
-/// Creates a key file that only its owner can read and write (mode 0600).
+/// How a key file is written. Both forms are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Hexadecimal digits.
+    #[default]
+    Hex,
+    /// graspy's `quadsk.py`, which it imports from its working directory.
+    Python,
+}
+
+/// Creates a key file that only its owner can read and write (mode 0600). Without keys it says "No key": no
+/// encryption.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is a file of this name, which is left alone: a key in use is not
 /// overwritten. Any other error of creating and writing the file; what was written of it is removed.
-pub fn write(path: impl AsRef<Path>, keys: &QuadsKeys) -> io::Result<()> {
+pub fn write(path: impl AsRef<Path>, keys: Option<&QuadsKeys>, form: Form) -> io::Result<()> {
     let mut text = Zeroizing::new(String::with_capacity(MOST));
     text.push_str(HEADING);
-    for (name, value) in [("key", keys.key().as_slice()), ("iv", keys.iv())] {
-        text.push_str(name);
-        text.push_str(" = ");
-        for byte in value {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
+    let values = keys.map(|keys| [keys.key().as_slice(), keys.iv()]);
+    for (number, name) in ["key", "iv"].into_iter().enumerate() {
+        let value = values.and_then(|values| values.get(number).copied());
+        // Writing to a string does not fail.
+        let _ = match (form, value) {
+            (Form::Hex, Some(value)) => writeln!(text, "{name} = {}", Hex(value)),
+            (Form::Hex, None) if name == "key" => writeln!(text, "{name} = {NO_KEY}"),
+            (Form::Hex, None) => Ok(()),
+            (Form::Python, Some(value)) => writeln!(text, "{name}=b'{}'", python::Escaped(value)),
+            (Form::Python, None) => writeln!(text, "{name}='{NO_KEY}'"),
+        };
     }
     create(path.as_ref(), &text)
 }
 
-/// Creates a key file that says "No key": no encryption.
-///
-/// # Errors
-/// As [`write()`].
-pub fn write_no_key(path: impl AsRef<Path>) -> io::Result<()> {
-    create(path.as_ref(), &format!("{HEADING}key = {NO_KEY}\n"))
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// Reads a key file. `Ok(None)` if it says "No key".
@@ -53,7 +73,10 @@ pub fn write_no_key(path: impl AsRef<Path>) -> io::Result<()> {
 /// # Errors
 /// [`KeyFileError`]. A retry helps once a human has mended the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Option<QuadsKeys>, KeyFileError> {
-    let path = path.as_ref();
+    read_as(path.as_ref(), rustix::process::geteuid().as_raw())
+}
+
+fn read_as(path: &Path, own: u32) -> Result<Option<QuadsKeys>, KeyFileError> {
     let io = |error| KeyFileError::Io { path: path.to_owned(), error };
     // Opening a named pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -62,6 +85,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<Option<QuadsKeys>, KeyFileError> {
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
         return Err(KeyFileError::NotAFile { path: path.to_owned() });
+    }
+    // Its owner can exchange the key at any time.
+    let owner = metadata.uid();
+    if owner != own && owner != ROOT {
+        return Err(KeyFileError::Foreign { path: path.to_owned(), owner, own });
     }
     if metadata.mode() & OTHERS != 0 {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
@@ -101,6 +129,15 @@ pub enum KeyFileError {
         /// Its permissions.
         mode: u32,
     },
+    /// It belongs to another user, who could put another key into it.
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The user that it belongs to.
+        owner: u32,
+        /// The user that this process runs as.
+        own: u32,
+    },
     /// Its content is not that of a key file.
     Malformed {
         /// The file.
@@ -120,6 +157,11 @@ impl fmt::Display for KeyFileError {
             Self::Exposed { path, mode } => write!(
                 f,
                 "the key file {path} can be read or written by others than its owner (mode {mode:04o}): restrict it (chmod 600 {path}), and make a new key if somebody may have read it",
+                path = path.display()
+            ),
+            Self::Foreign { path, owner, own } => write!(
+                f,
+                "the key file {path} belongs to user {owner}, who can put another key into it: it has to be owned by root or by user {own}, as whom this program runs (chown {own} {path}), and the key should be a new one",
                 path = path.display()
             ),
             Self::Malformed { path, line: 0, what } => {
@@ -152,6 +194,7 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 /// The keys, or in which line what is wrong.
 fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
     let (mut key, mut iv, mut no_key) = (None, None, false);
+    let quoted = format!("'{NO_KEY}'");
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -161,7 +204,15 @@ fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
         match (name.trim(), value.trim()) {
             ("key", _) if key.is_some() || no_key => return Err((number, "a second key")),
             ("iv", _) if iv.is_some() => return Err((number, "a second iv")),
-            ("key", NO_KEY) => no_key = true,
+            ("key", said) if said == NO_KEY || said == quoted => no_key = true,
+            // graspy says it twice.
+            ("iv", said) if said == quoted => {}
+            ("key", literal) if python::is_literal(literal) => {
+                key = Some(python::bytes::<KEY>(literal).ok_or((number, "the key is not 32 bytes"))?);
+            }
+            ("iv", literal) if python::is_literal(literal) => {
+                iv = Some(python::bytes::<BLOCK>(literal).ok_or((number, "the iv is not 16 bytes"))?);
+            }
             ("key", digits) => {
                 key = Some(from_hex::<KEY>(digits).ok_or((number, "the key is not 64 hexadecimal digits"))?);
             }
@@ -193,6 +244,64 @@ fn from_hex<const N: usize>(digits: &str) -> Option<Zeroizing<[u8; N]>> {
     Some(bytes)
 }
 
+/// Byte strings as Python writes them (its `repr`).
+mod python {
+    use std::fmt;
+
+    use zeroize::Zeroizing;
+
+    /// How they begin: Python takes double quotes where single ones are inside.
+    const OPENING: [&str; 2] = ["b'", "b\""];
+
+    /// Whether it is to be read as one.
+    pub(super) fn is_literal(text: &str) -> bool {
+        OPENING.into_iter().any(|opening| text.starts_with(opening))
+    }
+
+    /// What is between the quotation marks, all of it in ASCII.
+    pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
+
+    impl fmt::Display for Escaped<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+        }
+    }
+
+    /// The bytes of a literal, if they are so many.
+    pub(super) fn bytes<const N: usize>(literal: &str) -> Option<Zeroizing<[u8; N]>> {
+        let inside = OPENING.into_iter().find_map(|opening| {
+            let closing = opening.strip_prefix('b')?;
+            literal.strip_prefix(opening)?.strip_suffix(closing)
+        })?;
+        let mut bytes = Zeroizing::new([0; N]);
+        let mut places = bytes.iter_mut();
+        let mut characters = inside.chars();
+        while let Some(character) = characters.next() {
+            let byte = match character {
+                '\\' => escaped(&mut characters)?,
+                other => u8::try_from(other).ok().filter(u8::is_ascii)?,
+            };
+            *places.next()? = byte;
+        }
+        places.next().is_none().then_some(bytes)
+    }
+
+    fn escaped(characters: &mut impl Iterator<Item = char>) -> Option<u8> {
+        let byte = match characters.next()? {
+            'n' => b'\n',
+            'r' => b'\r',
+            't' => b'\t',
+            mark @ ('\\' | '\'' | '"') => u8::try_from(mark).ok()?,
+            'x' => {
+                let mut digit = || characters.next()?.to_digit(16);
+                u8::try_from(digit()? << 4 | digit()?).ok()?
+            }
+            _ => return None,
+        };
+        Some(byte)
+    }
+}
+
 /// The heading of a file written.
 const HEADING: &str = "\
 # A QUADS key for GRASP. Who can read it can read and forge all messages of the network.
@@ -201,6 +310,8 @@ const HEADING: &str = "\
 const NO_KEY: &str = "No key";
 /// More than any key file needs.
 const MOST: usize = 4096;
+/// Who may own everything.
+const ROOT: u32 = 0;
 /// The permissions for group and others to read or write.
 const OTHERS: u32 = 0o066;
 
@@ -251,26 +362,78 @@ mod tests {
     fn what_is_written_is_read_again_and_is_nobody_elses() {
         let directory = Directory::new();
         let path = directory.0.join("quadsk.key");
-        write(&path, &keys()).unwrap();
+        write(&path, Some(&keys()), Form::Hex).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(read(&path).unwrap(), Some(keys()));
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{HEADING}{}", text()));
-        let path = directory.0.join("none.key");
-        write_no_key(&path).unwrap();
-        assert_eq!(read(&path).unwrap(), None);
+        for (number, form) in [Form::Hex, Form::Python].into_iter().enumerate() {
+            let path = directory.0.join(format!("none{number}.key"));
+            write(&path, None, form).unwrap();
+            assert_eq!(read(&path).unwrap(), None);
+            let path = directory.0.join(format!("some{number}.key"));
+            write(&path, Some(&keys()), form).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(keys()));
+        }
+    }
+
+    #[test]
+    fn graspys_own_file_is_read_as_it_is() {
+        // What Python writes: as text what is text, in the quotation marks that need fewer escapes.
+        let every: Vec<u8> = (0x09..0x29).collect();
+        let key: [u8; KEY] = every.as_slice().try_into().unwrap();
+        let text = r##"key=b'\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f !"#$%&\'('
+iv=b"'\\0123456789abcd"
+"##;
+        let expected = QuadsKeys::from_parts(key, *b"'\\0123456789abcd");
+        assert_eq!(parse(text), Ok(Some(expected)));
+        assert_eq!(parse("#How to avoid the prompt:\r\nkey='No key'\r\niv='No key'\r\n"), Ok(None));
+        let iv = format!("iv=b'{}'\n", "i".repeat(16));
+        for literal in [
+            format!("b'{}'", "k".repeat(31)),
+            format!("b'{}'", "k".repeat(33)),
+            format!("b'{}", "k".repeat(32)),
+            format!("b'{}\"", "k".repeat(32)),
+            format!("b'{}\\'", "k".repeat(31)),
+            format!("b'{}\\xg0'", "k".repeat(31)),
+            format!("b'{}ä'", "k".repeat(31)),
+            "b'".to_owned(),
+        ] {
+            let refused = parse(&format!("key={literal}\n{iv}"));
+            assert_eq!(refused, Err((1, "the key is not 32 bytes")), "{literal}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused_with_what_to_do() {
+        let directory = Directory::new();
+        let path = directory.file(&text(), 0o600);
+        let mut owner = rustix::process::geteuid().as_raw();
+        if owner == ROOT {
+            // Whose files are everybody's to trust: so it gives this one away.
+            owner = 12345;
+            std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        }
+        let error = read_as(&path, 54321).unwrap_err();
+        assert!(
+            matches!(error, KeyFileError::Foreign { owner: shown, own: 54321, .. } if shown == owner),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("chown 54321 "), "{error}");
+        assert_eq!(read_as(&path, owner).unwrap(), Some(keys()));
     }
 
     #[test]
     fn a_file_that_is_there_is_not_overwritten_even_through_a_link() {
         let directory = Directory::new();
         let path = directory.file("precious", 0o600);
-        assert_eq!(write(&path, &keys()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let write = |path: &Path| write(path, Some(&keys()), Form::Hex);
+        assert_eq!(write(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let link = directory.0.join("link.key");
         std::os::unix::fs::symlink(directory.0.join("nowhere"), &link).unwrap();
-        assert_eq!(write(&link, &keys()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(write(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(!directory.0.join("nowhere").exists());
-        let lost = write(directory.0.join("no/such/directory"), &keys()).unwrap_err();
+        let lost = write(&directory.0.join("no/such/directory")).unwrap_err();
         assert_eq!(lost.kind(), io::ErrorKind::NotFound);
     }
 

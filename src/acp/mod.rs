@@ -2,8 +2,10 @@
 //! interfaces, addresses, and protection of messages. `Engine::start` chooses one, `_watcher` asks for its status,
 //! `core` and `net` protect what is sent and received. docs/security.md says what each choice is worth.
 
+use std::env::VarError;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "quads")]
@@ -13,11 +15,29 @@ pub(crate) mod quads;
 
 #[cfg(feature = "quads")]
 use self::quads::{QuadsKeys, QuadsReader};
-#[cfg(feature = "quads")]
-use crate::config::environment;
-use crate::config::{Acp, Config};
 use crate::start_error::StartError;
 use crate::wire::{DecodeError, Limits};
+
+/// What secures the engine's traffic (RFC 8990 §2.5.1). docs/security.md compares them.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Acp {
+    /// QUADS if the environment has keys for it, in the file that `GRASP_QUADS_KEYFILE` names or as the password
+    /// `GRASP_QUADS_PASSWORD`; otherwise [`Acp::Layer2`].
+    #[default]
+    Environment,
+    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
+    Layer2,
+    /// Use these interfaces only, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
+    Interfaces(Vec<String>),
+    /// Encrypt every message with the keys of a QUADS domain.
+    #[cfg(feature = "quads")]
+    Quads(crate::QuadsKeys),
+    /// A substrate of one's own.
+    Custom(Arc<dyn Substrate>),
+    /// There is no secure substrate: calls that need one return `noSecurity`, received messages are dropped.
+    None,
+}
 
 /// Whether the substrate secures what is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +107,18 @@ pub struct Whole {
     pub rest: Vec<u8>,
 }
 
-/// The substrate that a configuration asks for.
-pub(crate) fn substrate(config: &Config) -> Result<Arc<dyn Substrate>, StartError> {
-    Ok(match &config.acp {
-        Acp::Environment => from_environment()?,
+/// What the environment says of the keys of a domain: the file that `GRASP_QUADS_KEYFILE` names, and the password
+/// `GRASP_QUADS_PASSWORD`.
+#[derive(Debug, Default)]
+pub(crate) struct KeysWanted {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) password: Option<Result<String, VarError>>,
+}
+
+/// The substrate that a configuration asks for, with the keys of the environment where it leaves that to it.
+pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError> {
+    Ok(match acp {
+        Acp::Environment => from_environment(wanted)?,
         Acp::Layer2 => Arc::new(Layer2),
         Acp::Interfaces(names) => Arc::new(Fixed(names.clone())),
         #[cfg(feature = "quads")]
@@ -137,9 +165,9 @@ impl Substrate for Absent {
 }
 
 /// QUADS if the environment has keys for it; otherwise the layer 2 ACP.
-fn from_environment() -> Result<Arc<dyn Substrate>, StartError> {
+fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError> {
     #[cfg(feature = "quads")]
-    if let Some(keys) = keys_from_environment()? {
+    if let Some(keys) = keys_from_environment(wanted)? {
         return Ok(Arc::new(Quads(Arc::new(keys))));
     }
     Ok(Arc::new(Layer2))
@@ -148,11 +176,11 @@ fn from_environment() -> Result<Arc<dyn Substrate>, StartError> {
 /// The keys that `GRASP_QUADS_KEYFILE` or `GRASP_QUADS_PASSWORD` give. An empty variable, an empty password and a
 /// key file that says "No key" are none.
 #[cfg(feature = "quads")]
-fn keys_from_environment() -> Result<Option<QuadsKeys>, StartError> {
-    if let Some(path) = environment::quads_keyfile() {
+fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
+    if let Some(path) = wanted.file {
         return keyfile::read(path).map_err(|error| StartError::Keys(Box::new(error)));
     }
-    let password = environment::quads_password().map_err(|error| StartError::Keys(Box::new(error)))?;
+    let password = wanted.password.transpose().map_err(|error| StartError::Keys(Box::new(error)))?;
     Ok(password.and_then(|password| QuadsKeys::from_password(&password)))
 }
 

@@ -1,11 +1,7 @@
 //! Flooding (RFC 8990 §2.5.6.2, RFC 8991 §2.3.7).
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{cache_own_flood, flood_datagram, is_unspecified};
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::WireLocator;
 
@@ -39,18 +35,11 @@ impl Engine {
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.check_floodable(nonce, tagged)?;
+        let limit = self.core.multicast_send_limit();
+        let plan = self.core.node.plan_flood(tagged, ttl, limit)?;
         let addresses = self.core.addresses();
-        let initiator = addresses.session_locator();
-        let tagged = self.as_flooded(tagged, initiator);
-        let initiator = IpAddr::V6(initiator);
-        let session = self.core.registries.sessions.flood_id(initiator)?;
-        let datagram = |link_local| flood_datagram((session, initiator), ttl, &tagged, link_local);
-        // An address is 16 bytes whichever it is.
-        too_large(datagram(None).len(), self.core.multicast_send_limit())?;
-        self.core.with_node(|node| cache_own_flood(node, &tagged, ttl, self.core.now()));
-        self.core.sizes.follow(&self.core.registries.floods, self.core.now());
-        self.core.multicast(|ifi| datagram(addresses.link_local(ifi)), None);
-        self.core.counters.floods_sent.add();
+        plan.begin(self.core.now());
+        self.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
         Ok(())
     }
 
@@ -72,22 +61,7 @@ impl Engine {
     /// All that `flood` checks, without flooding.
     pub(super) fn check_flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.check_floodable(nonce, tagged)?;
-        let initiator = self.core.addresses().session_locator();
-        let tagged = self.as_flooded(tagged, initiator);
-        let longest = flood_datagram((u32::MAX, IpAddr::V6(initiator)), ttl, &tagged, None).len();
-        too_large(longest, self.core.multicast_send_limit())
-    }
-
-    /// The objectives as they are sent: with loop count 1 if they are for the links only.
-    fn as_flooded(&self, tagged: &[TaggedObjective], initiator: Ipv6Addr) -> Vec<TaggedObjective> {
-        let link_only = tagged.first().is_some_and(|first| is_unspecified(&first.source))
-            || self.core.config.dull
-            || initiator.is_unicast_link_local();
-        let mut tagged = tagged.to_vec();
-        if link_only {
-            tagged.iter_mut().for_each(|one| one.objective.loop_count = 1);
-        }
-        tagged
+        self.core.node.plan_flood(tagged, ttl, self.core.multicast_send_limit()).map(drop)
     }
 
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
@@ -112,7 +86,7 @@ impl Engine {
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        Ok(self.core.registries.floods.lookup(&objective.name, self.core.now()))
+        Ok(self.core.node.registries.floods.lookup(&objective.name, self.core.now()))
     }
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
@@ -133,7 +107,7 @@ impl Engine {
     /// [`Error::NoAsa`]. A retry does not help.
     pub fn expire_flood(&self, nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()> {
         self.check_asa(nonce)?;
-        self.core.registries.floods.expire(tagged);
+        self.core.node.registries.floods.expire(tagged);
         Ok(())
     }
 }

@@ -1,11 +1,8 @@
 //! The answering side of negotiations (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
 
-use std::sync::Arc;
-
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::interrupt::{self, NotReceived};
-use crate::registry::Dialogue;
 use crate::types::{AsaNonce, Objective, SessionNonce};
 
 impl Engine {
@@ -33,7 +30,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
     /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Stopped`] after shutdown. [`Error::IdClash`]: listen again.
+    /// or a deregistration, [`Error::Stopped`] after shutdown. Nothing that a peer does is an error: a request too many,
+    /// or under the identifier of an open session, is refused and counted.
     pub fn listen_negotiate(
         &self,
         nonce: AsaNonce,
@@ -56,50 +54,29 @@ impl Engine {
         self.check_secure()
     }
 
-    /// Waits for one request and takes it up. Nothing where that would be a session too many: then the peer is refused,
-    /// and the ASA, which has done nothing wrong, goes on listening.
+    /// Waits for one request and takes it up. Nothing where that would be a session too many, or a second one under the
+    /// identifier of one that is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has
+    /// done nothing wrong, goes on listening.
     fn accept_next(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
     ) -> Result<Option<(SessionNonce, Objective)>> {
-        let objectives = &self.core.registries.objectives;
+        let objectives = &self.core.node.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
         let request = interrupt::receive(&requests, None);
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
-        let count = &self.core.counters;
-        self.core.check_running().inspect_err(|_| {
-            if request.is_ok() {
-                count.requests_abandoned.add();
-            }
-        })?;
+        // A request that is dropped counts as abandoned.
+        self.core.check_running()?;
         let request = request.map_err(|error| match error {
             NotReceived::Disconnected => Error::NoSession,
             NotReceived::Over => Error::Unspec,
         })?;
-        let transport = request.transport;
-        let dialogue = Dialogue {
-            owner: nonce,
-            transport: Arc::clone(&transport),
-            name: objective.name.as_str().into(),
-            dry: request.objective.dry,
-        };
-        let sessions = &self.core.registries.sessions;
-        let session = match sessions.accept_dialogue(request.session, dialogue.clone()) {
-            Ok(session) => session,
-            Err(error) => {
-                let (clash, count) = (error == Error::IdClash, &self.core.counters);
-                if clash {
-                    count.session_clashes.add()
-                } else {
-                    count.session_limit.add()
-                }
-                transport.close();
-                return if clash { Err(error) } else { Ok(None) };
-            }
+        let Some((session, dialogue, objective)) = self.core.node.accept(nonce, request) else {
+            return Ok(None);
         };
         self.check_still(nonce, session, &dialogue)?;
-        Ok(Some((session, request.objective)))
+        Ok(Some((session, objective)))
     }
 
     /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
@@ -122,7 +99,7 @@ impl Engine {
     /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
     pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, false)?;
-        self.core.registries.objectives.stop_negotiate(nonce, &objective.name);
+        self.core.node.registries.objectives.stop_negotiate(nonce, &objective.name);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::too_large;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::outcome::MessageOutcome;
 use crate::registry::TransportError;
 use crate::types::{AsaNonce, SessionNonce, Value};
 
@@ -32,7 +33,7 @@ impl Engine {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(nonce, session)?;
         let bytes = message.encode();
-        too_large(bytes.len(), self.core.sizes.unicast())?;
+        too_large(bytes.len(), self.core.node.sizes.unicast())?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
@@ -59,14 +60,16 @@ impl Engine {
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(nonce, session)?;
-        let limits = self.core.unicast_limits();
-        let received = dialogue.transport.receive(Instant::now() + Duration::from_millis(timeout.into()));
-        if received.is_err() {
-            self.core.counters.replies_missing.add();
-        }
+        let limits = self.core.node.unicast_limits();
+        let received = self.receive(&dialogue, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
+            // The substrate went down while this was waited for.
+            Ok(_) if !self.core.node.is_secure() => {
+                self.core.node.received().settle(MessageOutcome::Insecure);
+                Error::NoSecurity
+            }
             Ok(bytes) => {
-                self.core.counters.items_received.add();
+                self.core.node.received().settle(MessageOutcome::Item);
                 match crate::wire::cbor::decode(&bytes, &limits) {
                     Ok(value) => return Ok(value),
                     Err(_) => Error::CborFail,

@@ -41,11 +41,13 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, Why};
+use crate::net::connect;
 use crate::net::tcp::Connection;
+use crate::node::{Via, acceptable};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::threads::resolve;
-use crate::types::{AsaLocator, AsaNonce, Objective};
-use crate::wire::{Body, DecodeError, Message, Step, WireObjective, decode, encode};
+use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
+use crate::wire::{Body, Message, Step, WireObjective, encode};
 
 impl Engine {
     /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
@@ -57,69 +59,56 @@ impl Engine {
         if sending && !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.core.registries.asas.check(nonce)?;
+        self.core.node.registries.asas.check(nonce)?;
         if objective.neg || sending {
-            self.core.registries.objectives.check_owner(nonce, &objective.name)?;
+            self.core.node.registries.objectives.check_owner(nonce, &objective.name)?;
         }
         Ok(())
     }
 
     fn check_asa(&self, nonce: AsaNonce) -> Result<()> {
         self.core.check_running()?;
-        self.core.registries.asas.check(nonce)
+        self.core.node.registries.asas.check(nonce)
     }
 
     fn check_secure(&self) -> Result<()> {
-        if self.core.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
+        if self.core.node.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
     /// As `check_secure`, but a DULL instance passes with the objectives that it may handle.
     fn check_secure_or_dull<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        if !self.core.config.dull {
+        if !self.core.node.config.dull {
             return self.check_secure();
         }
-        let permitted = names.into_iter().all(|name| self.core.config.permits(name));
+        let permitted = names.into_iter().all(|name| self.core.node.config.permits(name));
         if permitted { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
     /// A timeout in milliseconds; none and 0 are the default (RFC 8991 §2.3.2.1).
     fn timeout(&self, timeout: Option<u32>) -> Duration {
-        let milliseconds = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
+        let milliseconds =
+            timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         Duration::from_millis(milliseconds.into())
     }
 
     /// Encodes a unicast message. `TooLarge` if it is larger than may be sent (RFC 8990 §2.8.3).
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
-        too_large(bytes.len(), self.core.sizes.unicast()).map(|()| bytes)
+        too_large(bytes.len(), self.core.node.sizes.unicast()).map(|()| bytes)
     }
 
-    /// Receives the next message of a session, says what it means, and counts it as what it is.
-    fn receive<R>(
+    /// Receives the next message of a session.
+    fn receive(
         &self,
         dialogue: &Dialogue,
         deadline: Instant,
-        classify: impl Fn(std::result::Result<Message, DecodeError>) -> R,
-        fits: impl Fn(&R) -> bool,
-    ) -> std::result::Result<R, TransportError> {
-        let count = &self.core.counters;
-        let received = dialogue.transport.receive(deadline).inspect_err(|_| count.replies_missing.add())?;
-        let received = decode(&received, &self.core.unicast_limits());
-        let of_type = match received.as_ref().map(|message| &message.body) {
-            Ok(Body::Noop) => Some(&count.noop_received),
-            Ok(Body::Unknown { .. }) => Some(&count.dropped_unknown_type),
-            Ok(Body::Invalid { .. }) => Some(&count.invalid_received),
-            _ => None,
-        };
-        let meaning = classify(received);
-        let of_meaning = if fits(&meaning) { &count.replies_received } else { &count.dropped_bad_reply };
-        of_type.unwrap_or(of_meaning).add();
-        Ok(meaning)
+    ) -> std::result::Result<Vec<u8>, TransportError> {
+        dialogue.transport.receive(deadline).inspect_err(|_| self.core.node.counters.replies_missing.add())
     }
 
     /// When connecting to a peer and sending it a request has to be done.
     fn connect_deadline(&self) -> Instant {
-        Instant::now() + self.core.config.connect_timeout
+        Instant::now() + self.core.node.config.connect_timeout
     }
 
     /// Connects to the first of some peers that can be reached: each has its share of the time that is left, if that is
@@ -144,8 +133,9 @@ impl Engine {
             }
             let share = left / u32::try_from(remaining).unwrap_or(u32::MAX);
             let until = Instant::now() + share.max(SHORTEST_CONNECT).min(left);
-            let addresses = resolve(name, peer, until);
-            match Connection::open(&addresses, until, self.core.framing()) {
+            let mut addresses = resolve(name, peer, until);
+            addresses.retain(|address| may_be_named(peer, address.ip()));
+            match connect::open(&addresses, until, self.core.framing()) {
                 Ok(connection) => return Ok((connection, peer.clone())),
                 Err(cause) => {
                     log::debug!("{name:?}: no connection to {peer}: {cause:?}");
@@ -153,7 +143,7 @@ impl Engine {
                         None => error.clone().because(Why::Unresolved, None, None),
                         Some(address) => error.clone().from_transport(cause, Some(*address)),
                     };
-                    self.core.registries.discovery.remove(name, peer);
+                    self.core.node.registries.discovery.remove(name, peer, self.core.now());
                 }
             }
         }
@@ -208,4 +198,15 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(1500);
 /// A session identifier with an objective, ready for a message body.
 fn step(session: u32, objective: &Objective) -> Step {
     Step { session, objective: WireObjective::from_objective(objective) }
+}
+
+/// Whether the name in a locator may lead to this address: whoever answers with a name must not have this node talk to
+/// itself. A locator of this very machine is taken from its own ASAs only.
+fn may_be_named(peer: &AsaLocator, address: IpAddr) -> bool {
+    match &peer.locator {
+        Some(Locator::Fqdn(name)) if name.trim_end_matches('.') != "localhost" => {
+            acceptable(&Locator::from(address), Via::Relay)
+        }
+        _ => true,
+    }
 }

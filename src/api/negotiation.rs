@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{NegotiationReply, negotiation_reply};
+use crate::node::{Await, NegotiationReply, negotiation_reply};
 use crate::registry::{Dialogue, Transport, TransportError};
 use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
@@ -82,7 +82,7 @@ impl Engine {
     ) -> Result<(Negotiation, Peer)> {
         self.check_negotiable(nonce, objective)?;
         if peer.is_none()
-            && self.core.config.rapid_negotiation
+            && self.core.node.config.rapid_negotiation
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
         {
@@ -165,7 +165,7 @@ impl Engine {
         if found.is_empty() {
             return Err(Error::NoDiscReply);
         }
-        let id = self.core.registries.sessions.request_id()?;
+        let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
         let deadline = self.connect_deadline();
         let (connection, locator) = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
@@ -186,8 +186,7 @@ impl Engine {
     ) -> Result<(SessionNonce, Dialogue)> {
         let dialogue =
             Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
-        let opened = self.core.registries.sessions.open_dialogue(id, dialogue.clone());
-        let session = opened.inspect_err(|_| self.core.counters.sessions_not_opened.add())?;
+        let session = self.core.node.open_dialogue(id, dialogue.clone())?;
         self.check_still(nonce, session, &dialogue)?;
         Ok((session, dialogue))
     }
@@ -306,7 +305,7 @@ impl Engine {
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
         let dialogue = self.dialogue(nonce, session)?;
-        let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.config.default_timeout);
+        let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
         self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
         dialogue.transport.pause_before_next(PAUSE);
@@ -375,7 +374,7 @@ impl Engine {
         };
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
+        self.core.node.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrEnd);
         dialogue.transport.close();
         sent
@@ -384,7 +383,12 @@ impl Engine {
     /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
     pub(super) fn dialogue(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Dialogue> {
         self.check_secure()?;
-        let dialogue = self.core.registries.sessions.dialogue(session)?;
+        // The handle of an ASA is none of a session.
+        let is_handle = |id| self.core.node.registries.asas.is_registered(AsaNonce(id));
+        let dialogue = self.core.node.registries.sessions.dialogue(session).map_err(|error| match error {
+            Error::NoSession if session.id_source.is_none() && is_handle(session.id_value) => Error::NoSocket,
+            error => error,
+        })?;
         if dialogue.owner == nonce { Ok(dialogue) } else { Err(Error::NotYourSession) }
     }
 
@@ -398,7 +402,7 @@ impl Engine {
         deadline: Instant,
         error: Error,
     ) -> Result<()> {
-        let count = &self.core.counters;
+        let count = &self.core.node.counters;
         match dialogue.transport.send(bytes, deadline) {
             Ok(()) => {
                 count.session_messages_sent.add();
@@ -417,7 +421,7 @@ impl Engine {
 
     /// Whether a session is open whose peer has said something that has not been read.
     fn has_last_word(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        self.core.registries.sessions.dialogue(session).is_ok() && dialogue.transport.has_unread()
+        self.core.node.registries.sessions.dialogue(session).is_ok() && dialogue.transport.has_unread()
     }
 
     /// What the peer said before it closed the connection, where sending to it has failed with `error`; that error if it was
@@ -432,8 +436,8 @@ impl Engine {
         if !self.has_last_word(session, dialogue) {
             return Err(error);
         }
-        // It has come already.
-        match self.await_reply(session, dialogue, offered, Instant::now(), None) {
+        // It has come already, and the end of the connection with it.
+        match self.await_reply(session, dialogue, offered, self.connect_deadline(), None) {
             Err(nothing) if NOTHING_SAID.contains(&nothing) => Err(error),
             said => said,
         }
@@ -441,7 +445,7 @@ impl Engine {
 
     /// Ends a session on this side. `false` if another thread has done so already.
     pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
-        let was_open = self.core.registries.sessions.end(session, how).is_some();
+        let was_open = self.core.node.registries.sessions.end(session, how).is_some();
         dialogue.transport.close();
         was_open
     }
@@ -452,25 +456,20 @@ impl Engine {
         session: SessionNonce,
         dialogue: &Dialogue,
         offered: &Objective,
-        mut deadline: Instant,
+        deadline: Instant,
         mut first: Option<Message>,
     ) -> Result<Negotiation> {
-        // However often the peer asks for time, it gets no more than this.
-        let patience = Instant::now() + Duration::from_millis(self.core.config.wait_limit.into());
+        let (node, id) = (&self.core.node, session.id_value);
+        let mut waiting = Await::new(node, deadline, Instant::now());
         loop {
-            let classify =
-                |received| negotiation_reply(session.id_value, &dialogue.name, dialogue.dry, received);
-            let received = match first.take() {
-                Some(message) => Ok(classify(Ok(message))),
-                None => self.receive(dialogue, deadline, classify, |reply| {
-                    !matches!(reply, NegotiationReply::Failed(_))
-                }),
-            };
-            let reply = match received {
-                Ok(reply) => reply,
-                Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
-                Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
-                Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
+            let reply = match first.take() {
+                Some(message) => negotiation_reply(id, &dialogue.name, dialogue.dry, Ok(message)),
+                None => match self.receive(dialogue, waiting.deadline()) {
+                    Ok(bytes) => node.negotiation_message(id, dialogue, &bytes),
+                    Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
+                    Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
+                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
+                },
             };
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
@@ -479,7 +478,7 @@ impl Engine {
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
-                    deadline = patience.min(Instant::now() + Duration::from_millis(time.into()));
+                    waiting.extend(time, Instant::now());
                     continue;
                 }
                 NegotiationReply::Ignore => continue,
@@ -488,6 +487,7 @@ impl Engine {
             };
             let was_open = self.end(session, dialogue, (&error).into());
             self.core.check_running()?;
+            self.check_secure()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.
             return Err(if was_open { error } else { Error::NoSession });
         }

@@ -22,15 +22,15 @@ const COUNT: u16 = u16::MAX - FIRST;
 static LAST: Mutex<BTreeMap<String, u16>> = Mutex::new(BTreeMap::new());
 
 /// Listens for an objective.
-pub(super) fn open(name: &str, port: Port) -> Result<Listener> {
+pub(super) fn open(name: &str, port: Port, ipv4: bool) -> Result<Listener> {
     let listener = match port {
         Port::Fixed(port) => {
-            Listener::on(port).map_err(|cause| Error::PortTaken { port, cause: Arc::new(cause) })?
+            Listener::on(port, ipv4).map_err(|cause| Error::PortTaken { port, cause: Arc::new(cause) })?
         }
-        Port::Any => any()?,
-        Port::Last => match likely(name).into_iter().find_map(free) {
+        Port::Any => any(ipv4)?,
+        Port::Last => match likely(name).into_iter().find_map(|port| free(port, ipv4)) {
             Some(listener) => listener,
-            None => any()?,
+            None => any(ipv4)?,
         },
     };
     if port == Port::Last
@@ -41,15 +41,15 @@ pub(super) fn open(name: &str, port: Port) -> Result<Listener> {
     Ok(listener)
 }
 
-fn any() -> Result<Listener> {
-    Listener::any().map_err(|error| {
+fn any(ipv4: bool) -> Result<Listener> {
+    Listener::on(0, ipv4).map_err(|error| {
         log::warn!("no port for an objective: {error}");
         Error::ObjFull
     })
 }
 
-fn free(port: u16) -> Option<Listener> {
-    match Listener::on(port) {
+fn free(port: u16, ipv4: bool) -> Option<Listener> {
+    match Listener::on(port, ipv4) {
         Ok(listener) => Some(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => None,
         Err(error) => {

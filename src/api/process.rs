@@ -250,18 +250,19 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         silent: false,
         figging: true,
     };
-    let unasked = if terminal { ask_all } else { SkipDialogue::default() };
-    let answers = answers.unwrap_or(unasked);
-    let mut ask = |answer, question, default| match answer {
+    // Whoever presses return at each question gets what applies without a terminal.
+    let usual = SkipDialogue::default();
+    let answers = answers.unwrap_or(if terminal { ask_all } else { usual });
+    let mut ask = |answer, question, usual| match answer {
         Answer::Yes => true,
         Answer::No => false,
-        Answer::Ask if !terminal => default,
-        Answer::Ask => question_on(input, question, default),
+        Answer::Ask if !terminal => usual == Answer::Yes,
+        Answer::Ask => question_on(input, question, usual == Answer::Yes),
     };
-    let test_mode = ask(answers.testing, "Test mode (many extra diagnostics)?", false);
-    let diagnose = ask(answers.diagnosing, "Diagnostics for inbound message parse errors?", true);
-    let listen_self = ask(answers.selfing, "Listen to own multicasts?", true);
-    let dull = ask(answers.be_dull, "Insecure link-local mode (DULL)?", false);
+    let test_mode = ask(answers.testing, "Test mode (many extra diagnostics)?", usual.testing);
+    let diagnose = ask(answers.diagnosing, "Diagnostics for inbound message parse errors?", usual.diagnosing);
+    let listen_self = ask(answers.selfing, "Listen to own multicasts?", usual.selfing);
+    let dull = ask(answers.be_dull, "Insecure link-local mode (DULL)?", usual.be_dull);
     if test_mode {
         tprint!("Running in test mode.");
     }
@@ -337,6 +338,9 @@ pub fn dump_all(partial: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::Builder;
+    use std::time::Duration;
+
     use super::*;
 
     fn assert_same(config: &Config, expected: &Config) {
@@ -353,9 +357,22 @@ mod tests {
 
     #[test]
     fn on_a_terminal_the_questions_come_in_the_order_of_the_original() {
-        let mut input = io::Cursor::new(b"y\nn\n\nY\n".to_vec());
+        let mut input = io::Cursor::new(b"y\nn\nY\nY\n".to_vec());
         let config = dialogue(None, &mut input, true);
         assert_same(&config, &Config::new().test_mode(true).diagnose(false).listen_self(true).dull(true));
+    }
+
+    #[test]
+    fn pressing_return_at_each_question_is_as_good_as_no_terminal() {
+        let mut input = io::Cursor::new(b"\n\n\n\n".to_vec());
+        let config = dialogue(None, &mut input, true);
+        assert_eq!(input.position(), 4, "all was asked");
+        assert_same(&config, &dialogue(None, &mut input, false));
+        // The end of the input, too.
+        assert_same(&dialogue(None, &mut input, true), &config);
+        let answers =
+            SkipDialogue { selfing: Answer::Ask, diagnosing: Answer::Ask, ..SkipDialogue::default() };
+        assert_same(&dialogue(Some(answers), &mut input, false), &config);
     }
 
     #[test]
@@ -365,5 +382,43 @@ mod tests {
         let config = dialogue(Some(answers), &mut input, true);
         assert_same(&config, &Config::new().diagnose(true).silent(true));
         assert_eq!(input.position(), 2);
+    }
+
+    /// A human may take minutes to answer the start dialogue.
+    #[test]
+    fn while_the_engine_starts_only_who_needs_it_waits() {
+        let soon = Duration::from_secs(20);
+        {
+            let mut process = PROCESS.lock();
+            process.engine = Running::Starting { by: current().id(), stop: false };
+            // Without interfaces none starts.
+            process.config = Some(Config::new().interfaces(Some(Vec::new())));
+        }
+        let starting = Starting;
+        let is_refused = |result: Result<Engine>| match result {
+            Err(Error::NotStarted(why)) => matches!(*why, StartError::Starting),
+            _ => false,
+        };
+        assert!(is_refused(process_engine()), "whoever starts it would wait for itself");
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let other = Builder::new().spawn(move || {
+            skip_dialogue(SkipDialogue::default());
+            dump_all(true);
+            tx.send(configure(Config::new())).unwrap();
+            tx.send(process_engine().map(|_| ()).map_err(|_| StartError::NoInterface)).unwrap();
+        });
+        assert!(matches!(rx.recv_timeout(soon).unwrap(), Err(StartError::AlreadyRunning)));
+        assert!(rx.recv_timeout(soon / 400).is_err(), "another thread waits");
+        shutdown();
+        assert!(matches!(PROCESS.lock().engine, Running::Starting { stop: true, .. }), "it is to be stopped");
+        drop(starting);
+        assert!(
+            matches!(rx.recv_timeout(soon).unwrap(), Err(StartError::NoInterface)),
+            "then it tries itself"
+        );
+        other.unwrap().join().unwrap();
+        let mut process = PROCESS.lock();
+        assert!(process.engine().is_none());
+        (process.config, process.skip) = (None, None);
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::listener::Listener;
 use crate::registry::{Close, Registration};
 use crate::threads;
-use crate::types::{AsaLocator, AsaNonce, Objective};
+use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::WireLocator;
 
 /// What [`Engine::register_obj`] takes besides the objective, with graspy's defaults.
@@ -26,7 +26,7 @@ pub struct RegisterObj {
     pub local: bool,
     /// Put the value into responses to discoveries. For synchronization only.
     pub rapid: bool,
-    /// Announce these locators, verbatim and in this order, instead of this node's address.
+    /// Announce these locators, verbatim and in this order, instead of this node's addresses.
     pub locators: Vec<AsaLocator>,
     /// The TCP port of an objective that is negotiated or synchronized. Defaults to any that is free.
     pub port: Port,
@@ -66,9 +66,8 @@ impl Engine {
     /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
     pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
         self.core.check_running()?;
-        let (asas, sessions) = (&self.core.registries.asas, &self.core.registries.sessions);
-        let nonce = sessions.new_asa_handle()?;
-        asas.register(nonce, name).inspect_err(|_| sessions.remove_asa_handle(nonce))?;
+        let nonce = AsaNonce(self.core.node.new_id()?);
+        self.core.node.registries.asas.register(nonce, name)?;
         Ok(nonce)
     }
 
@@ -90,20 +89,19 @@ impl Engine {
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
     pub fn deregister_asa(&self, nonce: AsaNonce, name: &str) -> Result<()> {
         self.core.check_running()?;
-        self.core.registries.asas.deregister(nonce, name)?;
-        for listener in self.core.registries.objectives.deregister_all(nonce) {
+        self.core.node.registries.asas.deregister(nonce, name)?;
+        for listener in self.core.node.registries.objectives.deregister_all(nonce) {
             listener.close();
         }
-        for dialogue in self.core.registries.sessions.end_owned(nonce) {
+        for dialogue in self.core.node.registries.sessions.end_owned(nonce) {
             dialogue.transport.close();
         }
-        self.core.registries.sessions.remove_asa_handle(nonce);
         Ok(())
     }
 
     /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
-    /// be negotiated or synchronized gets a TCP port of its own, with a thread and two descriptors: Linux sets one aside for
-    /// the connection that the thread waits for.
+    /// be negotiated or synchronized gets a TCP port of its own, with a thread and a descriptor. It is open to IPv6 only, unless
+    /// the locators to announce have an IPv4 address.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -131,13 +129,13 @@ impl Engine {
         if objective.dry && !objective.neg {
             return Err(Error::NotDry);
         }
-        let objectives = &self.core.registries.objectives;
+        let objectives = &self.core.node.registries.objectives;
         let adds_owner = objectives.may_register(&objective.name, options.overlap)?;
         if options.locators.iter().any(|locator| WireLocator::from_locator(locator).is_none()) {
             return Err(Error::InvalidLoc);
         }
         let mut registration = Registration {
-            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.config.objective_ttl),
+            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.node.config.objective_ttl),
             discoverable: options.discoverable,
             overlap: options.overlap,
             local: options.local,
@@ -151,8 +149,10 @@ impl Engine {
         }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
+                let ipv4 = |locator: &AsaLocator| matches!(locator.locator, Some(Locator::Ipv4(_)));
+                let ipv4 = registration.locators.iter().any(ipv4);
                 self.core.check_namespace()?;
-                let listener = self.listen(ports::open(&objective.name, options.port)?)?;
+                let listener = self.listen(ports::open(&objective.name, options.port, ipv4)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
                 registration.listener = Some(listener);
@@ -170,7 +170,7 @@ impl Engine {
     /// Enters an objective into the registry, and closes its socket if that is of no use.
     fn enter(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
         let listener = registration.listener.clone();
-        let entered = self.core.registries.objectives.register(nonce, objective, registration);
+        let entered = self.core.node.registries.objectives.register(nonce, objective, registration);
         let unused = entered.as_ref().map_or(listener, |unused| unused.clone());
         if let Some(listener) = unused {
             listener.close();
@@ -181,7 +181,7 @@ impl Engine {
     /// Whether an objective that is registered already has the port that is wanted.
     fn check_port(&self, name: &str, wanted: Port) -> Result<()> {
         let Port::Fixed(wanted) = wanted else { return Ok(()) };
-        let views = self.core.registries.objectives.list();
+        let views = self.core.node.registries.objectives.list();
         let other = views.iter().find(|view| view.objective.name == name && view.port != wanted);
         match other {
             Some(view) if view.port != 0 => Err(Error::PortTaken {
@@ -219,7 +219,7 @@ impl Engine {
     /// A retry does not help.
     pub fn deregister_obj(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa(nonce)?;
-        if let Some(listener) = self.core.registries.objectives.deregister(nonce, &objective.name)? {
+        if let Some(listener) = self.core.node.registries.objectives.deregister(nonce, &objective.name)? {
             listener.close();
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Asa, Discover, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::proto::{SynchReply, synch_reply};
+use crate::node::{SynchReply, synch_reply};
 use crate::registry::{Dialogue, TransportError};
 use crate::threads;
 use crate::trace::Ending;
@@ -62,7 +62,7 @@ impl Asa {
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
-    /// registered it. Without a locator: the oldest valid flooded value if there is one; otherwise a peer is
+    /// registered it. Without a locator: the flooded value that was received last and is valid, if there is one; otherwise a peer is
     /// discovered, whose response may bring the value itself, in rapid mode. With a locator that peer is asked.
     /// Waits `timeout` milliseconds for the discovery, and again for the answer; 60000 by default.
     ///
@@ -96,8 +96,8 @@ impl Engine {
         }
         self.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
-            let flooded = self.core.registries.floods.lookup(&objective.name, self.core.now());
-            if let Some(tagged) = flooded.into_iter().find(|tagged| tagged.objective.synch) {
+            let flooded = self.core.node.registries.floods.lookup(&objective.name, self.core.now());
+            if let Some(tagged) = flooded.into_iter().rfind(|tagged| tagged.objective.synch) {
                 let TaggedObjective { objective, source } = tagged;
                 return Ok(Synchronized { objective, source: Source::Flooded(source) });
             }
@@ -105,7 +105,7 @@ impl Engine {
         self.check_secure()?;
         self.core.check_namespace()?;
         if locator.is_none()
-            && self.core.config.rapid_synch_message
+            && self.core.node.config.rapid_synch_message
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
             && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
@@ -120,7 +120,7 @@ impl Engine {
             }
         };
         if locator.is_none()
-            && let Some(value) = self.core.registries.discovery.rapid(&objective.name, self.core.now())
+            && let Some(value) = self.core.node.registries.discovery.rapid(&objective.name, self.core.now())
         {
             let locator = peers.into_iter().next();
             let peer = Peer { address: None, locator };
@@ -139,7 +139,7 @@ impl Engine {
         peers: &[AsaLocator],
         timeout: Duration,
     ) -> Result<Synchronized> {
-        let id = self.core.registries.sessions.request_id()?;
+        let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
         let deadline = self.connect_deadline();
         let (connection, locator) = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
@@ -150,21 +150,19 @@ impl Engine {
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
-        let objective = value.or_else(|error| self.check_asa(nonce).and(Err(error)))?;
+        let objective = value
+            .or_else(|error| self.check_asa(nonce).and_then(|()| self.check_secure()).and(Err(error)))?;
         Ok(Synchronized { objective, source: Source::Peer(peer) })
     }
 
     fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
         loop {
-            let classify = |received| synch_reply(id, &dialogue.name, received);
-            let received =
-                self.receive(dialogue, deadline, classify, |reply| !matches!(reply, SynchReply::Failed(_)));
-            let reply = received.map_err(|error| match error {
+            let received = self.receive(dialogue, deadline).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 cause => Error::NoSynchReply.from_reply(cause),
             })?;
-            match reply {
+            match self.core.node.synch_message(id, dialogue, &received) {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => {}
@@ -196,8 +194,8 @@ impl Engine {
         self.check_asa_obj(nonce, objective, true)?;
         self.check_secure()?;
         self.encode_unicast(Body::Synch(step(u32::MAX, objective)))?;
-        let objectives = &self.core.registries.objectives;
-        let queue = self.core.config.request_queue;
+        let objectives = &self.core.node.registries.objectives;
+        let queue = self.core.node.config.request_queue;
         if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
             let started = threads::start_synch_listen(&self.core, objective.name.clone(), requests);
             started.map_err(|error| {
@@ -224,7 +222,7 @@ impl Engine {
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
     pub fn stop_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, true)?;
-        self.core.registries.objectives.stop_synchronize(nonce, &objective.name);
+        self.core.node.registries.objectives.stop_synchronize(nonce, &objective.name);
         Ok(())
     }
 }

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 
 use super::{EngineState, SessionView};
 use crate::engine::Engine;
+use crate::plain::Plain;
 use crate::trace::{SessionKind, emit_line};
-use crate::types::{AsaView, Plain};
+use crate::types::AsaView;
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
@@ -107,7 +108,7 @@ impl Engine {
     }
 
     fn write_dump(&self, out: &mut String, partial: bool) -> fmt::Result {
-        let (core, registries) = (&self.core, &self.core.registries);
+        let (core, registries) = (&self.core, &self.core.node.registries);
         if !partial {
             let addresses = core.addresses();
             heading(out, &format!("Thread count: {}", core.threads.count()))?;
@@ -191,7 +192,7 @@ impl Engine {
 
     fn write_discoveries(&self, out: &mut String) -> fmt::Result {
         heading(out, "Discovery cache contents:")?;
-        for (name, locators, rapid) in self.core.registries.discovery.list() {
+        for (name, locators, rapid) in self.core.node.registries.discovery.list() {
             writeln!(out, "{} locators:", Plain(&name))?;
             for locator in locators {
                 writeln!(out, "{locator} Diverted: {} Expiry: {}", locator.diverted, locator.expire)?;

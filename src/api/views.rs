@@ -51,7 +51,14 @@ impl Engine {
     /// The registered ASAs, by name (graspy's `_asa_registry`).
     #[must_use]
     pub fn asas(&self) -> Vec<AsaView> {
-        self.core.registries.asas.list().into_iter().map(|(name, nonce)| AsaView { name, nonce }).collect()
+        self.core
+            .node
+            .registries
+            .asas
+            .list()
+            .into_iter()
+            .map(|(name, nonce)| AsaView { name, nonce })
+            .collect()
     }
 
     /// The registered objectives, by name (graspy's `_obj_registry`).
@@ -67,13 +74,13 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn objectives(&self) -> Vec<ObjectiveView> {
-        self.core.registries.objectives.list()
+        self.core.node.registries.objectives.list()
     }
 
     /// The discovery cache, by name (graspy's `_discovery_cache`).
     #[must_use]
     pub fn discovery_cache(&self) -> Vec<DiscoveryView> {
-        let list = self.core.registries.discovery.list().into_iter();
+        let list = self.core.node.registries.discovery.list().into_iter();
         list.map(|(name, locators, rapid)| {
             let rapid_expire = rapid.as_ref().map_or(0, |rapid| rapid.expire);
             DiscoveryView { name, locators, rapid: rapid.map(|rapid| rapid.objective), rapid_expire }
@@ -85,33 +92,30 @@ impl Engine {
     /// [`get_flood`](Self::get_flood) it needs no handle of an ASA, and shows for a few seconds what has expired.
     #[must_use]
     pub fn flood_cache(&self) -> Vec<FloodView> {
-        let views = self.core.registries.floods.views().into_iter();
+        let views = self.core.node.registries.floods.views().into_iter();
         views.map(|(tagged, from)| FloodView { tagged, from }).collect()
     }
 
     /// The open sessions, by identifier (graspy's `_session_id_cache`).
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
-        let views = self.core.registries.sessions.views().into_iter();
-        let view = |(id_value, source, SessionEvent { kind, peer, objective, .. }, owner): (
-            u32,
-            Option<IpAddr>,
-            _,
-            _,
-        )| {
+        let mut views = self.core.node.registries.sessions.views();
+        views.sort_unstable_by_key(|(key, ..)| *key);
+        let view = |((id_value, source), event, owner)| {
+            let (SessionEvent { kind, peer, objective, .. }, source): (_, Option<IpAddr>) = (event, source);
             let session = SessionNonce { id_value, id_source: source.map(as_ipv6) };
             SessionView { session, kind, objective, peer, owner }
         };
-        views.map(view).collect()
+        views.into_iter().map(view).collect()
     }
 
     /// What is in force now.
     #[must_use]
     pub fn state(&self) -> EngineState {
         let core = &self.core;
-        let dull = core.config.dull;
+        let dull = core.node.config.dull;
         EngineState {
-            secure: core.is_secure(),
+            secure: core.node.is_secure(),
             trusting: match core.substrate.status() {
                 AcpStatus::Trusting(why) if !dull => Some(why),
                 _ => None,
@@ -120,8 +124,8 @@ impl Engine {
             dull,
             relaying: !dull && core.addresses().links.len() > 1,
             stopped: core.is_stopping(),
-            unicast_size: core.sizes.unicast(),
-            multicast_size: core.sizes.multicast(),
+            unicast_size: core.node.sizes.unicast(),
+            multicast_size: core.node.sizes.multicast(),
         }
     }
 }

@@ -8,9 +8,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{Config, Pcap};
+use crate::acp::KeysWanted;
 
 /// The file for the capture.
 const PCAP: &str = "GRASP_PCAP";
+/// Whether the capture has headers of Ethernet.
+const PCAP_ETHERNET: &str = "GRASP_PCAP_ETHERNET";
 /// Where the page of speech bubbles is served.
 #[cfg(feature = "bubbles")]
 pub(crate) const BUBBLES: &str = "GRASP_BUBBLES";
@@ -30,6 +33,7 @@ impl Config {
         {
             self.pcap = Pcap::File(file);
         }
+        self.pcap_ethernet |= path(PCAP_ETHERNET).is_some();
         self
     }
 }
@@ -52,16 +56,10 @@ pub(crate) fn bubbles() -> String {
     text(BUBBLES).ok().flatten().unwrap_or_default()
 }
 
-#[cfg(feature = "quads")]
-pub(crate) fn quads_keyfile() -> Option<PathBuf> {
-    path(KEYFILE)
-}
-
-/// The password.
-///
-/// # Errors
-/// If it is not UTF-8.
-#[cfg(feature = "quads")]
-pub(crate) fn quads_password() -> Result<Option<String>, VarError> {
-    text(PASSWORD)
+/// Which keys of a QUADS domain the environment names.
+pub(crate) fn keys() -> KeysWanted {
+    #[cfg(feature = "quads")]
+    return KeysWanted { file: path(KEYFILE), password: text(PASSWORD).transpose() };
+    #[cfg(not(feature = "quads"))]
+    KeysWanted::default()
 }

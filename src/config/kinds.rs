@@ -1,30 +1,6 @@
 //! The types of settings.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use crate::acp::Substrate;
-
-/// What secures the engine's traffic (RFC 8990 §2.5.1). docs/security.md compares them.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Acp {
-    /// QUADS if the environment has keys for it, in the file that `GRASP_QUADS_KEYFILE` names or as the password
-    /// `GRASP_QUADS_PASSWORD`; otherwise [`Acp::Layer2`].
-    #[default]
-    Environment,
-    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
-    Layer2,
-    /// Use these interfaces only, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
-    Interfaces(Vec<String>),
-    /// Encrypt every message with the keys of a QUADS domain.
-    #[cfg(feature = "quads")]
-    Quads(crate::QuadsKeys),
-    /// A substrate of one's own.
-    Custom(Arc<dyn Substrate>),
-    /// There is no secure substrate: calls that need one return `noSecurity`, received messages are dropped.
-    None,
-}
 
 /// How often something may happen: so many times at once, and so many times a second in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

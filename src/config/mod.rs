@@ -11,7 +11,9 @@ use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
 pub use bounds::Adjusted;
 pub(crate) use kinds::Pcap;
-pub use kinds::{Acp, Rate};
+pub use kinds::Rate;
+
+use crate::acp::Acp;
 
 macro_rules! settings {
     ($(
@@ -92,7 +94,8 @@ settings! {
         /// the environment has keys.
         acp: Acp = Acp::Environment => &'a Acp, |config| &config.acp;
         /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
-        /// goes further than the link. Such an engine shares no data with others of the process. Defaults to off.
+        /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
+        /// [`DullInstances`](crate::DullInstances). Defaults to off.
         dull: bool = false;
         /// How many interfaces a DULL instance uses, the first that are permitted. Defaults to 1 (RFC 8990 §2.5.2). graspy
         /// takes all: what is flooded on one link is then known to the ASAs of all.
@@ -123,6 +126,16 @@ settings! {
         exclude_interfaces: Vec<String> = Vec::new() => &'a [String], |config| &config.exclude_interfaces;
         /// Start even if there is no usable interface yet. Defaults to off: starting fails with a sentence.
         wait_for_interfaces: bool = false;
+        /// How many interfaces are used at most. Others are left out, with a warning. Defaults to 256: each takes four
+        /// descriptors and three threads.
+        interface_limit: usize = 256;
+        /// How many descriptors interfaces leave to sessions and to the rest of the program, though no more than half of what
+        /// the process may have. Interfaces for which there is no room then are left out, with a warning. Defaults to 256.
+        reserved_descriptors: usize = 256;
+        /// Raise the process's soft limit on open files, up to the hard one and no further than interfaces and
+        /// `reserved_descriptors` need, where it is too low for them. Turn it off in a program that uses select(2). Defaults to
+        /// on.
+        raise_descriptor_limit: bool = true;
         /// How often interfaces and addresses are looked at. Defaults to 2 s; graspy takes 10 s.
         watch_interval: Duration = Duration::from_secs(2);
     }
@@ -195,13 +208,21 @@ settings! {
         /// How many of these may be for askers that no response has reached before: who invents addresses must not delay
         /// the answers to those who are known. Defaults to 32.
         responders_for_strangers: usize = 32;
+        /// How many responses are sent. Defaults to 500 a second, 2000 at once: each takes a connection, whose port is in use
+        /// for a minute more if this side has to close it first.
+        response_rate: Rate = Rate::new(500, 2000);
+        /// How many responses are sent to one asker. Defaults to 200 a second, 1000 at once.
+        asker_response_rate: Rate = Rate::new(200, 1000);
+        /// How many responses are sent to all askers together that no response has reached before: their addresses may be
+        /// invented. Defaults to 50 a second, 100 at once.
+        stranger_response_rate: Rate = Rate::new(50, 100);
     }
     /// How much is remembered of others.
     caches: Caches {
         /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
         discovery_cache_limit: usize = 500;
         /// How much memory the discovery cache may take, in bytes; the least recently used objective goes. Defaults to 8 MiB.
-        /// Who asks this node as a relay, and answers itself, may put into it what it likes.
+        /// A neighbour that asks and answers itself can fill it.
         discovery_cache_size: usize = 8 << 20;
         /// How many locators the discovery cache holds for one objective, and a discovery collects. Defaults to 32; graspy has
         /// no limit.
@@ -215,6 +236,9 @@ settings! {
         flood_cache_size: usize = 16 << 20;
         /// How much of that memory may be taken by what has come from one neighbour. Defaults to 8 MiB.
         neighbour_flood_cache_size: usize = 8 << 20;
+        /// How long what was learnt from others is kept at most, in milliseconds, whatever they say: locators and flooded
+        /// values. Defaults to one hour. Their ASAs repeat what is to stay (RFC 8990 §2.5.4.3, §2.5.6.2).
+        learned_ttl_limit: u32 = 3_600_000;
     }
     /// How much is relayed.
     relaying: Relaying {
@@ -243,6 +267,12 @@ settings! {
         diagnose: bool = false;
         /// Print nothing at all (graspy's `silent`). Defaults to off.
         silent: bool = false;
+        /// What this engine is called in the log and in the name of its capture. Defaults to the host's name.
+        name: Option<String> = None => Option<&'a str>, |config| config.name.as_deref();
+        /// Whether the packets in the capture have headers of Ethernet, made up like the others, which graspy's gparseg.py
+        /// needs. Defaults to `false`, unless the environment variable `GRASP_PCAP_ETHERNET` is set and not empty: the
+        /// packets begin with the header of IP.
+        pcap_ethernet: bool = false;
         /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
         /// the feature `bubbles`. Defaults to nowhere.
         #[cfg(feature = "bubbles")]
@@ -257,15 +287,21 @@ impl Config {
         Self::default()
     }
 
-    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens; it is
-    /// overwritten. Messages are written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and
-    /// TCP are made up around them. While another engine writes the file, `.2` and so on is added to its name. If this is not
-    /// called, the file that the environment variable `GRASP_PCAP` names is written, if it names one; `None` writes none,
-    /// whatever the environment says.
+    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens. Messages are
+    /// written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and TCP are made up around them.
+    /// The node's name goes into the file's: `grasp.pcapng` becomes `grasp-n1.pcapng`, and `grasp-n1.2.pcapng` where that
+    /// exists. No file is overwritten, and each is for its owner only. A pipe or a device is written to as it is. If this
+    /// is not called, the file that the environment variable `GRASP_PCAP` names is written, if it names one; `None` writes
+    /// none, whatever the environment says.
     #[must_use]
     pub fn pcap(mut self, pcap: Option<PathBuf>) -> Self {
         self.pcap = pcap.map_or(Pcap::Off, Pcap::File);
         self
+    }
+
+    /// What this engine is called.
+    pub(crate) fn node_name(&self) -> String {
+        self.name.clone().unwrap_or_else(host_name)
     }
 
     /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
@@ -283,3 +319,13 @@ impl<'a> Output<'a> {
         self.0.pcap.file()
     }
 }
+
+/// The name that the system has for this host.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+}
+
+/// Where not even the host has a name.
+const NAMELESS: &str = "node";

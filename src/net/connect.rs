@@ -19,9 +19,25 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The shortest such time, where there are many addresses (RFC 8305 §5).
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 
+/// Connects to whichever of some addresses answers first.
+pub(crate) fn open(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    framing: Framing,
+) -> Result<Connection, TransportError> {
+    match first_of(addresses, deadline) {
+        Ok((stream, peer)) => Ok(Connection::opened(stream, peer, framing)),
+        Err(error) => {
+            log::debug!("connecting to {addresses:?}: {error}");
+            framing.counters.connections_failed.add();
+            Err(error.into())
+        }
+    }
+}
+
 /// Connects to whichever address answers first. They are tried in their order, the next one as soon as one has failed or
 /// has not answered for a while; those that are tried already go on (RFC 8305).
-pub(super) fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStream, SocketAddr)> {
+fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStream, SocketAddr)> {
     let mut addresses = addresses.iter();
     let mut begun: Vec<(Socket, SocketAddr)> = Vec::new();
     let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);

@@ -1,36 +1,20 @@
-//! Which interfaces there are and which address is ours (graspy's `acp._get_my_address`).
+//! Which interfaces there are and which addresses are ours (graspy's `acp._get_my_address`). `_watcher` looks.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
+use std::sync::Once;
 
 use if_addrs::IfAddr;
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, Socket, Type};
 
+pub(crate) use super::choice::{InUse, LeftOut, Link, Snapshot, Why};
+use super::choice::{Wanted, choose};
+use super::netlink::{self, Address, Device};
 use crate::acp::Substrate;
 use crate::config::Config;
-
-/// An interface that GRASP uses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Link {
-    pub(crate) ifi: u32,
-    pub(crate) name: String,
-    pub(crate) link_local: Ipv6Addr,
-}
-
-/// The interfaces and addresses at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot {
-    /// One entry an interface, in the order of their indices.
-    pub(crate) links: Vec<Link>,
-    /// Addresses of more than link scope, the preferred first: unique local ones, then global ones.
-    pub(crate) globals: Vec<Ipv6Addr>,
-    /// The interfaces that peers may connect by, the loopback interface among them; `None` where the configuration and
-    /// the substrate leave none out.
-    pub(crate) permitted: Option<BTreeSet<u32>>,
-}
 
 /// Whether there is an interface of this name, in whatever state. One that cannot be asked for is taken for one.
 pub(crate) fn exists(name: &str) -> bool {
@@ -45,61 +29,74 @@ pub(crate) fn exists(name: &str) -> bool {
 const IFNAMSIZ: usize = 16;
 
 /// Looks at the interfaces that the configuration permits.
-pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate) -> io::Result<Snapshot> {
-    let mut found = Snapshot::default();
-    let secured = substrate.interfaces();
-    let mut interfaces = if_addrs::get_if_addrs()?;
-    interfaces.sort_by_key(|interface| interface.index);
-    // A unique local address on the loopback interface is good practice, whatever the configuration names.
-    let loopbacks: Vec<_> = interfaces.iter().filter(|i| i.is_loopback()).map(|i| i.name.clone()).collect();
-    let is_loopback = |name: &String| loopbacks.contains(name);
-    interfaces.retain(|interface| {
-        let secured = secured.as_ref().is_none_or(|names| names.contains(&interface.name));
-        secured && is_permitted(config, &interface.name) || is_loopback(&interface.name)
-    });
-    if secured.is_some() || config.interfaces.is_some() || !config.exclude_interfaces.is_empty() {
-        found.permitted = Some(interfaces.iter().filter_map(|interface| interface.index).collect());
-    }
-    for interface in interfaces {
-        let IfAddr::V6(address) = &interface.addr else { continue };
-        let (address, loopback) = (address.ip, is_loopback(&interface.name));
-        if is_wider_than_link(address) {
-            found.globals.push(address);
-        } else if let (true, false, Some(ifi)) = (address.is_unicast_link_local(), loopback, interface.index)
-        {
-            // One link-local address an interface: two would make one link look like two.
-            if found.links.iter().all(|link| link.ifi != ifi) {
-                found.links.push(Link { ifi, name: interface.name, link_local: address });
+pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate, used: &InUse) -> io::Result<Snapshot> {
+    let wanted = Wanted { interfaces: substrate.interfaces(), address: substrate.address() };
+    Ok(choose(config, &wanted, look()?, used))
+}
+
+/// All interfaces and addresses, as rtnetlink says; where it may not be asked, as much as can be had otherwise.
+fn look() -> io::Result<(Vec<Device>, Vec<Address>)> {
+    netlink::devices().and_then(|devices| Ok((devices, netlink::addresses()?))).or_else(|refusal| {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            log::warn!(
+                "rtnetlink cannot be asked ({refusal}): ports of bridges and interfaces on the same link are not recognised"
+            );
+        });
+        look_without_netlink()
+    })
+}
+
+/// What getifaddrs(3) says, which uses netlink too in most C libraries, and the flags in /proc; else /proc alone.
+fn look_without_netlink() -> io::Result<(Vec<Device>, Vec<Address>)> {
+    let listed = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
+    let listed: Vec<_> = listed.iter().flat_map(|text| text.lines().filter_map(if_inet6)).collect();
+    let mut devices = BTreeMap::new();
+    let mut addresses = Vec::new();
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => {
+            for interface in interfaces {
+                let Some(ifi) = interface.index else { continue };
+                let loopback = interface.is_loopback();
+                let device = || Device { ifi, name: interface.name, loopback, ..Device::default() };
+                devices.entry(ifi).or_insert_with(device);
+                let IfAddr::V6(given) = interface.addr else { continue };
+                let known = listed.iter().find(|(_, one)| (one.ifi, one.address) == (ifi, given.ip));
+                let unknown = Address {
+                    ifi,
+                    address: given.ip,
+                    prefix: 64,
+                    flags: netlink::flags::PERMANENT,
+                    automatic: false,
+                    made: 0,
+                };
+                addresses.push(known.map_or(unknown, |(_, known)| known.clone()));
+            }
+        }
+        Err(error) if listed.is_empty() => return Err(error),
+        Err(_) => {
+            for (name, address) in listed {
+                let loopback = address.address.is_loopback();
+                let device = || Device { ifi: address.ifi, name, loopback, ..Device::default() };
+                devices.entry(address.ifi).or_insert_with(device).loopback |= loopback;
+                addresses.push(address);
             }
         }
     }
-    if config.dull {
-        // RFC 8990 §2.5.2: a DULL instance has a single interface.
-        found.links.truncate(config.dull_links);
-    }
-    // A stable sort: among equals the first interface wins.
-    found.globals.sort_by_key(|address| !is_unique_local(*address));
-    if let Some(address) = substrate.address() {
-        found.globals.insert(0, address);
-    }
-    Ok(found)
+    Ok((devices.into_values().collect(), addresses))
 }
 
-fn is_permitted(config: &Config, name: &str) -> bool {
-    let named = |list: &[String]| list.iter().any(|known| known == name);
-    config.interfaces.as_deref().is_none_or(named) && !named(&config.exclude_interfaces)
-}
-
-fn is_unique_local(address: Ipv6Addr) -> bool {
-    matches!(address.octets(), [0xfc | 0xfd, ..])
-}
-
-fn is_wider_than_link(address: Ipv6Addr) -> bool {
-    !(address.is_unicast_link_local()
-        || address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || address.to_ipv4_mapped().is_some())
+/// A line of /proc/net/if_inet6: address, interface, length of the prefix, scope, flags (all hexadecimal), name.
+fn if_inet6(line: &str) -> Option<(String, Address)> {
+    let mut words = line.split_ascii_whitespace();
+    let mut hexadecimal = || u128::from_str_radix(words.next()?, 16).ok();
+    let address = Ipv6Addr::from(hexadecimal()?);
+    let ifi = u32::try_from(hexadecimal()?).ok()?;
+    let prefix = u8::try_from(hexadecimal()?).ok()?;
+    let _scope = hexadecimal()?;
+    let flags = u32::try_from(hexadecimal()?).ok()?;
+    let name = words.next()?.to_owned();
+    Some((name, Address { ifi, address, prefix, flags, automatic: false, made: 0 }))
 }
 
 #[cfg(test)]
@@ -107,21 +104,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scopes_of_addresses_are_told_apart() {
-        let of = |text: &str| text.parse::<Ipv6Addr>().unwrap();
-        assert!(is_unique_local(of("fd00::1")) && is_wider_than_link(of("fd00::1")));
-        assert!(!is_unique_local(of("2001:db8::1")) && is_wider_than_link(of("2001:db8::1")));
-        for narrow in ["fe80::1", "::1", "::", "ff02::13", "::ffff:192.0.2.1"] {
-            assert!(!is_wider_than_link(of(narrow)), "{narrow}");
+    fn proc_tells_of_addresses_with_their_flags() {
+        let line = "fe8000000000000000000000000000fe 02 40 20 c8     eth0";
+        let (name, found) = if_inet6(line).unwrap();
+        assert_eq!((name.as_str(), found.ifi, found.prefix), ("eth0", 2, 64));
+        assert_eq!(found.address, "fe80::fe".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(found.flags, 0xc8);
+        for wrong in ["", "fe80", "fe8000000000000000000000000000fe 02 40 20", "x y z a b c"] {
+            assert_eq!(if_inet6(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn names_permit_and_exclude() {
-        let config = Config::new().interfaces(Some(vec!["eth0".to_owned(), "eth1".to_owned()]));
-        let config = config.exclude_interfaces(vec!["eth1".to_owned()]);
-        let permitted: Vec<_> =
-            ["eth0", "eth1", "eth2"].into_iter().filter(|name| is_permitted(&config, name)).collect();
-        assert_eq!(permitted, ["eth0"]);
+    fn without_netlink_the_same_addresses_are_found() {
+        let (devices, mut addresses) = look_without_netlink().unwrap();
+        let (all, mut expected) = look().unwrap();
+        let key = |one: &Address| (one.ifi, one.address);
+        addresses.sort_by_key(key);
+        expected.sort_by_key(key);
+        assert_eq!(
+            addresses.iter().map(key).collect::<Vec<_>>(),
+            expected.iter().map(key).collect::<Vec<_>>()
+        );
+        for device in devices {
+            let known = all.iter().find(|known| known.ifi == device.ifi).unwrap();
+            assert_eq!((&known.name, known.loopback), (&device.name, device.loopback));
+        }
     }
 }

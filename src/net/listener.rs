@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::wait::{For, wait_any};
+use super::wait::{For, wait_any, wait_for_input};
 use crate::registry::Close;
 
 /// How many connections the system may hold for us until we accept them.
@@ -22,19 +22,20 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on all addresses of the machine, on a port that the system chooses.
-    pub(crate) fn any() -> io::Result<Self> {
-        Self::on(0)
-    }
-
-    /// Listens on all addresses of the machine, on this port.
-    pub(crate) fn on(port: u16) -> io::Result<Self> {
-        Self::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))
+    /// Listens on all addresses of the machine, on this port, or on one that the system chooses if it is 0; on the addresses of
+    /// IPv4 only if that is wanted.
+    pub(crate) fn on(port: u16, ipv4: bool) -> io::Result<Self> {
+        Self::listen(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0), ipv4)
     }
 
     /// Listens on one address.
     pub(crate) fn bind(address: SocketAddrV6) -> io::Result<Self> {
+        Self::listen(address, false)
+    }
+
+    fn listen(address: SocketAddrV6, ipv4: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_only_v6(!ipv4)?;
         // Connections of before, which the system remembers for a minute, do not hold a port that is wanted again.
         socket.set_reuse_address(address.port() != 0)?;
         // One write is one message: there is nothing to gain by waiting for more. Accepted sockets inherit it.
@@ -50,7 +51,8 @@ impl Listener {
 
     /// Waits for a connection; `None` once the listener is closed.
     pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = self.socket.accept();
+        // Linux sets a descriptor aside for the connection that `accept` waits for, so it is not asked before there is one.
+        let accepted = wait_for_input(&self.socket).and_then(|()| self.socket.accept());
         if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
     }
 

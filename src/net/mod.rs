@@ -2,11 +2,14 @@
 //! names socket2 and if_addrs. Called by `threads` and `api`.
 
 pub(crate) mod changes;
+mod choice;
 pub(crate) mod connect;
+pub(crate) mod descriptors;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 pub(crate) mod multicast;
 pub(crate) mod namespace;
+mod netlink;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod wait;

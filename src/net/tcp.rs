@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
-use super::connect::first_of;
 use super::listener::Listener;
 use super::wait::{self, For};
 use crate::acp::{Protection, SealedReader, Whole};
+use crate::bounds::Neighbour;
 use crate::interrupt;
-use crate::registry::{Neighbour, Transport, TransportError};
+use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
 use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
 use crate::types::as_ipv6;
@@ -36,6 +36,18 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
+    /// For one connection without an engine.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn of_its_own(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
+        Self { limits, protection, counters: Arc::default() }
+    }
+
+    /// What was counted.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn stats(&self) -> crate::stats::Stats {
+        self.counters.snapshot()
+    }
+
     pub(crate) fn assembly(&self) -> Assembly {
         match &self.protection {
             None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
@@ -71,6 +83,7 @@ impl Assembly {
     }
 
     /// Whether nothing has come yet.
+    #[cfg(feature = "_simulator")]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain { message, .. } => message.is_empty(),
@@ -132,22 +145,6 @@ impl Connection {
         SockRef::from(&self.stream).multicast_if_v6()
     }
 
-    /// Connects to whichever of some addresses answers first.
-    pub(crate) fn open(
-        addresses: &[SocketAddr],
-        deadline: Instant,
-        framing: Framing,
-    ) -> Result<Self, TransportError> {
-        match first_of(addresses, deadline) {
-            Ok((stream, peer)) => Ok(Self::opened(stream, peer, framing)),
-            Err(error) => {
-                log::debug!("connecting to {addresses:?}: {error}");
-                framing.counters.connections_failed.add();
-                Err(error.into())
-            }
-        }
-    }
-
     /// The first message, if the whole of it comes before the deadline and before `listener` has another connection;
     /// otherwise `None`, and `receive` goes on with what has come.
     pub(crate) fn receive_at_once(
@@ -175,7 +172,6 @@ impl Connection {
         let is_sealed = self.framing.protection.is_some();
         match assembled {
             Ok(Whole { message, rest }) => {
-                self.framing.counters.messages_received.add();
                 raw.truncate(raw.len().saturating_sub(rest.len()));
                 self.trace(Direction::In, &message, is_sealed.then_some(raw.as_slice()));
                 *incoming = rest;
@@ -208,6 +204,10 @@ impl Connection {
             if let Some(whole) = whole {
                 return Ok(whole);
             }
+            // Also while there is more to read: a peer may send without end.
+            if Instant::now() >= deadline {
+                return Err(TransportError::Timeout);
+            }
             let Some(count) = wait::read_present(&self.stream, &mut chunk)? else {
                 if !wait()? {
                     return Err(TransportError::Timeout);
@@ -220,10 +220,6 @@ impl Connection {
             self.framing.counters.bytes_received.add_many(count);
             raw.extend_from_slice(piece);
             whole = assembly.feed(piece)?;
-            // A peer may send faster than it is read.
-            if whole.is_none() && Instant::now() >= deadline {
-                return Err(TransportError::Timeout);
-            }
         }
     }
 

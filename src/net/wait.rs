@@ -66,10 +66,22 @@ pub(crate) fn wait_any(
     }
 }
 
+/// Waits for something to read or the end, without a deadline: for whoever is woken by a shutdown of the socket.
+pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
+    let mut waiting = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Rounded up: rounded down, the last millisecond would be spent in polls of no time.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);
-    u16::try_from(milliseconds).map_or(PollTimeout::from(u16::MAX), PollTimeout::from)
+    u16::try_from(milliseconds).map_or_else(|_| PollTimeout::from(u16::MAX), PollTimeout::from)
 }
 
 /// Reads what is there, and waits for it until the deadline. 0 is the end of the stream.

@@ -1,6 +1,9 @@
-//! What a discovery is answered with, on its way from `threads::drlisten` to who has asked.
+//! What a discovery is answered with, on its way from `_drlisten` to whoever waits for it.
 
+use std::fmt;
 use std::sync::Arc;
+
+use crossbeam_channel::{Sender, TrySendError};
 
 use super::transport::Transport;
 use crate::types::AsaLocator;
@@ -23,4 +26,31 @@ pub(crate) struct Found {
     pub(crate) ttl: u32,
     /// The interface it came in on.
     pub(crate) ifi: u32,
+}
+
+/// Where the answers to one discovery wait. Dropping it tells whoever reads them that the discovery has ended.
+pub(crate) trait Mailbox: fmt::Debug + Send + Sync {
+    /// Puts an answer in without waiting. Returns how many wait now.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    fn put(&self, answer: DiscoveryAnswer) -> Result<usize, Undelivered>;
+}
+
+/// Why an answer is not in its mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    Full,
+    /// Nobody reads it any more.
+    Gone,
+}
+
+impl Mailbox for Sender<DiscoveryAnswer> {
+    fn put(&self, answer: DiscoveryAnswer) -> Result<usize, Undelivered> {
+        match self.try_send(answer) {
+            Ok(()) => Ok(self.len()),
+            Err(TrySendError::Full(_)) => Err(Undelivered::Full),
+            Err(TrySendError::Disconnected(_)) => Err(Undelivered::Gone),
+        }
+    }
 }

@@ -53,9 +53,14 @@ impl AsaRegistry {
         }
     }
 
+    /// Whether this is the handle of a registered ASA.
+    pub(crate) fn is_registered(&self, nonce: AsaNonce) -> bool {
+        self.inner.lock().by_handle.contains_key(&nonce)
+    }
+
     /// `noASA` unless the handle is that of a registered ASA.
     pub(crate) fn check(&self, nonce: AsaNonce) -> Result<()> {
-        if self.inner.lock().by_handle.contains_key(&nonce) { Ok(()) } else { Err(Error::NoAsa) }
+        if self.is_registered(nonce) { Ok(()) } else { Err(Error::NoAsa) }
     }
 
     /// All ASAs by name, for `dump_all`.

@@ -1,15 +1,14 @@
 //! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
 //! (RFC 8990 §2.5.4.3). Finite in all directions: objectives, least recently used first, locators of each, and memory.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::flood_cache::Room;
+use crate::bounds::{BoundedMap, Capacity, Cause};
 use crate::stats::Counters;
 use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
-use crate::types::{AsaLocator, Objective};
+use crate::types::{AsaLocator, Locator, Objective};
 
 /// An objective with its value that came with a response, in rapid mode.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,81 +18,101 @@ pub(crate) struct RapidValue {
     pub(crate) expire: u64,
 }
 
-/// Locators by objective.
+/// Locators by objective. The objective that was used longest ago makes room.
 #[derive(Debug)]
 pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
-    room: Room,
     locators_limit: usize,
     counters: Arc<Counters>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    entries: HashMap<String, Entry>,
-    /// The names by their last use, the longest ago first.
-    by_use: BTreeMap<u64, String>,
-    uses: u64,
-    bytes: usize,
 }
 
 /// What an entry takes besides its name, locators and value, about.
 const ENTRY: usize = 300;
 
+#[derive(Debug)]
+struct Inner {
+    entries: BoundedMap<String, Entry>,
+    /// Until when a locator counts as dead: nobody answered there.
+    dead: BoundedMap<(String, Place), u64>,
+    /// Until when an asker counts as diverted.
+    diverted: BoundedMap<(String, Cause), u64>,
+}
+
+/// A locator without what is said of it.
+type Place = (Option<Locator>, Option<u16>);
+
+fn place(locator: &AsaLocator) -> Place {
+    (locator.locator.clone(), locator.port)
+}
+
+/// How many dead locators and diverted askers are remembered.
+const REMEMBERED: usize = 1024;
+/// How long a locator counts as dead, in milliseconds, unless it is heard from its own node again.
+const DEAD: u64 = 60_000;
+/// How soon an asker has to ask again, in milliseconds, to be told more than what is cached.
+const ASKED_AGAIN: u64 = 10_000;
+
 #[derive(Debug, Default)]
 struct Entry {
     locators: Vec<AsaLocator>,
     rapid: Option<RapidValue>,
-    last_use: u64,
-    /// What it has been counted with.
-    bytes: usize,
 }
 
 impl DiscoveryCache {
-    pub(crate) fn new(room: Room, locators_limit: usize, counters: Arc<Counters>) -> Self {
-        Self { inner: Mutex::default(), room, locators_limit, counters }
+    pub(crate) fn new(capacity: Capacity, locators_limit: usize, counters: Arc<Counters>) -> Self {
+        let inner = Inner {
+            entries: BoundedMap::new(capacity),
+            dead: BoundedMap::new(Capacity::entries(REMEMBERED)),
+            diverted: BoundedMap::new(Capacity::entries(REMEMBERED)),
+        };
+        Self { inner: Mutex::new(inner), locators_limit, counters }
     }
 
-    /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of
-    /// its two expiries; two ports of one address are two locators.
-    pub(crate) fn insert(&self, name: &str, locators: &[AsaLocator], rapid: Option<RapidValue>, now: u64) {
+    /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of its two expiries,
+    /// and what was learnt from the responder itself replaces what a Divert has taught; two ports of one address are two
+    /// locators. Returns those that are good: a Divert to where nobody answered a moment ago is not.
+    pub(crate) fn insert(
+        &self,
+        name: &str,
+        mut locators: Vec<AsaLocator>,
+        rapid: Option<RapidValue>,
+        now: u64,
+    ) -> Vec<AsaLocator> {
+        // Told after what has made room for it.
+        let mut added = self.counters.tracer().later();
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        if !inner.entries.contains_key(name) && inner.entries.len() >= self.room.entries {
-            inner.evict(&mut events);
-            self.counters.discovery_cache_evicted.add();
-        }
-        let entry = inner.touch_or_add(name);
+        locators.retain(|locator| inner.lives(name, locator, now));
+        let mut entry = inner.entries.remove(name).unwrap_or_default();
         let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
-        let add = |locator: &&AsaLocator| entry.add(name, locator, self.locators_limit, &mut events);
-        let evicted = locators.iter().filter(add).count();
+        let add =
+            |locator: &&AsaLocator| entry.add(name, locator, self.locators_limit, (&mut added, &mut events));
+        let mut evicted = locators.iter().filter(add).count();
         if rapid.is_some() {
             entry.rapid = rapid;
         }
         let bytes = entry.memory(name);
-        let before = std::mem::replace(&mut entry.bytes, bytes);
-        inner.bytes = inner.bytes.saturating_sub(before).saturating_add(bytes);
-        // This one has been used just now: it goes last, and may be larger than all there is room for.
-        while inner.bytes > self.room.bytes && inner.entries.len() > 1 {
-            inner.evict(&mut events);
-            self.counters.discovery_cache_evicted.add();
+        let displaced = inner.entries.insert(name.to_owned(), entry, bytes);
+        evicted += displaced.len();
+        for (name, mut entry) in displaced {
+            entry.forget(&name, Removal::Evicted, &mut events, |_| true);
         }
         self.counters.discovery_cache_expired.add_many(expired);
         self.counters.discovery_cache_evicted.add_many(evicted);
         self.counters.discovery_cache_peak.raise_to(inner.entries.len());
+        locators
     }
 
     /// The valid locators of an objective, in order of arrival. Counts as a use.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        if !inner.entries.contains_key(name) {
-            return Vec::new();
-        }
-        let entry = inner.touch_or_add(name);
+        let Some(entry) = inner.entries.get_mut(name) else { return Vec::new() };
         let expired = entry.forget(name, Removal::Expired, &mut events, |known| !known.is_valid_at(now));
+        let found = entry.locators.clone();
+        inner.entries.touch(name);
         self.counters.discovery_cache_expired.add_many(expired);
-        entry.locators.clone()
+        found
     }
 
     /// Forgets locators that expire before `limit`; those that never expire stay.
@@ -111,12 +130,31 @@ impl DiscoveryCache {
     /// Forgets all about an objective.
     pub(crate) fn flush(&self, name: &str) {
         self.forget(name, |_| true);
-        self.inner.lock().remove(name);
+        self.inner.lock().entries.remove(name);
     }
 
-    /// Forgets one locator, because nobody answers there.
-    pub(crate) fn remove(&self, name: &str, dead: &AsaLocator) {
+    /// Forgets one locator, because nobody answers there, and does not believe who says otherwise for a while, but for the
+    /// node itself.
+    pub(crate) fn remove(&self, name: &str, dead: &AsaLocator, now: u64) {
         self.forget(name, |known| same_place(known, dead));
+        let key = (name.to_owned(), place(dead));
+        self.inner.lock().dead.insert(key, now.saturating_add(DEAD), 0);
+    }
+
+    /// Whether an asker was diverted for this name a moment ago. Then what is cached is in doubt, and forgotten.
+    pub(crate) fn was_diverted(&self, name: &str, asker: Cause, now: u64) -> bool {
+        let key = (name.to_owned(), asker);
+        let again = self.inner.lock().diverted.remove(&key).is_some_and(|until| until > now);
+        if again {
+            self.flush(name);
+        }
+        again
+    }
+
+    /// Remembers that an asker is diverted.
+    pub(crate) fn diverted(&self, name: &str, asker: Cause, now: u64) {
+        let key = (name.to_owned(), asker);
+        self.inner.lock().diverted.insert(key, now.saturating_add(ASKED_AGAIN), 0);
     }
 
     fn forget(&self, name: &str, goes: impl Fn(&AsaLocator) -> bool) {
@@ -130,25 +168,18 @@ impl DiscoveryCache {
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let Inner { entries, by_use, bytes, .. } = &mut *inner;
-        entries.retain(|name, entry| {
-            let gone = entry.forget(name, Removal::Expired, &mut events, |known| {
-                !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists))
-            });
-            let had_value = entry.rapid.is_some();
-            entry.rapid = entry.rapid.take().filter(|rapid| rapid.expire > now);
-            let value_gone = had_value && entry.rapid.is_none();
+        let goes = |known: &AsaLocator| !(known.is_valid_at(now) && known.ifi.is_none_or(&interface_exists));
+        let entries = &mut inner.entries;
+        let names: Vec<String> = entries.iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(entry) = entries.get_mut(&name) else { continue };
+            let gone = entry.forget(&name, Removal::Expired, &mut events, goes);
+            let value_gone = entry.rapid.take_if(|rapid| rapid.expire <= now).is_some();
             self.counters.discovery_cache_expired.add_many(gone + usize::from(value_gone));
-            let kept = !entry.locators.is_empty() || entry.rapid.is_some();
-            *bytes = bytes.saturating_sub(entry.bytes);
-            if kept {
-                entry.bytes = entry.memory(name);
-                *bytes = bytes.saturating_add(entry.bytes);
-            } else {
-                by_use.remove(&entry.last_use);
+            if entry.locators.is_empty() && entry.rapid.is_none() {
+                entries.remove(&name);
             }
-            kept
-        });
+        }
     }
 
     /// All entries by name, for `dump_all`.
@@ -161,38 +192,19 @@ impl DiscoveryCache {
     }
 }
 
-impl Inner {
-    fn touch_or_add(&mut self, name: &str) -> &mut Entry {
-        self.uses += 1;
-        let entry = self.entries.entry(name.to_owned()).or_default();
-        // A new entry has none: uses are counted from 1.
-        let name = self.by_use.remove(&entry.last_use).unwrap_or_else(|| name.to_owned());
-        self.by_use.insert(self.uses, name);
-        entry.last_use = self.uses;
-        entry
-    }
-
-    fn remove(&mut self, name: &str) -> Option<Entry> {
-        let removed = self.entries.remove(name);
-        if let Some(entry) = &removed {
-            self.by_use.remove(&entry.last_use);
-            self.bytes = self.bytes.saturating_sub(entry.bytes);
-        }
-        removed
-    }
-
-    /// Makes room: the least recently used goes. What has expired goes anyway within seconds, see `purge`.
-    fn evict(&mut self, events: &mut Later<'_>) {
-        if let Some((_, name)) = self.by_use.pop_first()
-            && let Some(mut entry) = self.remove(&name)
-        {
-            entry.forget(&name, Removal::Evicted, events, |_| true);
-        }
-    }
-}
-
 fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
     CacheEvent { cache: Cache::Discovery, objective: name.to_owned(), locator: locator.clone() }
+}
+
+impl Inner {
+    /// Whether a locator is not known to be dead. Whoever answers itself lives.
+    fn lives(&mut self, name: &str, locator: &AsaLocator, now: u64) -> bool {
+        let key = (name.to_owned(), place(locator));
+        if !locator.diverted {
+            self.dead.remove(&key);
+        }
+        self.dead.get(&key).is_none_or(|until| *until <= now)
+    }
 }
 
 impl Entry {
@@ -223,12 +235,20 @@ impl Entry {
     }
 
     /// Adds a locator. Returns whether another one had to make room.
-    fn add(&mut self, name: &str, locator: &AsaLocator, limit: usize, events: &mut Later<'_>) -> bool {
-        events.push(|| Event::CacheAdded(event(name, locator)));
+    fn add(
+        &mut self,
+        name: &str,
+        locator: &AsaLocator,
+        limit: usize,
+        (added, events): (&mut Later<'_>, &mut Later<'_>),
+    ) -> bool {
+        added.push(|| Event::CacheAdded(event(name, locator)));
         if let Some(known) = self.locators.iter_mut().find(|known| same_place(known, locator)) {
             known.expire =
                 if known.expire == 0 || locator.expire == 0 { 0 } else { known.expire.max(locator.expire) };
-            known.diverted &= locator.diverted;
+            if known.diverted && !locator.diverted {
+                (known.diverted, known.ifi) = (false, locator.ifi);
+            }
             return false;
         }
         let full = self.locators.len() >= limit;
@@ -261,8 +281,8 @@ mod tests {
     use crate::trace::Tracer;
     use crate::types::Value;
 
-    fn room(entries: usize) -> Room {
-        Room { entries, bytes: 1 << 20 }
+    fn room(entries: usize) -> Capacity {
+        Capacity { entries, bytes: 1 << 20 }
     }
 
     fn locator(port: u16, expire: u64) -> AsaLocator {
@@ -275,8 +295,8 @@ mod tests {
     #[test]
     fn two_ports_at_one_address_are_two_and_the_later_expiry_is_kept() {
         let cache = DiscoveryCache::new(room(10), 10, Arc::default());
-        cache.insert("EX1", &[locator(1, 50), locator(2, 50)], None, 0);
-        cache.insert("EX1", &[locator(1, 90), locator(2, 40)], None, 0);
+        cache.insert("EX1", vec![locator(1, 50), locator(2, 50)], None, 0);
+        cache.insert("EX1", vec![locator(1, 90), locator(2, 40)], None, 0);
         let found: Vec<_> = cache.lookup("EX1", 10).iter().map(|l| (l.port, l.expire)).collect();
         assert_eq!(found, vec![(Some(1), 90), (Some(2), 50)]);
         assert_eq!(cache.lookup("EX1", 60).len(), 1);
@@ -287,23 +307,22 @@ mod tests {
     fn a_link_local_address_on_two_interfaces_is_two() {
         let cache = DiscoveryCache::new(room(10), 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
-        cache.insert("EX1", &[on(2), on(3), on(2)], None, 0);
+        cache.insert("EX1", vec![on(2), on(3), on(2)], None, 0);
         assert_eq!(cache.lookup("EX1", 0).len(), 2);
     }
 
     #[test]
     fn the_least_recently_used_objective_goes_first() {
         let cache = DiscoveryCache::new(room(2), 10, Arc::default());
-        cache.insert("a", &[locator(1, 0)], None, 0);
-        cache.insert("b", &[locator(1, 0)], None, 0);
+        cache.insert("a", vec![locator(1, 0)], None, 0);
+        cache.insert("b", vec![locator(1, 0)], None, 0);
         cache.lookup("a", 0);
-        cache.insert("c", &[locator(1, 0)], None, 0);
+        cache.insert("c", vec![locator(1, 0)], None, 0);
         let names: Vec<_> = cache.list().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["a", "c"]);
         cache.flush("a");
         cache.purge(1, |_| false);
-        let inner = cache.inner.lock();
-        assert_eq!((inner.entries.len(), inner.by_use.len()), (0, 0), "nothing is left of what is gone");
+        assert_eq!(cache.inner.lock().entries.len(), 0, "nothing is left of what is gone");
     }
 
     #[test]
@@ -311,10 +330,10 @@ mod tests {
         let tracer = Tracer::default();
         let (cache, trace) =
             (DiscoveryCache::new(room(1), 10, Arc::new(Counters::new(&tracer))), tracer.subscribe(20));
-        cache.insert("a", &[locator(1, 100)], None, 0);
-        cache.insert("b", &[locator(1, 100)], None, 0);
+        cache.insert("a", vec![locator(1, 100)], None, 0);
+        cache.insert("b", vec![locator(1, 100)], None, 0);
         cache.purge(100, |_| true);
-        cache.insert("c", &[locator(1, 0)], None, 100);
+        cache.insert("c", vec![locator(1, 0)], None, 100);
         cache.flush("c");
         let expected = ["+a", "-a Evicted", "+b", "-b Expired", "+c", "-c Forgotten"];
         assert_eq!(crate::trace::cache_story(&tracer, trace), expected);
@@ -324,19 +343,19 @@ mod tests {
     fn locators_of_one_objective_are_bounded() {
         let cache = DiscoveryCache::new(room(2), 3, Arc::default());
         let many: Vec<_> = (1..=9).map(|port| locator(port, 1000 - u64::from(port))).collect();
-        cache.insert("a", &many, None, 0);
+        cache.insert("a", many, None, 0);
         assert_eq!(cache.lookup("a", 0).len(), 3);
-        cache.insert("a", &[locator(99, 0)], None, 0);
+        cache.insert("a", vec![locator(99, 0)], None, 0);
         assert!(cache.lookup("a", 0).iter().any(|l| l.expire == 0));
     }
 
     #[test]
     fn minimum_ttl_and_removal_forget_locators() {
         let cache = DiscoveryCache::new(room(2), 5, Arc::default());
-        cache.insert("a", &[locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
+        cache.insert("a", vec![locator(1, 100), locator(2, 200), locator(3, 0)], None, 0);
         cache.expire_before("a", 150);
         assert_eq!(cache.lookup("a", 0).len(), 2);
-        cache.remove("a", &locator(2, 7));
+        cache.remove("a", &locator(2, 7), 0);
         assert_eq!(cache.lookup("a", 0), vec![locator(3, 0)]);
         cache.purge(0, |_| false);
         assert!(cache.list().is_empty());
@@ -344,16 +363,16 @@ mod tests {
 
     #[test]
     fn names_values_and_locators_take_no_more_memory_than_there_is_room_for() {
-        let room = Room { entries: 100, bytes: 100_000 };
+        let room = Capacity { entries: 100, bytes: 100_000 };
         let cache = DiscoveryCache::new(room, 3, Arc::default());
         let large = || RapidValue {
             objective: Objective { value: Value::Array(vec![Value::Null; 600]), ..Objective::new("a") },
             expire: 10,
         };
-        let uris = || [AsaLocator::uri(&"x".repeat(20_000))];
+        let uris = || vec![AsaLocator::uri(&"x".repeat(20_000))];
         for number in 0..20 {
-            cache.insert(&format!("value {number}"), &[], Some(large()), 0);
-            cache.insert(&format!("uri {number}"), &uris(), None, 0);
+            cache.insert(&format!("value {number}"), Vec::new(), Some(large()), 0);
+            cache.insert(&format!("uri {number}"), uris(), None, 0);
         }
         let names =
             |cache: &DiscoveryCache| cache.list().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
@@ -365,14 +384,14 @@ mod tests {
             objective: Objective { value: Value::Array(tags), ..Objective::new("a") },
             expire: 9,
         };
-        cache.insert("huge", &[], Some(huge), 0);
+        cache.insert("huge", Vec::new(), Some(huge), 0);
         assert_eq!(names(&cache), ["huge"]);
-        cache.insert("small", &[locator(1, 5)], None, 0);
+        cache.insert("small", vec![locator(1, 5)], None, 0);
         assert_eq!(names(&cache), ["small"]);
         cache.purge(5, |_| true);
-        assert_eq!(cache.inner.lock().bytes, 0);
-        cache.insert("flushed", &uris(), None, 0);
+        assert_eq!(cache.inner.lock().entries.bytes(), 0);
+        cache.insert("flushed", uris(), None, 0);
         cache.flush("flushed");
-        assert_eq!(cache.inner.lock().bytes, 0);
+        assert_eq!(cache.inner.lock().entries.bytes(), 0);
     }
 }

@@ -1,60 +1,37 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv6Addr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::bounds::{BoundedMap, Capacity, Cause, Neighbour};
 use crate::stats::Counters;
-use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
+use crate::trace::{Cache, CacheEvent, Event, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
-/// Where a flood came in, and from whom; none where it began.
-pub(crate) type From = Option<(u32, Ipv6Addr)>;
-
-/// How much there is room for: entries, and bytes of memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    pub(crate) entries: usize,
-    pub(crate) bytes: usize,
-}
-
-/// Flooded objectives by name and tag. When it is full the oldest received goes; when a neighbour has filled its share,
-/// the oldest of this neighbour. What began here stays.
+/// Flooded objectives by name and tag. When it is full, the neighbour with the most makes room, and there the initiator
+/// with the most, with its oldest. What began here stays, and nobody else can replace it.
 #[derive(Debug)]
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
-    room: Room,
-    per_neighbour: Room,
     counters: Arc<Counters>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    /// In order of reception: the number only grows.
-    entries: BTreeMap<u64, Stored>,
-    by_name: HashMap<String, HashMap<Tag, u64>>,
-    /// Expiry and number of those that expire.
-    by_expiry: BTreeSet<(u64, u64)>,
-    by_neighbour: HashMap<From, Share>,
-    bytes: usize,
-    next: u64,
-}
+/// Who flooded something: the initiator, behind a neighbour; none where it began here.
+pub(crate) type Source = Option<Cause>;
 
 #[derive(Debug)]
-struct Stored {
-    tagged: TaggedObjective,
-    from: From,
-    bytes: usize,
+struct Inner {
+    entries: BoundedMap<Key, TaggedObjective, Option<Neighbour>, Option<IpAddr>>,
+    by_name: HashMap<String, HashSet<Tag>>,
+    /// Expiry and key of those that expire.
+    by_expiry: BTreeMap<u64, HashSet<Key>>,
 }
 
-/// What is cached of one neighbour.
-#[derive(Debug, Default)]
-struct Share {
-    numbers: BTreeSet<u64>,
-    bytes: usize,
-}
+/// What tells two entries apart: the name and the tag.
+type Key = (String, Tag);
 
 /// What an entry takes besides its name, value and locator, about.
 const ENTRY: usize = 400;
@@ -67,7 +44,7 @@ fn memory(tagged: &TaggedObjective) -> usize {
 
 /// What tells two entries of one name apart (RFC 8990 §2.8.11): the locator, not the initiator. A link-local
 /// address counts with its interface.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Tag {
     locator: Option<Locator>,
     protocol: Option<Protocol>,
@@ -89,54 +66,51 @@ impl Tag {
 }
 
 impl FloodCache {
-    pub(crate) fn new(room: Room, per_neighbour: Room, counters: Arc<Counters>) -> Self {
-        Self { inner: Mutex::default(), room, per_neighbour, counters }
+    pub(crate) fn new(capacity: Capacity, per_neighbour: Capacity, counters: Arc<Counters>) -> Self {
+        let entries = BoundedMap::with_shares(capacity, per_neighbour).protecting(None);
+        let inner = Inner { entries, by_name: HashMap::new(), by_expiry: BTreeMap::new() };
+        Self { inner: Mutex::new(inner), counters }
     }
 
-    /// Caches an objective; the same name with the same tag is replaced and counts as newly received.
-    pub(crate) fn insert(&self, tagged: TaggedObjective, from: From) {
+    /// Caches an objective; the same name with the same tag is replaced and counts as newly received. `false` if that would
+    /// replace a value of this node by somebody else's.
+    pub(crate) fn insert(&self, tagged: TaggedObjective, source: Source) -> bool {
         let bytes = memory(&tagged);
+        // Told after what has made room for it.
+        let mut added = self.counters.tracer().later();
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        inner.remove(&tagged.objective.name, &Tag::of(&tagged.source));
-        while let Some(oldest) = inner.in_the_way(from, bytes, self.per_neighbour, self.room) {
-            inner.take_out(oldest, Removal::Evicted, &mut events);
-            self.counters.flood_cache_evicted.add();
+        let key = key_of(&tagged);
+        if source.is_some() && inner.entries.group(&key) == Some(&None) {
+            return false;
         }
-        events.push(|| Event::CacheAdded(entry(&tagged)));
-        let number = inner.next;
-        inner.next += 1;
-        if tagged.source.expire != 0 {
-            inner.by_expiry.insert((tagged.source.expire, number));
+        inner.take(&key);
+        added.push(|| Event::CacheAdded(entry(&tagged)));
+        let (neighbour, initiator) = source.unzip();
+        inner.index(&key, tagged.source.expire);
+        let evicted = inner.entries.insert_for(neighbour, initiator, key, tagged, bytes);
+        for (key, gone) in &evicted {
+            inner.unindex(key, gone.source.expire);
+            events.push(|| Event::CacheRemoved(entry(gone), Removal::Evicted));
         }
-        let tags = inner.by_name.entry(tagged.objective.name.clone()).or_default();
-        tags.insert(Tag::of(&tagged.source), number);
-        inner.entries.insert(number, Stored { tagged, from, bytes });
-        let share = inner.by_neighbour.entry(from).or_default();
-        share.numbers.insert(number);
-        share.bytes += bytes;
-        inner.bytes += bytes;
+        self.counters.flood_cache_evicted.add_many(evicted.len());
         self.counters.flood_cache_peak.raise_to(inner.entries.len());
+        true
     }
 
     /// Valid entries of this name, oldest received first.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<TaggedObjective> {
         let inner = self.inner.lock();
-        let mut numbers: Vec<u64> =
-            inner.by_name.get(name).map(|tags| tags.values().copied().collect()).unwrap_or_default();
-        numbers.sort_unstable();
-        let entries =
-            numbers.iter().filter_map(|number| inner.entries.get(number)).map(|stored| &stored.tagged);
-        entries.filter(|tagged| tagged.source.is_valid_at(now)).cloned().collect()
+        let mut found: Vec<_> = inner.of(name).filter(|(_, tagged)| tagged.source.is_valid_at(now)).collect();
+        found.sort_unstable_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, tagged)| tagged.clone()).collect()
     }
 
     /// The valid entry of this name that was received last.
     pub(crate) fn latest(&self, name: &str, now: u64) -> Option<TaggedObjective> {
         let inner = self.inner.lock();
-        let numbers = inner.by_name.get(name)?.values();
-        let entries = numbers.filter_map(|number| Some((number, &inner.entries.get(number)?.tagged)));
-        let valid = entries.filter(|(_, tagged)| tagged.source.is_valid_at(now));
-        valid.max_by_key(|(number, _)| **number).map(|(_, tagged)| tagged.clone())
+        let valid = inner.of(name).filter(|(_, tagged)| tagged.source.is_valid_at(now));
+        valid.max_by_key(|(number, _)| *number).map(|(_, tagged)| tagged.clone())
     }
 
     /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
@@ -144,13 +118,12 @@ impl FloodCache {
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let (name, tag) = (&stale.objective.name, Tag::of(&stale.source));
-        let number = inner.by_name.get(name).and_then(|tags| tags.get(&tag)).copied();
-        let current = number.and_then(|number| inner.entries.get(&number));
-        let forgotten = current
-            .is_some_and(|current| current.tagged.objective.value.is_identical_to(&stale.objective.value))
-            && inner.remove(name, &tag);
+        let key = key_of(stale);
+        let current = inner.entries.get(&key);
+        let forgotten =
+            current.is_some_and(|current| current.objective.value.is_identical_to(&stale.objective.value));
         if forgotten {
+            inner.take(&key);
             events.push(|| Event::CacheRemoved(entry(stale), Removal::Forgotten));
         }
         forgotten
@@ -160,21 +133,31 @@ impl FloodCache {
     pub(crate) fn purge(&self, now: u64) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        while let Some((_, number)) = inner.by_expiry.first().copied().filter(|(expire, _)| *expire <= now) {
-            inner.take_out(number, Removal::Expired, &mut events);
-            self.counters.flood_cache_expired.add();
+        while let Some(expired) = inner.by_expiry.first_entry().filter(|first| *first.key() <= now) {
+            for key in expired.remove() {
+                if let Some(gone) = inner.take(&key) {
+                    events.push(|| Event::CacheRemoved(entry(&gone), Removal::Expired));
+                    self.counters.flood_cache_expired.add();
+                }
+            }
         }
     }
 
     /// All entries with where they came from, oldest received first.
-    pub(crate) fn views(&self) -> Vec<(TaggedObjective, From)> {
-        self.inner.lock().entries.values().map(|stored| (stored.tagged.clone(), stored.from)).collect()
+    pub(crate) fn views(&self) -> Vec<(TaggedObjective, Option<Neighbour>)> {
+        let inner = self.inner.lock();
+        let from = |key: &Key| inner.entries.group(key).copied().flatten();
+        inner.entries.iter().map(|(key, tagged)| (tagged.clone(), from(key))).collect()
     }
 
     /// All entries, oldest received first, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
-        self.inner.lock().entries.values().map(|stored| stored.tagged.clone()).collect()
+        self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()
     }
+}
+
+fn key_of(tagged: &TaggedObjective) -> Key {
+    (tagged.objective.name.clone(), Tag::of(&tagged.source))
 }
 
 fn entry(tagged: &TaggedObjective) -> CacheEvent {
@@ -183,75 +166,45 @@ fn entry(tagged: &TaggedObjective) -> CacheEvent {
 }
 
 impl Inner {
-    fn remove(&mut self, name: &str, tag: &Tag) -> bool {
-        let number = self.by_name.get(name).and_then(|tags| tags.get(tag)).copied();
-        number.is_some_and(|number| self.remove_number(number))
+    /// The entries of a name, each with its place in the order of reception.
+    fn of(&self, name: &str) -> impl Iterator<Item = (u64, &TaggedObjective)> {
+        let keys = self.by_name.get(name).into_iter().flatten().map(|tag| (name.to_owned(), tag.clone()));
+        keys.filter_map(|key| Some((self.entries.number(&key)?, self.entries.get(&key)?)))
     }
 
-    /// Removes an entry and tells of it.
-    fn take_out(&mut self, number: u64, why: Removal, events: &mut Later<'_>) {
-        if let Some(stored) = self.entries.get(&number) {
-            events.push(|| Event::CacheRemoved(entry(&stored.tagged), why));
-        }
-        self.remove_number(number);
+    fn take(&mut self, key: &Key) -> Option<TaggedObjective> {
+        let gone = self.entries.remove(key)?;
+        self.unindex(key, gone.source.expire);
+        Some(gone)
     }
 
-    fn remove_number(&mut self, number: u64) -> bool {
-        let Some(stored) = self.entries.remove(&number) else { return false };
-        self.by_expiry.remove(&(stored.tagged.source.expire, number));
-        self.bytes = self.bytes.saturating_sub(stored.bytes);
-        if let Some(share) = self.by_neighbour.get_mut(&stored.from) {
-            share.numbers.remove(&number);
-            share.bytes = share.bytes.saturating_sub(stored.bytes);
-            if share.numbers.is_empty() {
-                self.by_neighbour.remove(&stored.from);
-            }
+    fn index(&mut self, key: &Key, expire: u64) {
+        self.by_name.entry(key.0.clone()).or_default().insert(key.1.clone());
+        if expire != 0 {
+            self.by_expiry.entry(expire).or_default().insert(key.clone());
         }
-        let name = &stored.tagged.objective.name;
-        if let Some(tags) = self.by_name.get_mut(name) {
-            tags.remove(&Tag::of(&stored.tagged.source));
+    }
+
+    fn unindex(&mut self, key: &Key, expire: u64) {
+        if let Some(tags) = self.by_name.get_mut(&key.0) {
+            tags.remove(&key.1);
             if tags.is_empty() {
-                self.by_name.remove(name);
+                self.by_name.remove(&key.0);
             }
         }
-        true
-    }
-
-    fn is_full(&self, bytes: usize, room: Room) -> bool {
-        self.entries.len() >= room.entries.max(1) || self.bytes.saturating_add(bytes) > room.bytes
-    }
-
-    fn share_is_full(&self, from: From, bytes: usize, room: Room) -> bool {
-        let share = self.by_neighbour.get(&from).filter(|_| from.is_some());
-        share.is_some_and(|share| {
-            share.numbers.len() >= room.entries.max(1) || share.bytes.saturating_add(bytes) > room.bytes
-        })
-    }
-
-    /// What has to go, if anything, before so many bytes of a neighbour have room: its own oldest if its share is full,
-    /// otherwise the oldest of all if everything is.
-    fn in_the_way(&self, from: From, bytes: usize, share: Room, room: Room) -> Option<u64> {
-        let own_oldest = || self.by_neighbour.get(&from).and_then(|share| share.numbers.first()).copied();
-        if self.share_is_full(from, bytes, share) {
-            own_oldest()
-        } else if self.is_full(bytes, room) {
-            self.oldest()
-        } else {
-            None
+        if let Some(keys) = self.by_expiry.get_mut(&expire) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_expiry.remove(&expire);
+            }
         }
-    }
-
-    /// The oldest of all, but what began here only if there is nothing else.
-    fn oldest(&self) -> Option<u64> {
-        let own = self.by_neighbour.get(&None).map_or(0, |share| share.numbers.len());
-        let all_own = own == self.entries.len();
-        let oldest = self.entries.iter().find(|(_, stored)| all_own || stored.from.is_some());
-        oldest.map(|(number, _)| *number)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
     use crate::trace::Tracer;
     use crate::types::{Objective, Value};
@@ -266,7 +219,7 @@ mod tests {
     }
 
     fn cache_of(entries: usize) -> FloodCache {
-        let room = Room { entries, bytes: 1 << 20 };
+        let room = Capacity { entries, bytes: 1 << 20 };
         FloodCache::new(room, room, Arc::default())
     }
 
@@ -331,8 +284,9 @@ mod tests {
         assert!(cache.inner.lock().by_name.len() == 2);
     }
 
-    fn neighbour(number: u16) -> From {
-        Some((2, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number)))
+    fn neighbour(number: u16) -> Source {
+        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number);
+        Some(((2, address), address.into()))
     }
 
     fn names(cache: &FloodCache) -> Vec<String> {
@@ -341,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_displaces_what_is_its_own() {
-        let room = |entries| Room { entries, bytes: 1 << 20 };
+        let room = |entries| Capacity { entries, bytes: 1 << 20 };
         let cache = FloodCache::new(room(4), room(2), Arc::default());
         cache.insert(tagged("own", None, 0, 1), None);
         cache.insert(tagged("theirs", None, 0, 1), neighbour(1));
@@ -349,17 +303,16 @@ mod tests {
             cache.insert(tagged(name, None, 0, 1), neighbour(2));
         }
         assert_eq!(names(&cache), ["own", "theirs", "c", "d"]);
-        // Many neighbours displace each other, but not what began here.
+        // Many neighbours displace each other, but neither those that were there before nor what began here.
         for number in 3..9 {
             cache.insert(tagged(&number.to_string(), None, 0, 1), neighbour(number));
         }
-        assert_eq!(names(&cache), ["own", "6", "7", "8"]);
-        assert_eq!(cache.inner.lock().by_neighbour.len(), 4);
+        assert_eq!(names(&cache), ["own", "theirs", "d", "8"]);
     }
 
     #[test]
     fn values_take_no_more_memory_than_there_is_room_for() {
-        let room = |bytes| Room { entries: 1000, bytes };
+        let room = |bytes| Capacity { entries: 1000, bytes };
         let cache = FloodCache::new(room(100_000), room(50_000), Arc::default());
         let large = |name: &str| {
             let mut tagged = tagged(name, None, 0, 1);
@@ -376,12 +329,12 @@ mod tests {
             assert!(cache.expire(&copy));
         }
         let inner = cache.inner.lock();
-        assert_eq!((inner.bytes, inner.by_neighbour.len(), inner.by_name.len()), (0, 0, 0));
+        assert_eq!((inner.entries.bytes(), inner.by_expiry.len(), inner.by_name.len()), (0, 0, 0));
     }
 
     #[test]
     fn long_locators_count_too() {
-        let room = |bytes| Room { entries: 1000, bytes };
+        let room = |bytes| Capacity { entries: 1000, bytes };
         let cache = FloodCache::new(room(100_000), room(100_000), Arc::default());
         for number in 0..20 {
             let source = AsaLocator::uri(&"x".repeat(20_000));
@@ -396,8 +349,8 @@ mod tests {
         let tracer = Tracer::default();
         let (cache, trace) = (
             FloodCache::new(
-                Room { entries: 1, bytes: 1 << 20 },
-                Room { entries: 1, bytes: 1 << 20 },
+                Capacity { entries: 1, bytes: 1 << 20 },
+                Capacity { entries: 1, bytes: 1 << 20 },
                 Arc::new(Counters::new(&tracer)),
             ),
             tracer.subscribe(20),

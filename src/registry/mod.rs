@@ -1,40 +1,45 @@
-//! What the engine knows: five registries, each one lock and one file. Used by `proto` and `api`.
+//! What the engine knows: registries, each one lock and one file. `node` decides by them, `api` looks things up.
 //!
 //! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls
 //! out while it holds it: no lock is held across a send, a receive, a channel operation or a callback.
 
 mod answer;
 mod asa;
+mod askers;
 mod discovery_cache;
 mod flood_cache;
-mod limits;
+mod identifiers;
+mod links;
 #[cfg(any(test, feature = "_simulator"))]
 mod nowhere;
 mod objective;
 mod recent;
+mod request;
 mod session;
 mod transport;
 
-pub(crate) use answer::{DiscoveryAnswer, Found};
+pub(crate) use answer::{DiscoveryAnswer, Found, Mailbox, Undelivered};
 pub(crate) use asa::AsaRegistry;
+pub(crate) use askers::AskerRegistry;
 pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
-pub(crate) use flood_cache::{FloodCache, Room};
-pub(crate) use limits::RelayLimit;
+pub(crate) use flood_cache::FloodCache;
+pub(crate) use identifiers::Identifiers;
+pub(crate) use links::{Addresses, Link, LinkRegistry};
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
-pub(crate) use objective::{
-    Close, Dispatch, Kind, NegotiationRequest, ObjectiveRegistry, Offering, QueueLimits, Registration,
-    SynchRequest,
-};
-pub(crate) use session::{Dialogue, SessionRegistry};
-pub(crate) use transport::{Neighbour, Transport, TransportError};
+pub(crate) use objective::{Dispatch, ObjectiveRegistry, Offering, QueueLimits, Registration};
+pub(crate) use recent::{Done, RecentRegistry};
+pub(crate) use request::{Close, NegotiationRequest, SynchRequest};
+pub(crate) use session::{Dialogue, OpenRelay, SessionRegistry};
+pub(crate) use transport::{Transport, TransportError};
 
 use std::sync::Arc;
 
+use crate::bounds::Capacity;
 use crate::config::Config;
 use crate::stats::Counters;
 
-/// The five registries of one engine, and its budgets for relaying.
+/// The registries of one engine.
 #[derive(Debug)]
 pub(crate) struct Registries {
     pub(crate) asas: AsaRegistry,
@@ -42,39 +47,36 @@ pub(crate) struct Registries {
     pub(crate) discovery: DiscoveryCache,
     pub(crate) sessions: SessionRegistry,
     pub(crate) floods: FloodCache,
-    pub(crate) discovery_relay: RelayLimit,
-    pub(crate) flood_relay: RelayLimit,
+    pub(crate) identifiers: Identifiers,
+    pub(crate) recent: RecentRegistry,
+    pub(crate) links: LinkRegistry,
+    pub(crate) askers: AskerRegistry,
 }
 
 impl Registries {
     pub(crate) fn new(config: &Config, counters: &Arc<Counters>) -> Self {
+        let counters = || Arc::clone(counters);
         Self {
             asas: AsaRegistry::new(config.asa_limit),
             objectives: ObjectiveRegistry::new(config.objective_limit),
             discovery: DiscoveryCache::new(
-                Room { entries: config.discovery_cache_limit, bytes: config.discovery_cache_size },
+                Capacity { entries: config.discovery_cache_limit, bytes: config.discovery_cache_size },
                 config.locators_limit,
-                Arc::clone(counters),
+                counters(),
             ),
-            sessions: SessionRegistry::new(
-                config.session_limit,
-                config.sessions_per_peer,
-                config.relay_memory,
-                Arc::clone(counters),
-            ),
+            sessions: SessionRegistry::new(config.session_limit, config.sessions_per_peer, counters()),
             floods: FloodCache::new(
-                Room { entries: config.flood_cache_limit, bytes: config.flood_cache_size },
-                Room {
+                Capacity { entries: config.flood_cache_limit, bytes: config.flood_cache_size },
+                Capacity {
                     entries: config.neighbour_flood_cache_limit,
                     bytes: config.neighbour_flood_cache_size,
                 },
-                Arc::clone(counters),
+                counters(),
             ),
-            discovery_relay: RelayLimit::new(
-                config.discovery_relay_rate,
-                config.neighbour_discovery_relay_rate,
-            ),
-            flood_relay: RelayLimit::new(config.flood_relay_rate, config.neighbour_flood_relay_rate),
+            identifiers: Identifiers::new(),
+            recent: RecentRegistry::new(config.relay_memory, counters()),
+            links: LinkRegistry::default(),
+            askers: AskerRegistry::new(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use super::{Neighbour, Transport, TransportError};
+use super::{Transport, TransportError};
+use crate::bounds::Neighbour;
 
 /// Closed from the beginning; the peer has this address, on this interface if it is link-local.
 #[derive(Debug)]

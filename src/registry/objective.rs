@@ -1,36 +1,16 @@
 //! The objective registry (graspy's `_obj_registry`): what this node supports, who owns it, who listens.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::{Neighbour, Transport};
+use super::Transport;
+use super::request::{Close, NegotiationRequest, SynchRequest};
+use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, Objective, ObjectiveView};
-
-/// A listening socket that ends with its objective.
-pub(crate) trait Close: fmt::Debug + Send + Sync {
-    /// Closes the socket and ends its thread.
-    fn close(&self);
-}
-
-/// A request that opens a negotiation, on its way to a listener.
-#[derive(Debug)]
-pub(crate) struct NegotiationRequest {
-    pub(crate) session: u32,
-    pub(crate) objective: Objective,
-    pub(crate) transport: Arc<dyn Transport>,
-}
-
-/// A request for the current value, on its way to the objective's `_synch_listen`.
-#[derive(Debug)]
-pub(crate) struct SynchRequest {
-    pub(crate) session: u32,
-    pub(crate) transport: Arc<dyn Transport>,
-}
 
 /// What a registration says besides the objective.
 #[derive(Clone, Debug)]

@@ -1,33 +1,109 @@
-//! What the session registry remembers of the past: no more than so much.
+//! What this node remembers of past multicasts: those that were relayed, those whose objectives were cached, and those that
+//! were answered, each by session and initiator until it may be forgotten (RFC 8990 §2.5.4.4, §2.5.6.2).
 
-use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-/// A map that remembers its newest entries only.
+use parking_lot::Mutex;
+
+use crate::bounds::{BoundedMap, Capacity, Neighbour};
+use crate::stats::Counters;
+use crate::types::SessionId;
+
+/// Which multicasts were dealt with. Each neighbour has half of the memory at most: what one sends must not make this node
+/// forget what the others have sent.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
-    pub(super) map: HashMap<K, V>,
-    pub(super) order: VecDeque<K>,
+pub(crate) struct RecentRegistry {
+    inner: Mutex<Inner>,
+    counters: Arc<Counters>,
 }
 
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new() }
+/// Until when each is remembered.
+type Memory = BoundedMap<SessionId, u64, Neighbour>;
+
+#[derive(Debug)]
+struct Inner {
+    relayed: Memory,
+    flooded: Memory,
+    answered: Memory,
+}
+
+/// What has been done about a multicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    Relayed,
+    /// Its objectives are cached.
+    Flooded,
+    Answered,
+}
+
+impl Inner {
+    fn memory(&mut self, done: Done) -> &mut Memory {
+        match done {
+            Done::Relayed => &mut self.relayed,
+            Done::Flooded => &mut self.flooded,
+            Done::Answered => &mut self.answered,
+        }
     }
 }
 
-impl<K: Copy + Eq + std::hash::Hash, V> Recent<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.map.get(key)
+impl RecentRegistry {
+    pub(crate) fn new(limit: usize, counters: Arc<Counters>) -> Self {
+        let memory = || Memory::with_shares(Capacity::entries(limit), Capacity::entries(limit.div_ceil(2)));
+        let inner = Inner { relayed: memory(), flooded: memory(), answered: memory() };
+        Self { inner: Mutex::new(inner), counters }
     }
 
-    /// Remembers one more. Returns what was forgotten for it.
-    pub(super) fn insert(&mut self, key: K, value: V, limit: usize) -> Option<V> {
-        if self.map.insert(key, value).is_none() {
-            self.order.push_back(key);
+    /// Whether this is remembered to have been done.
+    pub(crate) fn knows(&self, done: Done, id: SessionId, now: u64) -> bool {
+        self.inner.lock().memory(done).get(&id).is_some_and(|until| *until > now)
+    }
+
+    /// Remembers until `until` that this is done. `false` if it was known already.
+    pub(crate) fn remember(&self, done: Done, id: SessionId, by: Neighbour, now: u64, until: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let memory = inner.memory(done);
+        if memory.get(&id).is_some_and(|until| *until > now) {
+            return false;
         }
-        if self.order.len() <= limit.max(1) {
-            return None;
+        let evicted = memory.insert_for(by, (), id, until, 0);
+        let early = evicted.iter().filter(|(_, until)| *until > now).count();
+        self.counters.relay_memory_evicted.add_many(early);
+        true
+    }
+
+    /// Forgets it: it was not done after all.
+    pub(crate) fn forget(&self, done: Done, id: SessionId) {
+        self.inner.lock().memory(done).remove(&id);
+    }
+
+    /// How many relayed multicasts are remembered.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn relayed_count(&self) -> usize {
+        self.inner.lock().relayed.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn memories_are_bounded_and_a_neighbour_displaces_itself() {
+        let recent = RecentRegistry::new(4, Arc::default());
+        let id = |session| SessionId { session, initiator: IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        let (a, b) = ((1, Ipv6Addr::LOCALHOST), (2, Ipv6Addr::LOCALHOST));
+        assert!(recent.remember(Done::Relayed, id(1), a, 0, 100));
+        for session in 10..99 {
+            assert!(recent.remember(Done::Relayed, id(session), b, 0, 100));
         }
-        self.order.pop_front().and_then(|oldest| self.map.remove(&oldest))
+        assert!(recent.knows(Done::Relayed, id(1), 99) && !recent.knows(Done::Relayed, id(1), 100));
+        assert!(!recent.knows(Done::Relayed, id(10), 0) && recent.knows(Done::Relayed, id(98), 0));
+        assert!(!recent.knows(Done::Flooded, id(1), 0));
+        assert!(!recent.remember(Done::Relayed, id(1), b, 99, 200));
+        recent.forget(Done::Relayed, id(1));
+        assert!(recent.remember(Done::Relayed, id(1), b, 99, 200));
+        assert_eq!(recent.counters.snapshot().relay_memory_evicted, 88);
     }
 }

@@ -1,28 +1,19 @@
-//! The session registry (graspy's `_session_id_cache`): what is open, under which identifier, with whom
-//! (RFC 8990 §2.7). Also remembers this node's latest identifiers, to know its own multicasts when they come
-//! back, and what it has relayed.
+//! The session registry (graspy's `_session_id_cache`): what is open, under which identifier, with whom (RFC 8990 §2.7).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
-use super::answer::DiscoveryAnswer;
-use super::recent::Recent;
-use super::transport::{Neighbour, Transport};
+use super::answer::Mailbox;
+use super::transport::Transport;
+use crate::bounds::{Bounds, Cause, Neighbour, Permit, Quota};
 use crate::error::{Error, Result};
-use crate::stats::{Counter, Counters};
+use crate::stats::Counters;
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
-use crate::types::{AsaNonce, SessionNonce, as_ipv6};
-
-/// How many of this node's own identifiers are remembered after their end.
-const RECENT_LIMIT: usize = 4096;
-/// How often a new identifier is drawn before giving up; each draw fails with a chance of about one in a million.
-const DRAWS: usize = 100;
+use crate::types::{AsaNonce, SessionId, SessionNonce, as_ipv6};
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
@@ -46,196 +37,151 @@ fn key_of(nonce: SessionNonce) -> Key {
 
 #[derive(Debug)]
 enum Session {
-    /// The handle of an ASA, kept here so that it never equals a session identifier.
-    AsaHandle,
-    /// A discovery that collects answers.
-    Discovery { initiator: IpAddr, name: String, mailbox: Sender<DiscoveryAnswer> },
-    /// A connection with a peer.
-    Dialogue(Dialogue),
+    /// A discovery of this node that collects answers.
+    Discovery { initiator: IpAddr, name: Arc<str>, mailbox: Arc<dyn Mailbox> },
+    /// A discovery of another node that this one relays.
+    Relay(OpenRelay),
+    /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
+    Dialogue(
+        Dialogue,
+        #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
+    ),
+}
+
+/// A discovery that is being relayed.
+#[derive(Debug)]
+pub(crate) struct OpenRelay {
+    pub(crate) name: Arc<str>,
+    /// Who has asked: nothing that comes from this interface answers the discovery.
+    pub(crate) asker_ifi: u32,
+    pub(crate) mailbox: Arc<dyn Mailbox>,
+    pub(crate) opened: u64,
+    pub(crate) cause: Cause,
+    /// Its place, until it ends.
+    pub(crate) _place: Permit<Neighbour>,
+}
+
+/// Where the answers to a discovery go.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) mailbox: Arc<dyn Mailbox>,
+    /// What is looked for.
+    pub(crate) name: Arc<str>,
+    /// The interface that a relayed discovery came from.
+    pub(crate) asker_ifi: Option<u32>,
 }
 
 impl Session {
     /// What is told of it.
     fn event(&self, (session, source): Key) -> SessionEvent {
         let (kind, peer, objective) = match self {
-            // ASAs are not told of.
-            Self::AsaHandle => (SessionKind::Dialogue, None, ""),
-            Self::Discovery { name, .. } => match source {
-                None => (SessionKind::Discovery, None, name.as_str()),
-                Some(initiator) => (SessionKind::RelayedDiscovery, Some(as_ipv6(initiator)), name.as_str()),
-            },
-            Self::Dialogue(dialogue) => {
-                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &*dialogue.name)
+            Self::Discovery { name, .. } => (SessionKind::Discovery, None, name),
+            Self::Relay(relay) => (SessionKind::RelayedDiscovery, source.map(as_ipv6), &relay.name),
+            Self::Dialogue(dialogue, _) => {
+                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &dialogue.name)
             }
         };
-        SessionEvent { session, kind, peer, objective: objective.to_owned() }
+        SessionEvent { session, kind, peer, objective: (**objective).to_owned() }
     }
 }
 
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
-    inner: Mutex<Inner>,
+    inner: Mutex<HashMap<Key, Session>>,
     limit: usize,
-    per_peer: usize,
-    relay_memory: usize,
+    /// The sessions that each peer has opened here.
+    accepted: Quota<Neighbour>,
     counters: Arc<Counters>,
 }
 
-struct Inner {
-    active: HashMap<Key, Session>,
-    /// How many of them are the handles of ASAs.
-    handles: usize,
-    /// How many of them were opened by which peer.
-    accepted: HashMap<Neighbour, usize>,
-    own: Recent<u32, IpAddr>,
-    relayed: Recent<(u32, IpAddr), u64>,
-    flooded: Recent<(u32, IpAddr), u64>,
-    /// Numbers for new identifiers.
-    random: Vec<u32>,
-    draw: Draw,
-}
-
-/// Adds random numbers, as many as are cheap at a time; none if there are none.
-type Draw = fn(&mut Vec<u32>);
-
-/// How many numbers are drawn at a time.
-const BLOCK: usize = 64;
-
-/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
-fn draw_block(random: &mut Vec<u32>) {
-    let mut bytes = [0; 4 * BLOCK];
-    if getrandom::fill(&mut bytes).is_ok() {
-        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
-    }
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("active", &self.active.len()).finish_non_exhaustive()
-    }
-}
-
 impl SessionRegistry {
-    pub(crate) fn new(limit: usize, per_peer: usize, relay_memory: usize, counters: Arc<Counters>) -> Self {
-        Self { per_peer, ..Self::with_generator(limit, relay_memory, counters, draw_block) }
+    pub(crate) fn new(limit: usize, per_peer: usize, counters: Arc<Counters>) -> Self {
+        let accepted = Quota::new(Bounds { all: usize::MAX, each: per_peer });
+        Self { inner: Mutex::default(), limit, accepted, counters }
     }
 
-    /// With a generator of one's own; the system's strong one otherwise (RFC 8990 §2.7).
-    fn with_generator(limit: usize, relay_memory: usize, counters: Arc<Counters>, draw: Draw) -> Self {
-        let inner = Inner {
-            active: HashMap::new(),
-            handles: 0,
-            accepted: HashMap::new(),
-            own: Recent::default(),
-            relayed: Recent::default(),
-            flooded: Recent::default(),
-            random: Vec::new(),
-            draw,
-        };
-        Self { inner: Mutex::new(inner), limit, per_peer: limit, relay_memory, counters }
-    }
-
-    /// Takes up a session, counts it and tells of it.
-    fn begin(
-        &self,
-        inner: &mut Inner,
-        events: &mut Later<'_>,
-        key: Key,
-        session: Session,
-        begun: Option<&Counter>,
-    ) {
+    /// Takes up a session and tells of it.
+    fn begin(&self, inner: &mut HashMap<Key, Session>, events: &mut Later<'_>, key: Key, session: Session) {
         events.push(|| Event::SessionOpened(session.event(key)));
-        let displaced = inner.active.insert(key, session);
+        let displaced = inner.insert(key, session);
         self.counters.sessions_ended.add_many(displaced.into_iter().count());
-        begun.into_iter().for_each(Counter::add);
-        self.counters.sessions_peak.raise_to(inner.open_count());
+        self.counters.sessions_peak.raise_to(inner.len());
     }
 
-    /// A handle for a new ASA.
-    pub(crate) fn new_asa_handle(&self) -> Result<AsaNonce> {
-        let mut inner = self.inner.lock();
-        let id = inner.new_id()?;
-        inner.active.insert((id, None), Session::AsaHandle);
-        inner.handles += 1;
-        Ok(AsaNonce(id))
+    /// Whether an identifier is that of an open session which began here.
+    pub(crate) fn is_in_use(&self, id: u32) -> bool {
+        self.inner.lock().contains_key(&(id, None))
     }
 
-    pub(crate) fn remove_asa_handle(&self, nonce: AsaNonce) {
-        let mut inner = self.inner.lock();
-        if matches!(inner.active.get(&(nonce.0, None)), Some(Session::AsaHandle)) {
-            inner.active.remove(&(nonce.0, None));
-            inner.handles -= 1;
-        }
-    }
-
-    /// Opens a discovery. Its identifier is known as this node's own from here on.
-    pub(crate) fn open_discovery(
-        &self,
-        initiator: IpAddr,
-        name: &str,
-        mailbox: Sender<DiscoveryAnswer>,
-    ) -> Result<u32> {
+    /// Opens a discovery of this node. `false` if the identifier is in use.
+    pub(crate) fn open_discovery(&self, id: SessionId, name: Arc<str>, mailbox: Arc<dyn Mailbox>) -> bool {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let id = inner.new_id()?;
-        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        self.begin(&mut inner, &mut events, (id, None), session, Some(&self.counters.discoveries_begun));
-        inner.own.insert(id, initiator, RECENT_LIMIT);
-        Ok(id)
-    }
-
-    /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
-    pub(crate) fn open_relay(
-        &self,
-        id: u32,
-        initiator: IpAddr,
-        name: &str,
-        mailbox: Sender<DiscoveryAnswer>,
-    ) -> bool {
-        let mut events = self.counters.tracer().later();
-        let mut inner = self.inner.lock();
-        let key = (id, Some(initiator));
-        if inner.active.contains_key(&key) {
+        let key = (id.session, None);
+        if inner.contains_key(&key) {
             return false;
         }
-        let session = Session::Discovery { initiator, name: name.to_owned(), mailbox };
-        self.begin(&mut inner, &mut events, key, session, Some(&self.counters.discoveries_relayed));
+        let session = Session::Discovery { initiator: id.initiator, name, mailbox };
+        self.begin(&mut inner, &mut events, key, session);
+        self.counters.discoveries_begun.add();
         true
     }
 
-    /// An identifier for a flood; it needs no open session.
-    pub(crate) fn flood_id(&self, initiator: IpAddr) -> Result<u32> {
+    /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
+    pub(crate) fn open_relay(&self, id: SessionId, relay: OpenRelay) -> bool {
+        let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let id = inner.new_id()?;
-        inner.own.insert(id, initiator, RECENT_LIMIT);
-        Ok(id)
-    }
-
-    /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
-    pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
-        self.inner.lock().own.get(&id) == Some(&initiator)
-    }
-
-    /// Where the answers to a discovery go, this node's own or one that it relays, and the name of what is
-    /// looked for (RFC 8990 §2.8.5).
-    pub(crate) fn mailbox(&self, id: u32, initiator: IpAddr) -> Option<(Sender<DiscoveryAnswer>, String)> {
-        let inner = self.inner.lock();
-        for key in [(id, None), (id, Some(initiator))] {
-            match inner.active.get(&key) {
-                Some(Session::Discovery { initiator: own, name, mailbox }) if *own == initiator => {
-                    return Some((mailbox.clone(), name.clone()));
-                }
-                _ => {}
-            }
+        let key = (id.session, Some(id.initiator));
+        if inner.contains_key(&key) {
+            return false;
         }
-        None
+        self.begin(&mut inner, &mut events, key, Session::Relay(relay));
+        true
+    }
+
+    /// Ends the relay that makes room for another: of those that were opened before `since`, of this neighbour if one is
+    /// given, the oldest of the cause with the most. `false` if there is none.
+    pub(crate) fn displace_relay(&self, of: Option<Neighbour>, since: u64) -> bool {
+        let victim = {
+            let inner = self.inner.lock();
+            let relays = inner.iter().filter_map(|(key, session)| match session {
+                Session::Relay(relay) if of.is_none_or(|of| of == relay.cause.0) => Some((*key, relay)),
+                _ => None,
+            });
+            let relays: Vec<_> = relays.collect();
+            let mut shares: HashMap<Cause, usize> = HashMap::new();
+            relays.iter().for_each(|(_, relay)| *shares.entry(relay.cause).or_insert(0) += 1);
+            let old = relays.iter().filter(|(_, relay)| relay.opened < since);
+            let share = |relay: &OpenRelay| shares.get(&relay.cause).copied().unwrap_or(0);
+            old.max_by_key(|(_, relay)| (share(relay), u64::MAX - relay.opened)).map(|(key, _)| *key)
+        };
+        let is_relay = |session: &Session| matches!(session, Session::Relay(_));
+        victim.is_some_and(|key| self.remove(key, Ending::Stopped, is_relay).is_some())
+    }
+
+    /// Where the answers to a discovery go, this node's own or one that it relays (RFC 8990 §2.8.5).
+    pub(crate) fn waiting(&self, id: SessionId) -> Option<Waiting> {
+        let inner = self.inner.lock();
+        if let Some(Session::Discovery { initiator, name, mailbox }) = inner.get(&(id.session, None))
+            && *initiator == id.initiator
+        {
+            return Some(Waiting { mailbox: Arc::clone(mailbox), name: Arc::clone(name), asker_ifi: None });
+        }
+        match inner.get(&(id.session, Some(id.initiator))) {
+            Some(Session::Relay(relay)) => Some(Waiting {
+                mailbox: Arc::clone(&relay.mailbox),
+                name: Arc::clone(&relay.name),
+                asker_ifi: Some(relay.asker_ifi),
+            }),
+            _ => None,
+        }
     }
 
     /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
-    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Sender<DiscoveryAnswer>> {
-        match self.inner.lock().active.get(&(id, None)) {
-            Some(Session::Discovery { mailbox, .. }) => Some(mailbox.clone()),
+    pub(crate) fn own_mailbox(&self, id: u32) -> Option<Arc<dyn Mailbox>> {
+        match self.inner.lock().get(&(id, None)) {
+            Some(Session::Discovery { mailbox, .. }) => Some(Arc::clone(mailbox)),
             _ => None,
         }
     }
@@ -244,17 +190,13 @@ impl SessionRegistry {
     pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        if inner.is_full(self.limit) {
+        if inner.len() >= self.limit {
+            self.counters.sessions_not_opened.add();
             return Err(Error::SessionLimit);
         }
-        let (session, opened) = (Session::Dialogue(dialogue), &self.counters.sessions_opened);
-        self.begin(&mut inner, &mut events, (id, None), session, Some(opened));
+        self.begin(&mut inner, &mut events, (id, None), Session::Dialogue(dialogue, None));
+        self.counters.sessions_opened.add();
         Ok(SessionNonce { id_value: id, id_source: None })
-    }
-
-    /// An identifier for a request (RFC 8990 §2.7).
-    pub(crate) fn request_id(&self) -> Result<u32> {
-        self.inner.lock().new_id()
     }
 
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
@@ -264,33 +206,30 @@ impl SessionRegistry {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let source = dialogue.transport.peer();
-        let peer = IpAddr::V6(source);
-        if inner.is_open_with(id, dialogue.transport.as_ref()) {
+        if is_open_with(&inner, id, dialogue.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        let neighbour = dialogue.transport.neighbour();
-        let count = inner.accepted.get(&neighbour).copied().unwrap_or(0);
-        let has_its_share = count >= self.per_peer && !dialogue.transport.is_from_here();
-        if has_its_share || inner.is_full(self.limit) {
+        let local = dialogue.transport.is_from_here();
+        let share = if local { None } else { Some(self.accepted.take(dialogue.transport.neighbour())) };
+        let (Ok(share), true) = (share.transpose(), inner.len() < self.limit) else {
             return Err(Error::SessionLimit);
-        }
-        inner.accepted.insert(neighbour, count + 1);
-        let (session, accepted) = (Session::Dialogue(dialogue), &self.counters.sessions_accepted);
-        self.begin(&mut inner, &mut events, (id, Some(peer)), session, Some(accepted));
+        };
+        let key = (id, Some(IpAddr::V6(source)));
+        self.begin(&mut inner, &mut events, key, Session::Dialogue(dialogue, share));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
     /// Whether a session with this identifier is open with the peer of a connection, whichever side began it
     /// (RFC 8990 §2.8.6).
     pub(crate) fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
-        self.inner.lock().is_open_with(id, transport)
+        is_open_with(&self.inner.lock(), id, transport)
     }
 
-    /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is no dialogue.
+    /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is a discovery.
     pub(crate) fn dialogue(&self, nonce: SessionNonce) -> Result<Dialogue> {
-        match self.inner.lock().active.get(&key_of(nonce)) {
+        match self.inner.lock().get(&key_of(nonce)) {
             None => Err(Error::NoSession),
-            Some(Session::Dialogue(dialogue)) => Ok(dialogue.clone()),
+            Some(Session::Dialogue(dialogue, _)) => Ok(dialogue.clone()),
             Some(_) => Err(Error::NoSocket),
         }
     }
@@ -298,262 +237,134 @@ impl SessionRegistry {
     /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
     /// any more.
     pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
-        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(_))) {
-            Some(Session::Dialogue(dialogue)) => Some(dialogue),
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(..))) {
+            Some(Session::Dialogue(dialogue, _)) => Some(dialogue),
             _ => None,
         }
     }
 
-    fn count_ended<'a>(&self, ended: impl IntoIterator<Item = &'a Session>) {
-        let sessions = ended.into_iter().filter(|session| !matches!(session, Session::AsaHandle));
-        self.counters.sessions_ended.add_many(sessions.count());
+    /// Ends a discovery of this node.
+    pub(crate) fn end_discovery(&self, id: u32) {
+        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+        self.remove((id, None), Ending::Discovered, which);
     }
 
-    /// Ends a discovery; `source` is the initiator of one that is relayed.
-    pub(crate) fn end_discovery(&self, id: u32, source: Option<IpAddr>) {
-        let which = |session: &Session| matches!(session, Session::Discovery { .. });
-        self.remove((id, source), Ending::Discovered, which);
+    /// Ends a relayed discovery.
+    pub(crate) fn end_relay(&self, id: SessionId) {
+        let which = |session: &Session| matches!(session, Session::Relay(_));
+        self.remove((id.session, Some(id.initiator)), Ending::Discovered, which);
     }
 
     fn remove(&self, key: Key, how: Ending, which: impl Fn(&Session) -> bool) -> Option<Session> {
-        let session = {
-            let mut inner = self.inner.lock();
-            let session = match inner.active.entry(key) {
-                Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
-                _ => return None,
-            };
-            if let Session::Dialogue(dialogue) = &session {
-                inner.forget(key, dialogue);
-            }
-            session
+        let session = match self.inner.lock().entry(key) {
+            Entry::Occupied(entry) if which(entry.get()) => entry.remove(),
+            _ => return None,
         };
-        self.count_ended([&session]);
+        self.counters.sessions_ended.add();
         self.counters.tracer().emit(|| Event::SessionEnded(session.event(key), how));
         Some(session)
     }
 
-    /// Remembers a flood until `expire`. `false` if it is known: a copy that comes late by a longer way must not
-    /// displace what has been flooded since.
-    pub(crate) fn is_new_flood(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) -> bool {
-        let mut inner = self.inner.lock();
-        let known = inner.flooded.get(&(id, initiator)).is_some_and(|until| *until > now);
-        if !known {
-            let limit = self.relay_memory;
-            let forgotten = inner.flooded.insert((id, initiator), expire, limit);
-            self.count_forgotten(forgotten, now);
-        }
-        !known
-    }
-
-    /// Whether a multicast is remembered as relayed (RFC 8990 §2.5.4.4, §2.5.6.2).
-    pub(crate) fn was_relayed(&self, id: u32, initiator: IpAddr, now: u64) -> bool {
-        self.inner.lock().relayed.get(&(id, initiator)).is_some_and(|until| *until > now)
-    }
-
-    /// Remembers until `expire` that a multicast is relayed. When the memory is full the oldest is forgotten.
-    pub(crate) fn mark_relayed(&self, id: u32, initiator: IpAddr, now: u64, expire: u64) {
-        let limit = self.relay_memory;
-        let forgotten = self.inner.lock().relayed.insert((id, initiator), expire, limit);
-        self.count_forgotten(forgotten, now);
-    }
-
-    /// Counts what would have been remembered longer.
-    fn count_forgotten(&self, forgotten: Option<u64>, now: u64) {
-        if forgotten.is_some_and(|until| until > now) {
-            self.counters.relay_memory_evicted.add();
-        }
-    }
-
-    /// How many relayed multicasts are remembered.
-    #[cfg(feature = "_simulator")]
-    pub(crate) fn relayed_count(&self) -> usize {
-        self.inner.lock().relayed.order.len()
-    }
-
     /// Ends the sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
-        let mut events = self.counters.tracer().later();
-        let mut ended = Vec::new();
-        let mut inner = self.inner.lock();
-        inner.active.retain(|key, session| match session {
-            Session::Dialogue(dialogue) if dialogue.owner == owner => {
-                ended.push((*key, dialogue.clone()));
-                events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
-                false
-            }
-            _ => true,
-        });
-        ended.iter().for_each(|(key, dialogue)| inner.forget(*key, dialogue));
-        self.counters.sessions_ended.add_many(ended.len());
-        ended.into_iter().map(|(_, dialogue)| dialogue).collect()
+        let owned =
+            |session: &Session| matches!(session, Session::Dialogue(dialogue, _) if dialogue.owner == owner);
+        self.end_where(owned)
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
     pub(crate) fn end_all(&self) -> Vec<Dialogue> {
-        let ended = {
-            let mut inner = self.inner.lock();
-            inner.handles = 0;
-            inner.accepted.clear();
-            std::mem::take(&mut inner.active)
-        };
-        self.count_ended(ended.values());
-        for (key, session) in ended.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle)) {
-            self.counters.tracer().emit(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
+        self.end_where(|_| true)
+    }
+
+    fn end_where(&self, which: impl Fn(&Session) -> bool) -> Vec<Dialogue> {
+        let mut events = self.counters.tracer().later();
+        let ended: Vec<_> = self.inner.lock().extract_if(|_, session| which(session)).collect();
+        self.counters.sessions_ended.add_many(ended.len());
+        for (key, session) in &ended {
+            events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
         }
-        let dialogues = ended.into_values().filter_map(|session| match session {
-            Session::Dialogue(dialogue) => Some(dialogue),
+        let dialogues = ended.into_iter().filter_map(|(_, session)| match session {
+            Session::Dialogue(dialogue, _) => Some(dialogue),
             _ => None,
         });
         dialogues.collect()
     }
 
-    /// Number of open sessions, the handles of ASAs not counted.
+    /// Number of open sessions.
     pub(crate) fn open_count(&self) -> usize {
-        self.inner.lock().open_count()
+        self.inner.lock().len()
     }
 
-    /// Open sessions, without the handles of ASAs: identifier, source, what is told of them, and the ASA that has them.
-    pub(crate) fn views(&self) -> Vec<(u32, Option<IpAddr>, SessionEvent, Option<AsaNonce>)> {
+    /// Open sessions: key, what is told of them, and the ASA that has them.
+    pub(crate) fn views(&self) -> Vec<(Key, SessionEvent, Option<AsaNonce>)> {
+        let owner = |it: &Session| if let Session::Dialogue(it, _) = it { Some(it.owner) } else { None };
         let inner = self.inner.lock();
-        let open = inner.active.iter().filter(|(_, session)| !matches!(session, Session::AsaHandle));
-        let mut views: Vec<_> = open
-            .map(|(key, session)| {
-                let owner = match session {
-                    Session::Dialogue(dialogue) => Some(dialogue.owner),
-                    Session::AsaHandle | Session::Discovery { .. } => None,
-                };
-                (key.0, key.1, session.event(*key), owner)
-            })
-            .collect();
-        views.sort_unstable_by_key(|(id, source, ..)| (*id, *source));
-        views
+        inner.iter().map(|(key, session)| (*key, session.event(*key), owner(session))).collect()
     }
 }
 
-impl Inner {
-    /// A dialogue has ended, which its peer had opened if it has a source.
-    fn forget(&mut self, (_, source): Key, dialogue: &Dialogue) {
-        let neighbour = dialogue.transport.neighbour();
-        if source.is_some()
-            && let Some(count) = self.accepted.get_mut(&neighbour)
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.accepted.remove(&neighbour);
-            }
-        }
-    }
-
-    fn is_open_with(&self, id: u32, transport: &dyn Transport) -> bool {
-        let peer = transport.peer();
-        let theirs = self.active.contains_key(&(id, Some(IpAddr::V6(peer))));
-        let ours = self.active.get(&(id, None)).filter(|_| !transport.is_from_here());
-        theirs || matches!(ours, Some(Session::Dialogue(dialogue)) if dialogue.transport.peer() == peer)
-    }
-
-    fn open_count(&self) -> usize {
-        self.active.len().saturating_sub(self.handles)
-    }
-
-    /// Whether as many sessions are open as may be.
-    fn is_full(&self, limit: usize) -> bool {
-        self.open_count() >= limit
-    }
-
-    /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
-    fn new_id(&mut self) -> Result<u32> {
-        for _ in 0..DRAWS {
-            if self.random.is_empty() {
-                (self.draw)(&mut self.random);
-            }
-            let id = self.random.pop().ok_or(Error::NoRandom)?;
-            if !self.active.contains_key(&(id, None)) && self.own.get(&id).is_none() {
-                return Ok(id);
-            }
-        }
-        Err(Error::NoRandom)
-    }
+fn is_open_with(inner: &HashMap<Key, Session>, id: u32, transport: &dyn Transport) -> bool {
+    let theirs = inner.contains_key(&(id, Some(IpAddr::V6(transport.peer()))));
+    let ours = inner.get(&(id, None)).filter(|_| !transport.is_from_here());
+    theirs
+        || matches!(ours, Some(Session::Dialogue(dialogue, _)) if dialogue.transport.neighbour() == transport.neighbour())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use std::net::Ipv6Addr;
 
     use super::*;
     use crate::registry::Nowhere;
 
-    fn dialogue() -> Dialogue {
-        dialogue_with(Ipv6Addr::LOCALHOST)
-    }
-
     fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        dialogue_on(0, peer)
+        dialogue_at(peer, 0)
     }
 
-    fn dialogue_on(zone: u32, peer: Ipv6Addr) -> Dialogue {
-        let transport = Arc::new(Nowhere(peer, zone));
-        Dialogue { owner: AsaNonce(1), transport, name: "EX1".into(), dry: false }
-    }
-
-    #[test]
-    fn equal_link_local_addresses_on_two_links_are_two_peers() {
-        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
-        let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-        for (id, zone) in [(1, 2), (2, 2), (3, 3), (4, 3)] {
-            sessions.accept_dialogue(id, dialogue_on(zone, address)).unwrap();
+    fn dialogue_at(peer: Ipv6Addr, ifi: u32) -> Dialogue {
+        Dialogue {
+            owner: AsaNonce(1),
+            transport: Arc::new(Nowhere(peer, ifi)),
+            name: "EX1".into(),
+            dry: false,
         }
-        assert_eq!(sessions.accept_dialogue(5, dialogue_on(2, address)), Err(Error::Unspec));
-        assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
-        assert!(sessions.inner.lock().accepted.is_empty());
+    }
+
+    fn registry(limit: usize, per_peer: usize) -> SessionRegistry {
+        SessionRegistry::new(limit, per_peer, Arc::default())
     }
 
     #[test]
     fn one_peer_has_its_share_and_gets_it_back() {
-        let sessions = SessionRegistry::new(10, 2, 10, Arc::default());
+        let sessions = registry(10, 2);
         let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
         let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
         sessions.accept_dialogue(2, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::SessionLimit));
         sessions.accept_dialogue(3, dialogue(2)).unwrap();
         sessions.end(first, Ending::Stopped).unwrap();
         assert!(sessions.end(first, Ending::Stopped).is_none());
         sessions.accept_dialogue(4, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::Unspec));
+        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::SessionLimit));
         assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
-        assert!(sessions.inner.lock().accepted.is_empty());
+        assert_eq!(sessions.accepted.used(), 0);
     }
 
     #[test]
-    fn a_clash_leads_to_another_draw_and_handles_are_no_sessions() {
-        static DRAWN: AtomicU32 = AtomicU32::new(0);
-        // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| {
-            random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2)
-        });
-        let handle = sessions.new_asa_handle().unwrap();
-        assert_eq!(handle, AsaNonce(5));
-        let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        assert_eq!(sessions.flood_id(initiator).unwrap(), 6);
-        let next = sessions.request_id().unwrap();
-        assert_eq!(next, 7, "6 is remembered although it has ended");
-        let fake = SessionNonce { id_value: handle.0, id_source: None };
-        assert!(matches!(sessions.dialogue(fake), Err(Error::NoSocket)));
-        let unknown = SessionNonce { id_value: 99, id_source: None };
-        assert!(matches!(sessions.dialogue(unknown), Err(Error::NoSession)));
-    }
-
-    #[test]
-    fn a_generator_that_repeats_itself_is_given_up() {
-        let sessions = SessionRegistry::with_generator(10, 10, Arc::default(), |random| random.push(5));
-        sessions.new_asa_handle().unwrap();
-        assert_eq!(sessions.request_id(), Err(Error::Unspec));
+    fn the_same_link_local_address_on_two_links_is_two_peers() {
+        let sessions = registry(10, 1);
+        let peer = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        sessions.accept_dialogue(1, dialogue_at(peer, 2)).unwrap();
+        assert_eq!(sessions.accept_dialogue(2, dialogue_at(peer, 2)), Err(Error::SessionLimit));
+        sessions.accept_dialogue(2, dialogue_at(peer, 3)).unwrap();
+        sessions.end_all();
+        assert_eq!(sessions.accepted.used(), 0);
     }
 
     #[test]
     fn equal_identifiers_from_two_sources_are_two_sessions() {
-        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
+        let sessions = registry(10, 10);
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
         let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
         sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
@@ -573,37 +384,67 @@ mod tests {
     }
 
     #[test]
-    fn sessions_and_memories_are_bounded() {
-        let sessions = SessionRegistry::new(1, 1, 2, Arc::default());
-        let handle = sessions.new_asa_handle().unwrap();
-        let open = sessions.open_dialogue(1, dialogue()).unwrap();
-        assert_eq!(sessions.open_dialogue(2, dialogue()), Err(Error::Unspec));
-        sessions.remove_asa_handle(handle);
-        sessions.remove_asa_handle(handle);
-        assert_eq!(sessions.open_count(), 1, "handles are no sessions");
+    fn sessions_are_bounded() {
+        let sessions = registry(1, 1);
+        let open = sessions.open_dialogue(1, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
+        assert_eq!(sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)), Err(Error::SessionLimit));
         sessions.end(open, Ending::Stopped);
-        sessions.open_dialogue(2, dialogue()).unwrap();
-        let initiator = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        for id in 0..3 {
-            sessions.mark_relayed(id, initiator, 0, 100);
+        sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
+        assert!(sessions.is_in_use(2) && !sessions.is_in_use(1));
+    }
+
+    fn relay(quota: &Quota<Neighbour>, of: Cause, opened: u64) -> OpenRelay {
+        let (mailbox, _) = crossbeam_channel::bounded(1);
+        let permit = quota.take(of.0).unwrap();
+        OpenRelay {
+            name: "EX1".into(),
+            asker_ifi: 2,
+            mailbox: Arc::new(mailbox),
+            opened,
+            cause: of,
+            _place: permit,
         }
-        assert!(sessions.was_relayed(2, initiator, 99));
-        assert!(!sessions.was_relayed(2, initiator, 100), "forgotten after its time");
-        assert!(!sessions.was_relayed(0, initiator, 1), "forgotten for want of room");
     }
 
     #[test]
     fn answers_find_the_discovery_with_their_identifier_and_initiator() {
-        let sessions = SessionRegistry::new(10, 10, 10, Arc::default());
+        let (sessions, quota) = (registry(10, 10), Quota::new(Bounds::all(9)));
         let (tx, _rx) = crossbeam_channel::bounded(1);
-        let own = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        let id = sessions.open_discovery(own, "EX1", tx.clone()).unwrap();
-        assert!(sessions.mailbox(id, own).is_some() && sessions.is_own(id, own));
-        assert!(sessions.mailbox(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).is_none());
-        assert!(sessions.open_relay(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED), "EX1", tx.clone()));
-        assert!(!sessions.open_relay(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED), "EX1", tx));
-        assert!(sessions.mailbox(id, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).is_some());
-        sessions.end_discovery(id, None);
-        assert!(sessions.mailbox(id, own).is_none() && sessions.is_own(id, own));
+        let [own, other] = [Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED]
+            .map(|initiator| SessionId { session: 7, initiator: IpAddr::V6(initiator) });
+        assert!(sessions.open_discovery(own, "EX1".into(), Arc::new(tx.clone())));
+        assert!(!sessions.open_discovery(own, "EX1".into(), Arc::new(tx)));
+        assert!(sessions.waiting(own).is_some_and(|waiting| waiting.asker_ifi.is_none()));
+        assert!(sessions.waiting(other).is_none());
+        let cause = ((2, Ipv6Addr::LOCALHOST), other.initiator);
+        assert!(sessions.open_relay(other, relay(&quota, cause, 0)));
+        assert!(!sessions.open_relay(other, relay(&quota, cause, 0)));
+        assert!(sessions.waiting(other).is_some_and(|waiting| waiting.asker_ifi == Some(2)));
+        sessions.end_discovery(7);
+        assert!(sessions.waiting(own).is_none() && sessions.waiting(other).is_some());
+        sessions.end_relay(other);
+        assert_eq!((sessions.open_count(), quota.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_relay_makes_room_once_it_has_had_its_time_and_whoever_has_most_first() {
+        let (sessions, quota) = (registry(10, 10), Quota::new(Bounds::all(9)));
+        let initiator = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let neighbour = |ifi| (ifi, Ipv6Addr::LOCALHOST);
+        let id = |session, last| SessionId { session, initiator: initiator(last) };
+        assert!(sessions.open_relay(id(1, 1), relay(&quota, (neighbour(2), initiator(1)), 5)));
+        for session in [2, 3] {
+            let opened = 10 + u64::from(session);
+            assert!(sessions.open_relay(id(session, 2), relay(&quota, (neighbour(2), initiator(2)), opened)));
+        }
+        assert!(!sessions.displace_relay(None, 5), "too early");
+        assert!(!sessions.displace_relay(Some(neighbour(3)), 99), "it has none");
+        assert!(sessions.displace_relay(Some(neighbour(2)), 99));
+        assert!(sessions.waiting(id(1, 1)).is_some() && sessions.waiting(id(2, 2)).is_none());
+        assert!(
+            sessions.displace_relay(None, 99) && sessions.waiting(id(1, 1)).is_none(),
+            "the oldest of equals"
+        );
+        assert_eq!(quota.used(), 1);
     }
 }

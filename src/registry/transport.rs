@@ -5,6 +5,8 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
+use crate::bounds::Neighbour;
+
 /// Why nothing could be read from or written to a peer.
 #[derive(Debug)]
 pub(crate) enum TransportError {
@@ -17,9 +19,6 @@ pub(crate) enum TransportError {
     /// The connection failed, as the system says.
     Failed(io::Error),
 }
-
-/// The interface of a link-local address, 0 for others, and the address.
-pub(crate) type Neighbour = (u32, Ipv6Addr);
 
 /// The connection of a session, as the API uses it. `net::Connection` is the real one.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::acp::{Protection, Whole};
 use crate::net::tcp::{Assembly, Connection, Framing};
 use crate::registry::{Transport, TransportError};
-use crate::stats::{Counters, Stats};
+use crate::stats::Stats;
 use crate::wire::Limits;
 
 /// Why nothing was received.
@@ -35,15 +35,11 @@ impl From<TransportError> for ReceiveError {
     }
 }
 
-fn framing(limits: Limits, protection: Option<Arc<dyn Protection>>, counters: &Arc<Counters>) -> Framing {
-    Framing { limits, protection, counters: Arc::clone(counters) }
-}
-
 /// A connection of the engine.
 #[derive(Debug)]
 pub struct SimulatedConnection {
     connection: Connection,
-    counters: Arc<Counters>,
+    framing: Framing,
 }
 
 impl SimulatedConnection {
@@ -55,9 +51,8 @@ impl SimulatedConnection {
         limits: Limits,
         protection: Option<Arc<dyn Protection>>,
     ) -> Self {
-        let counters = Arc::<Counters>::default();
-        let framing = framing(limits, protection, &counters);
-        Self { connection: Connection::new(stream, peer, framing), counters }
+        let framing = Framing::of_its_own(limits, protection);
+        Self { connection: Connection::new(stream, peer, framing.clone()), framing }
     }
 
     /// Receives one whole item within the time.
@@ -71,7 +66,7 @@ impl SimulatedConnection {
     /// What the connection has counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.counters.snapshot()
+        self.framing.stats()
     }
 }
 
@@ -83,7 +78,7 @@ impl SimulatedAssembly {
     /// Nothing has come yet.
     #[must_use]
     pub fn new(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
-        Self(framing(limits, protection, &Arc::default()).assembly())
+        Self(Framing::of_its_own(limits, protection).assembly())
     }
 
     /// Takes the next piece. Returns the message once it is whole, with what came behind it.

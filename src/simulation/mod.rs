@@ -1,33 +1,32 @@
-//! One node for a simulator: `proto` and `registry` as they are, without threads, sockets or a clock. Internal:
-//! only the feature `_simulator` has it, for `grasptests`, and it may change at any time.
+//! Drives a [`Node`] on virtual time, without threads, sockets or a clock. Internal: only the feature `_simulator` has it,
+//! for `grasptests`, and it may change at any time.
 //!
-//! A [`SimulatedNode`] stands for one engine. The simulator tells it what arrives and what time it is; the node
-//! answers with [`Output`]s, which are what the threads would do: `_mhandler` ([`SimulatedNode::receive_datagram`]),
-//! `_drlisten` ([`SimulatedNode::receive_response`]), `_disc_relay` and a blocked `discover`
-//! ([`SimulatedNode::advance`]). Every decision is made by the functions that they call, within the same bounds.
+//! A [`SimulatedNode`] stands for one engine. The simulator tells it what arrives and what time it is; the node decides, with
+//! the code and the bounds of the engine, and its effects come back as [`Output`]s. What the engine's threads and blocked
+//! callers keep in their hands is kept here: responses on their way ([`SimulatedNode::response_sent`]), open relays and
+//! searches ([`SimulatedNode::advance`]).
 
 mod connection;
-mod dialogue;
+mod requests;
 
 pub use connection::{ReceiveError, SimulatedAssembly, SimulatedConnection};
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use crate::config::{Acp, Config};
-use crate::error::{Error, Result};
-use crate::proto::{
-    Action, Addresses, Arrival, Asking, Link, Node, cache_own_flood, discovery_datagram, flood_datagram,
-    handle_answer, handle_datagram, relayed_response,
+use crate::acp::Acp;
+use crate::config::Config;
+use crate::error::Result;
+use crate::node::{
+    Arrival, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,
 };
-use crate::registry::{DiscoveryAnswer, Found, Nowhere, Registration, Registries, Transport};
-use crate::stats::{Counters, Stats};
-use crate::threads::{Admitted, Askers, NotAdmitted};
+use crate::registry::{Addresses, DiscoveryAnswer, Link, Registration, Transport};
+use crate::stats::Stats;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
-use crate::wire::{Body, Limits, Message, decode, encode};
+use crate::wire::encode;
+use requests::Values;
 
 /// An interface of a node, or a sender as it is seen on one: the index is the one of the node that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,39 +71,27 @@ pub enum Output {
 /// One engine on virtual time. Times are milliseconds.
 #[derive(Debug)]
 pub struct SimulatedNode {
-    config: Config,
-    registries: Registries,
-    addresses: Addresses,
-    counters: Arc<Counters>,
-    askers: Askers,
+    node: Arc<Node>,
     /// Responses on their way.
-    responders: Vec<Admitted>,
-    relays: BTreeMap<(u32, IpAddr), Relay>,
-    searches: Vec<Search>,
-    relay_peak: usize,
-    sessions: Vec<dialogue::Session>,
-    values: dialogue::Values,
+    responses: Vec<(Endpoint, Ticket)>,
+    relays: Vec<OpenRelay>,
+    searches: Vec<OpenSearch>,
+    sessions: Vec<requests::Session>,
+    values: Values,
 }
 
-/// What `_disc_relay` knows.
+/// What `_disc_relay` has in its hands.
 #[derive(Debug)]
-struct Relay {
-    asker: Arrival,
-    name: String,
+struct OpenRelay {
+    relay: Relay,
     until: u64,
     answers: Receiver<DiscoveryAnswer>,
 }
 
-/// What a blocked `discover` knows.
+/// What a blocked `discover` has in its hands.
 #[derive(Debug)]
-struct Search {
-    objective: Objective,
-    began: u64,
-    asking: Asking,
-    until: u64,
-    found: usize,
-    sessions: Vec<u32>,
-    mailbox: Sender<DiscoveryAnswer>,
+struct OpenSearch {
+    search: Search,
     answers: Receiver<DiscoveryAnswer>,
 }
 
@@ -116,20 +103,25 @@ impl SimulatedNode {
     #[must_use]
     pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
-        let counters = Arc::<Counters>::default();
+        let up = !matches!(config.acp, Acp::None);
+        let node = Node::new(config, false);
+        node.set_secure(up);
+        let links = links.iter().map(link).collect();
+        let addresses = Addresses { global: Some(global), links, ..Addresses::default() };
+        node.registries.links.set(&Arc::new(addresses));
         Self {
-            registries: Registries::new(&config, &counters),
-            addresses: Addresses { global: Some(global), links: links.iter().map(link).collect() },
-            counters,
-            askers: Askers::default(),
-            responders: Vec::new(),
-            relays: BTreeMap::new(),
+            node,
+            responses: Vec::new(),
+            relays: Vec::new(),
             searches: Vec::new(),
-            relay_peak: 0,
             sessions: Vec::new(),
-            values: dialogue::Values::new(),
-            config,
+            values: Values::new(),
         }
+    }
+
+    /// The substrate is up or down from here on.
+    pub fn set_secure(&self, up: bool) {
+        self.node.set_secure(up);
     }
 
     /// Registers an objective that answers discoveries at once.
@@ -147,7 +139,7 @@ impl SimulatedNode {
         change: impl FnOnce(&mut Registration),
     ) -> Result<()> {
         let mut registration = Registration {
-            ttl: self.config.objective_ttl,
+            ttl: self.node.config.objective_ttl,
             discoverable: true,
             overlap: false,
             local: false,
@@ -157,231 +149,172 @@ impl SimulatedNode {
             listener: None,
         };
         change(&mut registration);
-        self.registries.objectives.register(ASA, objective, registration).map(drop)
+        self.node.registries.objectives.register(ASA, objective, registration).map(drop)
     }
 
     /// Floods an objective with this node's own address as its locator.
     ///
     /// # Errors
-    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn, or the message is too large.
+    /// As [`Engine::flood`](crate::Engine::flood).
     pub fn flood(&self, objective: &Objective, ttl: u32, now: u64) -> Result<Vec<Output>> {
-        let address = self.addresses.session_locator();
-        let initiator = IpAddr::V6(address);
-        let session = self.registries.sessions.flood_id(initiator)?;
+        let address = self.node.addresses().session_locator();
         let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
-        let datagram = flood_datagram((session, initiator), ttl, &tagged, None);
-        if datagram.len() > self.config.multicast_send_size {
-            return Err(Error::Unspec);
-        }
-        cache_own_flood(&self.node(), &tagged, ttl, now);
-        self.counters.floods_sent.add();
-        Ok(self.multicast(datagram, None))
+        let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size)?;
+        plan.begin(now);
+        Ok(self.multicast(plan.datagram(None), None))
     }
 
     /// Begins a discovery, as a call of `discover` does that finds nothing in its cache.
     ///
     /// # Errors
-    /// [`Error::Unspec`](crate::Error::Unspec) if no identifier can be drawn.
+    /// As [`Engine::discover`](crate::Engine::discover).
     pub fn discover(&mut self, objective: &Objective, timeout: Option<u32>, now: u64) -> Result<Vec<Output>> {
-        let (mailbox, answers) = bounded(self.config.response_queue);
-        let mut search = Search {
-            objective: objective.clone(),
-            began: now,
-            asking: Asking::new(objective.loop_count, timeout),
-            until: now,
-            found: 0,
-            sessions: Vec::new(),
-            mailbox,
-            answers,
-        };
-        let outputs = self.ask(&mut search, now)?;
-        self.searches.push(search);
-        Ok(outputs)
+        let (mailbox, answers) = bounded(self.node.config.response_queue);
+        let wanted = Wanted { enough: usize::MAX, most: usize::MAX, ..Wanted::default() };
+        let size = self.node.config.multicast_send_size;
+        let search = self.node.search(objective, timeout, wanted, Arc::new(mailbox), size, now);
+        let mut open = OpenSearch { search, answers };
+        let outputs = self.go_on(&mut open, now)?;
+        self.searches.push(open);
+        Ok(outputs.unwrap_or_default())
     }
 
-    /// Asks once more, if the search has time for it; it has no further session otherwise.
-    fn ask(&self, search: &mut Search, now: u64) -> Result<Vec<Output>> {
-        let Some(until) = search.asking.next(now.saturating_sub(search.began)) else {
-            return Ok(Vec::new());
-        };
-        search.until = search.began.saturating_add(until);
-        let initiator = IpAddr::V6(self.addresses.session_locator());
-        let (sessions, objective) = (&self.registries.sessions, &search.objective);
-        let session = sessions.open_discovery(initiator, &objective.name, search.mailbox.clone())?;
-        search.sessions.push(session);
-        let datagram = discovery_datagram((session, initiator), objective, self.config.multicast_send_size);
-        let mut outputs = self.multicast(datagram.unwrap_or_default(), None);
-        outputs.push(Output::Wake { at: search.until });
-        Ok(outputs)
+    /// Lets a search do what it has to; `None` once it is over.
+    fn go_on(&self, open: &mut OpenSearch, now: u64) -> Result<Option<Vec<Output>>> {
+        let mut outputs = Vec::new();
+        loop {
+            match open.search.next(now)? {
+                Step::Ask(datagram) => outputs.extend(self.multicast(datagram, None)),
+                Step::Wait(at) => {
+                    outputs.push(Output::Wake { at });
+                    return Ok(Some(outputs));
+                }
+                Step::Done => return Ok(None),
+            }
+        }
     }
 
     /// A datagram has come to the group; the endpoint is its source, on this node's interface.
     pub fn receive_datagram(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
-        self.counters.multicast_received.add();
         self.receive(from, true, datagram, now)
     }
 
     /// A datagram has come to port 7017 of this node alone.
     pub fn receive_unicast(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
-        self.counters.unicast_datagram_received.add();
         self.receive(from, false, datagram, now)
     }
 
-    fn receive(&mut self, from: Endpoint, multicast: bool, datagram: &[u8], now: u64) -> Vec<Output> {
-        let limits = Limits { size: self.config.multicast_size, depth: self.config.nesting };
-        let Ok(message) = decode(datagram, &limits) else {
-            self.counters.dropped_malformed.add();
-            return Vec::new();
-        };
+    fn receive(&mut self, from: Endpoint, multicast: bool, bytes: &[u8], now: u64) -> Vec<Output> {
         let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
-        let actions = handle_datagram(&self.node(), arrival, &message, datagram, now);
-        let mut outputs = Vec::new();
-        for action in actions {
-            match action {
-                Action::Respond { to, message } => outputs.extend(self.respond(to, &message)),
-                // Nobody listens for negotiations.
-                Action::RapidNegotiate { to, otherwise, .. } => outputs.extend(self.respond(to, &otherwise)),
-                Action::Relay { except, datagram } => {
-                    self.counters.floods_relayed.add();
-                    outputs.extend(self.multicast(datagram, Some(except)));
-                }
-                Action::RelayDiscovery { asker, session, initiator, name, timeout, datagram } => {
-                    let until = now.saturating_add(timeout);
-                    outputs.extend(self.relay(asker, (session, initiator), name, until, datagram));
-                }
+        let case = self.node.gate(&arrival, bytes.len());
+        let datagram = case.and_then(|case| self.node.take_datagram(case, arrival, bytes, now));
+        match datagram.and_then(|datagram| self.node.datagram(*datagram, now)) {
+            None => Vec::new(),
+            Some(Effect::Respond(response)) => vec![self.respond(response)],
+            // Nobody waits for negotiations here.
+            Some(Effect::Negotiate { otherwise, .. }) => vec![self.respond(otherwise)],
+            Some(Effect::RelayFlood { except, session, datagram, case }) => {
+                self.node.flood_relayed(session, except, case);
+                self.multicast(datagram, Some(except))
             }
+            Some(Effect::RelayDiscovery(task)) => self.relay(task, now),
         }
-        outputs
     }
 
-    /// As `threads::disc_relay` does until it waits.
-    fn relay(
-        &mut self,
-        asker: Arrival,
-        (session, initiator): (u32, IpAddr),
-        name: String,
-        until: u64,
-        datagram: Vec<u8>,
-    ) -> Vec<Output> {
-        let neighbour = (asker.ifi, asker.source);
-        let share = self.relays.values().filter(|relay| (relay.asker.ifi, relay.asker.source) == neighbour);
-        if self.relays.len() >= self.config.relay_limit || share.count() >= self.config.relays_per_neighbour {
-            self.counters.dropped_relay_full.add();
-            return Vec::new();
-        }
-        let (mailbox, answers) = bounded(self.config.response_queue);
-        if !self.registries.sessions.open_relay(session, initiator, &name, mailbox) {
-            self.counters.not_relayed_open.add();
-            return Vec::new();
-        }
-        self.relays.insert((session, initiator), Relay { asker, name, until, answers });
-        self.relay_peak = self.relay_peak.max(self.relays.len());
-        let mut outputs = self.multicast(datagram, Some(asker.ifi));
+    fn relay(&mut self, mut task: RelayTask, now: u64) -> Vec<Output> {
+        let (mailbox, answers) = bounded(self.node.config.response_queue);
+        let (datagram, except) = (std::mem::take(&mut task.datagram), task.asker.ifi);
+        let until = now.saturating_add(task.timeout);
+        let Some(relay) = task.open(Arc::new(mailbox), now) else { return Vec::new() };
+        // Some other may have made room for it.
+        self.relays.retain(|open| !matches!(open.answers.try_recv(), Err(TryRecvError::Disconnected)));
+        self.relays.push(OpenRelay { relay, until, answers });
+        let mut outputs = self.multicast(datagram, Some(except));
         outputs.push(Output::Wake { at: until });
         outputs
     }
 
     /// A response, or what stands for one in rapid mode, has come by TCP, on an interface, from an address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
-        let Some(message) = self.first_message(message) else { return Vec::new() };
-        let id = match &message.body {
-            Body::Response(response) => Some((response.session, response.initiator)),
-            _ => None,
-        };
-        let transport: Arc<dyn Transport> = Arc::new(Nowhere(peer, 0));
-        let Some(delivery) = handle_answer(&self.node(), ifi, &transport, message, now) else {
+        let Some((message, case, transport)) = self.first_message(ifi, peer, message) else {
             return Vec::new();
         };
-        match delivery.mailbox.try_send(delivery.answer) {
-            Ok(()) => self.counters.answers_delivered.add(),
-            Err(_) => self.counters.dropped_mailbox_full.add(),
+        self.node.answer(ifi, &transport, message, case, now);
+        let mut outputs = self.pass_on(now);
+        outputs.extend(self.take_answers(now));
+        outputs
+    }
+
+    /// The first message of a new connection.
+    fn first_message(
+        &self,
+        ifi: u32,
+        peer: Ipv6Addr,
+        bytes: &[u8],
+    ) -> Option<(crate::wire::Message, requests::MessageCase, Arc<dyn Transport>)> {
+        let accepted = self.node.connection();
+        let transport = requests::transport(&self.node, ifi, peer);
+        match self.node.first_message(bytes) {
+            FirstMessage::Message(message, case) => {
+                accepted.settle(requests::FIRST);
+                Some((*message, case, transport))
+            }
+            // Nothing comes after it here.
+            FirstMessage::Skipped | FirstMessage::Wrong => {
+                accepted.settle(requests::BAD);
+                None
+            }
         }
-        let Some(id) = id else { return Vec::new() };
-        let mut outputs = self.pass_on(id, now);
-        let own = |search: &&mut Search| search.sessions.contains(&id.0);
-        if let Some(search) = self.searches.iter_mut().find(own) {
-            let locators = found(&search.answers).map(|answer| answer.locators.len()).sum();
-            search.found += locators;
+    }
+
+    /// What the relays do with the answers in their mailboxes.
+    fn pass_on(&mut self, now: u64) -> Vec<Output> {
+        let mut responses = Vec::new();
+        for open in &self.relays {
+            responses.extend(open.answers.try_iter().filter_map(|answer| open.relay.pass_on(&answer, now)));
+        }
+        responses.into_iter().map(|response| self.respond(response)).collect()
+    }
+
+    /// What the searches do with the answers in their mailboxes.
+    fn take_answers(&mut self, now: u64) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for open in &mut self.searches {
+            let before = open.search.found();
+            open.answers.try_iter().for_each(|answer| open.search.take(answer));
+            let locators = open.search.found() - before;
             if locators > 0 {
-                search.until = search.began.saturating_add(search.asking.deadline());
-                outputs.extend([Output::Found { locators }, Output::Wake { at: search.until }]);
+                outputs.push(Output::Found { locators });
+                if let Ok(Step::Wait(at)) = open.search.next(now) {
+                    outputs.push(Output::Wake { at });
+                }
             }
         }
         outputs
     }
 
-    /// What a relay does with the answers in its mailbox.
-    fn pass_on(&mut self, id: (u32, IpAddr), now: u64) -> Vec<Output> {
-        let Some(relay) = self.relays.get(&id) else { return Vec::new() };
-        let (asker, answers) = (relay.asker, found(&relay.answers).collect::<Vec<_>>());
-        let node = self.node();
-        let response = |answer| relayed_response(&node, asker.ifi, id, &relay.name, answer, now);
-        let responses: Vec<_> = answers.iter().filter_map(response).collect();
-        self.counters.answers_relayed.add_many(responses.len());
-        self.counters.answers_not_relayed.add_many(answers.len() - responses.len());
-        responses.iter().filter_map(|response| self.respond(asker, response)).collect()
-    }
-
-    /// As `threads::responder` does until it connects.
-    fn respond(&mut self, to: Arrival, message: &Message) -> Option<Output> {
-        if self.responders.len() >= self.config.responder_limit {
-            self.counters.dropped_responder_full.add();
-            return None;
-        }
-        let (each, strangers) = (self.config.responders_per_asker, self.config.responders_for_strangers);
-        let admitted = match self.askers.enter((to.ifi, to.source), to.port, each, strangers) {
-            Ok(admitted) => admitted,
-            Err(NotAdmitted::Asker) => {
-                self.counters.dropped_asker_limit.add();
-                return None;
-            }
-            Err(NotAdmitted::Strangers) => {
-                self.counters.dropped_responder_full.add();
-                return None;
-            }
-        };
-        self.responders.push(admitted);
+    fn respond(&mut self, response: Response) -> Output {
+        let Response { to, message, ticket } = response;
         let to = Endpoint { ifi: to.ifi, address: to.source, port: to.port };
-        Some(Output::Respond { to, message: encode(message) })
+        self.responses.push((to, ticket));
+        Output::Respond { to, message: encode(&message) }
     }
 
     /// A response has reached its asker.
     pub fn response_sent(&mut self, to: Endpoint) {
-        let is_to = |admitted: &Admitted| admitted.asker() == (to.ifi, to.address);
-        if let Some(index) = self.responders.iter().position(is_to) {
-            self.askers.leave(self.responders.swap_remove(index), true);
+        if let Some(index) = self.responses.iter().position(|(asker, _)| *asker == to) {
+            self.responses.swap_remove(index).1.sent();
         }
-        self.counters.connections_opened.add();
-        self.counters.connections_closed.add();
-        self.counters.messages_sent.add();
-        self.counters.responses_sent.add();
     }
 
     /// Ends the relays whose time is over; asks again, or ends, where a discovery has waited long enough.
     pub fn advance(&mut self, now: u64) -> Vec<Output> {
-        let over: Vec<_> =
-            self.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
-        for (session, initiator) in over {
-            self.registries.sessions.end_discovery(session, Some(initiator));
-            self.relays.remove(&(session, initiator));
-        }
+        self.relays.retain(|open| open.until > now);
         let mut outputs = Vec::new();
-        for mut search in std::mem::take(&mut self.searches) {
-            if search.until > now {
-                self.searches.push(search);
-                continue;
-            }
-            let asked = if search.found == 0 { self.ask(&mut search, now) } else { Ok(Vec::new()) };
-            match asked {
-                Ok(asked) if !asked.is_empty() => {
-                    outputs.extend(asked);
-                    self.searches.push(search);
-                }
-                _ => {
-                    for session in search.sessions {
-                        self.registries.sessions.end_discovery(session, None);
-                    }
-                }
+        for mut open in std::mem::take(&mut self.searches) {
+            if let Ok(Some(more)) = self.go_on(&mut open, now) {
+                outputs.extend(more);
+                self.searches.push(open);
             }
         }
         outputs
@@ -389,73 +322,50 @@ impl SimulatedNode {
 
     fn multicast(&self, datagram: Vec<u8>, except: Option<u32>) -> Vec<Output> {
         let datagram: Arc<[u8]> = datagram.into();
-        let links = self.addresses.links.iter().filter(|link| Some(link.ifi) != except);
-        links
-            .map(|link| {
-                self.counters.multicast_sent.add();
-                Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }
-            })
-            .collect()
+        let addresses = self.node.addresses();
+        let links = addresses.links.iter().filter(|link| Some(link.ifi) != except);
+        links.map(|link| Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }).collect()
     }
 
-    fn node(&self) -> Node<'_> {
-        Node {
-            config: &self.config,
-            registries: &self.registries,
-            addresses: &self.addresses,
-            counters: &self.counters,
-            secure: !self.config.dull && !matches!(self.config.acp, Acp::None),
-            test_divert: false,
-        }
-    }
-
-    /// What the node has counted.
+    /// What the node has counted. What the engine counts where it sends is not in it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.counters.snapshot()
+        self.node.stats()
     }
 
     /// How many values of an objective are in the flood cache.
     #[must_use]
     pub fn flooded(&self, name: &str, now: u64) -> usize {
-        self.registries.floods.lookup(name, now).len()
+        self.node.registries.floods.lookup(name, now).len()
     }
 
     /// What is known of an objective.
     #[must_use]
     pub fn found(&self, name: &str, now: u64) -> Vec<AsaLocator> {
-        self.registries.discovery.lookup(name, now)
+        self.node.registries.discovery.lookup(name, now)
     }
 
     /// Open sessions: discoveries that began here or are relayed.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.registries.sessions.open_count()
+        self.node.registries.sessions.open_count()
     }
 
     /// Relays that are open, and how many were at most.
     #[must_use]
     pub fn relays(&self) -> (usize, usize) {
-        (self.relays.len(), self.relay_peak)
+        (self.relays.len(), usize::try_from(self.node.stats().relays_peak).unwrap_or(usize::MAX))
     }
 
     /// Responses on their way.
     #[must_use]
     pub const fn responses_on_their_way(&self) -> usize {
-        self.responders.len()
+        self.responses.len()
     }
 
     /// How many relayed discoveries and floods the node remembers.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.registries.sessions.relayed_count()
+        self.node.registries.recent.relayed_count()
     }
-}
-
-/// The answers in a mailbox. Nobody asks in rapid mode.
-fn found(answers: &Receiver<DiscoveryAnswer>) -> impl Iterator<Item = Found> {
-    answers.try_iter().filter_map(|answer| match answer {
-        DiscoveryAnswer::Found(found) => Some(found),
-        DiscoveryAnswer::Rapid { .. } => None,
-    })
 }

@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves the page until shutdown.
 pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
-    let trace = core.counters.tracer().subscribe(CAPACITY);
+    let trace = core.node.counters.tracer().subscribe(CAPACITY);
     let hub = Arc::clone(&bubbles.hub);
     spawn(core, "_bubble_feed", move |core| {
         hub.push(Story::start());

@@ -6,16 +6,14 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::TrySendError;
-
-use super::mhandler::{Datagram, Queue, Room};
+use super::mhandler::Queue;
 use super::{contain, spawn};
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
 use crate::net::multicast::{Receiver, group};
-use crate::proto::Arrival;
+use crate::node::Arrival;
+use crate::outcome::MessageOutcome;
 use crate::trace::{Direction, Event, MessageEvent, Transport};
-use crate::wire::decode;
 
 /// How long receiving rests after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
@@ -54,7 +52,7 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
                 contain(core, "receiving a datagram", || take(core, arrival, bytes, queue));
             }
             Err(error) => {
-                core.counters.receive_failed.add();
+                core.node.counters.receive_failed.add();
                 contain(core, "telling of an error", || log::debug!("receiving on interface {ifi}: {error}"));
                 if !core.pause(REST) {
                     return;
@@ -65,33 +63,21 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
 }
 
 fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
-    let count = &core.counters;
-    if arrival.multicast {
-        count.multicast_received.add()
-    } else {
-        count.unicast_datagram_received.add()
-    }
-    count.datagram_bytes_received.add_many(bytes.len());
-    let Some(datagram) = check(core, arrival, bytes) else { return };
-    // Once there is nobody to take it, the engine ends, and this socket is closed.
-    let full = matches!(queue.try_send(datagram), Err(TrySendError::Full(_)));
-    count.queue_peak.raise_to(queue.len());
-    if full {
-        count.dropped_queue_full.add();
-    }
-}
-
-/// A datagram that is a message, or nothing, counted by reason.
-fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagram>> {
-    let limits = core.multicast_limits();
+    let Some(case) = core.node.gate(&arrival, bytes.len()) else {
+        // Dropped unopened, unless somebody looks.
+        if core.node.tracer().is_on() {
+            let opened = core.protection.as_ref().and_then(|protection| protection.open(bytes));
+            trace(core, arrival, opened.as_deref().unwrap_or(bytes), core.protection.as_ref().map(|_| bytes));
+        }
+        return;
+    };
     let opened = match &core.protection {
         None => None,
         Some(protection) => match protection.open(bytes) {
             // Of another domain, or of none.
             None => {
                 trace(core, arrival, bytes, Some(bytes));
-                core.counters.dropped_undecryptable.add();
-                return None;
+                return case.settle(MessageOutcome::Undecryptable);
             }
             opened => opened,
         },
@@ -99,40 +85,18 @@ fn check(core: &Arc<Core>, arrival: Arrival, bytes: &[u8]) -> Option<Box<Datagra
     let sealed = opened.is_some().then_some(bytes);
     let bytes = opened.as_deref().unwrap_or(bytes);
     trace(core, arrival, bytes, sealed);
-    // While this node sends, it hears itself: that should keep nobody busy.
-    if !core.config.listen_self && core.addresses().are_source_of(&arrival) {
-        core.counters.own_multicast.add();
-        return None;
+    if let Some(other) = core.addresses().heard_across(arrival.ifi, arrival.source, arrival.port) {
+        core.say_shared_link(arrival.ifi, other);
     }
-    if bytes.len() > limits.size {
-        core.counters.dropped_oversize.add();
-        return None;
-    }
-    match decode(bytes, &limits) {
-        Ok(message) => {
-            let memory = message.memory() + bytes.len();
-            let Some(room) = Room::take(core, memory) else {
-                core.counters.dropped_queue_full.add();
-                return None;
-            };
-            Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec(), _room: room }))
-        }
-        Err(error) => {
-            core.counters.dropped_malformed.add();
-            if core.config.diagnose
-                && let Some(unsaid) = core.diagnoses.may_say(core.now())
-            {
-                let Arrival { source, ifi, .. } = arrival;
-                log::info!("a datagram from {source}%{ifi} is dropped: {error}{unsaid}");
-            }
-            None
-        }
+    if let Some(datagram) = core.node.take_datagram(case, arrival, bytes, core.now()) {
+        queue.put(datagram);
+        core.node.counters.queue_peak.raise_to(queue.len());
     }
 }
 
 /// Tells of a datagram that came.
 fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
-    core.counters.tracer().emit(|| {
+    core.node.counters.tracer().emit(|| {
         let Arrival { ifi, source, port, multicast } = arrival;
         let (transport, local) = if multicast {
             (Transport::Multicast, group(ifi))

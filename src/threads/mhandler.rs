@@ -3,93 +3,101 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use super::{contain, disc_relay, responder, spawn};
-use crate::configger;
 use crate::core::Core;
-use crate::proto::{Action, Arrival, handle_datagram};
-use crate::trace::Event;
-use crate::wire::{Body, Message};
+use crate::node::{Datagram, Effect};
 
-/// A datagram that `_mclisten` found to be a message.
-#[derive(Debug)]
-pub(crate) struct Datagram {
-    pub(crate) arrival: Arrival,
-    pub(crate) message: Message,
-    /// As it came, to be relayed byte for byte.
-    pub(crate) raw: Vec<u8>,
-    pub(crate) _room: Room,
+/// How many discoveries are decided about before a flood that waits.
+const IN_A_ROW: usize = 8;
+
+/// The way to `_mhandler`: discoveries, whose askers wait, and floods. What is of one kind stays in its order. Boxes keep
+/// empty queues small.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    discoveries: Sender<Box<Datagram>>,
+    floods: Sender<Box<Datagram>>,
 }
 
-/// Memory of the queue. Free again when dropped, with the datagram.
+/// The other end.
 #[derive(Debug)]
-pub(crate) struct Room {
-    core: Arc<Core>,
-    bytes: usize,
+pub(crate) struct Queued {
+    discoveries: Receiver<Box<Datagram>>,
+    floods: Receiver<Box<Datagram>>,
 }
 
-impl Room {
-    /// So many bytes, if there are as many left. One message always has room.
-    pub(crate) fn take(core: &Arc<Core>, bytes: usize) -> Option<Self> {
-        let limit = core.config.multicast_queue_size;
-        let taken = core.queued_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            let sum = used.saturating_add(bytes);
-            (used == 0 || sum <= limit).then_some(sum)
-        });
-        taken.is_ok().then(|| Self { core: Arc::clone(core), bytes })
+/// A queue for as many datagrams of each kind as there are permits for.
+pub(crate) fn queue(limit: usize) -> (Queue, Queued) {
+    let ((discoveries, discoveries_rx), (floods, floods_rx)) = (bounded(limit.max(1)), bounded(limit.max(1)));
+    (Queue { discoveries, floods }, Queued { discoveries: discoveries_rx, floods: floods_rx })
+}
+
+impl Queue {
+    /// Adds a datagram. It holds a permit, so that there is room.
+    pub(super) fn put(&self, datagram: Box<Datagram>) {
+        let lane = if datagram.is_discovery() { &self.discoveries } else { &self.floods };
+        // Once there is nobody to take it, the engine ends.
+        if let Err(TrySendError::Full(_)) = lane.try_send(datagram) {
+            log::error!("a queue was full although there was a permit: this is a bug of the engine");
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.discoveries.len().saturating_add(self.floods.len())
     }
 }
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.core.queued_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+impl Queued {
+    /// The next datagram. Discoveries first, but floods are not kept waiting for ever. `None` once nobody sends any more.
+    fn next(&self, in_a_row: &mut usize) -> Option<Box<Datagram>> {
+        if *in_a_row < IN_A_ROW
+            && let Ok(discovery) = self.discoveries.try_recv()
+        {
+            *in_a_row += 1;
+            return Some(discovery);
+        }
+        *in_a_row = 0;
+        if let Ok(flood) = self.floods.try_recv() {
+            return Some(flood);
+        }
+        select! {
+            recv(self.discoveries) -> discovery => discovery.ok(),
+            recv(self.floods) -> flood => flood.ok(),
+        }
     }
 }
-
-/// The way to `_mhandler`. Boxes keep an empty queue small.
-pub(crate) type Queue = Sender<Box<Datagram>>;
 
 /// Starts the thread.
-pub(crate) fn start(core: &Arc<Core>, queue: Receiver<Box<Datagram>>) -> io::Result<()> {
+pub(crate) fn start(core: &Arc<Core>, queue: Queued) -> io::Result<()> {
     spawn(core, "_mhandler", move |core| {
+        let mut in_a_row = 0;
         // At shutdown those who receive end, and with them the queue.
-        for datagram in queue {
+        while let Some(datagram) = queue.next(&mut in_a_row) {
             if core.is_stopping() {
                 return;
             }
             // A panic must not end deciding.
-            contain(core, "deciding about a datagram", || handle(core, &datagram));
+            contain(core, "deciding about a datagram", || {
+                if let Some(effect) = core.node.datagram(*datagram, core.now()) {
+                    carry_out(core, effect);
+                }
+            });
         }
     })
 }
 
-fn handle(core: &Arc<Core>, datagram: &Datagram) {
-    let Datagram { arrival, message, raw, .. } = datagram;
-    let actions = core.with_node(|node| handle_datagram(node, *arrival, message, raw, core.now()));
-    if let Body::Flood(flood) = &message.body
-        && flood.objectives.iter().any(|(objective, _)| configger::is_meant(&objective.name))
-    {
-        core.sizes.follow(&core.registries.floods, core.now());
-    }
-    for action in actions {
-        match action {
-            Action::Respond { to, message } => responder::start(core, to, &message),
-            Action::RapidNegotiate { to, session, objective, otherwise } => {
-                responder::start_negotiation(core, to, session, objective, otherwise);
-            }
-            Action::Relay { except, datagram } => {
-                core.counters
-                    .tracer()
-                    .emit(|| Event::Relayed { session: message.session().unwrap_or(0), except });
-                core.multicast(|_| datagram.clone(), Some(except));
-                core.counters.floods_relayed.add();
-            }
-            Action::RelayDiscovery { asker, session, initiator, name, timeout, datagram } => {
-                disc_relay::start(core, asker, (session, initiator), name, timeout, datagram);
-            }
+fn carry_out(core: &Arc<Core>, effect: Effect) {
+    match effect {
+        Effect::Respond(response) => responder::start(core, response),
+        Effect::Negotiate { session, objective, otherwise } => {
+            responder::start_negotiation(core, session, objective, otherwise);
         }
+        Effect::RelayFlood { except, session, datagram, case } => {
+            core.node.flood_relayed(session, except, case);
+            core.multicast(|_| datagram.clone(), Some(except));
+        }
+        Effect::RelayDiscovery(task) => disc_relay::start(core, task),
     }
 }

@@ -1,8 +1,9 @@
 //! `_pcap`: writes what the engine sends and receives into a pcapng file, as a listener of its trace. It holds up
 //! nobody: what it cannot write in time is lost, and counted.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +12,7 @@ use super::spawn;
 use crate::core::Core;
 use crate::net::wait::{self, For};
 use crate::trace::Trace;
-use crate::trace::pcapng::Capture;
+use crate::trace::pcapng::{Capture, Link};
 
 /// How many events may wait to be written.
 const CAPACITY: usize = 16_384;
@@ -19,25 +20,28 @@ const CAPACITY: usize = 16_384;
 const GLANCE: Duration = Duration::from_millis(100);
 /// How long a pipe may take at shutdown to be drained.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How many engines may write beside each other under one name.
-const FILES: u32 = 99;
+/// How many files may lie beside each other under one name.
+const FILES: u32 = 9999;
+/// How much of a node's name a file's name has.
+const LONGEST_NAME: usize = 64;
 
 /// Starts the thread, if a capture is wanted. That it cannot be written is no reason not to run: it is said.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
-    let Some(path) = core.config.pcap.file() else { return Ok(()) };
-    let capture = open(path).and_then(|(path, file)| {
+    let Some(path) = core.node.config.pcap.file() else { return Ok(()) };
+    let link = if core.node.config.pcap_ethernet { Link::Ethernet } else { Link::Raw };
+    let capture = open(path, &core.node.config.node_name()).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
-        Ok((path, Capture::new(BufWriter::new(file))?))
+        Ok((path, Capture::new(BufWriter::new(file), link)?))
     });
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
-            let trace = core.counters.tracer().subscribe(CAPACITY);
+            let trace = core.node.counters.tracer().subscribe(CAPACITY);
             spawn(core, "_pcap", move |core| {
                 if let Err(error) = run(core, capture, &trace) {
                     log::warn!("the capture {} ends here: {error}", path.display());
                 }
-                core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+                core.node.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
             })
         }
         Err(error) => {
@@ -55,7 +59,7 @@ fn run(core: &Core, mut capture: Capture<BufWriter<Output>>, trace: &Trace) -> i
             capture.write(&event, name)?;
         }
         capture.flush()?;
-        core.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
+        core.node.counters.capture_lost.raise_to(usize::try_from(trace.lost()).unwrap_or(usize::MAX));
     }
     capture.finish(trace.lost(), SystemTime::now())
 }
@@ -102,32 +106,88 @@ impl Write for Output {
     }
 }
 
-/// Opens the file, for its owner only, so that neither that nor writing waits for somebody who reads a pipe. While another engine writes it, this one takes the same name with a number.
-fn open(path: &Path) -> io::Result<(PathBuf, File)> {
+/// Opens a pipe or a device as it is, so that neither that nor writing waits for somebody who reads. Otherwise makes a new
+/// file, for its owner only, with the node's name in its own; what is there, a link too, is left alone, and the next number
+/// taken.
+fn open(path: &Path, node: &str) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600).custom_flags(nix::libc::O_NONBLOCK);
-    }
-    for number in 1..=FILES {
-        let mut name = path.as_os_str().to_owned();
-        if number > 1 {
-            name.push(format!(".{number}"));
+    options.write(true).mode(0o600);
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_fifo() || there.file_type().is_char_device() => {
+            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+            return Ok((path.to_owned(), options.custom_flags(flags.bits().cast_signed()).open(path)?));
         }
-        let file = options.open(&name)?;
-        match file.try_lock() {
-            Ok(()) => {
-                // A pipe or a device cannot be cut, and need not be.
-                if file.metadata()?.is_file() {
-                    file.set_len(0)?;
-                }
-                return Ok((name.into(), file));
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+        _ => {}
+    }
+    options.create_new(true);
+    for number in 1..=FILES {
+        let path = named(path, node, number);
+        match options.open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// `grasp.pcapng` of the node `n1`: `grasp-n1.pcapng`, `grasp-n1.2.pcapng` and so on.
+fn named(path: &Path, node: &str, number: u32) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let node: String = node.chars().take(LONGEST_NAME).map(harmless).collect();
+    name.push(format!("-{node}"));
+    if number > 1 {
+        name.push(format!(".{number}"));
+    }
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::{env, fs, process};
+
+    use super::*;
+
+    #[test]
+    fn the_name_has_the_nodes_and_a_number_and_leads_nowhere_else() {
+        let name = |path: &str, node: &str, number| named(Path::new(path), node, number);
+        assert_eq!(name("/tmp/grasp.pcapng", "n1", 1), Path::new("/tmp/grasp-n1.pcapng"));
+        assert_eq!(name("grasp.pcapng", "n1", 2), Path::new("grasp-n1.2.pcapng"));
+        assert_eq!(name("dir.d/grasp", "../../etc/x", 1), Path::new("dir.d/grasp-.._.._etc_x"));
+        let long = name("a.b", &"ß".repeat(300), 1);
+        assert_eq!(long.as_os_str().len(), 1 + 1 + LONGEST_NAME + 2);
+    }
+
+    #[test]
+    fn what_is_there_is_never_overwritten_followed_or_shared() {
+        let directory = env::temp_dir().join(format!("grasp-captures-{}", process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("grasp.pcapng");
+        let precious = directory.join("precious");
+        fs::write(&precious, "precious").unwrap();
+        // Another's file that everybody reads, at the very name, and links at the next ones.
+        fs::write(directory.join("grasp-n1.pcapng"), "the one before").unwrap();
+        fs::set_permissions(directory.join("grasp-n1.pcapng"), fs::Permissions::from_mode(0o666)).unwrap();
+        symlink(&precious, directory.join("grasp-n1.2.pcapng")).unwrap();
+        symlink(directory.join("nowhere"), directory.join("grasp-n1.3.pcapng")).unwrap();
+        symlink(&precious, &path).unwrap();
+        let (opened, file) = open(&path, "n1").unwrap();
+        assert_eq!(opened.file_name(), Some(OsStr::new("grasp-n1.4.pcapng")));
+        assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(open(&path, "n1").unwrap().0.file_name(), Some(OsStr::new("grasp-n1.5.pcapng")));
+        assert_eq!(open(&path, "n2").unwrap().0.file_name(), Some(OsStr::new("grasp-n2.pcapng")));
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(directory.join("grasp-n1.pcapng")).unwrap(), "the one before");
+        assert!(!directory.join("nowhere").exists());
+        fs::remove_dir_all(&directory).unwrap();
+        // A device is written to as it is.
+        assert_eq!(open(Path::new("/dev/null"), "n1").unwrap().0, Path::new("/dev/null"));
+    }
 }

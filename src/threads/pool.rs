@@ -5,105 +5,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::{contain, spawn};
 use crate::core::Core;
-
-/// How long a thread waits for another activity.
-const LINGER: Duration = Duration::from_secs(1);
-/// How many threads wait at the same time.
-const LIMIT: usize = 32;
-
-type Activity = Box<dyn FnOnce(&Arc<Core>) + Send>;
-
-/// Threads that wait for an activity, the one that began to wait last at the end: it is taken first, so that those
-/// that are not needed end.
-#[derive(Debug, Default)]
-pub(super) struct IdleThreads {
-    inner: Mutex<Idle>,
-}
-
-#[derive(Debug, Default)]
-struct Idle {
-    ended: bool,
-    waiting: Vec<(&'static str, Arc<Place>)>,
-}
-
-/// Where one thread waits.
-#[derive(Default)]
-struct Place {
-    next: Mutex<Next>,
-    given: Condvar,
-}
-
-impl std::fmt::Debug for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-enum Next {
-    #[default]
-    Nothing,
-    Activity(Activity),
-    End,
-}
-
-impl IdleThreads {
-    /// Ends all threads that wait, and keeps others from waiting.
-    pub(super) fn end(&self) {
-        let waiting = {
-            let mut idle = self.inner.lock();
-            idle.ended = true;
-            std::mem::take(&mut idle.waiting)
-        };
-        waiting.iter().for_each(|(_, place)| place.give(Next::End));
-    }
-
-    /// The thread of this name that began to wait last.
-    fn take(&self, name: &'static str) -> Option<Arc<Place>> {
-        let mut idle = self.inner.lock();
-        let last = idle.waiting.iter().rposition(|(waiting, _)| *waiting == name)?;
-        Some(idle.waiting.remove(last).1)
-    }
-
-    /// Whether a thread may wait. It is then among those that wait.
-    fn enter(&self, name: &'static str, place: &Arc<Place>) -> bool {
-        let mut idle = self.inner.lock();
-        let free = !idle.ended && idle.waiting.len() < LIMIT;
-        if free {
-            idle.waiting.push((name, Arc::clone(place)));
-        }
-        free
-    }
-
-    /// Gives up waiting. `false` if the thread has been taken already: then something is about to come.
-    fn leave(&self, place: &Arc<Place>) -> bool {
-        let mut idle = self.inner.lock();
-        let own = idle.waiting.iter().position(|(_, waiting)| Arc::ptr_eq(waiting, place));
-        own.map(|own| idle.waiting.remove(own)).is_some()
-    }
-}
-
-impl Place {
-    fn give(&self, next: Next) {
-        *self.next.lock() = next;
-        self.given.notify_one();
-    }
-
-    /// What was given within the time.
-    fn wait(&self, time: Duration) -> Next {
-        let mut next = self.next.lock();
-        if matches!(*next, Next::Nothing) {
-            self.given.wait_for(&mut next, time);
-        }
-        std::mem::take(&mut *next)
-    }
-}
+use crate::workers::{Bench, Next, next};
 
 /// Runs an activity in a thread of this name: in one that waits for it, or else in a new one.
 pub(super) fn run(
@@ -117,7 +22,7 @@ pub(super) fn run(
     }
     spawn(core, name, move |core| {
         contain(core, name, || activity(core));
-        let place = Arc::new(Place::default());
+        let place = Arc::new(Bench::default());
         while core.threads.idle.enter(name, &place) {
             match next(&core.threads.idle, &place) {
                 Next::Activity(activity) => contain(core, name, || activity(core)),
@@ -127,26 +32,16 @@ pub(super) fn run(
     })
 }
 
-/// What a thread that waits is to do next: nothing if nobody needs it for some time.
-fn next(idle: &IdleThreads, place: &Arc<Place>) -> Next {
-    loop {
-        match place.wait(LINGER) {
-            Next::Nothing if idle.leave(place) => return Next::Nothing,
-            Next::Nothing => {}
-            next => return next,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread::ThreadId;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use crossbeam_channel::{Receiver, bounded};
 
     use super::*;
     use crate::threads::tests::core;
+    use crate::workers::{LIMIT, LINGER};
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -166,7 +61,7 @@ mod tests {
     }
 
     fn waiting(core: &Core) -> usize {
-        core.threads.idle.inner.lock().waiting.len()
+        core.threads.idle.waiting()
     }
 
     #[test]
@@ -175,7 +70,9 @@ mod tests {
         let first = who(&core).recv_timeout(SOON).unwrap();
         wait_until("the thread waits", || waiting(&core) == 1);
         run(&core, "_reader", |_| panic!("a test of containment")).unwrap();
-        wait_until("the thread waits again", || waiting(&core) == 1 && core.counters.snapshot().panics == 1);
+        wait_until("the thread waits again", || {
+            waiting(&core) == 1 && core.node.counters.snapshot().panics == 1
+        });
         assert_eq!(who(&core).recv_timeout(SOON).unwrap(), first);
         assert_eq!(core.threads.count(), 1);
         wait_until("the thread ends", || core.threads.count() == 0);

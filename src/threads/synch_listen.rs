@@ -9,8 +9,9 @@ use crossbeam_channel::Receiver;
 
 use super::{contain, spawn};
 use crate::core::Core;
+use crate::outcome::RequestOutcome;
 use crate::registry::SynchRequest;
-use crate::wire::{Body, Message, Step, WireObjective, encode};
+use crate::wire::encode;
 
 /// Starts the thread of an objective. It ends when nobody can send it requests any more: after
 /// `stop_synchronize`, deregistration or shutdown.
@@ -18,24 +19,26 @@ pub(crate) fn start(core: &Arc<Core>, name: String, requests: Receiver<SynchRequ
     spawn(core, "_synch_listen", move |core| {
         for request in requests {
             // A panic must not end serving.
-            contain(core, "answering with a value", || answer(core, &name, &request));
-            request.transport.close();
+            contain(core, "answering with a value", || answer(core, &name, request));
         }
     })
 }
 
-fn answer(core: &Core, name: &str, request: &SynchRequest) {
-    let Some(objective) = core.registries.objectives.get(name) else {
-        core.counters.refused_not_listening.add();
-        return;
-    };
-    let step = Step { session: request.session, objective: WireObjective::from(objective) };
-    let deadline = Instant::now() + core.config.response_timeout;
-    match request.transport.send(&encode(&Message::new(Body::Synch(step))), deadline) {
-        Ok(()) => core.counters.synch_sent.add(),
-        Err(error) => {
-            core.counters.synch_failed.add();
-            log::debug!("no value of {name:?} to {}: {error:?}", request.transport.peer());
+fn answer(core: &Core, name: &str, request: SynchRequest) {
+    let SynchRequest { session, transport, case } = request;
+    let outcome = match core.node.value_for(name, session) {
+        None => RequestOutcome::NotListening,
+        Some(value) => {
+            let deadline = Instant::now() + core.node.config.response_timeout;
+            match transport.send(&encode(&value), deadline) {
+                Ok(()) => RequestOutcome::ValueSent,
+                Err(error) => {
+                    log::debug!("no value of {name:?} to {}: {error:?}", transport.peer());
+                    RequestOutcome::ValueNotSent
+                }
+            }
         }
-    }
+    };
+    case.settle(outcome);
+    transport.close();
 }

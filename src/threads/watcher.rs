@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -10,62 +11,87 @@ use super::{contain, drlisten, mclisten, spawn};
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
-use crate::net::interfaces::{Link, Snapshot, snapshot};
+use crate::net::descriptors;
+use crate::net::interfaces::{InUse, LeftOut, Link, Snapshot, Why, snapshot};
 use crate::net::multicast;
-use crate::proto::{self, Addresses};
-use crate::registry::Close;
+use crate::registry::{self, Addresses, Close};
 use crate::start_error::StartError;
 
 /// How many times as long as it has looked the thread rests: where addresses or interfaces change all the time, as on a
 /// router with thousands of them, looking takes a tenth of a processor. It rests no longer than between two looks without a change.
 const REST: u32 = 9;
 
+/// The sockets of an interface: for multicasts, for datagrams to this node alone, to send, and for responses.
+const INTERFACE_DESCRIPTORS: usize = 4;
+
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>, queue: Queue) -> io::Result<()> {
+    let mut failing = None;
+    watch(core, "_watcher", move |core| look(core, &queue, &mut failing))
+}
+
+/// Starts the thread that follows the interfaces for DULL instances.
+pub(crate) fn start_dull(
+    core: &Arc<Core>,
+    refresh: impl Fn(&Arc<Core>) -> Result<(), StartError> + Send + 'static,
+) -> io::Result<()> {
+    let mut failing = None;
+    watch(core, "_dull_watcher", move |core| say(refresh(core), &mut failing))
+}
+
+/// Starts a thread that looks whenever the system says that something has changed, and now and then.
+fn watch(
+    core: &Arc<Core>,
+    name: &'static str,
+    mut look: impl FnMut(&Arc<Core>) + Send + 'static,
+) -> io::Result<()> {
     let changes = Arc::new(Changes::new()?);
     core.set_changes(&changes);
-    spawn(core, "_watcher", move |core| {
-        let mut failing = None;
+    spawn(core, name, move |core| {
         loop {
-            if let Err(error) = changes.wait(core.config.watch_interval) {
+            if let Err(error) = changes.wait(core.node.config.watch_interval) {
                 // More descriptors than the process may have, for instance.
                 contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
-                core.pause(core.config.watch_interval);
+                core.pause(core.node.config.watch_interval);
             }
             if core.is_stopping() {
                 return;
             }
             let started = Instant::now();
             // A panic, of a substrate of one's own for instance, must not end watching.
-            contain(core, "looking at the interfaces", || look(core, &queue, &mut failing));
-            if !core.pause(started.elapsed().saturating_mul(REST).min(core.config.watch_interval)) {
+            contain(core, "looking at the interfaces", || look(core));
+            if !core.pause(started.elapsed().saturating_mul(REST).min(core.node.config.watch_interval)) {
                 return;
             }
         }
     })
 }
 
-/// Looks once. `failing` is what was wrong last time, which is not said with every look.
-fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
-    core.update_security();
-    let failure = refresh(core, queue).err().map(|error| error.to_string());
+/// Says what is wrong, unless it was so last time, which is in `failing`.
+fn say(looked: Result<(), StartError>, failing: &mut Option<String>) {
+    let failure = looked.err().map(|error| error.to_string());
     if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
         log::warn!("{text}");
     }
     *failing = failure;
-    let now = core.now();
-    core.registries.floods.purge(now);
-    let known: Vec<_> = core.addresses().links.iter().map(|link| link.ifi).collect();
-    core.registries.discovery.purge(now, |ifi| known.contains(&ifi));
+}
+
+/// Looks once.
+fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
+    core.update_security();
+    say(refresh(core, queue), failing);
+    core.node.purge(core.now());
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
 /// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
-    let seen = snapshot(&core.config, core.substrate.as_ref()).map_err(StartError::Interfaces)?;
+    let mut seen = snapshot(&core.node.config, core.substrate.as_ref(), &in_use(core))
+        .map_err(StartError::Interfaces)?;
     close_gone(core, &seen);
     let mut failure = None;
-    for link in new_links(core, &seen) {
+    let links = affordable(core, new_links(core, &seen), &mut seen.left_out);
+    for link in &links {
         match open(core, link, queue) {
             Ok(()) => {}
             // The address may still be tentative: the next look finds it ready.
@@ -73,14 +99,24 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
                 log::debug!("the address of {} is not ready: {error}", link.name);
             }
             Err(error) => {
-                core.counters.interfaces_failed.add();
+                core.node.counters.interfaces_failed.add();
                 failure = Some(error);
             }
         }
     }
     hear_unicasts(core, queue);
     update_addresses(core, &seen);
+    say_left_out(core, seen.left_out);
     failure.map_or(Ok(()), Err)
+}
+
+/// What is to stay in use for as long as it is valid.
+fn in_use(core: &Core) -> InUse {
+    let network = core.network.read();
+    let link_locals = network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local));
+    let addresses = core.addresses();
+    let Addresses { own, global, initiator, .. } = addresses.as_ref();
+    InUse { link_locals: link_locals.collect(), own: own.clone(), global: *global, initiator: *initiator }
 }
 
 fn close_gone(core: &Core, seen: &Snapshot) {
@@ -98,14 +134,75 @@ fn close_gone(core: &Core, seen: &Snapshot) {
     };
     for interface in gone.values() {
         log::info!("interface {} with {} is no longer used", interface.name, interface.link_local);
-        core.counters.interfaces_removed.add();
+        core.node.counters.interfaces_removed.add();
         interface.close();
     }
 }
 
-fn new_links<'a>(core: &Core, seen: &'a Snapshot) -> Vec<&'a Link> {
+fn new_links(core: &Core, seen: &Snapshot) -> Vec<Link> {
     let network = core.network.read();
-    seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).collect()
+    seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).cloned().collect()
+}
+
+/// Those of new interfaces whose descriptors leave enough for sessions.
+fn affordable(core: &Core, mut links: Vec<Link>, left_out: &mut Vec<LeftOut>) -> Vec<Link> {
+    if links.is_empty() {
+        return links;
+    }
+    let wanted = links.len().saturating_mul(INTERFACE_DESCRIPTORS);
+    let wanted = wanted.saturating_add(core.node.config.reserved_descriptors);
+    if let Some(room) = descriptors::room(wanted, core.node.config.raise_descriptor_limit) {
+        let reserved = core.node.config.reserved_descriptors.min(descriptors::limit() / 2);
+        let most = room.saturating_sub(reserved) / INTERFACE_DESCRIPTORS;
+        let beyond = links.split_off(most.min(links.len()));
+        left_out.extend(beyond.into_iter().map(|link| LeftOut { name: link.name, why: Why::Descriptors }));
+    }
+    links
+}
+
+/// Says which interfaces are left out, where that has changed.
+fn say_left_out(core: &Core, left_out: Vec<LeftOut>) {
+    let news: Vec<_> = {
+        let mut network = core.network.write();
+        let news = left_out.iter().filter(|one| !network.left_out.contains(one)).cloned().collect();
+        network.left_out = left_out;
+        news
+    };
+    core.node.counters.interfaces_left_out.add_many(news.len());
+    let names = |why: &Why| -> Vec<_> {
+        news.iter().filter(|one| one.why == *why).map(|one| one.name.as_str()).collect()
+    };
+    let named = |name| core.node.config.interfaces.iter().flatten().any(|wanted| wanted == name);
+    for LeftOut { name, why } in &news {
+        match why {
+            Why::PartOf(whole) if named(name) => {
+                log::warn!(
+                    "interface {name} is left out: it is a part of {whole}, name that (Config::interfaces)"
+                )
+            }
+            Why::PartOf(whole) => log::info!("interface {name} is left out: it is a part of {whole}"),
+            Why::SameLink(other) => {
+                log::warn!("interface {name} is left out: it is on the same link as {other}")
+            }
+            Why::Limit | Why::Descriptors => {}
+        }
+    }
+    if let [first, .., last] | [first @ last] = names(&Why::Limit).as_slice() {
+        log::warn!(
+            "{} interfaces are left out, {first} to {last}: no more than {} are used (Config::interface_limit); name those that \
+             matter (Config::interfaces)",
+            names(&Why::Limit).len(),
+            core.node.config.interface_limit
+        );
+    }
+    if let [first, .., last] | [first @ last] = names(&Why::Descriptors).as_slice() {
+        log::warn!(
+            "{} interfaces are left out, {first} to {last}: each takes {INTERFACE_DESCRIPTORS} open files, and this process may \
+             have {}; raise that (ulimit -n, or LimitNOFILE= in a unit), or name the interfaces that matter (Config::interfaces)",
+            names(&Why::Descriptors).len(),
+            descriptors::limit()
+        );
+    }
 }
 
 fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> {
@@ -120,6 +217,7 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         multicasts,
         unicasts: OnceLock::new(),
         responses: Arc::clone(&listener) as Arc<dyn Close>,
+        shares_link: AtomicBool::new(false),
     });
     hear_unicasts_of(&interface, link.ifi);
     let started = mclisten::start(core, link.ifi, &interface, queue)
@@ -130,7 +228,7 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         return Err(error);
     }
     log::info!("interface {} with {} is used", link.name, link.link_local);
-    core.counters.interfaces_added.add();
+    core.node.counters.interfaces_added.add();
     core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
     // Shutdown takes the interfaces away once: one that came too late closes itself.
     if core.is_stopping() {
@@ -186,19 +284,17 @@ fn receive_error(error: io::Error) -> StartError {
 /// Takes over the addresses: the preferred one of more than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
-    let links = network.interfaces.iter().map(|(ifi, interface)| proto::Link {
+    let links = network.interfaces.iter().map(|(ifi, interface)| registry::Link {
         ifi: *ifi,
         address: interface.link_local,
         port: interface.sender.port(),
     });
     let links = links.collect();
-    let global = seen.globals.first().copied();
     network.permitted.clone_from(&seen.permitted);
-    let addresses = Addresses { global, links };
-    if *network.addresses != addresses {
-        let addresses = Arc::new(addresses);
-        network.addresses = Arc::clone(&addresses);
-        drop(network);
+    let Snapshot { own, global, initiator, .. } = seen.clone();
+    drop(network);
+    let addresses = Arc::new(Addresses { global, links, own, initiator });
+    if core.node.registries.links.set(&addresses) {
         // The logger is the program's, and may ask the engine.
         log::info!("addresses: {addresses:?}");
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Error;
-use crate::types::{AsaLocator, Plain};
+use crate::plain::Plain;
+use crate::types::AsaLocator;
 
 /// Something that the engine did, with its time and thread.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! IP packets around a payload, with right checksums: for captures only, nothing sends them.
+//! IP packets around a payload, with right checksums, and what Ethernet puts in front: for captures only, nothing
+//! sends them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -92,6 +93,30 @@ fn v4_header(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, length: u16) -> Vec<u8>
     [&begin[..], &sum, &addresses].concat()
 }
 
+/// A header of Ethernet for a packet between these addresses: destination, source, EtherType. An engine does not see the
+/// addresses of cards, so that they are made of those of IP.
+pub(super) fn ethernet_header(from: Ipv6Addr, to: Ipv6Addr) -> [u8; 14] {
+    let is_v4 = from.to_ipv4_mapped().is_some() && to.to_ipv4_mapped().is_some();
+    let ether_type = if is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    let mut header = [0; 14];
+    let bytes = card(to).into_iter().chain(card(from)).chain(ether_type);
+    header.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    header
+}
+
+/// The address of the card that has an address: that of a group (RFC 2464 §7, RFC 1112 §6.4), the one in a modified
+/// EUI-64 identifier (RFC 4291, appendix A), or else one that is locally administered.
+fn card(address: Ipv6Addr) -> [u8; 6] {
+    if let Some([a, b, c, d]) = address.to_ipv4_mapped().map(|v4| v4.octets()) {
+        return if a >> 4 == 0xe { [0x01, 0, 0x5e, b & 0x7f, c, d] } else { [0x02, 0, a, b, c, d] };
+    }
+    match address.octets() {
+        [0xff, .., a, b, c, d] => [0x33, 0x33, a, b, c, d],
+        [.., a, b, c, 0xff, 0xfe, d, e, f] => [a ^ 0x02, b, c, d, e, f],
+        [.., a, b, c, d, e] => [0x02, a, b, c, d, e],
+    }
+}
+
 /// The Internet checksum (RFC 1071) of parts; all but the last have an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u64 = 0;
@@ -131,6 +156,21 @@ mod tests {
         assert_eq!(checksum(&[&pseudo, &packet[40..]]), 0);
         assert_eq!(packet[7], 1, "the group is of this link");
         assert!(udp_packet(from, to, &[0; 65_600]).is_none());
+    }
+
+    #[test]
+    fn the_header_of_ethernet_has_the_addresses_that_the_rfcs_say() {
+        let header = |from: &str, to: &str| ethernet_header(from.parse().unwrap(), to.parse().unwrap());
+        let (group, own) = ([0x33, 0x33, 0, 0, 0, 0x13], [0, 0x11, 0x22, 0x33, 0x44, 0x55]);
+        assert_eq!(
+            header("fe80::211:22ff:fe33:4455", "ff02::13"),
+            *[&group[..], &own, &[0x86, 0xdd]].concat().as_array().unwrap()
+        );
+        // One that says nothing of its card has one of its own, and the same each time.
+        let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|address| card(address.parse().unwrap()));
+        assert_eq!((one, other), ([0x02, 0, 0, 0, 0, 1], [0x02, 0, 0, 0, 0, 2]));
+        let v4 = header("::ffff:192.0.2.1", "::ffff:224.0.0.119");
+        assert_eq!(v4, [1, 0, 0x5e, 0, 0, 119, 2, 0, 192, 0, 2, 1, 8, 0]);
     }
 
     #[test]

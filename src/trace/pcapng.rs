@@ -10,11 +10,28 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::echo::Echoes;
-use super::packet::{ACK, FIN, PSH, SYN, Segment, tcp_packet, udp_packet};
+use super::packet::{ACK, FIN, PSH, SYN, Segment, ethernet_header, tcp_packet, udp_packet};
 use super::{Direction, Event, TraceEvent, Transport};
 
-/// LINKTYPE_RAW: an IP packet without a link's header.
-const LINK_TYPE: u16 = 101;
+/// What is in front of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Nothing.
+    Raw,
+    /// A header of Ethernet.
+    Ethernet,
+}
+
+impl Link {
+    /// LINKTYPE_RAW, LINKTYPE_ETHERNET.
+    const fn number(self) -> u16 {
+        match self {
+            Self::Raw => 101,
+            Self::Ethernet => 1,
+        }
+    }
+}
+
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
@@ -44,6 +61,7 @@ enum Stream {
 #[derive(Debug)]
 pub(crate) struct Capture<W> {
     file: W,
+    link: Link,
     /// The numbers of interfaces in the file, by index.
     interfaces: HashMap<u32, u32>,
     streams: HashMap<(End, End), Stream>,
@@ -52,9 +70,14 @@ pub(crate) struct Capture<W> {
 
 impl<W: Write> Capture<W> {
     /// Begins a file.
-    pub(crate) fn new(file: W) -> io::Result<Self> {
-        let mut capture =
-            Self { file, interfaces: HashMap::new(), streams: HashMap::new(), echoes: Echoes::default() };
+    pub(crate) fn new(file: W, link: Link) -> io::Result<Self> {
+        let mut capture = Self {
+            file,
+            link,
+            interfaces: HashMap::new(),
+            streams: HashMap::new(),
+            echoes: Echoes::default(),
+        };
         let mut body = Vec::new();
         body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         body.extend_from_slice(&[1, 0, 0, 0]);
@@ -90,6 +113,7 @@ impl<W: Write> Capture<W> {
                     Direction::In => (message.peer, message.local),
                 };
                 let Some(packet) = udp_packet(end(from), end(to), message.on_wire()) else { return Ok(()) };
+                let packet = self.framed((from, to), packet);
                 self.packet(event.time, message.ifi, message.direction, &packet, &name)
             }
             Event::Connected { local, peer, direction } => {
@@ -154,16 +178,24 @@ impl<W: Write> Capture<W> {
         let stream = self.streams.entry(key).or_insert(Stream::Open { out: 1, incoming: 1 });
         let Stream::Open { out, incoming } = stream else { return Ok(()) };
         let (next, acknowledged, from, to) = match direction {
-            Direction::Out => (out, *incoming, key.0, key.1),
-            Direction::In => (incoming, *out, key.1, key.0),
+            Direction::Out => (out, *incoming, local, peer),
+            Direction::In => (incoming, *out, peer, local),
         };
         let acknowledged = if flags & ACK == 0 { 0 } else { acknowledged };
         let segment = Segment { sequence: *next, acknowledged, flags };
         let taken = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         *next = next.wrapping_add(taken).wrapping_add(u32::from(flags & (SYN | FIN) != 0));
-        let Some(packet) = tcp_packet(from, to, &segment, payload) else { return Ok(()) };
+        let Some(packet) = tcp_packet(end(from), end(to), &segment, payload) else { return Ok(()) };
+        let packet = self.framed((from, to), packet);
         let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
         self.packet(time, ifi, direction, &packet, name)
+    }
+
+    fn framed(&self, (from, to): (SocketAddrV6, SocketAddrV6), packet: Vec<u8>) -> Vec<u8> {
+        match self.link {
+            Link::Raw => packet,
+            Link::Ethernet => [&ethernet_header(*from.ip(), *to.ip())[..], &packet].concat(),
+        }
     }
 
     fn packet(
@@ -195,7 +227,7 @@ impl<W: Write> Capture<W> {
             return Ok(*number);
         }
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
-        let mut body = LINK_TYPE.to_le_bytes().to_vec();
+        let mut body = self.link.number().to_le_bytes().to_vec();
         body.extend_from_slice(&[0; 6]);
         let name = name(ifi).unwrap_or_else(|| if ifi == 0 { "any".to_owned() } else { format!("if{ifi}") });
         option(&mut body, 2, name.as_bytes());

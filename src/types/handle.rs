@@ -1,7 +1,7 @@
 //! The handles of RFC 8991 §2.3.2.5 and §2.3.2.6, which graspy once called nonces.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What [`register_asa`](crate::register_asa) gives an ASA to identify itself by: 32 unpredictable bits
 /// (RFC 8991 §2.3.2.5, `asa_handle`). Never equal to the identifier of a session.
@@ -53,4 +53,12 @@ impl fmt::Debug for SessionNonce {
             Some(source) => write!(f, "SessionNonce({} from {source})", self.id_value),
         }
     }
+}
+
+/// What identifies a discovery, a response or a flood: the session identifier is unique together with its initiator only
+/// (RFC 8990 §2.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionId {
+    pub(crate) session: u32,
+    pub(crate) initiator: IpAddr,
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Plain;
 use crate::constants::{GRASP_LISTEN_PORT, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
+use crate::plain::Plain;
 
 /// The transport protocol of a locator (RFC 8990 §2.9.5.1). GRASP itself uses TCP only: a locator of another
 /// protocol is carried as it is, for the ASAs that know what to do with it, and never connected to.

@@ -3,14 +3,14 @@
 mod handle;
 mod locator;
 mod objective;
-mod plain;
-mod value;
+mod own_address;
 mod view;
 
+pub use crate::cbor::Value;
+pub(crate) use handle::SessionId;
 pub use handle::{AsaNonce, SessionNonce};
 pub(crate) use locator::as_ipv6;
 pub use locator::{AsaLocator, Locator, Protocol};
 pub use objective::{Objective, TaggedObjective};
-pub(crate) use plain::Plain;
-pub use value::Value;
+pub(crate) use own_address::OwnAddress;
 pub use view::{AsaView, DiscoveryView, FloodView, ObjectiveView};

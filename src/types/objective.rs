@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{AsaLocator, Value};
+use crate::cbor::codec as cbor;
 use crate::constants::GRASP_DEF_LOOPCT;
-use crate::wire::cbor;
 
 /// An objective (graspy's `objective`; RFC 8991 §2.3.2.2).
 ///

@@ -6,8 +6,8 @@
 use std::fmt::{self, Write as _};
 
 use super::DecodeError;
-use super::cbor::{self, TAG_ENCODED_CBOR};
-use super::head::{Head, Reader};
+use crate::cbor::codec::{self as cbor, TAG_ENCODED_CBOR};
+use crate::cbor::head::{Head, Reader};
 use crate::types::Value;
 
 /// An item, or what there is of it.

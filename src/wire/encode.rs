@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::cbor::{write, write_bytes, write_text};
-use super::head::{self, Major};
 use super::{Body, Message, Outcome, WireLocator, WireObjective, WireOption};
+use crate::cbor::codec::{write, write_bytes, write_text};
+use crate::cbor::head::{self, Major};
 use crate::constants::option_type::{
     O_ACCEPT, O_DECLINE, O_DIVERT, O_FQDN_LOCATOR, O_IPV4_LOCATOR, O_IPV6_LOCATOR, O_URI_LOCATOR,
 };

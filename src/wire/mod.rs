@@ -3,31 +3,26 @@
 //! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses, builds nothing
 //! deeper than [`Limits::depth`], and allocates no more than a small multiple of the input: the shape of an
 //! item is verified (by the [`ItemScanner`], which keeps a bounded stack) before anything is built from it.
-//! What can be constructed can be encoded. Called by `threads` for what arrives, by `api` and `proto` for
+//! What can be constructed can be encoded. Called by `threads` for what arrives, by `api` and `node` for
 //! what is sent.
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::arithmetic_side_effects)]
 
 mod annotate;
-pub mod cbor;
 mod convert;
 mod decode;
 mod diagnostic;
 mod encode;
-mod error;
-mod framing;
-mod head;
 mod message;
 mod option;
 mod patch;
 mod summary;
 
+pub use crate::cbor::{DecodeError, ItemScanner, Limits, Progress, codec as cbor};
 pub use annotate::{Annotation, Sender, annotate, sender};
 pub use decode::{decode, decode_prefix};
 pub use diagnostic::Problem;
 pub use encode::encode;
-pub use error::{DecodeError, Limits};
-pub use framing::{ItemScanner, Progress};
 pub use message::{
     Body, Flags, Flood, Message, Outcome, Response, Step, WireLocator, WireObjective, WireOption,
 };

@@ -1,8 +1,9 @@
 //! Relaying without rewriting: the value of an objective is opaque, so a relay changes the loop count and
 //! no other byte (RFC 8990 §2.5.4.4, §2.5.6.2, §2.10.1).
 
-use super::head::{self, Head, Major, Reader};
-use super::{Limits, cbor};
+use super::Limits;
+use crate::cbor::codec as cbor;
+use crate::cbor::head::{self, Head, Major, Reader};
 use crate::constants::message_type::{M_DISCOVERY, M_FLOOD};
 
 /// A copy of an encoded M_DISCOVERY or M_FLOOD in which the loop count of the first objective is another

@@ -1,16 +1,16 @@
 //! A capture, packet by packet: which of them carry GRASP, and the messages in those.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::error::Error;
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
 use grasp::Locator;
 use grasp::constants::GRASP_LISTEN_PORT;
 use grasp::wire::{Body, Message, WireLocator, WireOption, annotate};
-use pcap_parser::traits::PcapReaderIterator;
-use pcap_parser::{Block, LegacyPcapReader, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 
+use super::file::{self, Entry, Frame};
+use super::link::{self, Unsupported};
 use super::packet::{self, Packet, Segment};
 use super::stream::{Event, Stream, looks_like_grasp};
 use super::{Options, Record, Transport};
@@ -23,6 +23,12 @@ pub struct Report {
     pub packets: u64,
     /// Packets that are fragments of IP packets, which are not put together.
     pub fragments: u64,
+    /// Packets of which the snap length has cut something off.
+    pub cut: u64,
+    /// Packets of interfaces that the capture does not describe.
+    pub unknown: u64,
+    /// Packets that were not read, by their link type: it is not supported.
+    pub unsupported: BTreeMap<u16, u64>,
     /// Connections forgotten because there were more than 4096 at a time.
     pub forgotten: u64,
     /// The capture ends in the middle of a packet, or is damaged there.
@@ -37,6 +43,19 @@ impl Report {
         if self.fragments > 0 {
             lines.push(format!("{} fragments of IP packets were not put together", self.fragments));
         }
+        if self.cut > 0 {
+            lines.push(format!("{} packets were truncated by the snap length", self.cut));
+        }
+        if self.unknown > 0 {
+            lines.push(format!(
+                "{} packets are of interfaces that the capture does not describe",
+                self.unknown
+            ));
+        }
+        for (link, count) in &self.unsupported {
+            let link = link::name(*link).map_or_else(|| link.to_string(), |name| format!("{name} ({link})"));
+            lines.push(format!("{count} packets were not read: the link type {link} is not supported"));
+        }
         if self.forgotten > 0 {
             lines.push(format!("{} connections were forgotten: too many at a time", self.forgotten));
         }
@@ -45,18 +64,6 @@ impl Report {
         }
         lines
     }
-}
-
-/// Whether a file that begins so is a pcap or pcapng file.
-pub(super) fn is_capture(magic: &[u8]) -> bool {
-    matches!(
-        magic,
-        [0x0a, 0x0d, 0x0d, 0x0a]
-            | [0xa1, 0xb2, 0xc3, 0xd4]
-            | [0xd4, 0xc3, 0xb2, 0xa1]
-            | [0xa1, 0xb2, 0x3c, 0x4d]
-            | [0x4d, 0x3c, 0xb2, 0xa1]
-    )
 }
 
 /// Shows one IP packet; false if it is none that could carry GRASP.
@@ -72,7 +79,8 @@ pub(super) fn packet(
         show(record);
     };
     let mut decoder = Decoder::new(options, &mut noticed);
-    decoder.frame(Linktype::RAW, bytes, &Origin { frame: 1, time: None, interface: None });
+    // What the IP header says was there and is not, the dump leaves out.
+    decoder.frame(&Frame { link: link::RAW, time: None, interface: None, data: bytes, cut: usize::MAX });
     decoder.finish();
     report.fragments += decoder.report.fragments;
     report.packets += 1;
@@ -87,92 +95,16 @@ pub(super) fn decode(
     show: &mut dyn FnMut(Record),
 ) -> Result<Report, Box<dyn Error>> {
     let mut decoder = Decoder::new(options, show);
-    let is_pcapng = magic.first() == Some(&0x0a);
-    let input = Live { input: io::Cursor::new(magic).chain(rest), begun: false };
-    // Not by `create_reader`: that reads a second time before it gives what the first time brought.
-    let reader: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
-        PcapNGReader::new(LARGEST_BLOCK, input).map(|reader| Box::new(reader) as _)
-    } else {
-        LegacyPcapReader::new(LARGEST_BLOCK, input).map(|reader| Box::new(reader) as _)
-    };
-    let mut reader = reader.map_err(|_| "the capture has no valid header")?;
-    let mut interfaces: Vec<Interface> = Vec::new();
-    loop {
-        match reader.next() {
-            Ok((length, block)) => {
-                decoder.block(block, &mut interfaces);
-                reader.consume(length);
-            }
-            Err(PcapError::Eof) => break,
-            Err(PcapError::Incomplete(_)) => {
-                let before = reader.data().len();
-                // No more, or no room for more.
-                let ends = reader.refill().is_err() || reader.data().len() == before;
-                if ends && before > 0 {
-                    decoder.report.damaged = true;
-                    break;
-                }
-            }
-            Err(_) => {
-                decoder.report.damaged = true;
-                break;
-            }
+    let whole = file::read(magic, rest, &mut |entry| match entry {
+        Entry::Frame(frame) => decoder.frame(&frame),
+        Entry::Unknown => {
+            decoder.report.packets += 1;
+            decoder.report.unknown += 1;
         }
-    }
+    })?;
+    decoder.report.damaged = !whole;
     decoder.finish();
     Ok(decoder.report)
-}
-
-/// Reads what is there, so that what comes through a pipe is shown when it comes. The first time it reads the header
-/// of the file, which must be whole.
-struct Live<R> {
-    input: R,
-    begun: bool,
-}
-
-impl<R: Read> Live<R> {
-    /// Reads until so much of `room` is filled, if there is so much.
-    fn fill(&mut self, room: &mut [u8], filled: &mut usize, wanted: usize) -> io::Result<()> {
-        while *filled < wanted
-            && let Some(rest) = room.get_mut(*filled..).filter(|rest| !rest.is_empty())
-        {
-            match self.input.read(rest) {
-                Ok(0) => break,
-                Ok(more) => *filled += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<R: Read> Read for Live<R> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let (mut filled, begun) = (0, std::mem::replace(&mut self.begun, true));
-        self.fill(room, &mut filled, if begun { 1 } else { HEADER })?;
-        // The first block of a pcapng file: its length is in its own byte order, which it tells.
-        if !begun
-            && let [0x0a, 0x0d, 0x0d, 0x0a, length @ .., _, _, _, _] = room.get(..12).unwrap_or_default()
-        {
-            let length = <[u8; 4]>::try_from(length).unwrap_or_default();
-            let is_big = room.get(8) == Some(&0x1a);
-            let length = if is_big { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
-            self.fill(room, &mut filled, usize::try_from(length).unwrap_or(usize::MAX))?;
-        }
-        Ok(filled)
-    }
-}
-
-/// An interface of a pcapng file.
-#[derive(Clone)]
-struct Interface {
-    link: Linktype,
-    name: Option<String>,
-    /// Units of time in a second.
-    resolution: u64,
-    /// Seconds to be added.
-    offset: i64,
 }
 
 /// Where a packet comes from.
@@ -182,7 +114,17 @@ struct Origin {
     interface: Option<String>,
 }
 
+/// Source and destination.
 type Flow = (SocketAddr, SocketAddr);
+
+/// What was said in a connection.
+struct Said {
+    bytes: Vec<u8>,
+    encrypted: bool,
+    remark: Option<String>,
+    /// The capture does not have the rest of it.
+    ends: bool,
+}
 
 struct Decoder<'a> {
     options: &'a Options,
@@ -213,63 +155,25 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn block(&mut self, block: PcapBlockOwned<'_>, interfaces: &mut Vec<Interface>) {
-        match block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                let resolution = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
-                *interfaces = vec![Interface { link: header.network, name: None, resolution, offset: 0 }];
-            }
-            PcapBlockOwned::Legacy(packet) => {
-                let Some(interface) = interfaces.first() else { return };
-                let (second, part) = (i128::from(packet.ts_sec), i128::from(packet.ts_usec));
-                let time = second * NANO + part * NANO / i128::from(interface.resolution);
-                self.packet(&interface.clone(), Some(time), packet.data);
-            }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => interfaces.clear(),
-            PcapBlockOwned::NG(Block::InterfaceDescription(block)) if interfaces.len() < MOST_INTERFACES => {
-                interfaces.push(Interface {
-                    link: block.linktype,
-                    name: block.if_name().and_then(Result::ok).map(str::to_owned),
-                    resolution: block.ts_resolution().unwrap_or(1_000_000),
-                    offset: block.if_tsoffset,
-                });
-            }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let index = usize::try_from(packet.if_id).unwrap_or(usize::MAX);
-                let Some(interface) = interfaces.get(index).cloned() else { return };
-                let units = i128::from(packet.ts_high) << 32 | i128::from(packet.ts_low);
-                let time = units * NANO / i128::from(interface.resolution.max(1));
-                self.packet(&interface, Some(time + i128::from(interface.offset) * NANO), captured(&packet));
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                let Some(interface) = interfaces.first().cloned() else { return };
-                let length = usize::try_from(packet.origlen).unwrap_or(usize::MAX).min(packet.data.len());
-                self.packet(&interface, None, packet.data.get(..length).unwrap_or_default());
-            }
-            PcapBlockOwned::NG(_) => {}
-        }
-    }
-
-    fn packet(&mut self, interface: &Interface, time: Option<i128>, data: &[u8]) {
+    fn frame(&mut self, frame: &Frame<'_>) {
         self.report.packets += 1;
-        let origin = Origin { frame: self.report.packets, time, interface: interface.name.clone() };
-        self.frame(interface.link, data, &origin);
-    }
-
-    fn frame(&mut self, link: Linktype, data: &[u8], origin: &Origin) {
-        match packet::parse(link, data) {
-            Packet::Udp { source, destination, payload } => {
-                self.datagram(source, destination, payload, origin);
+        self.report.cut += u64::from(frame.cut > 0 && frame.cut < usize::MAX);
+        let interface = frame.interface.map(str::to_owned);
+        let origin = Origin { frame: self.report.packets, time: frame.time, interface };
+        match packet::parse(frame) {
+            Ok(Packet::Udp { source, destination, payload, cut }) => {
+                self.datagram((source, destination), payload, cut, &origin);
             }
-            Packet::Tcp { source, destination, segment } => {
-                self.segment((source, destination), &segment, origin);
+            Ok(Packet::Tcp { source, destination, segment }) => {
+                self.segment((source, destination), &segment, &origin);
             }
-            Packet::Fragment => self.report.fragments += 1,
-            Packet::Other => {}
+            Ok(Packet::Fragment) => self.report.fragments += 1,
+            Ok(Packet::Other) => {}
+            Err(Unsupported(link)) => *self.report.unsupported.entry(link).or_default() += 1,
         }
     }
 
-    fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8], origin: &Origin) {
+    fn datagram(&mut self, (source, destination): Flow, payload: &[u8], cut: usize, origin: &Origin) {
         if destination.port() != GRASP_LISTEN_PORT {
             return;
         }
@@ -278,8 +182,15 @@ impl<'a> Decoder<'a> {
         // By chance, one of many clear datagrams can be decrypted, and one of many encrypted ones looks clear.
         let opened = opened.filter(|plain| !clear || looks_like_grasp(plain));
         let encrypted = opened.is_some();
-        let remark =
-            (self.options.keys.is_some() && !clear && !encrypted).then(|| "not decrypted".to_owned());
+        let remark = if cut > 0 {
+            Some(format!(
+                "truncated: {} of {} bytes were captured",
+                payload.len(),
+                payload.len().saturating_add(cut)
+            ))
+        } else {
+            (self.options.keys.is_some() && !clear && !encrypted).then(|| "not decrypted".to_owned())
+        };
         let bytes = opened.unwrap_or_else(|| payload.to_vec());
         let annotation = annotate(&bytes, &self.options.limits);
         if let Ok(message) = &annotation.message {
@@ -291,7 +202,7 @@ impl<'a> Decoder<'a> {
         }
         let from_initiator = Record::sender_by_type(&annotation);
         let transport = Some((Transport::Udp, source, destination));
-        let record = Record::new(bytes, annotation);
+        let record = Record::new(bytes, annotation).cut_off(cut > 0);
         (self.show)(origin.complete(Record { transport, from_initiator, encrypted, remark, ..record }));
     }
 
@@ -317,13 +228,14 @@ impl<'a> Decoder<'a> {
         }
         let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
         let mut events = Vec::new();
-        stream.segment(sequence, segment.payload, self.options.keys.as_ref(), &mut events);
+        stream.segment(sequence, segment.payload, segment.cut, self.options.keys.as_ref(), &mut events);
         self.tell(flow, events, origin);
         if segment.rst {
             self.close(flow, origin);
             self.close((flow.1, flow.0), origin);
         } else if segment.fin {
-            self.close_if_complete(flow, sequence, segment.payload.len(), origin);
+            let length = segment.payload.len().saturating_add(segment.cut);
+            self.close_if_complete(flow, sequence, length, origin);
         }
     }
 
@@ -369,6 +281,7 @@ impl<'a> Decoder<'a> {
     fn tell(&mut self, flow: Flow, events: Vec<Event>, origin: &Origin) {
         let mut missing = None;
         for event in events {
+            let mut ends = false;
             let (bytes, encrypted, remark) = match event {
                 Event::Missing(count) => {
                     missing = Some(format!("{count} bytes before it are not in the capture"));
@@ -376,21 +289,16 @@ impl<'a> Decoder<'a> {
                 }
                 Event::Message(bytes, encrypted) => (bytes, encrypted, missing.take()),
                 Event::Broken(bytes, why) => {
-                    (bytes, false, Some(missing.take().unwrap_or_else(|| why.to_owned())))
+                    ends = why.is_of_the_capture();
+                    (bytes, false, Some(missing.take().unwrap_or_else(|| why.to_string())))
                 }
             };
-            self.message(flow, bytes, encrypted, remark, origin);
+            self.message(flow, Said { bytes, encrypted, remark, ends }, origin);
         }
     }
 
-    fn message(
-        &mut self,
-        flow: Flow,
-        bytes: Vec<u8>,
-        encrypted: bool,
-        remark: Option<String>,
-        origin: &Origin,
-    ) {
+    fn message(&mut self, flow: Flow, said: Said, origin: &Origin) {
+        let Said { bytes, encrypted, remark, ends } = said;
         let annotation = annotate(&bytes, &self.options.limits);
         let (source, destination) = flow;
         if let Ok(message) = &annotation.message {
@@ -404,7 +312,7 @@ impl<'a> Decoder<'a> {
         let known = self.initiators.get(&unordered(flow));
         let from_initiator = by_type.or_else(|| known.map(|initiator| *initiator == source));
         let transport = Some((Transport::Tcp, source, destination));
-        let record = Record::new(bytes, annotation);
+        let record = Record::new(bytes, annotation).cut_off(ends);
         (self.show)(origin.complete(Record { transport, from_initiator, encrypted, remark, ..record }));
     }
 
@@ -457,18 +365,6 @@ fn unordered((one, other): Flow) -> Flow {
     if one <= other { (one, other) } else { (other, one) }
 }
 
-/// The data without what fills the block up.
-fn captured<'a>(packet: &pcap_parser::EnhancedPacketBlock<'a>) -> &'a [u8] {
-    let length = usize::try_from(packet.caplen).unwrap_or(usize::MAX);
-    packet.data.get(..length).unwrap_or(packet.data)
-}
-
-const NANO: i128 = 1_000_000_000;
-/// The header of a pcap file; the first block of a pcapng file is longer.
-const HEADER: usize = 24;
-/// The largest block of a capture that is read.
-const LARGEST_BLOCK: usize = 1 << 20;
-const MOST_INTERFACES: usize = 4096;
 /// How many directions of connections are followed at a time.
 const MOST_STREAMS: usize = 4096;
 /// How many places of GRASP are remembered.

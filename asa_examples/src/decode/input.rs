@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use grasp::wire::{ItemScanner, Progress, annotate};
 
 use super::capture::{self, Report};
+use super::file;
 use super::{Options, Record};
 
 /// Where the input is.
@@ -42,7 +43,7 @@ pub(super) fn decode(
 ) -> Result<Report, Box<dyn Error>> {
     let mut magic = Vec::new();
     (&mut input).take(4).read_to_end(&mut magic)?;
-    if capture::is_capture(&magic) {
+    if file::is_capture(&magic) {
         return capture::decode(magic, input, options, show);
     }
     if let [0x1f, 0x8b, 8, _] | [0x28, 0xb5, 0x2f, 0xfd] = magic.as_slice() {

@@ -1,11 +1,13 @@
 //! grasp-decode: shows the GRASP messages (RFC 8990) in a capture, a file or hex, explained element by element.
 //!
-//! `input` tells what it was given, `packet` and `stream` get the messages out of a capture, `record` is what is
+//! `input` tells what it was given, `file`, `link`, `packet` and `stream` get the messages out of a capture, `record` is what is
 //! known of a message and how it is printed. What a message says is [`grasp::wire::annotate`]'s work. Everything
 //! read is untrusted: nothing panics, memory is bounded, and harmful characters are escaped.
 
 mod capture;
+mod file;
 mod input;
+mod link;
 mod packet;
 mod record;
 mod stream;
@@ -26,7 +28,7 @@ pub use record::{Record, Style, Transport};
 /// Shows GRASP messages: from hex, a file, the standard input, or a capture (pcap, pcapng).
 ///
 /// The exit status is 0 if every message is right, 1 if one is malformed or there is none, 2 if the input or the
-/// command line is wrong, also if a capture is cut off.
+/// command line is wrong, also if a capture or a packet in it is cut off.
 #[derive(Debug, Parser)]
 #[command(name = "grasp-decode", version)]
 struct Decode {
@@ -54,10 +56,40 @@ struct Decode {
     #[arg(long, value_name = "FILE")]
     keyfile: Option<PathBuf>,
 
+    /// Show all messages of a packet, or of what is no capture. Otherwise those that are too many are counted: a message
+    /// may have two bytes, and much is said about each.
+    #[arg(long)]
+    all: bool,
+
     /// Ask for the password of QUADS.
     #[arg(long, conflicts_with = "keyfile")]
     password: bool,
 }
+
+/// Counts the messages that one packet completes, or that are in what is no capture.
+#[derive(Default)]
+struct Crowd {
+    frame: u64,
+    members: usize,
+    hidden: u64,
+}
+
+impl Crowd {
+    fn has_too_many(&mut self, frame: u64) -> bool {
+        if self.frame != frame {
+            (self.frame, self.members) = (frame, 0);
+        }
+        self.members += 1;
+        let hides = self.members > if frame == 0 { MOST_IN_ALL } else { MOST_IN_A_PACKET };
+        self.hidden += u64::from(hides);
+        hides
+    }
+}
+
+/// How many messages of one packet are shown. GRASP sends one or two.
+const MOST_IN_A_PACKET: usize = 32;
+/// How many are shown where there are no packets.
+const MOST_IN_ALL: usize = 10_000;
 
 /// How messages are read.
 #[derive(Clone, Debug, Default)]
@@ -110,14 +142,20 @@ impl Decode {
             _ => Style::Text,
         };
         let mut out = BufWriter::new(io::stdout().lock());
-        let (mut shown, mut sealed, mut malformed, mut failed) = (0u64, 0u64, false, None);
+        let (mut shown, mut sealed, mut malformed, mut truncated, mut failed) =
+            (0u64, 0u64, false, false, None);
+        let mut crowd = Crowd::default();
         let mut show = |record: Record| {
             if failed.is_some() || self.session.is_some_and(|session| record.session() != Some(session)) {
                 return;
             }
             shown += 1;
-            malformed |= record.annotation.message.is_err();
+            truncated |= record.truncated;
+            malformed |= record.annotation.message.is_err() && !record.truncated;
             sealed += u64::from(options.keys.is_none() && record.may_be_sealed());
+            if crowd.has_too_many(record.frame) && !self.all {
+                return;
+            }
             // Whoever watches a live capture sees a message when it comes.
             failed = record.print(style, &mut out).and_then(|()| out.flush()).err();
         };
@@ -133,6 +171,10 @@ impl Decode {
         for line in report.lines() {
             writeln!(io::stderr(), "grasp-decode: {line}")?;
         }
+        if crowd.hidden > 0 && !self.all {
+            let hidden = crowd.hidden;
+            writeln!(io::stderr(), "grasp-decode: {hidden} messages were too many for their packet (--all)")?;
+        }
         if sealed > 0 {
             writeln!(
                 io::stderr(),
@@ -142,7 +184,8 @@ impl Decode {
         if shown == 0 {
             writeln!(io::stderr(), "grasp-decode: no GRASP message found")?;
         }
-        Ok(match (report.damaged, malformed || shown == 0) {
+        let unread = shown == 0 && !report.unsupported.is_empty();
+        Ok(match (report.damaged || truncated || unread, malformed || shown == 0) {
             (true, _) => ExitCode::from(2),
             (false, true) => ExitCode::from(1),
             (false, false) => ExitCode::SUCCESS,

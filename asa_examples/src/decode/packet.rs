@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
-use pcap_parser::Linktype;
+use etherparse::{LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+
+use super::file::Frame;
+use super::link::{self, Unsupported};
 
 /// What is in a frame that may concern GRASP.
 pub(super) enum Packet<'a> {
@@ -11,6 +13,8 @@ pub(super) enum Packet<'a> {
         source: SocketAddr,
         destination: SocketAddr,
         payload: &'a [u8],
+        /// How many bytes of the payload the snap length has cut off.
+        cut: usize,
     },
     Tcp {
         source: SocketAddr,
@@ -28,50 +32,50 @@ pub(super) struct Segment<'a> {
     pub(super) fin: bool,
     pub(super) rst: bool,
     pub(super) payload: &'a [u8],
+    /// How many bytes of the payload the snap length has cut off.
+    pub(super) cut: usize,
 }
 
-/// Looks into a frame of this link type. Headers of IPv6 extensions and VLAN tags are passed.
-pub(super) fn parse(link: Linktype, frame: &[u8]) -> Packet<'_> {
-    let sliced = match link {
-        Linktype::ETHERNET => LaxSlicedPacket::from_ethernet(frame).ok(),
-        Linktype::RAW | Linktype(12 | 14) | Linktype::IPV4 | Linktype::IPV6 => {
-            LaxSlicedPacket::from_ip(frame).ok()
-        }
-        // BSD loopback: four bytes of address family.
-        Linktype::NULL | Linktype::LOOP => {
-            frame.get(4..).and_then(|packet| LaxSlicedPacket::from_ip(packet).ok())
-        }
-        // Linux cooked, versions 1 and 2: the EtherType is at the end, or at the beginning.
-        Linktype::LINUX_SLL => cooked(frame, 14, 16),
-        Linktype(LINUX_SLL2) => cooked(frame, 0, 20),
-        _ => None,
-    };
-    sliced.map_or(Packet::Other, |sliced| transport(&sliced))
+/// Looks into a frame. Headers of IPv6 extensions are passed.
+///
+/// # Errors
+/// If the link type is not supported.
+pub(super) fn parse<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, Unsupported> {
+    let sliced = link::strip(frame.link, frame.data)?;
+    Ok(sliced.map_or(Packet::Other, |sliced| transport(&sliced, frame.cut)))
 }
 
-fn cooked(frame: &[u8], ether_type: usize, header: usize) -> Option<LaxSlicedPacket<'_>> {
-    let (&[high, low], payload) = (frame.get(ether_type..ether_type + 2)?.as_array()?, frame.get(header..)?);
-    Some(LaxSlicedPacket::from_ether_type(EtherType(u16::from_be_bytes([high, low])), payload))
-}
-
-fn transport<'a>(sliced: &LaxSlicedPacket<'a>) -> Packet<'a> {
-    let (source, destination): (IpAddr, IpAddr) = match &sliced.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        _ => return Packet::Other,
-    };
-    if sliced.ip_payload().is_some_and(|payload| payload.fragmented) {
+fn transport<'a>(sliced: &LaxSlicedPacket<'a>, cut: usize) -> Packet<'a> {
+    let (source, destination, length, payload): (IpAddr, IpAddr, usize, &LaxIpPayloadSlice<'_>) =
+        match &sliced.net {
+            Some(LaxNetSlice::Ipv4(ip)) => {
+                let header = ip.header();
+                let headers = header.slice().len() + ip.extensions().auth.map_or(0, |it| it.slice().len());
+                let length = usize::from(header.total_len()).saturating_sub(headers);
+                (header.source_addr().into(), header.destination_addr().into(), length, ip.payload())
+            }
+            Some(LaxNetSlice::Ipv6(ip)) => {
+                let header = ip.header();
+                let length =
+                    usize::from(header.payload_length()).saturating_sub(ip.extensions().slice().len());
+                (header.source_addr().into(), header.destination_addr().into(), length, ip.payload())
+            }
+            _ => return Packet::Other,
+        };
+    if payload.fragmented {
         return Packet::Fragment;
     }
+    // The IP header says how much there was; what was not cut off was never there.
+    let cut = length.saturating_sub(payload.payload.len()).min(cut);
     match &sliced.transport {
         Some(TransportSlice::Udp(udp)) => Packet::Udp {
             source: (source, udp.source_port()).into(),
             destination: (destination, udp.destination_port()).into(),
             payload: udp.payload(),
+            cut: match usize::from(udp.length()).checked_sub(UDP_HEADER) {
+                Some(length) => length.saturating_sub(udp.payload().len()).min(cut),
+                None => cut,
+            },
         },
         Some(TransportSlice::Tcp(tcp)) => Packet::Tcp {
             source: (source, tcp.source_port()).into(),
@@ -82,10 +86,11 @@ fn transport<'a>(sliced: &LaxSlicedPacket<'a>) -> Packet<'a> {
                 fin: tcp.fin(),
                 rst: tcp.rst(),
                 payload: tcp.payload(),
+                cut,
             },
         },
         _ => Packet::Other,
     }
 }
 
-const LINUX_SLL2: i32 = 276;
+const UDP_HEADER: usize = 8;

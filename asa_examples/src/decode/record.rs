@@ -3,8 +3,12 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use grasp::wire::{Annotation, Body, Sender, sender};
+use grasp::wire::{Annotation, Body, DecodeError, Sender, sender};
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
+
+use crate::plain;
 
 /// A message, and what its capture says of it.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Record {
     pub from_initiator: Option<bool>,
     /// It was encrypted, and is shown in clear.
     pub encrypted: bool,
+    /// The capture does not have the rest of it; what is there is right as far as it goes.
+    pub truncated: bool,
     /// What happened on the way, such as bytes that are missing before it.
     pub remark: Option<String>,
     /// The message, in clear.
@@ -60,10 +66,19 @@ impl Record {
             transport: None,
             from_initiator: None,
             encrypted: false,
+            truncated: false,
             remark: None,
             bytes,
             annotation,
         }
+    }
+
+    /// The same, if `cut` of a message of which the capture does not have the end.
+    pub(super) fn cut_off(self, cut: bool) -> Self {
+        // A message in which something else is wrong is malformed, whatever follows.
+        let wrong = self.annotation.problems.iter().filter(|problem| !problem.forgiven).count();
+        let truncated = cut && self.annotation.message == Err(DecodeError::Truncated) && wrong == 1;
+        Self { truncated, ..self }
     }
 
     /// The session, if there is one.
@@ -97,12 +112,22 @@ impl Record {
     pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         match style {
             Style::Summary => writeln!(out, "{}{}", self.heading(), self.annotation.summary),
-            Style::Json => writeln!(out, "{}", self.json()),
+            Style::Json => {
+                self.json().serialize(&mut Serializer::with_formatter(&mut *out, Harmless))?;
+                writeln!(out)
+            }
             Style::Text => {
                 writeln!(out, "{}{}", self.heading(), self.annotation.summary)?;
                 writeln!(out, "{}", self.annotation.text)
             }
         }
+    }
+
+    /// The name of the interface, as far as a name can go: a capture may make it as long as it likes, and it is printed
+    /// with every message.
+    fn interface(&self) -> Option<&str> {
+        let name = self.interface.as_deref()?;
+        Some(name.char_indices().nth(LONGEST_NAME).map_or(name, |(end, _)| name.get(..end).unwrap_or(name)))
     }
 
     fn heading(&self) -> String {
@@ -111,7 +136,7 @@ impl Record {
             words.push(format!("#{}", self.frame));
         }
         words.extend(self.time.map(time_in_words));
-        words.extend(self.interface.as_ref().map(|name| escaped(name)));
+        words.extend(self.interface().map(plain));
         if let Some((transport, source, destination)) = &self.transport {
             let arrow = match self.from_initiator {
                 _ if is_multicast(destination.ip()) => "multicast",
@@ -147,7 +172,7 @@ impl Record {
         json!({
             "frame": (self.frame > 0).then_some(self.frame),
             "time": self.time.map(seconds),
-            "interface": self.interface,
+            "interface": self.interface(),
             "transport": self.transport.map(|(transport, ..)| transport.name()),
             "source": address(|(_, source, _)| *source),
             "destination": address(|(.., destination)| *destination),
@@ -158,9 +183,10 @@ impl Record {
                 (None, _) => None,
             },
             "encrypted": self.encrypted,
+            "truncated": self.truncated,
             "remark": self.remark,
             "valid": message.is_ok(),
-            "error": message.as_ref().err().map(grasp::wire::DecodeError::reason),
+            "error": message.as_ref().err().map(DecodeError::reason),
             "message_type": message_type,
             "type": message_type.and_then(grasp::constants::message_type_name),
             "session": session,
@@ -190,10 +216,21 @@ const fn is_multicast(address: IpAddr) -> bool {
     }
 }
 
-/// Text from outside, for a terminal.
-fn escaped(text: &str) -> String {
-    let quoted = grasp::Value::from(text).to_string();
-    quoted.trim_matches('"').to_owned()
+/// JSON that can be shown on a terminal: what steers it, is invisible or turns the direction of writing around is escaped,
+/// beside what JSON itself escapes.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // In a fragment is nothing that JSON escapes: so it differs only by what diagnostic notation escapes, and that is
+        // written as JSON has it.
+        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
+        if fragment.bytes().all(is_printable) {
+            writer.write_all(fragment.as_bytes())
+        } else {
+            writer.write_all(plain(fragment).as_bytes())
+        }
+    }
 }
 
 fn seconds(nanoseconds: i128) -> String {
@@ -208,4 +245,6 @@ fn time_in_words(nanoseconds: i128) -> String {
     }
 }
 
+/// A name of an interface has 15 bytes in Linux, and more elsewhere.
+const LONGEST_NAME: usize = 64;
 const NANO: i128 = 1_000_000_000;

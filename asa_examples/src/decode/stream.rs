@@ -1,6 +1,7 @@
 //! One direction of a TCP connection: segments in any order, repeated or missing, to messages.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use grasp::wire::{ItemScanner, Limits, Progress};
 use grasp::{QuadsKeys, QuadsReader};
@@ -11,23 +12,60 @@ pub(super) enum Event {
     /// A message, and whether it was encrypted.
     Message(Vec<u8>, bool),
     /// Bytes that are no whole message, and why the stream is not read on here.
-    Broken(Vec<u8>, &'static str),
+    Broken(Vec<u8>, Why),
     /// So many bytes are not in the capture.
     Missing(u64),
+}
+
+/// Why a stream is not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A segment is missing.
+    Lost,
+    /// The snap length has cut a segment off.
+    Cut,
+    /// The connection or the capture ends.
+    End,
+    /// What it says is no GRASP.
+    Wrong,
+}
+
+impl Why {
+    /// Whether the capture does not have what was sent.
+    pub(super) const fn is_of_the_capture(self) -> bool {
+        matches!(self, Self::Lost | Self::Cut)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "the rest is not in the capture",
+            Self::Cut => "truncated: the rest was not captured",
+            Self::End => "the stream ends here",
+            Self::Wrong => "the stream cannot be read on",
+        })
+    }
 }
 
 pub(super) struct Stream {
     limits: Limits,
     /// The sequence number that is awaited.
     next: Option<u32>,
-    /// What came too early, by its distance from the first byte of the stream.
-    early: BTreeMap<u64, Vec<u8>>,
+    /// What came too early, by its distance from the first byte of the stream, and how much is cut off behind it.
+    early: BTreeMap<u64, (Vec<u8>, u64)>,
     early_bytes: usize,
     /// How many bytes came in order.
     taken: u64,
+    /// How many bytes of GRASP are not in the capture, since the last message.
+    missed: u64,
+    /// Bytes of GRASP are missing: any segment may begin a message again.
+    torn: bool,
     reader: Reader,
     /// A locator announced it.
     announced: bool,
+    /// How many items in a row begin as no message does.
+    strange: usize,
 }
 
 /// How the bytes of a stream are read.
@@ -50,8 +88,18 @@ enum Reader {
 
 impl Stream {
     pub(super) const fn new(limits: Limits, announced: bool) -> Self {
-        let reader = Reader::Undecided(Vec::new());
-        Self { limits, next: None, early: BTreeMap::new(), early_bytes: 0, taken: 0, reader, announced }
+        Self {
+            limits,
+            next: None,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            taken: 0,
+            missed: 0,
+            torn: false,
+            reader: Reader::Undecided(Vec::new()),
+            announced,
+            strange: 0,
+        }
     }
 
     /// A locator has announced the stream after all.
@@ -70,25 +118,28 @@ impl Stream {
         self.next == Some(sequence) || matches!(self.reader, Reader::Ignored)
     }
 
-    /// Takes a segment.
+    /// Takes a segment, of which the snap length may have cut off the end.
     pub(super) fn segment(
         &mut self,
         sequence: u32,
         payload: &[u8],
+        cut: usize,
         keys: Option<&QuadsKeys>,
         events: &mut Vec<Event>,
     ) {
         let next = *self.next.get_or_insert(sequence);
-        if payload.is_empty() || matches!(self.reader, Reader::Ignored) {
+        let cut = u64::try_from(cut).unwrap_or_default();
+        if (payload.is_empty() && cut == 0) || matches!(self.reader, Reader::Ignored) {
             return;
         }
         let ahead = sequence.wrapping_sub(next);
         if ahead <= i32::MAX.unsigned_abs() {
-            self.put(u64::from(ahead), payload);
+            self.put(u64::from(ahead), payload, cut);
         } else {
             // Sent again: what is new of it?
             let behind = usize::try_from(next.wrapping_sub(sequence)).unwrap_or(usize::MAX);
-            self.put(0, payload.get(behind..).unwrap_or_default());
+            let known = u64::try_from(behind.saturating_sub(payload.len())).unwrap_or(u64::MAX);
+            self.put(0, payload.get(behind..).unwrap_or_default(), cut.saturating_sub(known));
         }
         self.drain(keys, events);
         if self.early.len() > MOST_EARLY || self.early_bytes > MOST_EARLY_BYTES {
@@ -96,15 +147,16 @@ impl Stream {
         }
     }
 
-    fn put(&mut self, ahead: u64, payload: &[u8]) {
-        if payload.is_empty() {
+    fn put(&mut self, ahead: u64, payload: &[u8], cut: u64) {
+        if payload.is_empty() && cut == 0 {
             return;
         }
         let at = self.taken.saturating_add(ahead);
-        let known = self.early.get(&at).map_or(0, Vec::len);
-        if payload.len() > known {
+        let known = self.early.get(&at).map(|(known, _)| known.len());
+        if known.is_none_or(|known| payload.len() > known) {
+            let known = known.unwrap_or_default();
             self.early_bytes = self.early_bytes.saturating_add(payload.len()).saturating_sub(known);
-            self.early.insert(at, payload.to_vec());
+            self.early.insert(at, (payload.to_vec(), cut));
         }
     }
 
@@ -115,12 +167,19 @@ impl Stream {
             if at > self.taken {
                 return;
             }
-            let payload = entry.remove();
+            let (payload, cut) = entry.remove();
             self.early_bytes = self.early_bytes.saturating_sub(payload.len());
             let known = usize::try_from(self.taken.saturating_sub(at)).unwrap_or(usize::MAX);
             let fresh = payload.get(known..).unwrap_or_default();
             self.advance(u64::try_from(fresh.len()).unwrap_or(u64::MAX));
             self.read(fresh, keys, events);
+            let beyond = u64::try_from(known.saturating_sub(payload.len())).unwrap_or(u64::MAX);
+            let cut = cut.saturating_sub(beyond);
+            // Another segment may have what was cut off of this one.
+            let have = |(next, _): (&u64, _)| *next <= self.taken;
+            if cut > 0 && !self.early.first_key_value().is_some_and(have) {
+                self.miss(cut, Why::Cut, events);
+            }
         }
     }
 
@@ -133,16 +192,21 @@ impl Stream {
     /// Gives up on what is missing.
     fn skip(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
         let Some((&at, _)) = self.early.first_key_value() else { return };
-        let missing = at.saturating_sub(self.taken);
-        let is_grasp = self.cut("the rest is not in the capture", events);
-        if is_grasp || self.announced {
-            events.push(Event::Missing(missing));
+        self.miss(at.saturating_sub(self.taken), Why::Lost, events);
+        self.drain(keys, events);
+    }
+
+    /// Goes on behind so many bytes that are not there.
+    fn miss(&mut self, missing: u64, why: Why, events: &mut Vec<Event>) {
+        let is_grasp = self.cut(why, events);
+        if is_grasp || self.announced || self.torn {
+            self.torn = true;
+            self.missed = self.missed.saturating_add(missing);
         }
         self.reader = Reader::Undecided(Vec::new());
         // What follows the gap may be the middle of a message: it must look like the beginning of one.
         self.announced = false;
         self.advance(missing);
-        self.drain(keys, events);
     }
 
     /// Ends the stream.
@@ -150,23 +214,23 @@ impl Stream {
         while !self.early.is_empty() {
             self.skip(keys, events);
         }
-        self.cut("the stream ends here", events);
+        self.cut(Why::End, events);
         self.reader = Reader::Ignored;
     }
 
     /// Says which bytes are no whole message, and returns whether the stream was known to be GRASP.
-    fn cut(&mut self, why: &'static str, events: &mut Vec<Event>) -> bool {
+    fn cut(&mut self, why: Why, events: &mut Vec<Event>) -> bool {
         match &mut self.reader {
             Reader::Undecided(bytes) => {
                 if self.announced && !bytes.is_empty() {
-                    events.push(Event::Broken(std::mem::take(bytes), why));
+                    say(&mut self.missed, Event::Broken(std::mem::take(bytes), why), events);
                 }
                 false
             }
             Reader::Sealed { trusted: false, .. } | Reader::Ignored => false,
             Reader::Clear { bytes, .. } | Reader::Sealed { bytes, .. } => {
                 if !bytes.is_empty() {
-                    events.push(Event::Broken(std::mem::take(bytes), why));
+                    say(&mut self.missed, Event::Broken(std::mem::take(bytes), why), events);
                 }
                 true
             }
@@ -177,6 +241,10 @@ impl Stream {
         if let Reader::Undecided(bytes) = &mut self.reader {
             bytes.extend_from_slice(fresh);
             let Some(reader) = decide(bytes, keys, self.limits, self.announced) else { return };
+            if self.torn && matches!(reader, Reader::Ignored) {
+                // The rest of a message.
+                return bytes.clear();
+            }
             let bytes = std::mem::take(bytes);
             self.reader = reader;
             self.cut_messages(&bytes, events);
@@ -196,12 +264,15 @@ impl Stream {
                         Ok(Progress::Complete(length)) => {
                             let (own, behind) = rest.split_at(length.saturating_sub(before).min(rest.len()));
                             bytes.extend_from_slice(own);
-                            if bytes.first().is_some_and(|head| head >> 5 != ARRAY) {
+                            self.strange = if looks_like_grasp(bytes) { 0 } else { self.strange + 1 };
+                            if bytes.first().is_some_and(|head| head >> 5 != ARRAY)
+                                || self.strange > MOST_STRANGE
+                            {
                                 // No message, and what follows it cannot be told apart.
                                 bytes.extend_from_slice(behind);
                                 break;
                             }
-                            events.push(Event::Message(std::mem::take(bytes), false));
+                            say(&mut self.missed, Event::Message(std::mem::take(bytes), false), events);
                             scanner.reset();
                             rest = behind;
                             if rest.is_empty() {
@@ -222,7 +293,12 @@ impl Stream {
                     Ok(Some(opened)) if !*trusted && !looks_like_grasp(&opened.message) => break,
                     Ok(Some(opened)) => {
                         *trusted = true;
-                        events.push(Event::Message(opened.message, true));
+                        self.strange = if looks_like_grasp(&opened.message) { 0 } else { self.strange + 1 };
+                        if self.strange > MOST_STRANGE {
+                            bytes.extend_from_slice(rest);
+                            break;
+                        }
+                        say(&mut self.missed, Event::Message(opened.message, true), events);
                         bytes.clear();
                         rest = opened.rest;
                         if rest.is_empty() {
@@ -240,11 +316,24 @@ impl Stream {
                 },
             }
         }
-        self.cut("the stream cannot be read on", events);
+        self.cut(Why::Wrong, events);
+        if self.torn {
+            self.reader = Reader::Undecided(Vec::new());
+            return;
+        }
         self.reader = Reader::Ignored;
         self.early.clear();
         self.early_bytes = 0;
     }
+}
+
+/// Says what was missing before it, if anything.
+fn say(missed: &mut u64, event: Event, events: &mut Vec<Event>) {
+    match std::mem::take(missed) {
+        0 => {}
+        count => events.push(Event::Missing(count)),
+    }
+    events.push(event);
 }
 
 /// How a stream that begins so is to be read; `None` if more of it is needed.
@@ -307,6 +396,9 @@ fn looks_possible(bytes: &[u8]) -> bool {
 const ARRAY: u8 = 4;
 /// How many bytes decide whether it is GRASP: array, type, session identifier.
 const LOOK: usize = 8;
+/// How many items in a row may begin as no message does before the stream is given up: an item may be a single byte, and
+/// much is said about each.
+const MOST_STRANGE: usize = 8;
 /// How many segments, and how many of their bytes, wait for one that is missing.
 const MOST_EARLY: usize = 64;
 const MOST_EARLY_BYTES: usize = 256 * 1024;

@@ -267,11 +267,11 @@ impl Site {
                     }
                 }
                 Err(_) if run.stopping() => return,
+                // Not a peer's doing: such requests are refused, and it goes on listening by itself.
                 Err(error) => {
                     tprint!("Cannot listen:", error);
-                    if !run.pause(5.0) {
-                        return;
-                    }
+                    run.stop().request();
+                    return;
                 }
             }
         }

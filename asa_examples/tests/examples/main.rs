@@ -9,3 +9,4 @@ mod decode;
 mod pfxm3;
 mod pfxm3_model;
 mod quadsmaker;
+mod tutorial;

@@ -53,6 +53,30 @@ fn the_password_of_a_file_or_the_standard_input_becomes_a_key_file() {
 }
 
 #[test]
+fn graspys_form_is_what_python_imports() {
+    let directory = TempDir::new().expect("a directory");
+    let at = directory.path();
+    let output = quadsmaker(at, &["--python", "--stdin"], b"grasp\n");
+    assert!(output.status.success(), "{output:?}");
+    let file = at.join("quadsk.py");
+    assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o7777, 0o600);
+    let keys = QuadsKeys::from_password("grasp");
+    assert_eq!(keyfile::read(&file).expect("it is good"), keys);
+    let output = quadsmaker(at, &["--python", "--no-key", "--output", "none.py"], b"");
+    assert!(output.status.success(), "{output:?}");
+    // As graspy does it; and what Python writes of these bytes is read here.
+    let script = "import quadsk, none; print('key=' + str(quadsk.key)); print('iv=' + str(quadsk.iv)); \
+                  assert none.key == none.iv == 'No key'";
+    let python =
+        Command::new("python3").args(["-B", "-c", script]).current_dir(at).output().expect("python3");
+    assert!(python.status.success(), "{python:?}");
+    let again = at.join("again.py");
+    fs::write(&again, &python.stdout).expect("a file");
+    fs::set_permissions(&again, fs::Permissions::from_mode(0o600)).expect("they can be set");
+    assert_eq!(keyfile::read(&again).expect("it is good"), keys);
+}
+
+#[test]
 fn no_key_is_written_when_asked_for() {
     let directory = TempDir::new().expect("a directory");
     let output = quadsmaker(directory.path(), &["--no-key", "-o", "none"], b"");
@@ -98,7 +122,15 @@ fn the_command_line_explains_itself_and_refuses_contradictions() {
     let output = quadsmaker(directory.path(), &["--help"], b"");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
-    for word in ["--output", "--password-file", "--stdin", "--no-key", "quadsk.key", "GRASP_QUADS_KEYFILE"] {
+    for word in [
+        "--output",
+        "--password-file",
+        "--stdin",
+        "--no-key",
+        "--python",
+        "quadsk.key",
+        "GRASP_QUADS_KEYFILE",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
     for options in

@@ -20,11 +20,13 @@
 //! |---|---|
 //! | `rerun`, `isolate` | processes of their own: [`isolated!`](crate::isolated), [`enter`] |
 //! | `node`, `link`, `route`, `topology` | the network |
+//! | `device` | interfaces that a node makes itself, addresses in their states |
 //! | `impair` | delay and loss |
 //! | `rawudp`, `process`, `capture` | what tests use besides |
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
 mod capture;
+pub mod device;
 mod error;
 mod impair;
 mod isolate;
@@ -44,6 +46,7 @@ use std::{fmt, sync::Arc};
 use parking_lot::Mutex;
 
 pub use capture::Capture;
+pub use device::AddressKind;
 pub use error::LabError;
 pub use isolate::{available, enter, is_isolated};
 pub use link::{Link, LinkOptions};

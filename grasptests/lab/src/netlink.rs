@@ -13,7 +13,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
     link::{
         AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
         InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
@@ -184,6 +184,23 @@ impl Netlink {
         let mut message = address_message(index, address, prefix);
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         self.create(RouteNetlinkMessage::NewAddress(message))
+    }
+
+    /// Adds an address with flags, or changes it; it is deprecated when so many seconds are over.
+    pub(crate) fn put_address(
+        &mut self,
+        index: u32,
+        address: Ipv6Addr,
+        prefix: u8,
+        flags: AddressFlags,
+        preferred: u32,
+    ) -> io::Result<()> {
+        let mut message = address_message(index, address, prefix);
+        let mut life = CacheInfo::default();
+        (life.ifa_preferred, life.ifa_valid) = (preferred, u32::MAX);
+        message.attributes.extend([AddressAttribute::Flags(flags), AddressAttribute::CacheInfo(life)]);
+        let message = RouteNetlinkMessage::NewAddress(message);
+        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
 
     pub(crate) fn remove_address(&mut self, index: u32, address: Ipv6Addr, prefix: u8) -> io::Result<()> {

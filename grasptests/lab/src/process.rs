@@ -13,6 +13,7 @@ use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::signal::Signal,
 };
 
 /// How many threads this process has.
@@ -40,6 +41,15 @@ pub fn default_signals(command: &mut Command) {
     crate::sys::default_signals_at_exec(command);
 }
 
+/// Has a signal interrupt what its thread waits for, and do nothing else.
+///
+/// # Panics
+///
+/// For a signal that cannot be handled.
+pub fn interrupt_by(signal: Signal) {
+    assert!(super::sys::interrupt_by(signal).is_ok(), "{signal} cannot be handled");
+}
+
 /// Has the calling thread, and the threads it starts from now on, see other contents in a file of the machine, if there is
 /// such a file. Everyone else goes on seeing the file.
 ///
@@ -61,6 +71,16 @@ pub fn replace_file(path: &str, contents: &str) -> io::Result<()> {
         Err(Errno::ENOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Has the kernel refuse netlink sockets to the calling thread and to those that it starts from now on, as a service manager
+/// may do. Nothing undoes it.
+///
+/// # Errors
+///
+/// That of the system: the kernel has no seccomp filters, for instance.
+pub fn refuse_netlink() -> io::Result<()> {
+    crate::sys::refuse_netlink()
 }
 
 /// The names of this process's threads (at most 15 bytes each: the kernel cuts them), in the kernel's order.

@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         prctl::set_pdeathsig,
-        signal::{SigHandler, Signal},
+        signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
     },
     unistd::{Pid, getppid},
 };
@@ -141,4 +141,51 @@ pub(crate) fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel refuse netlink sockets to the calling thread and to those that it starts from now on, as service managers
+/// and containers do (seccomp).
+pub(crate) fn refuse_netlink() -> io::Result<()> {
+    const SECCOMP_RET_ALLOW: u32 = 0x7fff_0000;
+    const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
+    /// Where `struct seccomp_data` has the number of the call, and the lower half of its first argument.
+    const CALL: u32 = 0;
+    const FAMILY: u32 = if cfg!(target_endian = "little") { 16 } else { 20 };
+    let load = |at| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, 0, 0);
+    let unless = |value, skip| filter(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, 0, skip);
+    let give = |result| filter(libc::BPF_RET | libc::BPF_K, result, 0, 0);
+    let mut filters = [
+        load(CALL),
+        unless(libc::SYS_socket as u32, 3),
+        load(FAMILY),
+        unless(libc::AF_NETLINK as u32, 1),
+        give(SECCOMP_RET_ERRNO | libc::EACCES as u32),
+        give(SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filters.len() as u16, filter: filters.as_mut_ptr() };
+    nix::sys::prctl::set_no_new_privs()?;
+    // SAFETY: the program and its filters live until the call returns, and the length is theirs.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER as libc::c_ulong,
+            &raw const program,
+            0,
+            0,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn filter(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Has a signal interrupt what its thread waits for, and do nothing else.
+pub(super) fn interrupt_by(signal: Signal) -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use grasp::wire::{self, Body, Message, Outcome, Step, WireObjective};
-use grasp::{AsaLocator, Config, Engine, Error, Negotiation, Objective, RegisterObj};
+use grasp::{AsaLocator, Config, Engine, Negotiation, Objective, RegisterObj};
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{Host, SOON, first_answer, negotiable, synchronizable, two};
 
@@ -71,7 +71,6 @@ impl Pair {
                 loop {
                     match engine.listen_negotiate(asa, &wanted) {
                         Ok((session, asked)) => answer(engine, asa, session, asked),
-                        Err(Error::IdClash) => {}
                         Err(_) => return,
                     }
                 }

@@ -18,7 +18,7 @@ use bench::{HEADING, NAMES, ROLE, Result};
 /// network on this machine. Prints a table. The exit status is 1 if something could not be measured; a missed aim is
 /// no failure.
 #[derive(Debug, Parser)]
-#[command(name = "bench")]
+#[command(name = "bench", version)]
 struct Arguments {
     /// Measure only these, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = NAMES)]

@@ -11,7 +11,9 @@ use std::{
 };
 
 use clap::Parser;
+use crossbeam_channel::{Receiver, bounded, never};
 use grasptests::lab::{self, LabError, Topology};
+use rustyline::{DefaultEditor, error::ReadlineError};
 
 #[path = "../labcli/mod.rs"]
 mod labcli;
@@ -20,7 +22,7 @@ use labcli::{Bench, Impairment, Printer, Session};
 
 /// Starts a private network on this machine with a GRASP engine in every node, and a prompt for trying things.
 #[derive(Debug, Parser)]
-#[command(name = "lab")]
+#[command(name = "lab", version)]
 struct Arguments {
     /// line:N, ring:N, star:N, lan:N, grid:WxH or tree:BRANCHESxDEPTH
     #[arg(long, default_value = "line:3", value_parser = topology)]
@@ -43,6 +45,13 @@ struct Arguments {
     /// What the engines log to standard error: error, warn, info, debug, trace, or any filter of env_logger
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+}
+
+impl Arguments {
+    /// Whether commands are read from standard input.
+    const fn prompts(&self) -> bool {
+        self.seconds.is_none() && self.commands.is_empty() && !self.no_prompt
+    }
 }
 
 fn topology(text: &str) -> Result<Topology, LabError> {
@@ -82,7 +91,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let delay = Duration::from_millis(arguments.delay.into());
     let impairment = (!delay.is_zero() || arguments.loss > 0.0)
         .then_some(Impairment { delay, loss_percent: arguments.loss });
-    let bench = Bench::build(arguments.topology, impairment, Arc::clone(&printer))?;
+    let interrupts = if arguments.prompts() && printer.is_terminal() { interrupts()? } else { never() };
+    let bench = Bench::build(arguments.topology, impairment, Arc::clone(&printer), interrupts)?;
     introduce(&bench, arguments, started.elapsed());
     let mut session = Session::new(bench);
     let succeeded = arguments.commands.iter().all(|line| session.is_over() || session.execute(line));
@@ -98,6 +108,13 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
     session.shut_down();
     Ok(succeeded)
+}
+
+/// From now on Ctrl-C says so here, and ends nothing by itself.
+fn interrupts() -> Result<Receiver<()>, ctrlc::Error> {
+    let (interrupt, interrupts) = bounded(1);
+    ctrlc::set_handler(move || _ = interrupt.try_send(()))?;
+    Ok(interrupts)
 }
 
 fn introduce(bench: &Bench, arguments: &Arguments, took: Duration) {
@@ -119,18 +136,38 @@ fn introduce(bench: &Bench, arguments: &Arguments, took: Duration) {
 }
 
 /// Reads commands until the end. None of them decides about the exit status: errors are part of trying.
-fn converse(session: &mut Session, printer: &Printer) -> io::Result<()> {
+fn converse(session: &mut Session, printer: &Printer) -> Result<(), Box<dyn Error>> {
+    if printer.is_terminal() {
+        return edit(session, printer);
+    }
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     while !session.is_over() {
-        session.prompt();
         line.clear();
         if input.read_until(b'\n', &mut line)? == 0 {
-            printer.ended();
             break;
         }
-        printer.entered();
         session.execute(&String::from_utf8_lossy(&line));
+    }
+    Ok(())
+}
+
+/// The same with a person: lines can be edited, the keys up and down bring earlier ones back, Ctrl-R searches them. Ctrl-C
+/// drops the line, or ends a command that takes long; Ctrl-D ends the lab.
+fn edit(session: &mut Session, printer: &Printer) -> Result<(), Box<dyn Error>> {
+    let mut editor = DefaultEditor::new()?;
+    printer.print_with(editor.create_external_printer()?);
+    while !session.is_over() {
+        match editor.readline(&session.prompt()) {
+            Ok(line) => {
+                editor.add_history_entry(line.trim())?;
+                session.forget_interrupts();
+                session.execute(&line);
+            }
+            Err(ReadlineError::Interrupted) => printer.say("quit or Ctrl-D ends the lab"),
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 //! `cargo run --release -p grasptests --bin simulator -- --help`. The tables of docs/scaling.md are its output.
 
 use std::error::Error;
+use std::num::NonZeroU8;
+use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, ValueEnum};
 use grasp::Config;
 use grasptests::simulator::network::Quality;
@@ -14,12 +17,13 @@ use grasptests::simulator::topology::{Shape, Topology};
 
 /// Many GRASP nodes on virtual time and a virtual network.
 #[derive(Debug, Parser)]
+#[command(name = "simulator", version)]
 struct Options {
     /// Number of nodes, at least 2.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=60_000))]
     nodes: u32,
     /// The shapes of the network, separated by commas; `all` is random, grid and scale-free.
-    #[arg(long, default_value = "all", value_delimiter = ',')]
+    #[arg(long, default_value = ALL, value_delimiter = ',', value_parser = shape_names())]
     topology: Vec<String>,
     /// What is lost, in percent, separated by commas.
     #[arg(long, default_value = "0,1,10", value_delimiter = ',', value_parser = percent)]
@@ -28,8 +32,8 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Loop counts, separated by commas; `auto` is the diameter, which suffices where all links are alike.
-    #[arg(long, default_value = "6,auto", value_delimiter = ',')]
-    loop_count: Vec<String>,
+    #[arg(long, default_value = "6,auto", value_delimiter = ',', value_parser = loop_count)]
+    loop_count: Vec<LoopCount>,
     /// How often each figure is measured, with other nodes and other losses.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -87,15 +91,50 @@ impl Storm {
     }
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let percent: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("is not between 0 and 100".to_owned()) }
+/// All shapes that the tables of docs/scaling.md have.
+const ALL: &str = "all";
+
+/// What `--topology` takes.
+fn shape_names() -> PossibleValuesParser {
+    let shapes = Shape::value_variants().iter().filter_map(Shape::to_possible_value);
+    [PossibleValue::new(ALL)].into_iter().chain(shapes).collect::<Vec<_>>().into()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+/// How far something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoopCount {
+    Hops(NonZeroU8),
+    Diameter,
+}
+
+fn loop_count(text: &str) -> Result<LoopCount, String> {
+    match text {
+        "auto" => Ok(LoopCount::Diameter),
+        number => number
+            .parse()
+            .map(LoopCount::Hops)
+            .map_err(|_| "a loop count is a number from 1 to 255, or auto".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "a percentage is a number from 0 to 100".to_owned())
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut networks = Vec::new();
-    for shape in shapes(&options.topology)? {
+    for shape in shapes(&options.topology) {
         let topology = shape.build(options.nodes as usize, &mut Random::new(options.seed));
         let diameter = topology.diameter();
         println!(
@@ -104,15 +143,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             topology.nodes,
             topology.segments.len()
         );
-        let loop_counts = loop_counts(&options.loop_count, diameter)?;
+        let loop_counts = loop_counts(&options.loop_count, diameter);
         networks.push((shape, topology, loop_counts));
     }
     for scenario in &options.scenario {
         println!();
         match scenario {
-            Scenario::Flood => print!("{}", floods(&options, &networks)?),
-            Scenario::Discovery => print!("{}", discoveries(&options, &networks)?),
-            Scenario::Storm => print!("{}", storms(&options, &networks)?),
+            Scenario::Flood => print!("{}", floods(options, &networks)?),
+            Scenario::Discovery => print!("{}", discoveries(options, &networks)?),
+            Scenario::Storm => print!("{}", storms(options, &networks)?),
         }
     }
     Ok(())
@@ -120,26 +159,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 type Networks = [(Shape, Topology, Vec<u8>)];
 
-fn shapes(names: &[String]) -> Result<Vec<Shape>, String> {
-    let mut shapes = Vec::new();
-    for name in names {
-        match name.as_str() {
-            "all" => shapes.extend([Shape::Random, Shape::Grid, Shape::ScaleFree]),
-            name => shapes.push(Shape::from_str(name, true)?),
-        }
-    }
-    Ok(shapes)
+/// The parser has left nothing else.
+fn shapes(names: &[String]) -> Vec<Shape> {
+    let named = |name: &String| match Shape::from_str(name, true) {
+        Ok(shape) => vec![shape],
+        Err(_) => vec![Shape::Random, Shape::Grid, Shape::ScaleFree],
+    };
+    names.iter().flat_map(named).collect()
 }
 
 /// The largest loop count is 255, whatever the diameter.
-fn loop_counts(texts: &[String], diameter: usize) -> Result<Vec<u8>, std::num::ParseIntError> {
+fn loop_counts(wanted: &[LoopCount], diameter: usize) -> Vec<u8> {
     let auto = u8::try_from(diameter.max(1)).unwrap_or(u8::MAX);
-    let mut counts = texts
-        .iter()
-        .map(|text| if text == "auto" { Ok(auto) } else { text.parse() })
-        .collect::<Result<Vec<_>, _>>()?;
+    let count = |wanted: &LoopCount| match wanted {
+        LoopCount::Hops(count) => count.get(),
+        LoopCount::Diameter => auto,
+    };
+    let mut counts: Vec<u8> = wanted.iter().map(count).collect();
     counts.dedup();
-    Ok(counts)
+    counts
 }
 
 /// Every network with every loop count and every loss.

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// Six GRASP nodes that do everything at random while links fail, engines stop and start, and strangers send nonsense.
 #[derive(Debug, Parser)]
-#[command(name = "soak")]
+#[command(name = "soak", version)]
 struct Arguments {
     /// How long
     #[arg(long, default_value_t = 10.0, value_parser = positive)]

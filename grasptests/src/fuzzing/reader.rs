@@ -169,7 +169,6 @@ fn over_socket(
     let patience = if wanted == ReceiveError::Timeout { SHORT } else { PATIENCE };
     assert_eq!(timed(&connection, patience), Err(wanted), "{expected:?} {end:?}");
     let stats = connection.stats();
-    assert_eq!(stats.messages_received, u64::try_from(expected.messages.len()).expect("few"));
     assert!(stats.bytes_received <= u64::try_from(stream.len()).expect("few"));
 }
 

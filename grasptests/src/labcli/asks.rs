@@ -1,5 +1,6 @@
 //! The verbs of GRASP that ask and tell: discover, negotiate, flood, floods, sync, stats, dump.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grasp::{AsaLocator, Discover, Negotiation, Objective, TaggedObjective, monotonic_ms};
@@ -23,13 +24,12 @@ pub(crate) fn discover(bench: &mut Bench, at: usize, args: &[&str]) -> Result<()
         [name, time] => (words::name(name)?, Some(words::milliseconds(time)?)),
         _ => return Err(Failure::Usage),
     };
-    let place = &bench.places[at];
     // Neither flag is needed to ask who has it.
     let wanted = Objective { loop_count: bench.loop_count, ..Objective::new(&name) };
     let options = Discover { flush: fresh, ..Discover::default() };
     let started = Instant::now();
-    let found = place.run(|engine, nonce| engine.discover(nonce, &wanted, timeout, options))?;
-    let (here, took) = (place.node.name(), started.elapsed().as_millis());
+    let found = bench.call(at, move |engine, nonce| engine.discover(nonce, &wanted, timeout, options))??;
+    let (here, took) = (bench.places[at].node.name(), started.elapsed().as_millis());
     for locator in &found {
         let way = if locator.diverted { ", learnt from a relay" } else { "" };
         let valid = validity(locator);
@@ -59,19 +59,19 @@ pub(crate) fn negotiate(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(
     let asked = objective(&name, Purpose::Negotiation);
     let wanted = Objective { value: value.clone(), loop_count: bench.loop_count, ..asked };
     let who = format!("{}: {name}", place.node.name());
-    let printer = &bench.printer;
+    let (printer, over) = (Arc::clone(&bench.printer), bench.over.clone());
     printer.say(format_args!("{who}: asks for {value} (loop count {})", wanted.loop_count));
-    let over = &bench.over;
-    place.run(|engine, nonce| match engine.req_negotiate(nonce, &wanted, None, None)? {
+    bench.call(at, move |engine, nonce| match engine.req_negotiate(nonce, &wanted, None, None)? {
         Negotiation::Agreed(agreed) => {
             printer.say(format_args!("{who}: agreed on {}", agreed.value));
             Ok(())
         }
         Negotiation::Offer(session, offer) => {
             printer.say(format_args!("{who}: is offered {} (loop count {})", offer.value, offer.loop_count));
+            let (printer, over) = (&printer, &over);
             Side { engine, nonce, printer, over, who, policy }.negotiate(session, Some(value), offer)
         }
-    })?;
+    })??;
     Ok(())
 }
 
@@ -82,11 +82,10 @@ pub(crate) fn sync(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), Fa
         [name, time] => (words::name(name)?, Some(words::milliseconds(time)?)),
         _ => return Err(Failure::Usage),
     };
-    let place = &bench.places[at];
     let loop_count = bench.loop_count;
     let wanted = Objective { loop_count, ..objective(&name, Purpose::Synchronization) };
-    let got = place.run(|engine, nonce| engine.synchronize(nonce, &wanted, None, timeout))?;
-    bench.printer.say(format_args!("{}: {name} = {}", place.node.name(), got.value));
+    let got = bench.call(at, move |engine, nonce| engine.synchronize(nonce, &wanted, None, timeout))??;
+    bench.printer.say(format_args!("{}: {name} = {}", bench.places[at].node.name(), got.value));
     Ok(())
 }
 
@@ -129,7 +128,7 @@ pub(crate) fn floods(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), 
             if !cached.is_empty() || Instant::now() >= until {
                 break cached;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            bench.pause(Duration::from_millis(5))?;
         };
         for TaggedObjective { objective, source } in &cached {
             let valid = validity(source);

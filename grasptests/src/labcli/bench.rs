@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use grasp::{Asa, AsaLocator, AsaNonce, Config, Engine, Locator};
 use grasptests::lab::{Lab, LabError, Link, Node, Topology};
 
-use super::{listen::Registered, printer::Printer};
+use super::{failure::Failure, listen::Registered, printer::Printer};
 
 /// How long an engine may take to notice a change of its interfaces: it looks every two seconds at least.
 const NOTICE: Duration = Duration::from_secs(10);
@@ -30,6 +30,8 @@ pub(crate) struct Bench {
     pub(crate) flooded: BTreeSet<String>,
     pub(crate) printer: Arc<Printer>,
     pub(crate) over: Receiver<()>,
+    /// Says when a person has had enough of a command.
+    pub(crate) interrupts: Receiver<()>,
     /// Dropped at the end: whoever waits for `over` wakes.
     ending: Option<Sender<()>>,
 }
@@ -71,6 +73,7 @@ impl Bench {
         topology: Topology,
         impairment: Option<Impairment>,
         printer: Arc<Printer>,
+        interrupts: Receiver<()>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let lab = Lab::new()?;
         let network = lab.build(topology)?;
@@ -84,6 +87,7 @@ impl Bench {
             flooded: BTreeSet::new(),
             printer,
             over,
+            interrupts,
             ending: Some(ending),
         };
         for link in network.links {
@@ -92,7 +96,9 @@ impl Bench {
         for node in network.nodes {
             // A node may have no link yet.
             let engine = node
-                .run(|| Engine::start(Config::new().wait_for_interfaces(true)))
+                .run(|| {
+                    Engine::start(Config::new().name(Some(node.name().to_owned())).wait_for_interfaces(true))
+                })
                 .map_err(|error| format!("the engine of {} does not start: {error}", node.name()))?;
             let asa = Asa::register(&engine, node.name())?;
             let (objectives, threads) = (BTreeMap::new(), Vec::new());
@@ -107,6 +113,41 @@ impl Bench {
         }
         self.cables.push(Cable { link, state: State::Whole, impairment: self.impairment });
         Ok(&self.cables[self.cables.len() - 1])
+    }
+
+    /// Carries a call out inside a node. When it is interrupted, it goes on in the background until its time is over or the
+    /// lab ends, and nobody hears what it comes to.
+    pub(crate) fn call<R: Send + 'static>(
+        &mut self,
+        at: usize,
+        call: impl FnOnce(&Engine, AsaNonce) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let place = &mut self.places[at];
+        let (engine, nonce) = (place.asa.engine().clone(), place.asa.nonce());
+        let (tell, told) = bounded(1);
+        let name = format!("{} asks", place.node.name());
+        let thread = place.node.spawn(&name, move || drop(tell.send(call(&engine, nonce))));
+        let interrupts = &self.interrupts;
+        let outcome = select! {
+            recv(told) -> outcome => outcome.map_err(|_| Failure::Said("the call panicked".to_owned())),
+            recv(interrupts) -> _ => Err(Failure::Interrupted),
+        };
+        place.threads.retain(|thread| !thread.is_finished());
+        place.threads.push(thread);
+        outcome
+    }
+
+    /// Waits so long, unless it is interrupted.
+    pub(crate) fn pause(&self, time: Duration) -> Result<(), Failure> {
+        match self.interrupts.recv_timeout(time) {
+            Ok(()) => Err(Failure::Interrupted),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            // Nobody can interrupt it.
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(time);
+                Ok(())
+            }
+        }
     }
 
     /// The index of a node, by name.

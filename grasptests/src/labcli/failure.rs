@@ -8,6 +8,8 @@ use grasptests::lab::LabError;
 pub(crate) enum Failure {
     /// It was not used as its usage says.
     Usage,
+    /// Ctrl-C.
+    Interrupted,
     /// Anything else, as a sentence.
     Said(String),
 }

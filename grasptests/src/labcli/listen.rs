@@ -126,7 +126,6 @@ impl Listener {
                     let body = move || listener.answer(session, asked);
                     answering.push(self.node.spawn(&format!("{} answers", self.node.name()), body));
                 }
-                Err(Error::IdClash) => {}
                 // Unregistered, or the lab ends.
                 Err(Error::NoSession | Error::Stopped) => break,
                 Err(error) => {

@@ -1,56 +1,47 @@
-//! The conversation on standard output: one line at a time from any thread, without spoiling the prompt.
+//! The conversation on standard output: one line at a time from any thread, above the prompt if one is being edited.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
 
 use parking_lot::Mutex;
+use rustyline::ExternalPrinter;
 
-/// Prints whole lines. Where a prompt is being shown, the line goes above it.
-#[derive(Debug)]
+/// Prints whole lines.
 pub(crate) struct Printer {
     /// A person is there.
     terminal: bool,
-    /// The prompt that is being shown.
-    shown: Mutex<Option<String>>,
+    /// What prints above the line that is being edited.
+    above: Mutex<Option<Box<dyn ExternalPrinter + Send>>>,
 }
 
 impl Printer {
     pub(crate) fn new() -> Self {
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        Self { terminal, shown: Mutex::default() }
+        Self { terminal, above: Mutex::default() }
+    }
+
+    /// Whether a person is there.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Lines are edited from now on, and this prints above them.
+    pub(crate) fn print_with(&self, above: impl ExternalPrinter + Send + 'static) {
+        *self.above.lock() = Some(Box::new(above));
     }
 
     /// Prints a line, or several.
     pub(crate) fn say(&self, text: impl Display) {
-        let shown = self.shown.lock();
-        let mut out = io::stdout().lock();
         // Nobody may be listening any more; the end of the input ends the program then.
-        let _ = match &*shown {
-            Some(prompt) => write!(out, "\r\x1b[K{text}\n{prompt}").and_then(|()| out.flush()),
-            None => writeln!(out, "{text}"),
-        };
-    }
-
-    /// Shows the prompt to a person.
-    pub(crate) fn prompt(&self, prompt: String) {
-        if self.terminal {
-            let mut shown = self.shown.lock();
-            let mut out = io::stdout().lock();
-            let _ = write!(out, "{prompt}").and_then(|()| out.flush());
-            *shown = Some(prompt);
+        match &mut *self.above.lock() {
+            Some(above) => drop(above.print(format!("{text}\n"))),
+            None => drop(writeln!(io::stdout(), "{text}")),
         }
     }
+}
 
-    /// A line was entered: what is printed next stands below it.
-    pub(crate) fn entered(&self) {
-        *self.shown.lock() = None;
-    }
-
-    /// The input ended, and the cursor still stands behind the prompt.
-    pub(crate) fn ended(&self) {
-        let shown = self.shown.lock().take();
-        if shown.is_some() {
-            self.say("");
-        }
+impl fmt::Debug for Printer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Printer").field("terminal", &self.terminal).finish_non_exhaustive()
     }
 }

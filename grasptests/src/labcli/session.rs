@@ -56,9 +56,14 @@ impl Session {
         self.over
     }
 
-    /// Shows the prompt, if there is somebody to see it.
-    pub(crate) fn prompt(&self) {
-        self.bench.printer.prompt(format!("{}> ", self.bench.places[self.at].node.name()));
+    /// The prompt.
+    pub(crate) fn prompt(&self) -> String {
+        format!("{}> ", self.bench.places[self.at].node.name())
+    }
+
+    /// An interrupt that came when nothing was to be interrupted is not for the next command.
+    pub(crate) fn forget_interrupts(&self) {
+        while self.bench.interrupts.try_recv().is_ok() {}
     }
 
     /// Carries out a line. What goes wrong is printed; returns whether all went well.
@@ -70,6 +75,7 @@ impl Session {
                     Failure::Said(sentence) => sentence,
                     // `carry_out` has said which.
                     Failure::Usage => "not understood".to_owned(),
+                    Failure::Interrupted => "interrupted".to_owned(),
                 };
                 self.bench.printer.say(format_args!("error: {sentence}"));
                 false
@@ -118,12 +124,16 @@ impl Session {
         for &at in places {
             let done = run(&mut self.bench, at, args).map_err(|failure| match failure {
                 Failure::Usage => usage(name, follows),
+                Failure::Interrupted => Failure::Interrupted,
                 Failure::Said(sentence) if of_network => Failure::Said(format!("{verb}: {sentence}")),
                 Failure::Said(sentence) => {
                     let here = self.bench.places[at].node.name();
                     Failure::Said(format!("{here}: {verb}: {sentence}"))
                 }
             });
+            if matches!(done, Err(Failure::Interrupted)) {
+                return done;
+            }
             if let (Err(Failure::Said(earlier)), true) = (&outcome, done.is_err()) {
                 self.bench.printer.say(format_args!("error: {earlier}"));
                 outcome = done;
@@ -161,8 +171,7 @@ fn usage(verb: &str, follows: &str) -> Failure {
     Failure::Said(format!("usage: {verb} {follows}").trim_end().to_owned())
 }
 
-fn sleep(_: &mut Bench, _: usize, args: &[&str]) -> Result<(), Failure> {
+fn sleep(bench: &mut Bench, _: usize, args: &[&str]) -> Result<(), Failure> {
     let [time] = args else { return Err(Failure::Usage) };
-    std::thread::sleep(std::time::Duration::from_millis(words::milliseconds(time)?.into()));
-    Ok(())
+    bench.pause(std::time::Duration::from_millis(words::milliseconds(time)?.into()))
 }

@@ -72,7 +72,7 @@ const LEGITIMATE: [(&str, &[&str]); 17] = [
     ("negotiate_wait", &["noASA", "noSession", "sockErrWait", "noSocket"]),
     ("end_negotiate", &["noASA", "noSession", "sockErrEnd", "noSocket"]),
     ("send_invalid", &["noASA", "noSession", "sockErrEnd", "noSocket"]),
-    ("listen_negotiate", &["noASA", "notYourObj", "noSession", "IDclash"]),
+    ("listen_negotiate", &["noASA", "notYourObj", "noSession"]),
     ("stop", &["noASA", "notYourObj"]),
     ("synchronize", &["noASA", "notFloodDisc", "sockErrSynRq", "noListener", "noSynchReply", "noValidSynch"]),
     ("listen_synchronize", &["noASA", "notYourObj"]),

@@ -10,8 +10,8 @@ use grasp::{
 use grasptests::isolated;
 use grasptests::lab::{Datagram, Node, RawUdp, eventually};
 use grasptests::nodes::{
-    Host, RawAsker, RawStream, SOON, at_once, discoverable, failure, first_answer, heard, joined, linked,
-    negotiable, offer, one, overlapping, synchronizable, two, watched,
+    Host, RawAsker, RawResponder, RawStream, SOON, at_once, discoverable, failure, first_answer, heard,
+    joined, linked, negotiable, offer, one, overlapping, synchronizable, two, watched,
 };
 
 /// Far away enough to show when somebody waits for it.
@@ -407,4 +407,23 @@ fn without_security_discoveries_are_not_answered() {
     assert!(discover(&near, Some(1), Discover::default()).is_empty());
     eventually(SOON, "it was dropped", || far.engine.stats().dropped_insecure > 0);
     assert_eq!(far.engine.stats().responses_sent, 0);
+}
+
+#[test]
+fn of_many_locators_no_more_are_kept_than_the_limit() {
+    isolated!();
+    const LIMIT: usize = 3;
+    let (_lab, _, a, b) = linked();
+    let host = Host::start(&a, Config::new().locators_limit(LIMIT));
+    let responder = RawResponder::on(&b);
+    let many: Vec<_> = (1..=10).map(|port| AsaLocator::new(b.ula().unwrap(), None).with_port(port)).collect();
+    let discover = || {
+        let asker = host.thread(|engine, asa| engine.discover(asa, &ex1(1), Some(500), Discover::default()));
+        responder.answer(asker, "EX1", (60_000, &many), None).unwrap()
+    };
+    assert_eq!(discover().len(), LIMIT, "of those that were answered");
+    assert_eq!(discover().len(), LIMIT, "of those that were cached");
+    // Without the cache, as graspy's test has it, it is the discovery itself that counts.
+    host.engine.set_test_divert(true);
+    assert_eq!(discover().len(), LIMIT, "of those that one discovery collects");
 }

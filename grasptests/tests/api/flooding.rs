@@ -3,14 +3,16 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use grasp::wire::{Body, Flood, WireLocator};
+use grasp::wire::{Body, Flags, Flood, WireLocator, encode};
 use grasp::{
     Acp, AsaLocator, Config, Error, Locator, Objective, Protocol, Result, TaggedObjective, Value,
     monotonic_ms,
 };
 use grasptests::isolated;
-use grasptests::lab::{Lab, LinkOptions, RawUdp, eventually};
-use grasptests::nodes::{Host, SOON, failure, heard, negotiable, one, synchronizable, two, watched};
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LinkOptions, RawUdp, eventually};
+use grasptests::nodes::{
+    Host, SOON, failure, flagged, heard, linked, negotiable, one, synchronizable, two, watched,
+};
 
 fn tagged(name: &str, value: impl Into<Value>, source: Option<AsaLocator>) -> TaggedObjective {
     TaggedObjective::new(synchronizable(name, value), source)
@@ -136,7 +138,9 @@ fn what_is_flooded_is_cached_here_and_there_with_its_source_and_expiry() {
 
     flood(&near, 0, &[tagged("EX1", 3, None)]).unwrap();
     eventually(SOON, "the value is replaced", || values(&far, "EX1") == [Value::from(1), Value::from(3)]);
-    assert_eq!(cached(&far, "EX1")[1].source.expire, 0, "valid for ever");
+    let hour = monotonic_ms() + 3_600_000;
+    let expire = cached(&far, "EX1")[1].source.expire;
+    assert!((hour - 60_000..=hour).contains(&expire), "what is learnt is kept for an hour: {expire}");
 }
 
 #[test]
@@ -253,4 +257,52 @@ fn reading_floods_needs_a_registered_asa_and_a_synch_objective_and_nothing_else(
     let some = tagged("EX1", 1, None);
     assert_eq!(gone.engine.expire_flood(gone.asa, &some), Err(Error::NoAsa));
     assert_eq!(host.engine.expire_flood(host.asa, &some), Ok(()));
+}
+
+#[test]
+fn what_has_expired_is_cleared_away_though_nobody_asks_for_it() {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let host = Host::start(&a, Config::new().watch_interval(Duration::from_millis(50)));
+    let neighbour = RawUdp::open(&b, "eth0", b.link_local("eth0").unwrap(), 0).unwrap();
+    let of = |session: u32, name: &str, ttl: u32| {
+        let step = flagged(session, name, Flags::F_DISC | Flags::F_SYNCH, 1, "a value");
+        let initiator = b.link_local("eth0").unwrap().into();
+        let flood = Flood { session, initiator, ttl, objectives: vec![(step.objective, None)] };
+        neighbour.send(&encode(&Body::Flood(flood).into()), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+    };
+    of(1, "for a second", 1000);
+    of(2, "for ever", 0);
+    let is_kept = |name: &str| host.engine.dump(true).contains(name);
+    eventually(SOON, "both are cached", || is_kept("for a second") && is_kept("for ever"));
+    eventually(SOON, "one is cleared away", || !is_kept("for a second"));
+    assert!(is_kept("for ever"));
+}
+
+#[test]
+fn one_link_local_address_on_two_links_is_two_sources() {
+    isolated!();
+    let lab = Lab::new().unwrap();
+    let [middle, left, right] = ["middle", "left", "right"].map(|name| lab.node(name).unwrap());
+    let same = "fe80::1".parse().unwrap();
+    for node in [&left, &right] {
+        lab.link(&middle, node).unwrap();
+        node.add_address("eth0", same, 64).unwrap();
+    }
+    let host = Host::start(&middle, Config::new());
+    for (session, node) in [(1, &left), (2, &right)] {
+        let step = flagged(session, "EX1", Flags::F_DISC | Flags::F_SYNCH, 1, node.name());
+        let source = AsaLocator::new(same, None).with_port(7);
+        let objectives = vec![(step.objective, WireLocator::from_locator(&source))];
+        let flood = Flood { session, initiator: same.into(), ttl: 60_000, objectives };
+        let neighbour = RawUdp::open(node, "eth0", same, 0).unwrap();
+        neighbour.send(&encode(&Body::Flood(flood).into()), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+        eventually(SOON, "it is received", || host.engine.stats().floods_received == u64::from(session));
+    }
+    let ifi = |name| middle.interface_index(name).ok();
+    let both = [(ifi("eth0"), Value::from("left")), (ifi("eth1"), Value::from("right"))];
+    eventually(SOON, "both are cached", || {
+        let known = cached(&host, "EX1").into_iter();
+        known.map(|one| (one.source.ifi, one.objective.value)).collect::<Vec<_>>() == both
+    });
 }

@@ -9,6 +9,7 @@ use grasp::{
     Asa, AsaLocator, AsaNonce, Config, Discover, Engine, Error, Negotiation, Objective, RegisterObj, Result,
     StartError, Value,
 };
+use grasptests::accounts::assert_accounts;
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, RawUdp, eventually, process};
 use grasptests::nodes::{
@@ -415,7 +416,8 @@ fn whoever_sets_no_limit_gets_a_very_high_one() {
     let config = Config::new().connect_timeout(never).response_timeout(never).request_deadline(never);
     let config = config.listen_grace(never).watch_interval(never).request_queue(any).requests_per_peer(any);
     let config = config.reader_limit(any).responder_limit(any).relay_limit(any).session_limit(any);
-    let config = config.nesting(any).multicast_size(60_000).multicast_queue(any).response_queue(any);
+    let config = config.nesting(any).multicast_size(any).multicast_queue(any).response_queue(any);
+    let config = config.unicast_size(any).multicast_send_size(any);
     let config = config.flood_cache_size(any).discovery_cache_size(any).multicast_queue_size(any);
     let (_lab, near, far) = two(config);
     for host in [&near, &far] {
@@ -439,4 +441,28 @@ fn whoever_sets_no_limit_gets_a_very_high_one() {
     near.expect_quiet();
     far.expect_quiet();
     assert_eq!((near.engine.stats().panics, far.engine.stats().panics), (0, 0));
+}
+
+#[test]
+fn a_request_that_a_listener_gets_when_the_engine_ends_is_counted() {
+    isolated!();
+    const LISTENERS: u32 = 4;
+    let (_lab, _, a, _) = linked();
+    // Whether a request comes just then is chance, and not a small one.
+    eventually(SOON * 3, "a request comes when the engine ends", || {
+        let host = Host::start(&a, Config::new());
+        host.register(&negotiable("EX1", 1));
+        let listeners: Vec<_> = (0..LISTENERS).map(|_| host.listen(&negotiable("EX1", 0))).collect();
+        let mut clients: Vec<_> = (0..LISTENERS).map(|_| host.client("EX1")).collect();
+        for (session, client) in (1..).zip(&mut clients) {
+            client.say(Body::RequestNegotiate(step(session, "EX1", 6, 1)));
+        }
+        while host.engine.stats().negotiation_requests == 0 {
+            std::hint::spin_loop();
+        }
+        host.engine.shutdown();
+        listeners.into_iter().for_each(|listener| drop(joined(listener)));
+        assert_accounts(&host.engine);
+        host.engine.stats().requests_abandoned > 0
+    });
 }

@@ -175,17 +175,18 @@ fn one_identifier_is_one_session_for_each_source() {
     let mut first = request(&host, 7);
     let (session, held) = joined(first_listener).unwrap();
 
+    // A repeated identifier is refused, and whoever listens goes on and hears the next request.
     let second_listener = listen();
-    let mut second = request(&host, 7);
-    assert_eq!(failure(joined(second_listener)), Error::IdClash);
-    at_once(|| second.expect_end());
-    assert_eq!((host.engine.stats().session_clashes, host.engine.open_sessions()), (1, 1));
+    for clashes in 1..=3 {
+        let mut second = request(&host, 7);
+        at_once(|| second.expect_end());
+        assert_eq!((host.engine.stats().session_clashes, host.engine.open_sessions()), (clashes, 1));
+    }
 
-    let third_listener = listen();
     let ula = host.node.ula().unwrap();
     let mut third = RawStream::connect(&host.node, ula, host.port("EX1"));
     third.say(Body::RequestNegotiate(step(7, "EX1", 6, 3)));
-    let (other, _) = joined(third_listener).unwrap();
+    let (other, _) = joined(second_listener).unwrap();
     assert_eq!((other.id_value, other.id_source), (7, Some(ula)));
     let step = host.thread(move |engine, asa| engine.negotiate_step(asa, session, &held, None));
     assert!(matches!(first.hear().body, Body::Negotiate(_)), "the first session goes on");

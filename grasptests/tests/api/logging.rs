@@ -84,7 +84,9 @@ fn a_storm_does_not_fill_the_log() {
     }
     eventually(SOON, "all is decided about", || {
         let stats = host.engine.stats();
-        (stats.dropped_malformed, stats.floods_received) == (STORM.into(), STORM.into())
+        // A busy machine may drop some: one neighbour has half of the queue.
+        let floods = stats.floods_received + stats.dropped_queue_full;
+        (stats.dropped_malformed, floods) == (STORM.into(), STORM.into())
     });
     let said = CURIOUS.told.load(Ordering::SeqCst) - before;
     assert!((2..200).contains(&said), "{said} lines");
@@ -107,7 +109,9 @@ fn what_stays_wrong_is_not_said_with_every_look() {
     isolated!();
     let asked = Arc::<Asked>::default();
     let acp = Acp::Custom(Arc::clone(&asked) as Arc<dyn Substrate>);
-    let config = Config::new().acp(acp).watch_interval(Duration::from_millis(5));
+    // The engine would raise the limit by itself.
+    let config =
+        Config::new().acp(acp).watch_interval(Duration::from_millis(5)).raise_descriptor_limit(false);
     let (_lab, _host, _) = scene(config, log::LevelFilter::Warn);
     let looks = || asked.0.load(Ordering::SeqCst);
     // Without descriptors the interfaces cannot be seen.

@@ -5,8 +5,10 @@
 
 mod accounts;
 mod acp;
+mod acp_down;
 mod concurrency;
 mod containment;
+mod deadlines;
 mod discovery;
 mod errors;
 mod flooding;
@@ -18,12 +20,15 @@ mod messaging;
 mod negotiation;
 mod pcap;
 mod ports;
+mod private_files;
 mod process_wide;
+mod rapid_values;
 mod registration;
 mod repeat;
 mod serve;
 mod sessions;
 mod settings;
+mod story;
 mod synchronization;
 mod trace;
 mod utility;

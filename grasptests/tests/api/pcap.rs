@@ -1,7 +1,9 @@
 //! The capture that an engine writes: read by a library that knows nothing of it, and by tshark.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,18 +16,25 @@ use grasptests::nodes::{Host, linked};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 
-/// A file that is removed in the end.
+/// A directory for captures, removed in the end, and the file of the node `asker` in it.
 struct Capture(PathBuf);
 
 impl Capture {
     fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("grasp-{name}-{}.pcapng", std::process::id())))
+        let directory = std::env::temp_dir().join(format!("grasp-{name}-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory.join("capture-asker.pcapng"))
+    }
+
+    /// The file that an engine is told to write.
+    fn wanted(&self) -> Option<PathBuf> {
+        Some(self.0.with_file_name("capture.pcapng"))
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
     }
 }
 
@@ -38,7 +47,7 @@ fn negotiable(value: &str) -> Objective {
 /// A discovery, a negotiation with a long value, and a flood, written by the asker.
 fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host, Trace) {
     let (lab, _, a, b) = linked();
-    let asker = Host::start(&a, config.clone().pcap(Some(capture.0.clone())));
+    let asker = Host::start(&a, config.clone().name(Some("asker".into())).pcap(capture.wanted()));
     let trace = asker.engine.trace();
     let server = Host::start(&b, config);
     server.register(&negotiable("0"));
@@ -76,6 +85,10 @@ fn captured(capture: &Capture, config: Config) -> (Lab, Host, Host, Trace) {
 
 /// The packets of a capture with the numbers of their interfaces, and the names of those.
 fn packets(path: &Path) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
+    packets_on(path, Linktype::RAW)
+}
+
+fn packets_on(path: &Path, link: Linktype) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
     let mut reader = PcapNGReader::new(1 << 17, File::open(path).unwrap()).unwrap();
     let (mut packets, mut interfaces) = (Vec::new(), Vec::new());
     loop {
@@ -84,7 +97,7 @@ fn packets(path: &Path) -> (Vec<(u32, Vec<u8>)>, Vec<String>) {
                 match block {
                     PcapBlockOwned::NG(Block::SectionHeader(header)) => assert_eq!(header.major_version, 1),
                     PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        assert_eq!(interface.linktype, Linktype::RAW);
+                        assert_eq!(interface.linktype, link);
                         let name = interface.options.iter().find(|option| option.code.0 == 2).unwrap();
                         interfaces.push(String::from_utf8_lossy(name.value()).into_owned());
                     }
@@ -145,6 +158,69 @@ fn a_capture_has_each_message_once_in_order_with_its_addresses() {
 }
 
 #[test]
+fn a_capture_has_headers_of_ethernet_if_it_shall() {
+    isolated!();
+    let capture = Capture::new("ethernet");
+    let (_lab, asker, _server, _trace) =
+        captured(&capture, Config::new().acp(Acp::Layer2).pcap_ethernet(true));
+    let (packets, _) = packets_on(&capture.0, Linktype::ETHERNET);
+    let mut cards = HashMap::new();
+    let mut groups = 0;
+    for (_, packet) in &packets {
+        let (header, ip) = packet.split_at(14);
+        assert_eq!((&header[12..], ip[0] >> 4), (&[0x86, 0xdd][..], 6));
+        let (from, to) = (address(&ip[8..24]), address(&ip[24..40]));
+        if to.is_multicast() {
+            assert_eq!(header[..6], [0x33, 0x33, 0, 0, 0, 0x13]);
+            groups += 1;
+        } else {
+            assert_eq!(cards.entry(to).or_insert(header[..6].to_vec()), &header[..6]);
+        }
+        // An address is of one card, which is no group.
+        assert_eq!(cards.entry(from).or_insert(header[6..12].to_vec()), &header[6..12]);
+        assert_eq!(header[6] & 1, 0);
+    }
+    assert!(cards.len() > 1 && groups > 1, "{cards:?}");
+    assert_eq!(asker.engine.stats().capture_lost, 0);
+}
+
+/// Runs graspy's gparseg.py with the answer to the dialogue that it opens.
+const GPARSEG: &str = "
+import runpy, sys, types
+def module(name, **members):
+    sys.modules[name] = made = types.ModuleType(name)
+    made.__dict__.update(members)
+module('tkinter', Tk=lambda: types.SimpleNamespace(withdraw=lambda: None))
+module('tkinter.messagebox', showinfo=lambda **_: None)
+module('tkinter.filedialog', askopenfilename=lambda **_: sys.argv[2])
+sys.path.insert(0, sys.argv[1])
+runpy.run_path(sys.argv[1] + '/pretty-parse/gparseg.py', run_name='__main__')
+";
+
+#[test]
+#[ignore = "needs GRASPY_DIR, a checkout of graspy, and pip install cbor2 netifaces cryptography dpkt python-pcapng"]
+fn gparseg_reads_a_capture_with_ethernet() {
+    isolated!(240);
+    let capture = Capture::new("gparseg");
+    let (_lab, _asker, _server, _trace) =
+        captured(&capture, Config::new().acp(Acp::Layer2).pcap_ethernet(true));
+    let graspy = std::env::var("GRASPY_DIR").expect("GRASPY_DIR names a checkout of graspy");
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(python)
+        .args(["-c", GPARSEG, &graspy])
+        .arg(&capture.0)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for word in ["M_DISCOVERY", "M_RESPONSE", "M_REQ_NEG", "M_END", "M_FLOOD", "Objective: EX1", "O_ACCEPT"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+    assert!(!text.contains("error") && !text.contains("failed"), "{text}");
+}
+
+#[test]
 fn in_a_quads_domain_a_capture_is_sealed_and_a_trace_has_both_forms() {
     isolated!();
     let capture = Capture::new("sealed");
@@ -193,19 +269,29 @@ fn a_file_that_cannot_be_written_keeps_no_engine_from_running() {
 }
 
 #[test]
-fn engines_that_are_given_one_file_write_one_each() {
+fn engines_that_are_given_one_file_write_one_each_and_none_writes_over_another() {
     isolated!();
     let capture = Capture::new("shared");
     let (_lab, _, a, b) = linked();
-    let config = Config::new().pcap(Some(capture.0.clone()));
-    let hosts = [Host::start(&a, config.clone()), Host::start(&b, config)];
-    for host in &hosts {
+    let start = |node, name: &str| {
+        let host = Host::start(node, Config::new().name(Some(name.into())).pcap(capture.wanted()));
         host.engine.shutdown();
+    };
+    start(&a, "asker");
+    start(&b, "other");
+    // It starts again: what it wrote before is still there.
+    start(&a, "asker");
+    let mut names: Vec<_> = std::fs::read_dir(capture.0.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["capture-asker.2.pcapng", "capture-asker.pcapng", "capture-other.pcapng"]);
+    for name in names {
+        let path = capture.0.with_file_name(name);
+        packets(&path);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     }
-    let second = Capture(PathBuf::from(format!("{}.2", capture.0.display())));
-    assert!(capture.0.exists() && second.0.exists());
-    packets(&capture.0);
-    packets(&second.0);
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn a_flooded_value_is_taken_but_for_a_locator_that_is_given() {
     eventually(SOON, "the floods are here", || {
         near.engine.get_flood(near.asa, &synchronizable("EX1", ())).unwrap().len() == 2
     });
-    let oldest = at_once(|| synchronize(&near, None, 20_000)).unwrap();
-    assert_eq!(oldest.value, Value::from("flooded 1"));
+    let newest = at_once(|| synchronize(&near, None, 20_000)).unwrap();
+    assert_eq!(newest.value, Value::from("flooded 2"));
     assert_eq!(far.engine.stats().synchronization_requests, 0);
     let locator = far.locator("EX1");
     assert_eq!(value_of(synchronize(&near, Some(&locator), 5000)), Value::from("asked"));
@@ -139,7 +139,7 @@ fn many_askers_are_answered() {
 #[test]
 fn a_full_queue_refuses() {
     isolated!();
-    let size = 48 << 20;
+    let size = 16 << 20;
     let config = Config::new().unicast_size(size).request_queue(1);
     let (_lab, host) = one(config.response_timeout(SOON));
     serve(&host, "small", RegisterObj::default());
@@ -233,17 +233,19 @@ fn locators_lead_to_the_peer_or_to_an_error() {
     for reachable in [
         host.locator("EX1"),
         AsaLocator::fqdn("localhost", Protocol::Tcp, port),
-        AsaLocator::new(std::net::Ipv4Addr::LOCALHOST, None).with_port(port),
         AsaLocator::new(host.node.link_local("eth0").unwrap(), host.node.interface_index("eth0").ok())
             .with_port(port),
     ] {
         assert_eq!(value_of(synchronize(&host, Some(&reachable), 5000)), Value::from("here"), "{reachable}");
     }
+    // An objective's port is open to IPv4 only if one of its locators is.
+    let by_ipv4 = AsaLocator::new(std::net::Ipv4Addr::LOCALHOST, None).with_port(port);
     let nobody = RawPeer::on(&host.node).locator();
     for unreachable in [
         AsaLocator::uri("coap://localhost/EX1"),
         AsaLocator::fqdn("localhost", Protocol::Udp, port),
         AsaLocator::null(),
+        by_ipv4,
         nobody,
     ] {
         let result = synchronize(&host, Some(&unreachable), 5000);
@@ -313,4 +315,24 @@ fn a_value_that_cannot_be_sent_is_refused_when_it_is_given() {
     assert_eq!(failure(refused), Error::Unspec);
     let locator = host.locator("EX1");
     assert_eq!(value_of(synchronize(&host, Some(&locator), 5000)), Value::from("small"));
+}
+
+#[test]
+fn a_request_for_a_value_that_says_negotiation_is_refused() {
+    isolated!();
+    let (_lab, host) = one(Config::new());
+    let ex2 = synchronizable("EX2", 2);
+    host.register(&ex2);
+    host.run(|engine, asa| engine.listen_synchronize(asa, &ex2)).unwrap();
+    let request = |session, flags| {
+        let mut client = host.client("EX2");
+        client.say(Body::RequestSynchronize(flagged(session, "EX2", flags, 6, ())));
+        client
+    };
+    request(1, Flags::F_DISC | Flags::F_NEG).expect_end();
+    request(2, Flags::F_DISC | Flags::F_NEG | Flags::F_SYNCH).expect_end();
+    let answer = request(3, Flags::F_DISC | Flags::F_SYNCH).hear();
+    assert!(matches!(answer.body, Body::Synch(step) if step.objective.value == Some(2.into())));
+    host.expect_quiet();
+    assert_eq!(host.engine.stats().synch_sent, 1);
 }

@@ -35,6 +35,7 @@ fn a_dump_shows_every_registry() {
             mine.as_str(),
             &session,
             "Link local zone index(es):",
+            "State:",
             "ASA registry contents:",
             "Objective registry contents:",
             "Discovery cache contents:",

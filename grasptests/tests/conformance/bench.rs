@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, TcpStream};
 use std::thread::{Builder, JoinHandle};
 
 use grasp::{
-    Asa, AsaLocator, AsaNonce, Config, Discover, Engine, Error, Negotiation, Objective, RegisterObj, Result,
+    Asa, AsaLocator, AsaNonce, Config, Discover, Engine, Negotiation, Objective, RegisterObj, Result,
     SessionNonce, TaggedObjective, Value,
 };
 use grasptests::lab::{Lab, Link, LinkOptions, Node};
@@ -120,7 +120,6 @@ impl Bench {
                         let body = move || handle(&engine, nonce, session, offer);
                         drop(Builder::new().name("handler".to_owned()).spawn(body).unwrap());
                     }
-                    Err(Error::IdClash) => {}
                     Err(_) => return,
                 }
             }

@@ -90,7 +90,7 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let (code, layer) = (code(text), layer(path));
-    let pure = ["wire", "proto"].contains(&layer);
+    let pure = ["wire", "node"].contains(&layer);
     let mut found = Vec::new();
     let mut forbid = |holds: bool, words: &[&str]| {
         found.extend(
@@ -104,11 +104,11 @@ fn violations(path: &str, text: &str) -> Vec<String> {
     forbid(pure, &["Mutex", "RwLock", "Condvar", "parking_lot", "std::sync::mpsc", "OnceLock"]);
     forbid(pure, &["Instant::now", "SystemTime", "monotonic_ms", "clock", "crossbeam_channel::after"]);
     let forbidden: &[&str] = match layer {
-        "wire" => &["net", "proto", "registry", "threads", "api", "core", "engine"],
-        "types" => &["net", "proto", "registry", "threads", "api", "core", "engine", "config"],
-        "registry" => &["net", "proto", "threads", "api", "core", "engine"],
-        "proto" => &["net", "threads", "api", "core", "engine"],
-        "net" => &["proto", "threads", "api", "core", "engine"],
+        "wire" => &["net", "node", "registry", "threads", "api", "core", "engine"],
+        "types" => &["net", "node", "registry", "threads", "api", "core", "engine", "config"],
+        "registry" => &["net", "node", "threads", "api", "core", "engine"],
+        "node" => &["net", "threads", "api", "core", "engine"],
+        "net" => &["node", "threads", "api", "core", "engine"],
         _ => &[],
     };
     let arrows = modules(&code).into_iter().filter(|module| forbidden.contains(&module.as_str()));
@@ -139,13 +139,13 @@ fn the_matcher_sees_what_is_forbidden() {
         ("src/net/tcp.rs", "use std::thread::Builder;"),
         ("src/registry/asa.rs", "Builder::new().name(name)"),
         ("src/wire/head.rs", "use std::net::{Ipv6Addr, TcpStream};"),
-        ("src/proto/mod.rs", "static X: Mutex<u8> = Mutex::new(0);"),
-        ("src/proto/flood.rs", "use parking_lot::RwLock;"),
-        ("src/proto/flood.rs", "let now = Instant::now();"),
+        ("src/node/mod.rs", "static X: Mutex<u8> = Mutex::new(0);"),
+        ("src/node/flood.rs", "use parking_lot::RwLock;"),
+        ("src/node/flood.rs", "let now = Instant::now();"),
         ("src/wire/option.rs", "let now = crate::clock::monotonic_ms();"),
-        ("src/proto/discovery.rs", "use crate::net::tcp;"),
-        ("src/proto/discovery.rs", "use crate::{\n    config::{Config, Acp},\n    threads,\n};"),
-        ("src/registry/session.rs", "fn f(x: crate::proto::Node) {}"),
+        ("src/node/discovery.rs", "use crate::net::tcp;"),
+        ("src/node/discovery.rs", "use crate::{\n    config::{Config, Acp},\n    threads,\n};"),
+        ("src/registry/session.rs", "fn f(x: crate::node::Node) {}"),
         ("src/registry/session.rs", "use crate :: { types::{A, B}, api::Asa };"),
         ("src/wire/message.rs", "use super::super::registry::Registries;"),
         ("src/types/value.rs", "use crate::config::Config;"),
@@ -161,8 +161,8 @@ fn the_matcher_leaves_alone_what_is_allowed() {
         ("src/wire/decode.rs", "// serde_cbor does it otherwise\nuse crate::types::Value;"),
         ("src/net/tcp.rs", "use socket2::Socket;\n#[cfg(test)]\nmod tests { use std::thread::Builder; }"),
         ("src/threads/mod.rs", "use std::thread::{Builder, JoinHandle};"),
-        ("src/proto/mod.rs", "use std::net::{SocketAddrV6, Ipv6Addr};\nlet clocked = 1;"),
-        ("src/proto/mod.rs", "use crate::{registry::Registries, wire::{Body, Message}};"),
+        ("src/node/mod.rs", "use std::net::{SocketAddrV6, Ipv6Addr};\nlet clocked = 1;"),
+        ("src/node/mod.rs", "use crate::{registry::Registries, wire::{Body, Message}};"),
         ("src/types/value.rs", "use crate::wire::cbor;\nuse crate::constants::GRASP_DEF_LOOPCT;"),
         ("src/api/mod.rs", "use crate::net::tcp::Connection;"),
     ] {

@@ -1,6 +1,6 @@
 //! docs/compliance.md says the truth: every requirement is in it, and every test that it names exists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::borders::{files, root};
@@ -121,5 +121,27 @@ fn every_test_named_after_a_requirement_is_listed() {
         let id = format!("C-{}-{number}", family.to_uppercase());
         let row = rows.iter().find(|row| row.id == id);
         assert!(row.is_some_and(|row| row.tests.contains(&name)), "{id} does not list {name} of {path}");
+    }
+}
+
+/// A file that no module names would not be compiled, and nobody would miss its tests.
+#[test]
+fn every_file_of_the_tests_belongs_to_a_test_program() {
+    for directory in ["grasptests/tests", "grasptests/lab/tests", "asa_examples/tests"] {
+        let all: BTreeMap<_, _> = files(directory).into_iter().collect();
+        for path in all.keys() {
+            let (folder, name) = path.rsplit_once('/').expect("a file in a folder");
+            let (folder, name) = match name {
+                "main.rs" => continue,
+                "mod.rs" => folder.rsplit_once('/').expect("a module in a folder"),
+                _ => (folder, name.trim_end_matches(".rs")),
+            };
+            let parents = ["main.rs", "mod.rs"].map(|parent| all.get(&format!("{folder}/{parent}")));
+            let named = parents
+                .into_iter()
+                .flatten()
+                .any(|text| text.lines().any(|line| line.ends_with(&format!("mod {name};"))));
+            assert!(named, "{path} is in no module");
+        }
     }
 }

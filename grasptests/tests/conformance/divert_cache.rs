@@ -79,7 +79,7 @@ fn c_cache_02_a_ttl_of_zero_is_long() {
 fn c_cache_03_an_entry_may_vanish_and_is_discovered_again() {
     isolated!();
     let bench = Bench::with(Config::new().discovery_cache_limit(2).locators_limit(3));
-    let bare = Ipv6Addr::LOCALHOST;
+    let bare = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 9, 9);
     for name in ["EX1", "EX2", "EX3"] {
         bench.learn(&bench.peer, name, 60_000, (1..=5).map(|port| locator(bare, port)).collect());
     }

@@ -81,7 +81,8 @@ fn c_drel_04_a_loop_count_of_1_is_not_relayed() {
 #[test]
 fn c_drel_05_a_burst_of_discoveries_is_relayed_at_a_limited_rate() {
     isolated!();
-    let rate = Rate::new(1, 20);
+    // One initiator has half of what its neighbour has.
+    let rate = Rate::new(2, 40);
     let config =
         Config::new().discovery_relay_rate(rate).neighbour_discovery_relay_rate(rate).relay_limit(1000);
     let bench = Bench::on_two_links(config);
@@ -236,7 +237,8 @@ fn c_frel_02_03_only_the_first_loop_count_is_lowered_and_never_to_0() {
 #[test]
 fn c_frel_04_a_burst_of_floods_is_relayed_at_a_limited_rate() {
     isolated!();
-    let rate = Rate::new(1, 20);
+    // One initiator has half of what its neighbour has, and a flood of two names counts twice.
+    let rate = Rate::new(4, 80);
     let bench = Bench::on_two_links(Config::new().neighbour_flood_relay_rate(rate));
     let started = Instant::now();
     for session in 0..200 {

@@ -255,7 +255,6 @@ fn serving(host: Host) -> Host {
                     };
                     drop(std::thread::Builder::new().name("session".to_owned()).spawn(one));
                 }
-                Err(grasp::Error::IdClash) => {}
                 Err(_) => return,
             }
         }

@@ -1,11 +1,16 @@
 //! Interfaces and addresses that come, go and change while an engine runs, and blocked calls go on.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use grasp::{Asa, Config, Discover, Engine, Locator, Objective, RegisterObj, StartError};
 use grasptests::isolated;
-use grasptests::lab::{Lab, LabError, Link, Node, eventually, process};
+use grasptests::lab::{
+    ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Link, Node, eventually, process,
+};
+use grasptests::nodes::{Host, RawAsker, discoverable};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use socket2::SockRef;
 
 /// What must happen, happens within this: the requirement says 5 seconds.
 const SOON: Duration = Duration::from_secs(5);
@@ -114,11 +119,14 @@ fn answers_and_the_session_locator_follow_the_addresses() -> Result<(), LabError
     assert!(pair.finds(old));
     pair.far.remove_address("eth0", old, 64)?;
     eventually(SOON, "the global address takes over", || engine.session_locator() == global);
+    // It is kept while it is valid.
     pair.far.add_address("eth0", new, 64)?;
-    eventually(SOON, "the unique local one is preferred", || engine.session_locator() == new);
+    assert!(pair.finds(global));
+    assert_eq!(engine.session_locator(), global);
+    pair.far.remove_address("eth0", global, 64)?;
+    eventually(SOON, "the unique local one takes over", || engine.session_locator() == new);
     eventually(SOON, "answers give it", || pair.finds(new));
     pair.far.remove_address("eth0", new, 64)?;
-    pair.far.remove_address("eth0", global, 64)?;
     let link_local = pair.link.link_local(&pair.far);
     eventually(SOON, "only the link-local one is left", || engine.session_locator() == link_local);
     eventually(SOON, "answers give that", || pair.finds(link_local));
@@ -231,5 +239,40 @@ fn group_memberships_that_the_system_forgets_are_renewed() -> Result<(), LabErro
         eventually(SOON, "EX3 is found again", || pair.finds(expected));
     }
     assert_eq!((engine.links().len(), engine.stats().panics), (1, 0));
+    Ok(())
+}
+
+/// The system may forget a membership, and nothing else of the interface changes.
+#[test]
+fn a_membership_that_is_gone_is_renewed_without_any_other_change() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (near, far) = (lab.node("near")?, lab.node("far")?);
+    let link = lab.link(&near, &far)?;
+    let config = Config::new().watch_interval(Duration::from_millis(100));
+    let host = Host::start(&far, config);
+    host.register_with(&negotiable(), discoverable());
+    let asker = RawAsker::on(&near);
+    assert!(asker.answer_of(&host, 1, "EX3").is_some());
+    // This process looks for the engine's socket in the group, and leaves the group with it.
+    let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).expect("this process");
+    let ifi = far.interface_index("eth0")?;
+    let group = SocketAddrV6::new(ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, 0, ifi).into();
+    let mut left = 0;
+    for number in std::fs::read_dir("/proc/self/fd").expect("descriptors") {
+        let name = number.expect("a descriptor").file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok()).expect("a number");
+        // The directory's own is closed by now, perhaps.
+        let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
+        let socket = SockRef::from(&socket);
+        if socket.local_addr().is_ok_and(|address| address.as_socket() == Some(group)) {
+            left += i32::from(socket.leave_multicast_v6(&ALL_GRASP_NEIGHBORS, ifi).is_ok());
+        }
+    }
+    assert_eq!(left, 1, "the engine's socket is found");
+    eventually(SOON, "the interface is used anew", || host.engine.stats().interfaces_added == 2);
+    assert!(asker.answer_of(&host, 1_000_000, "EX3").is_some());
+    assert_eq!((host.engine.links().len(), host.engine.stats().panics), (1, 0));
+    drop(link);
     Ok(())
 }

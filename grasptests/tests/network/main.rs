@@ -2,8 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
+mod addresses;
 mod interfaces;
 mod interop;
+mod many_links;
 mod rapid;
 mod relay;
 mod simulator;

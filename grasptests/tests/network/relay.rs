@@ -1,5 +1,6 @@
 //! Discovery, negotiation, synchronization and flooding over several hops (RFC 8990 §2.5.4.4, §2.5.6.2).
 
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use grasp::{
@@ -130,8 +131,14 @@ fn c_drel_06_in_a_ring_each_relay_relays_once_and_every_responder_is_found() -> 
     let found = nodes.discover(0, &ex3(), Discover::default());
     let mut addresses: Vec<_> = found.iter().map(|found| found.locator.clone()).collect();
     addresses.sort();
-    let mut expected: Vec<_> =
-        [2, 3].iter().map(|index| nodes.network.nodes[*index].ula().map(Locator::Ipv6)).collect();
+    // At their addresses on each of their links.
+    let mut expected = Vec::new();
+    for node in [2, 3].map(|index| &nodes.network.nodes[index]) {
+        for interface in ["eth0", "eth1"] {
+            let addresses = node.addresses(interface)?.into_iter().map(|(address, _)| address);
+            expected.extend(addresses.filter(Ipv6Addr::is_unique_local).map(|one| Some(Locator::Ipv6(one))));
+        }
+    }
     expected.sort();
     assert_eq!(addresses, expected);
     assert!(nodes.relayed().iter().all(|relayed| *relayed <= 1), "{:?}", nodes.relayed());

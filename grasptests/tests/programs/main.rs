@@ -6,3 +6,4 @@ mod asatest;
 mod bench;
 mod bubbles;
 mod lab_program;
+mod prompt;

@@ -15,7 +15,7 @@ const EXAMPLES: &[(&str, &[&str], &str)] = &[
     (example!("getter"), &["--directory", "/tmp", "nothing-there"], "Asking for nothing-there"),
     (example!("graspconfig"), &[], "Flooded max_multicast 2048"),
     (example!("gray"), &[], "Objective EX3 registered OK"),
-    (example!("pusher"), &[], "pusher is listening"),
+    (example!("pusher"), &["--directory", "/tmp"], "pusher is listening"),
     (example!("relay"), &[], "Daemon running on 1 interfaces"),
     (example!("server"), &[], "Ready to negotiate EX3 as server"),
 ];
@@ -105,4 +105,46 @@ fn lab_shows_both_sides_talking() {
     assert_eq!(text.matches("Peer replied: \"Hello, server!\"").count(), 2);
     let unknown = Command::new(example!("briggs")).args(["--lab", "nobody"]).output().expect("it runs");
     assert!(String::from_utf8_lossy(&unknown.stdout).contains("the examples are briggs, client"));
+}
+
+#[test]
+fn a_wrong_command_line_of_a_peer_is_that_peers_and_a_failure() {
+    lab::available().expect("namespaces");
+    let run = |peer: &str| {
+        let options = ["--pace", "0.01", "--rounds", "1", "--lab", peer];
+        let output = Command::new(example!("briggs")).args(options).output().expect("it runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), said(&output.stdout), said(&output.stderr))
+    };
+    let (status, said, errors) = run("gray --bogus");
+    assert_eq!(status, Some(2), "{said}{errors}");
+    assert!(said.contains(r#"--lab "gray --bogus""#), "{said}");
+    assert!(errors.contains("--bogus") && errors.contains("gray") && !errors.contains("briggs"), "{errors}");
+    assert!(!said.contains("registered"), "nothing was started: {said}");
+    // What fails later is told of, too.
+    let (status, said, errors) = run("getter nothing-there --attempts 1 --directory /tmp");
+    assert_eq!(status, Some(1), "{said}{errors}");
+    assert!(
+        said.contains("getter nothing-there --attempts 1 --directory /tmp ended with exit status: 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_relay_says_which_interfaces_it_has_and_which_it_waits_for() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (node, one, other) = (lab.node("here")?, lab.node("one")?, lab.node("other")?);
+    let wanted = ["--interface", "eth0", "--interface", "eth1"];
+    let mut relay = Program::start(&node, example!("relay"), &wanted);
+    relay.says("Daemon running on 0 interfaces");
+    relay.says("Waiting for interface eth0");
+    relay.says("Waiting for interface eth1");
+    lab.link(&node, &one)?;
+    relay.says("Daemon running on 1 interfaces: eth0");
+    lab.link(&node, &other)?;
+    relay.says("Daemon running on 2 interfaces: eth0 eth1");
+    relay.signal(Signal::TERM);
+    assert!(relay.ends().success());
+    Ok(())
 }

@@ -5,7 +5,7 @@ mod commandline;
 mod files;
 mod graspy;
 mod money;
-mod program;
+pub(crate) mod program;
 mod talk;
 
 /// docs/porting.md shows Gray word by word.

@@ -1,6 +1,9 @@
 //! server and client, and graspconfig.
 
-use grasp::{Asa, Config, Engine, Objective, Value};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddrV6, TcpStream};
+
+use grasp::{Asa, Config, Discover, Engine, Locator, Objective, Value};
 use grasp_lab::{Lab, LabError, Topology, eventually, isolated};
 use rustix::process::Signal;
 
@@ -29,6 +32,48 @@ fn two_clients_talk_to_a_server() -> Result<(), LabError> {
     server.says("ASA exiting");
     client.signal(Signal::INT);
     assert!(client.ends().success());
+    Ok(())
+}
+
+#[test]
+fn a_peer_that_repeats_an_identifier_does_not_silence_a_server() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let nodes = lab.build(Topology::Lan(3))?.nodes;
+    let server = Program::start(&nodes[0], example!("server"), &[]);
+    server.says("Ready to negotiate EX3 as server");
+    let engine = nodes[1].run(|| Engine::start(Config::new())).expect("start");
+    let asa = Asa::register(&engine, "clashing").expect("register");
+    let mut found = Vec::new();
+    eventually(SOON, "the server is found", || {
+        let once = Discover { enough: Some(1), ..Discover::default() };
+        let found_now = nodes[1].run(|| engine.discover(asa.nonce(), &Objective::new("EX3"), None, once));
+        found = found_now.expect("discover");
+        !found.is_empty()
+    });
+    let Some(Locator::Ipv6(address)) = found[0].locator else { panic!("{found:?}") };
+    let port = found[0].port.expect("a port");
+    // M_REQ_NEG under one identifier, again and again.
+    let open = |value: &str| {
+        let objective = Value::from(vec![Value::from("EX3"), 3.into(), 6.into(), value.into()]);
+        let request = Value::from(vec![Value::from(3), 7.into(), objective]).encode();
+        nodes[1].run(|| {
+            let mut stream = TcpStream::connect(SocketAddrV6::new(address, port, 0, 0)).expect("connect");
+            stream.write_all(&request).expect("send");
+            stream
+        })
+    };
+    let _held = open("the one");
+    server.says("Got message: \"the one\"");
+    // No clash keeps the client from being heard next; five seconds after each would add up to more than anybody waits.
+    for _ in 0..20 {
+        let mut stream = open("another");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        assert!(matches!(stream.read(&mut [0]), Ok(0)), "it is closed");
+    }
+    let mut client = Program::start(&nodes[2], example!("client"), &["--rounds", "1"]);
+    assert!(client.ends().success());
+    assert_eq!(server.count("Got message: \"another\""), 0);
     Ok(())
 }
 

@@ -135,7 +135,7 @@ fn has_exponent(text: &str) -> bool {
 /// of a message that is right, type and session of one that is not, and which of them that is.
 pub(crate) fn compare(capture: &Path, records: &[Record]) {
     let mut names = FIELDS.to_vec();
-    names.extend(["grasp.malformed", "tcp.analysis.retransmission"]);
+    names.extend(["grasp.malformed", "grasp.truncated", "tcp.analysis.retransmission"]);
     let mut packets: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
     for record in records {
         packets.entry(record.frame).or_default().push(record);
@@ -143,13 +143,19 @@ pub(crate) fn compare(capture: &Path, records: &[Record]) {
     for (number, columns) in tshark::fields(capture, &names) {
         let in_it = packets.remove(&number).unwrap_or_default();
         let about = || in_it.iter().map(|record| record.annotation.summary.clone()).collect::<Vec<_>>();
-        let [columns @ .., malformed, sent_again] = columns.as_slice() else { panic!("columns") };
+        let [columns @ .., malformed, truncated, sent_again] = columns.as_slice() else { panic!("columns") };
         if in_it.is_empty() && !sent_again.is_empty() {
             // It was shown when it came first, here perhaps on another link.
             continue;
         }
-        let is_malformed = in_it.iter().any(|record| record.annotation.message.is_err());
+        let is_malformed = in_it.iter().any(|it| it.annotation.message.is_err() && !it.truncated);
         assert_eq!(!malformed.is_empty(), is_malformed, "packet {number}: {:?}", about());
+        if in_it.is_empty() && !truncated.is_empty() {
+            // The rest of a message that was truncated.
+            continue;
+        }
+        let is_truncated = in_it.iter().any(|record| record.truncated);
+        assert_eq!(!truncated.is_empty(), is_truncated, "packet {number}: {:?}", about());
         let mut expected = Fields::new();
         for record in &in_it {
             match &record.annotation.message {

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod dissector;
+mod files;
 mod lab;
 mod program;
 mod tshark;

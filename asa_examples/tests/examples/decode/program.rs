@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::decode::by_hand::{datagram, pcap};
+use crate::decode::by_hand::{SYN, datagram, pcap, segment};
 use crate::decode::vectors;
 
 fn run(options: &[&str], input: &[u8]) -> Output {
@@ -61,6 +61,25 @@ fn a_capture_that_is_cut_off_is_shown_as_far_as_it_goes_and_is_no_success() {
     assert!(text(&output).ends_with("M_WAIT session 1: 5 ms\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("damaged after 1 packets"), "{output:?}");
+}
+
+#[test]
+fn a_packet_that_is_cut_off_and_a_link_that_is_unknown_are_no_success() {
+    let mut file = pcap(101, &[datagram(50000, &[0x83, 7, 1, 0x18])]);
+    // The lengths of IP, of UDP and of the packet say that there was a byte more.
+    file[24 + 16 + 5] += 1;
+    file[24 + 16 + 40 + 5] += 1;
+    file[24 + 12] += 1;
+    let output = run(&["--summary"], &file);
+    assert!(text(&output).contains("[truncated: 4 of 5 bytes were captured]"), "{output:?}");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("truncated by the snap length"), "{output:?}");
+    let output = run(&["--summary"], &pcap(105, &[vec![0; 40]]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("IEEE802_11 (105) is not supported"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -140,7 +159,7 @@ fn a_key_file_opens_what_is_encrypted() {
     let keys = grasp::QuadsKeys::from_password("secret").expect("a password");
     let directory = tempfile::TempDir::new().expect("a directory");
     let path = directory.path().join("keys");
-    grasp::keyfile::write(&path, &keys).expect("a key file");
+    grasp::keyfile::write(&path, Some(&keys), grasp::keyfile::Form::Hex).expect("a key file");
     let sealed = keys.seal(&[0x83, 7, 1, 0x18, 0x64]);
     let output = run(&["--summary", "--keyfile", path.to_str().expect("text")], &sealed);
     assert_eq!(text(&output), "[QUADS]: M_WAIT session 1: 100 ms\n");
@@ -148,6 +167,100 @@ fn a_key_file_opens_what_is_encrypted() {
     // Without it, it is said what may help.
     let output = run(&["--summary"], &pcap(101, &[datagram(50000, &sealed)]));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 may be encrypted"), "{output:?}");
+}
+
+#[test]
+fn json_is_harmless_on_a_terminal_and_says_the_same() {
+    let hostile = "a\u{9b}2J\u{9d}0;x\u{7f}\u{202e}b\u{2028}c\u{200b}\u{e0041}d\"\\ ü 世";
+    let value = grasp::Value::from(hostile).encode();
+    let message = [&[0x83, 3, 1, 0x84, 0x63, b'E', b'X', b'3', 3, 6][..], &value].concat();
+    let mut file = pcapng(hostile, &[]);
+    file.extend(packet_block(&datagram(50000, &message)));
+    let output = run(&["--json"], &file);
+    let shown = text(&output);
+    let harmful = |c: char| c.is_control() || "\u{202e}\u{2028}\u{200b}\u{e0041}".contains(c);
+    assert_eq!(shown.trim_end().find(harmful), None, "{shown:?}");
+    // Ordinary text of any language is as it is, and a reader of JSON gets what was there.
+    assert!(shown.contains(" ü 世"), "{shown}");
+    let line: Json = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(line["interface"], hostile);
+    assert_eq!(line["type"], "M_REQ_NEG");
+}
+
+/// A pcapng file with an interface of this name and these packets.
+fn pcapng(name: &str, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file =
+        block(0x0a0d_0d0a, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    let length = u16::try_from(name.len()).expect("short").to_le_bytes();
+    let mut interface = [&[101, 0, 0, 0, 0, 0, 0, 0, 2, 0][..], &length, name.as_bytes()].concat();
+    interface.resize(interface.len().next_multiple_of(4), 0);
+    file.extend(block(1, &[&interface[..], &[0; 4]].concat()));
+    file.extend(packets.iter().flat_map(|packet| packet_block(packet)));
+    file
+}
+
+fn packet_block(packet: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(packet.len()).expect("short").to_le_bytes();
+    let mut body = [&[0; 12][..], &length, &length, packet].concat();
+    body.resize(body.len().next_multiple_of(4), 0);
+    block(6, &body)
+}
+
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 12).expect("short").to_le_bytes();
+    [&kind.to_le_bytes()[..], &length, body, &length].concat()
+}
+
+/// Whoever makes a capture decides how much is said about it, but not beyond measure.
+#[test]
+fn no_capture_blows_up() {
+    let segments = |payload: &[u8]| -> Vec<Vec<u8>> {
+        let syn = segment(false, 0, SYN, &[]);
+        let at = |number: usize| u32::try_from(1 + number * payload.len()).expect("short");
+        [syn].into_iter().chain((0..40).map(|number| segment(false, at(number), 0, payload))).collect()
+    };
+    // A wait, which makes it a stream of GRASP, and what follows it.
+    let wait = [0x83, 7, 1, 5];
+    let behind = |what: &[u8]| segments(&[&wait[..], &what.repeat(1000 / what.len())].concat());
+    let nested = [vec![0x81; 31], vec![0]].concat();
+    let many = |payload: &[u8]| vec![datagram(50000, payload); 100];
+    for (what, name, packets) in [
+        ("a long name", "x".repeat(60_000), many(&wait)),
+        ("a name to be escaped", "\u{9b}".repeat(30_000), many(&wait)),
+        ("empty arrays", String::new(), segments(&[0x80].repeat(1000))),
+        ("empty arrays after a message", String::new(), behind(&[0x80])),
+        ("M_NOOP", String::new(), behind(&[0x81, 0])),
+        ("short waits", String::new(), behind(&[0x83, 7, 1, 5])),
+        ("short waits in short segments", String::new(), segments(&wait.repeat(8))),
+        ("nested", String::new(), many(&nested)),
+        (
+            "nested in a message",
+            String::new(),
+            many(&[&[0x83, 3, 1, 0x84, 0x60, 3, 6][..], &nested].concat()),
+        ),
+        ("broken", String::new(), many(&[0x9f; 60])),
+        (
+            "tags",
+            String::new(),
+            many(&[&[0x83, 3, 1, 0x84, 0x60, 3, 6][..], &[0xd8, 24, 0x41].repeat(30)].concat()),
+        ),
+    ] {
+        let file = pcapng(&name, &packets);
+        for style in ["--json", "--summary"] {
+            let output = run(&[style], &file);
+            let times = output.stdout.len() / file.len();
+            println!("{what}: {} of {} bytes, {times} times, {style}", output.stdout.len(), file.len());
+            assert!(times < 100, "{what}: {times} times as much, {style}");
+        }
+    }
+    // All of it is there for whoever asks.
+    let hidden = run(&["--summary"], &pcapng("", &behind(&[0x81, 0])));
+    assert!(
+        String::from_utf8_lossy(&hidden.stderr).contains("too many for their packet (--all)"),
+        "{hidden:?}"
+    );
+    let all = run(&["--summary", "--all"], &pcapng("", &behind(&[0x81, 0])));
+    assert_eq!(text(&all).lines().filter(|line| line.ends_with("M_NOOP")).count(), 40 * 500);
 }
 
 #[test]

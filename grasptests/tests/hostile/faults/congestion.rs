@@ -51,7 +51,8 @@ fn a_congested_link_holds_up_neither_calls_nor_what_comes_from_the_others() {
     eventually(SOON, "what has no room is lost, and counted", || lost() > 0);
     // Calls of its own return by their deadline.
     middle.run(|engine, asa| {
-        within(AT_ONCE, || (0..20).for_each(|number| flood(engine, asa, number)));
+        // The link is waited for once, not with every datagram.
+        within(AT_ONCE, || (0..FLOODS).for_each(|number| flood(engine, asa, number)));
         within(AT_ONCE, || {
             engine.discover(asa, &Objective::new("nobody has this"), None, Discover::default()).unwrap()
         });

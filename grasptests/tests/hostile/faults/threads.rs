@@ -1,14 +1,16 @@
 //! A user who may start no thread more.
 
-use std::net::TcpStream;
+use std::net::{Ipv6Addr, TcpStream};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
+use grasp::wire::Body;
 use grasp::{AsaLocator, Config, Error, RegisterObj, StartError};
 use grasptests::accounts::assert_accounts;
 use grasptests::isolated;
 use grasptests::lab::eventually;
-use grasptests::nodes::{Host, SOON, failure, joined, negotiable, synchronizable, two};
+use grasptests::nodes::{Host, RawStream, SOON, failure, joined, negotiable, one, step, synchronizable, two};
 use nix::sys::resource::Resource;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
@@ -34,6 +36,19 @@ fn on(worker: &Sender<(Job, Sender<()>)>, job: impl FnOnce() + Send + 'static) {
     rx.recv_timeout(SOON).expect("the job is done");
 }
 
+/// From here on no thread can be started, until what it returns is dropped. No node can be entered any more.
+fn no_more_threads() -> Limit {
+    // The limit does not bind root. Entering nodes needs root: who has to be in one is there.
+    if nix::unistd::geteuid().is_root() && is_real_root() {
+        let (user, group) = (Uid::from_raw(64_017), Gid::from_raw(64_017));
+        setresgid(group, group, group).expect("another group");
+        setresuid(user, user, user).expect("another user");
+    }
+    let limit = Limit::set(Resource::RLIMIT_NPROC, 1);
+    assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "the limit on threads does not bind");
+    limit
+}
+
 #[test]
 fn without_threads_calls_say_so_and_all_recovers() {
     isolated!();
@@ -45,15 +60,8 @@ fn without_threads_calls_say_so_and_all_recovers() {
     let (near_worker, near_thread) = worker(&near);
     let (far_worker, far_thread) = worker(&far);
     eventually(SOON, "threads that start have started", || near.engine.links().len() == 1);
-    // The limit does not bind root. Entering nodes needs root: the workers are in theirs.
-    if nix::unistd::geteuid().is_root() && is_real_root() {
-        let (user, group) = (Uid::from_raw(64_017), Gid::from_raw(64_017));
-        setresgid(group, group, group).expect("another group");
-        setresuid(user, user, user).expect("another user");
-    }
     let far_engine = far.engine.clone();
-    let limit = Limit::set(Resource::RLIMIT_NPROC, 1);
-    assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "the limit on threads does not bind");
+    let limit = no_more_threads();
     let (host, before) = (near.clone(), near.engine.stats().thread_failed);
     on(&near_worker, move || {
         let registered = host.engine.register_obj(host.asa, &negotiable("EX3", 1), RegisterObj::default());
@@ -113,4 +121,36 @@ fn without_threads_calls_say_so_and_all_recovers() {
 fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"]
+}
+
+/// A request that nobody waits for this very moment waits for the listener that has just returned: in a thread.
+#[test]
+fn a_request_that_would_have_to_wait_in_a_thread_is_refused_and_counted() {
+    isolated!();
+    let (_lab, host) = one(Config::new().listen_grace(Duration::from_secs(60)));
+    host.register(&negotiable("EX1", 0));
+    let listener = host.listen(&negotiable("EX1", 0));
+    host.client("EX1").say(Body::RequestNegotiate(step(1, "EX1", 6, 1)));
+    let (session, _) = joined(listener).expect("the first is taken up");
+    let (worker, thread) = worker(&host);
+    on(&worker, || ());
+    let limit = no_more_threads();
+    let (engine, port) = (host.engine.clone(), host.port("EX1"));
+    on(&worker, move || {
+        let mut requests = 1;
+        eventually(SOON, "it is refused, and counted", || {
+            requests += 1;
+            let mut client = RawStream::new(TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap());
+            client.say(Body::RequestNegotiate(step(requests, "EX1", 6, 1)));
+            // Threads that linger wait with the first of them.
+            engine.stats().requests_abandoned >= 3
+        });
+    });
+    drop((limit, worker));
+    thread.join().unwrap();
+    host.engine
+        .end_negotiate(host.asa, session, true, None)
+        .unwrap_or_else(|error| assert_eq!(error, Error::SockErrEnd));
+    host.engine.deregister_obj(host.asa, &negotiable("EX1", 0)).unwrap();
+    host.expect_quiet();
 }

@@ -1,0 +1,424 @@
+//! The one bounded map of the engine: both caches, what is remembered of past multicasts, known askers and token buckets
+//! are kept in it. It counts entries and bytes, and returns what it evicts.
+//!
+//! Each entry has a *holder*, who caused it, and the holder belongs to a *group*: an initiator behind a neighbour, for
+//! instance. When a group has filled its share, or everything is full, the holder with the most in it makes room with its
+//! oldest entry; in the latter case that of the group with the most. So whoever fills the map displaces itself. Those with
+//! little are all alike, and among equals the newest goes first: many holders of little, which are easily invented,
+//! displace each other and not those who were there before.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+
+/// How much there may be: entries, and bytes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Capacity {
+    /// Bounded by the number of entries only.
+    pub(crate) const fn entries(entries: usize) -> Self {
+        Self { entries, bytes: usize::MAX }
+    }
+
+    /// How much of it is used, in thousandths: by entries or by bytes, whichever is more.
+    fn load(self, used: Usage) -> usize {
+        let part = |used: usize, of: usize| used.saturating_mul(1000) / of.max(1);
+        part(used.entries, self.entries).max(part(used.bytes, self.bytes))
+    }
+
+    /// Whether one more entry of so many bytes is too much.
+    fn is_exceeded(self, used: Usage, bytes: usize) -> bool {
+        used.entries >= self.entries.max(1) || used.bytes.saturating_add(bytes) > self.bytes
+    }
+}
+
+/// A holder that uses less than this part of the whole, in thousandths, is like any other that does.
+const LITTLE: usize = 10;
+
+/// What somebody has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Usage {
+    entries: usize,
+    bytes: usize,
+}
+
+/// A map that never holds more than its capacity. `G` are the groups of the holders `H`.
+#[derive(Debug)]
+pub(crate) struct BoundedMap<K, V, G = (), H = ()> {
+    entries: HashMap<K, Entry<V, G, H>>,
+    /// The keys by age, or by last use where `touch` is called: the oldest first.
+    order: BTreeMap<u64, K>,
+    groups: Ranking<G>,
+    holders: HashMap<G, Ranking<H>>,
+    numbers: HashMap<(G, H), BTreeSet<u64>>,
+    used: Usage,
+    next: u64,
+    capacity: Capacity,
+    share: Capacity,
+    /// The group that has no share and makes room last.
+    protected: Option<G>,
+}
+
+#[derive(Debug)]
+struct Entry<V, G, H> {
+    value: V,
+    group: G,
+    holder: H,
+    bytes: usize,
+    number: u64,
+}
+
+impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
+    /// A map without holders: the oldest entry goes.
+    pub(crate) fn new(capacity: Capacity) -> Self {
+        Self::with_shares(capacity, capacity)
+    }
+
+    /// Adds or replaces an entry, as the newest. Returns what was evicted for it.
+    pub(crate) fn insert(&mut self, key: K, value: V, bytes: usize) -> Vec<(K, V)> {
+        self.insert_for((), (), key, value, bytes)
+    }
+}
+
+impl<K, V, G, H> BoundedMap<K, V, G, H>
+where
+    K: Clone + Eq + Hash,
+    G: Clone + Ord + Hash,
+    H: Clone + Ord + Hash,
+{
+    /// A map in which no group has more than `share`.
+    pub(crate) fn with_shares(capacity: Capacity, share: Capacity) -> Self {
+        Self {
+            entries: HashMap::new(),
+            order: BTreeMap::new(),
+            groups: Ranking::default(),
+            holders: HashMap::new(),
+            numbers: HashMap::new(),
+            used: Usage::default(),
+            next: 0,
+            capacity,
+            share,
+            protected: None,
+        }
+    }
+
+    /// The same with a group that has no share of its own and makes room only for itself or when nobody else has anything.
+    pub(crate) fn protecting(self, group: G) -> Self {
+        Self { protected: Some(group), ..self }
+    }
+
+    /// Adds or replaces an entry of so many bytes, as the newest. Returns what was evicted for it. An entry that is larger than
+    /// everything is kept alone.
+    pub(crate) fn insert_for(&mut self, group: G, holder: H, key: K, value: V, bytes: usize) -> Vec<(K, V)> {
+        self.remove(&key);
+        let mut evicted = Vec::new();
+        while let Some(victim) = self.in_the_way(&group, bytes) {
+            let Some(taken) = self.take(victim) else { break };
+            evicted.push(taken);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.order.insert(number, key.clone());
+        self.charge(&group, &holder, number, bytes);
+        self.entries.insert(key, Entry { value, group, holder, bytes, number });
+        evicted
+    }
+
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    pub(crate) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.entries.get_mut(key).map(|entry| &mut entry.value)
+    }
+
+    /// In which group an entry is.
+    pub(crate) fn group<Q>(&self, key: &Q) -> Option<&G>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.entries.get(key).map(|entry| &entry.group)
+    }
+
+    /// Where an entry stands: the newest has the largest number.
+    pub(crate) fn number<Q>(&self, key: &Q) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.entries.get(key).map(|entry| entry.number)
+    }
+
+    /// Counts as a use: the entry is the newest from here on.
+    pub(crate) fn touch<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let before = std::mem::replace(&mut entry.number, self.next);
+        if let Some(key) = self.order.remove(&before) {
+            self.order.insert(self.next, key);
+        }
+        if let Some(numbers) = self.numbers.get_mut(&(entry.group.clone(), entry.holder.clone())) {
+            numbers.remove(&before);
+            numbers.insert(self.next);
+        }
+        self.next += 1;
+    }
+
+    pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let number = self.number(key)?;
+        self.take(number).map(|(_, value)| value)
+    }
+
+    /// Takes out the entries for which `goes` is true, the oldest first.
+    pub(crate) fn extract(&mut self, goes: impl Fn(&K, &V) -> bool) -> Vec<(K, V)> {
+        let gone = |(number, key): (&u64, &K)| {
+            self.entries.get(key).is_some_and(|entry| goes(key, &entry.value)).then_some(*number)
+        };
+        let numbers: Vec<u64> = self.order.iter().filter_map(gone).collect();
+        numbers.into_iter().filter_map(|number| self.take(number)).collect()
+    }
+
+    /// All entries, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let entries = self.order.values().filter_map(|key| self.entries.get_key_value(key));
+        entries.map(|(key, entry)| (key, &entry.value))
+    }
+
+    /// A number that no entry has had.
+    pub(crate) const fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What all entries take, as they were weighed.
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.used.bytes
+    }
+
+    /// The number of the entry that has to go, if one has to, before one more of a group has room.
+    fn in_the_way(&self, group: &G, bytes: usize) -> Option<u64> {
+        let has_a_share = self.protected.as_ref() != Some(group);
+        let from = if has_a_share && self.share.is_exceeded(self.groups.used(group), bytes) {
+            // A group that has nothing has nothing to give up: one entry is kept, however large it is.
+            self.holders.contains_key(group).then_some(group)
+        } else {
+            None
+        };
+        let from = match from {
+            Some(own) => own,
+            None if !self.capacity.is_exceeded(self.used, bytes) => return None,
+            None => self.groups.most(self.protected.as_ref())?,
+        };
+        let holder = self.holders.get(from)?.most(None)?;
+        self.numbers.get(&(from.clone(), holder.clone()))?.first().copied()
+    }
+
+    fn take(&mut self, number: u64) -> Option<(K, V)> {
+        let key = self.order.remove(&number)?;
+        let (key, entry) = self.entries.remove_entry(&key)?;
+        let Entry { value, group, holder, bytes, .. } = entry;
+        self.used.entries = self.used.entries.saturating_sub(1);
+        self.used.bytes = self.used.bytes.saturating_sub(bytes);
+        self.groups.discharge(&group, bytes, self.capacity);
+        if let Some(holders) = self.holders.get_mut(&group) {
+            holders.discharge(&holder, bytes, self.capacity);
+            if holders.is_empty() {
+                self.holders.remove(&group);
+            }
+        }
+        let place = (group, holder);
+        if let Some(numbers) = self.numbers.get_mut(&place) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.numbers.remove(&place);
+            }
+        }
+        Some((key, value))
+    }
+
+    fn charge(&mut self, group: &G, holder: &H, number: u64, bytes: usize) {
+        self.used.entries += 1;
+        self.used.bytes = self.used.bytes.saturating_add(bytes);
+        self.groups.charge(group, number, bytes, self.capacity);
+        let holders = self.holders.entry(group.clone()).or_default();
+        holders.charge(holder, number, bytes, self.capacity);
+        self.numbers.entry((group.clone(), holder.clone())).or_default().insert(number);
+    }
+}
+
+/// Who has how much, and who makes room next.
+#[derive(Debug)]
+struct Ranking<T> {
+    used: HashMap<T, (Usage, Rank)>,
+    order: BTreeSet<(Rank, T)>,
+}
+
+/// How soon somebody makes room: the largest first. By load, and among equals by when they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    load: usize,
+    since: u64,
+}
+
+impl<T> Default for Ranking<T> {
+    fn default() -> Self {
+        Self { used: HashMap::new(), order: BTreeSet::new() }
+    }
+}
+
+impl<T: Clone + Ord + Hash> Ranking<T> {
+    fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    fn used(&self, who: &T) -> Usage {
+        self.used.get(who).map(|(used, _)| *used).unwrap_or_default()
+    }
+
+    /// Who has the most; `last` only if there is nobody else.
+    fn most(&self, last: Option<&T>) -> Option<&T> {
+        let order = || self.order.iter().rev().map(|(_, who)| who);
+        order().find(|who| Some(*who) != last).or_else(|| order().next())
+    }
+
+    fn charge(&mut self, who: &T, number: u64, bytes: usize, capacity: Capacity) {
+        let (before, rank) = self
+            .used
+            .get(who)
+            .copied()
+            .unwrap_or_else(|| (Usage::default(), Rank { load: 0, since: number }));
+        let used = Usage { entries: before.entries + 1, bytes: before.bytes.saturating_add(bytes) };
+        self.set(who, rank, used, capacity);
+    }
+
+    fn discharge(&mut self, who: &T, bytes: usize, capacity: Capacity) {
+        let Some((before, rank)) = self.used.get(who).copied() else { return };
+        let entries = before.entries.saturating_sub(1);
+        if entries == 0 {
+            self.used.remove(who);
+            self.order.remove(&(rank, who.clone()));
+        } else {
+            self.set(who, rank, Usage { entries, bytes: before.bytes.saturating_sub(bytes) }, capacity);
+        }
+    }
+
+    fn set(&mut self, who: &T, before: Rank, used: Usage, capacity: Capacity) {
+        let load = Some(capacity.load(used)).filter(|load| *load >= LITTLE).unwrap_or(0);
+        let rank = Rank { load, ..before };
+        self.order.remove(&(before, who.clone()));
+        self.order.insert((rank, who.clone()));
+        self.used.insert(who.clone(), (used, rank));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys<G, H>(map: &BoundedMap<u32, char, G, H>) -> Vec<u32>
+    where
+        G: Clone + Ord + Hash,
+        H: Clone + Ord + Hash,
+    {
+        map.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_and_is_returned() {
+        let mut map = BoundedMap::new(Capacity::entries(2));
+        assert!(map.insert(1, 'a', 0).is_empty() && map.insert(2, 'b', 0).is_empty());
+        assert!(map.insert(1, 'c', 0).is_empty(), "replaced, and the newest now");
+        assert_eq!(map.insert(3, 'd', 0), [(2, 'b')]);
+        map.touch(&1);
+        assert_eq!(map.insert(4, 'e', 0), [(3, 'd')]);
+        assert_eq!((keys(&map), map.get(&1)), (vec![1, 4], Some(&'c')));
+        assert_eq!(map.extract(|key, _| *key == 1), [(1, 'c')]);
+        assert_eq!((map.remove(&4), map.len(), map.numbers.len()), (Some('e'), 0, 0));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_one_entry_that_is_too_large_is_kept_alone() {
+        let mut map = BoundedMap::new(Capacity { entries: 9, bytes: 100 });
+        for key in 0..5 {
+            map.insert(key, 'x', 30);
+        }
+        assert_eq!((keys(&map), map.bytes()), (vec![2, 3, 4], 90));
+        map.insert(9, 'y', 1000);
+        assert_eq!((keys(&map), map.bytes()), (vec![9], 1000));
+        map.insert(1, 'z', 1);
+        assert_eq!((keys(&map), map.bytes()), (vec![1], 1));
+    }
+
+    #[test]
+    fn whoever_has_the_most_makes_room_and_what_is_protected_goes_last() {
+        let mut map = BoundedMap::with_shares(Capacity::entries(10), Capacity::entries(6)).protecting("own");
+        map.insert_for("own", 0, 100, 'o', 0);
+        map.insert_for("own", 0, 101, 'o', 0);
+        map.insert_for("honest", 0, 1, 'h', 0);
+        for key in 10..30 {
+            map.insert_for("greedy", 0, key, 'g', 0);
+        }
+        assert_eq!(keys(&map), [100, 101, 1, 24, 25, 26, 27, 28, 29], "its share is full");
+        for key in 40..50 {
+            map.insert_for("another", 0, key, 'a', 0);
+        }
+        assert!([1, 100, 101].iter().all(|key| map.get(key).is_some()));
+        assert_eq!(map.len(), 10);
+        for key in 200..220 {
+            map.insert_for("own", 0, key, 'o', 0);
+        }
+        assert_eq!(map.len(), 10, "even what is protected has its bound");
+        assert!(map.get(&219).is_some() && map.get(&1).is_none());
+    }
+
+    #[test]
+    fn in_one_group_the_holder_with_the_most_makes_room() {
+        let mut map = BoundedMap::with_shares(Capacity::entries(2000), Capacity::entries(1000));
+        for key in 0..50 {
+            map.insert_for("relay", "honest", key, 'h', 0);
+        }
+        for key in 100..3000 {
+            map.insert_for("relay", "greedy", key, 'g', 0);
+        }
+        assert!((0..50).all(|key| map.get(&key).is_some()));
+        assert_eq!(map.len(), 1000);
+    }
+
+    #[test]
+    fn many_holders_of_little_displace_each_other() {
+        let mut map = BoundedMap::with_shares(Capacity::entries(2000), Capacity::entries(1000));
+        for key in 0..10 {
+            map.insert_for("relay", 0, key, 'h', 0);
+        }
+        for invented in 1..5000_u32 {
+            map.insert_for("relay", invented, 10_000 + invented, 'x', 0);
+        }
+        assert!((0..10).all(|key| map.get(&key).is_some()));
+        assert_eq!((map.len(), map.numbers.len()), (1000, 991));
+    }
+}

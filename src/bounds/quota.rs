@@ -1,0 +1,277 @@
+//! The bounds of the engine: [`Quota`] for what is held for a while, [`RateLimit`] for how often something may happen.
+//! Whoever gets a [`Permit`] holds its share until the permit is dropped, whatever becomes of the activity.
+//!
+//! Used by the decider for relays, responses, requests and the queue, by `threads` for readers and name look-ups, by
+//! `bubbles` for browsers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::map::{BoundedMap, Capacity};
+use crate::config::Rate;
+
+/// A neighbour: the interface, and its link-local address there. For other addresses the interface is 0.
+pub(crate) type Neighbour = (u32, Ipv6Addr);
+
+/// Who causes a multicast: the neighbour that sent it here, and the initiator that the neighbour names. The neighbour is
+/// certain, the initiator is what it says.
+pub(crate) type Cause = (Neighbour, IpAddr);
+
+/// How much of something may be held: in all, and by one holder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) all: usize,
+    pub(crate) each: usize,
+}
+
+impl Bounds {
+    /// Bounded in all only.
+    pub(crate) const fn all(all: usize) -> Self {
+        Self { all, each: usize::MAX }
+    }
+}
+
+/// Why no permit is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Everything is in use.
+    All,
+    /// This holder has its share.
+    Share,
+}
+
+/// Something of which only so much may be held at a time, by holder.
+pub(crate) struct Quota<K> {
+    usage: Arc<Mutex<Usage<K>>>,
+    bounds: Bounds,
+}
+
+struct Usage<K> {
+    used: usize,
+    by: HashMap<K, usize>,
+}
+
+impl<K> fmt::Debug for Quota<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quota").field("used", &self.usage.lock().used).finish_non_exhaustive()
+    }
+}
+
+impl<K: Clone + Eq + Hash> Quota<K> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { usage: Arc::new(Mutex::new(Usage { used: 0, by: HashMap::new() })), bounds }
+    }
+
+    /// Gives out one.
+    pub(crate) fn take(&self, holder: K) -> Result<Permit<K>, Refused> {
+        self.take_many(holder, 1)
+    }
+
+    /// Gives out `amount`. What is larger than everything fits while nothing else is held.
+    pub(crate) fn take_many(&self, holder: K, amount: usize) -> Result<Permit<K>, Refused> {
+        let mut usage = self.usage.lock();
+        let Bounds { all, each } = self.bounds;
+        let own = usage.by.get(&holder).copied().unwrap_or(0);
+        if own > 0 && own.saturating_add(amount) > each.max(1) {
+            return Err(Refused::Share);
+        }
+        if usage.used > 0 && usage.used.saturating_add(amount) > all {
+            return Err(Refused::All);
+        }
+        usage.used = usage.used.saturating_add(amount);
+        *usage.by.entry(holder.clone()).or_insert(0) += amount;
+        drop(usage);
+        Ok(Permit { usage: Arc::clone(&self.usage), holder, amount })
+    }
+
+    /// How much is held.
+    pub(crate) fn used(&self) -> usize {
+        self.usage.lock().used
+    }
+
+    /// How much a holder has.
+    #[cfg(test)]
+    pub(crate) fn used_by(&self, holder: &K) -> usize {
+        self.usage.lock().by.get(holder).copied().unwrap_or(0)
+    }
+}
+
+/// A share of a quota, held until it is dropped.
+pub(crate) struct Permit<K: Eq + Hash> {
+    usage: Arc<Mutex<Usage<K>>>,
+    holder: K,
+    amount: usize,
+}
+
+impl<K: Eq + Hash + fmt::Debug> fmt::Debug for Permit<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("holder", &self.holder)
+            .field("amount", &self.amount)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Eq + Hash> Drop for Permit<K> {
+    fn drop(&mut self) {
+        let mut usage = self.usage.lock();
+        usage.used = usage.used.saturating_sub(self.amount);
+        if let Some(own) = usage.by.get_mut(&self.holder) {
+            *own = own.saturating_sub(self.amount);
+            if *own == 0 {
+                usage.by.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// How many holders a rate limit remembers; the one that has been silent longest is forgotten.
+const HOLDERS: usize = 4096;
+
+/// How often something may happen: token buckets, one for all and one for each holder.
+#[derive(Debug)]
+pub(crate) struct RateLimit<K> {
+    inner: Mutex<Buckets<K>>,
+    all: Rate,
+    each: Rate,
+}
+
+#[derive(Debug)]
+struct Buckets<K> {
+    all: Option<Bucket>,
+    each: BoundedMap<K, Bucket>,
+}
+
+/// Thousandths of tokens, so that whole milliseconds fill it exactly.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    millitokens: u64,
+    filled: u64,
+}
+
+const TOKEN: u64 = 1000;
+
+impl Bucket {
+    const fn full(rate: Rate, now: u64) -> Self {
+        Self { millitokens: rate.burst as u64 * TOKEN, filled: now }
+    }
+
+    /// As it is now, filled up to the burst by what has come since the last time.
+    fn at(self, rate: Rate, now: u64) -> Self {
+        let gained = now.saturating_sub(self.filled).saturating_mul(rate.per_second.into());
+        let millitokens = self.millitokens.saturating_add(gained).min(u64::from(rate.burst) * TOKEN);
+        Self { millitokens, filled: now }
+    }
+
+    /// Without `tokens`; `None` if there are not as many. What costs more than the burst costs the burst.
+    fn without(self, tokens: u32, rate: Rate) -> Option<Self> {
+        let cost = u64::from(tokens.min(rate.burst).max(1)) * TOKEN;
+        let millitokens = self.millitokens.checked_sub(cost)?;
+        Some(Self { millitokens, ..self })
+    }
+}
+
+impl<K: Clone + Eq + Hash> RateLimit<K> {
+    pub(crate) fn new(all: Rate, each: Rate) -> Self {
+        let each_bucket = BoundedMap::new(Capacity::entries(HOLDERS));
+        Self { inner: Mutex::new(Buckets { all: None, each: each_bucket }), all, each }
+    }
+
+    /// Whether a holder may do this now, which costs `tokens`. Takes them from both budgets, or from none.
+    pub(crate) fn allow(&self, holder: K, tokens: u32, now: u64) -> bool {
+        // What costs more than a holder may ever do at once costs that.
+        let tokens = tokens.min(self.each.burst);
+        let mut inner = self.inner.lock();
+        let all = inner.all.unwrap_or_else(|| Bucket::full(self.all, now)).at(self.all, now);
+        let known = inner.each.get(&holder).copied();
+        let own = known.unwrap_or_else(|| Bucket::full(self.each, now)).at(self.each, now);
+        let taken = all.without(tokens, self.all).zip(own.without(tokens, self.each));
+        let (all, own) = taken.unwrap_or((all, own));
+        inner.all = Some(all);
+        match inner.each.get_mut(&holder) {
+            Some(bucket) => {
+                *bucket = own;
+                inner.each.touch(&holder);
+            }
+            None => drop(inner.each.insert(holder, own, 0)),
+        }
+        taken.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ipv6Addr = Ipv6Addr::LOCALHOST;
+    const B: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+
+    #[test]
+    fn a_permit_is_given_back_whatever_becomes_of_it() {
+        let quota = Quota::new(Bounds { all: 4, each: 3 });
+        let mut held: Vec<_> = (0..9).filter_map(|_| quota.take(A).ok()).collect();
+        assert_eq!((held.len(), quota.take(A).unwrap_err()), (3, Refused::Share));
+        held.push(quota.take(B).unwrap());
+        assert_eq!(quota.take(B).unwrap_err(), Refused::All);
+        drop(held.remove(0));
+        assert_eq!((quota.used(), quota.used_by(&A), quota.used_by(&B)), (3, 2, 1));
+        held.clear();
+        assert!(quota.used() == 0 && quota.usage.lock().by.is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_everything_fits_alone() {
+        let quota = Quota::new(Bounds { all: 10, each: 5 });
+        let large = quota.take_many(A, 100).unwrap();
+        assert_eq!(quota.take_many(B, 1).unwrap_err(), Refused::All);
+        drop(large);
+        assert!(quota.take_many(B, 1).is_ok());
+    }
+
+    fn limit(all: (u32, u32), each: (u32, u32)) -> RateLimit<Ipv6Addr> {
+        RateLimit::new(Rate::new(all.0, all.1), Rate::new(each.0, each.1))
+    }
+
+    fn allowed(limit: &RateLimit<Ipv6Addr>, holder: Ipv6Addr, now: u64) -> usize {
+        (0..100).filter(|_| limit.allow(holder, 1, now)).count()
+    }
+
+    #[test]
+    fn a_holder_has_its_burst_and_then_its_rate() {
+        let limit = limit((100, 100), (10, 20));
+        assert_eq!(allowed(&limit, A, 5000), 20);
+        assert_eq!(allowed(&limit, A, 5099), 0);
+        assert_eq!(allowed(&limit, A, 5100), 1);
+        assert_eq!(allowed(&limit, A, 6100), 10);
+        assert_eq!(allowed(&limit, A, 99_000), 20, "a long silence gives no more than the burst");
+    }
+
+    #[test]
+    fn a_noisy_holder_leaves_the_others_theirs_until_everything_is_used() {
+        let limit = limit((1, 30), (1, 20));
+        assert_eq!(allowed(&limit, A, 0), 20);
+        assert_eq!(allowed(&limit, B, 0), 10);
+        assert_eq!(allowed(&limit, B, 1000), 1);
+    }
+
+    #[test]
+    fn what_counts_for_several_costs_as_much() {
+        let limit = limit((100, 100), (10, 20));
+        assert_eq!((0..9).filter(|_| limit.allow(A, 8, 0)).count(), 2);
+        assert!(limit.allow(B, 500, 0), "never more than the burst");
+        assert!(!limit.allow(B, 1, 0));
+    }
+
+    #[test]
+    fn a_flood_of_holders_is_forgotten_and_still_limited() {
+        let limit = limit((1, 50), (1, 20));
+        let count = (0..9000_u128).filter(|n| limit.allow(Ipv6Addr::from(*n), 1, 0)).count();
+        assert_eq!(count, 50);
+        assert_eq!(limit.inner.lock().each.len(), HOLDERS);
+    }
+}

@@ -1,0 +1,48 @@
+//! How many descriptors the process may open, and has open. `_watcher` asks before it opens interfaces.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// How many more descriptors may be opened. The soft limit is raised first, if that is allowed, up to what is `wanted`: no
+/// further, for the sake of programs that use select(2), which knows no descriptor beyond 1023. `None` where the
+/// system does not say.
+pub(crate) fn room(wanted: usize, may_raise: bool) -> Option<usize> {
+    // One of them is the directory that is read.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
+    let limit = limit();
+    let needed = open.saturating_add(wanted);
+    if may_raise && needed > limit {
+        raise(needed);
+    }
+    Some(self::limit().saturating_sub(open))
+}
+
+/// How many descriptors the process may have.
+pub(crate) fn limit() -> usize {
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+fn raise(needed: usize) {
+    let mut limits = getrlimit(Resource::Nofile);
+    let before = limits.current;
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+    let most = limits.maximum.unwrap_or(u64::MAX);
+    if before.is_none_or(|before| before >= needed.min(most)) {
+        return;
+    }
+    limits.current = Some(needed.min(most));
+    match setrlimit(Resource::Nofile, limits) {
+        Ok(()) => log::info!("this process may have {} open files from now on", needed.min(most)),
+        Err(error) => log::info!("the limit on open files stays as it is: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_is_what_the_limit_leaves() {
+        let room = room(0, false).unwrap();
+        assert!(room > 0 && room < limit(), "{room} of {}", limit());
+    }
+}

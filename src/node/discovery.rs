@@ -1,0 +1,257 @@
+//! Answering discoveries (RFC 8990 §2.5.4, §2.8.4, §2.8.5).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::locators::is_mdns_name;
+use super::{Arrival, Effect, Node, Origin};
+use crate::constants::{GRASP_DEF_LOOPCT, GRASP_DEF_MAX_SIZE};
+use crate::outcome::{Case, DiscoveryOutcome, ResponseOutcome};
+use crate::registry::{Addresses, Offering};
+use crate::types::{AsaLocator, Objective, Protocol, SessionId};
+use crate::wire::{Body, Flags, Message, Response, Step, WireLocator, WireObjective, WireOption};
+
+/// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
+pub(super) const LONG: u32 = 600_000;
+/// What expires sooner, in milliseconds, is not diverted to: it might be useless when it arrives, or when the asker
+/// has collected its answers, while the discovery that is relayed instead brings news.
+const SHORTEST_DIVERT: u64 = 1000;
+/// The most addresses of this node that a response offers: each is tried in turn.
+const MOST_LOCATORS: usize = 8;
+
+impl Node {
+    /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
+    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
+    pub(super) fn discovery(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        id: SessionId,
+        objective: &WireObjective,
+        origin: Origin,
+        raw: &[u8],
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Option<Effect> {
+        let offering = self.registries.objectives.offering(&objective.name).filter(|_| !self.test_divert());
+        if let Some(offering) = offering {
+            return self.answer_for_here(arrival, id, objective, &offering, case, now);
+        }
+        let cached = self.divert(arrival.ifi, &objective.name, now);
+        let asks_again =
+            cached.is_some() && !self.test_divert() && self.asks_again(arrival, id, objective, now);
+        let case = if cached.is_none() || asks_again {
+            match self.relay(arrival, id, objective, origin, raw, case, now) {
+                Ok(relayed) => return relayed,
+                Err(case) => case,
+            }
+        } else {
+            case
+        };
+        let Some((ttl, locators)) = cached else {
+            case.settle(DiscoveryOutcome::Unanswered);
+            return None;
+        };
+        let case: Case<ResponseOutcome> = case.becomes(DiscoveryOutcome::Answered);
+        let message = response(id, ttl, vec![WireOption::Divert(locators)], None);
+        self.respond(arrival, id, message, case, now)
+    }
+
+    /// Whether this asker was diverted a moment ago, and asks again: what it was told leads nowhere, it seems.
+    fn asks_again(&self, arrival: Arrival, id: SessionId, objective: &WireObjective, now: u64) -> bool {
+        let asker = (arrival.neighbour(), id.initiator);
+        let again = self.registries.discovery.was_diverted(&objective.name, asker, now);
+        if !again {
+            self.registries.discovery.diverted(&objective.name, asker, now);
+        }
+        again
+    }
+
+    fn answer_for_here(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        id: SessionId,
+        wanted: &WireObjective,
+        offering: &Offering,
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Option<Effect> {
+        // Whoever asks in its own name under a link-local address has no other (RFC 8990 §2.8.4).
+        let from = (arrival.ifi, id.initiator == IpAddr::V6(arrival.source));
+        let locators = own_locators(self.config.dull, &self.addresses(), offering, from);
+        let mut options: Vec<_> =
+            locators.iter().filter_map(WireLocator::from_locator).map(WireOption::Locator).collect();
+        let rapid = self.rapid_reply(id.session, wanted, offering);
+        if options.is_empty() && !matches!(rapid, Some(Rapid::Value(_) | Rapid::Negotiate(_))) {
+            case.settle(DiscoveryOutcome::Unanswered);
+            return None;
+        }
+        let case: Case<ResponseOutcome> = case.becomes(DiscoveryOutcome::Answered);
+        match rapid {
+            Some(Rapid::Value(message)) => self.respond(arrival, id, message, case, now),
+            Some(Rapid::Negotiate(objective)) => {
+                let message = response(id, offering.ttl, options, None);
+                match self.respond(arrival, id, message, case, now)? {
+                    Effect::Respond(otherwise) => {
+                        Some(Effect::Negotiate { session: id.session, objective, otherwise })
+                    }
+                    other => Some(other),
+                }
+            }
+            Some(Rapid::InResponse(objective)) => {
+                if offering.locators.is_empty() {
+                    // The value needs the room that other addresses would take.
+                    options.truncate(1);
+                }
+                let message = response(id, offering.ttl, options, Some(objective));
+                self.respond(arrival, id, message, case, now)
+            }
+            None => self.respond(arrival, id, response(id, offering.ttl, options, None), case, now),
+        }
+    }
+
+    /// Whether, and how, a discovery of an objective of this node is answered in rapid mode. A relay could not pass
+    /// on what comes in place of M_RESPONSE, so that is for discoveries of loop count 1 only: those come from the
+    /// initiator itself.
+    fn rapid_reply(&self, session: u32, wanted: &WireObjective, offering: &Offering) -> Option<Rapid> {
+        if !offering.rapid || self.config.dull {
+            return None;
+        }
+        let own = &offering.objective;
+        let from_initiator = wanted.loop_count == 1;
+        let has_wish = wanted.value.as_ref().is_some_and(|value| !value.is_null());
+        if own.synch && from_initiator && self.config.rapid_synch_message {
+            let objective = WireObjective::from_objective(own);
+            Some(Rapid::Value(Message::new(Body::Synch(Step { session, objective }))))
+        } else if own.synch {
+            Some(Rapid::InResponse(WireObjective::from_objective(own)))
+        } else if own.neg
+            && !wanted.flags.has(Flags::F_SYNCH)
+            && from_initiator
+            && has_wish
+            && self.config.rapid_negotiation
+        {
+            // The discovery's own count kept it on the link; the negotiation begins with that of a request (§2.8.6).
+            Some(Rapid::Negotiate(Objective { loop_count: GRASP_DEF_LOOPCT, ..wanted.to_objective() }))
+        } else {
+            None
+        }
+    }
+
+    /// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
+    /// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3), nothing that is about to
+    /// expire. The lifetime is the shortest that remains.
+    fn divert(&self, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<WireLocator>)> {
+        if self.config.dull {
+            return None;
+        }
+        let cached = self.registries.discovery.lookup(name, now);
+        let usable: Vec<_> = cached
+            .iter()
+            .filter(|locator| self.test_divert() || locator.ifi != Some(ifi))
+            .filter(|locator| is_for_elsewhere(locator))
+            .filter(|locator| locator.is_valid_at(now.saturating_add(SHORTEST_DIVERT)))
+            .collect();
+        let ttl = remaining(usable.iter().copied(), now);
+        let locators = that_fit(usable.into_iter().filter_map(WireLocator::from_locator).collect());
+        (!locators.is_empty()).then_some((ttl, locators))
+    }
+}
+
+/// An M_RESPONSE.
+pub(super) fn response(
+    id: SessionId,
+    ttl: u32,
+    options: Vec<WireOption>,
+    objective: Option<WireObjective>,
+) -> Message {
+    let SessionId { session, initiator } = id;
+    Message::new(Body::Response(Response { session, initiator, ttl, options, objective }))
+}
+
+/// How a discovery is answered in rapid mode (RFC 8990 §2.5.4.5).
+enum Rapid {
+    /// M_SYNCH in place of M_RESPONSE (§2.5.6.3).
+    Value(Message),
+    /// The value in the M_RESPONSE, as graspy does it.
+    InResponse(WireObjective),
+    /// A negotiation about this wish (§2.5.5.1).
+    Negotiate(Objective),
+}
+
+/// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
+/// registered with, or this node's addresses; the link-local one of the interface where the link or the peer has no
+/// other, where the objective is for the link only, and in a DULL instance (§2.5.2).
+fn own_locators(
+    dull: bool,
+    addresses: &Addresses,
+    offering: &Offering,
+    (ifi, peer_is_link_local): (u32, bool),
+) -> Vec<AsaLocator> {
+    if !offering.locators.is_empty() {
+        return offering.locators.clone();
+    }
+    let offered = if offering.local || dull {
+        addresses.link_local(ifi).into_iter().collect()
+    } else {
+        addresses.offered_on(ifi, peer_is_link_local)
+    };
+    offered
+        .into_iter()
+        .map(|address| AsaLocator::new(address, Some(ifi)).with_port(offering.port))
+        .take(MOST_LOCATORS)
+        .collect()
+}
+
+/// The locators under which ASAs of the same engine find each other.
+pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
+    let ifi = addresses.links.first().map_or(0, |link| link.ifi);
+    let mut found = own_locators(false, addresses, offering, (ifi, false));
+    if !found.is_empty() {
+        // Within an engine one address is as good as another.
+        found.truncate(if offering.locators.is_empty() { 1 } else { found.len() });
+        return found;
+    }
+    let mut locator = AsaLocator::new(Ipv6Addr::LOCALHOST, None).with_port(offering.port);
+    locator.protocol = Some(Protocol::Tcp);
+    vec![locator]
+}
+
+/// Every locator that a response of this engine may give for an objective, on whichever link.
+pub(crate) fn all_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
+    if !offering.locators.is_empty() {
+        return offering.locators.clone();
+    }
+    addresses.all().map(|address| AsaLocator::new(address, None).with_port(offering.port)).collect()
+}
+
+/// Whether a locator means the same on every link.
+pub(super) fn is_for_elsewhere(locator: &AsaLocator) -> bool {
+    !locator.is_link_local() && !is_mdns_name(locator.locator.as_ref())
+}
+
+/// As many locators as have room in a message that everyone takes (RFC 8990 §2.6, §2.8.3), those with long names last: who
+/// answers with such must not keep those of others from being passed on.
+pub(super) fn that_fit(mut locators: Vec<WireLocator>) -> Vec<WireLocator> {
+    // More than what stands around the locators, and around what is in one.
+    const AROUND_ALL: usize = 64;
+    const AROUND_ONE: usize = 16;
+    const LONG_NAME: usize = 255;
+    let mut room = GRASP_DEF_MAX_SIZE.saturating_sub(AROUND_ALL);
+    locators.sort_by_key(|locator| locator.locator.memory() > LONG_NAME);
+    locators.retain(|locator| {
+        let size = locator.locator.memory().max(size_of::<Ipv6Addr>()).saturating_add(AROUND_ONE);
+        let left = room.checked_sub(size);
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    locators
+}
+
+/// The shortest remaining life of some locators in milliseconds, never 0, which would mean "long".
+fn remaining<'a>(locators: impl Iterator<Item = &'a AsaLocator>, now: u64) -> u32 {
+    let left = locators
+        .filter(|locator| locator.expire != 0)
+        .map(|locator| locator.expire.saturating_sub(now))
+        .min();
+    left.map_or(LONG, |left| u32::try_from(left).unwrap_or(u32::MAX).max(1))
+}

@@ -1,0 +1,137 @@
+//! Caching and relaying floods (RFC 8990 §2.5.6.2, §2.8.11).
+
+use std::net::IpAddr;
+
+use super::locators::{Via, acceptable};
+use super::relay::cause;
+use super::{Arrival, Effect, Node, Origin};
+use crate::configger;
+use crate::outcome::{Case, FloodOutcome, MessageOutcome, NotRelayed};
+use crate::registry::Done;
+use crate::types::{AsaLocator, SessionId, TaggedObjective};
+use crate::wire::{Flood, WireLocator, WireObjective, with_loop_count};
+
+/// A flood counts for its names, and for its length in units of so many bytes, whichever is more.
+const UNIT: usize = 512;
+
+impl Node {
+    /// Decides about an M_FLOOD: every objective goes into the cache, the datagram on to the other interfaces.
+    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
+    pub(super) fn flood(
+        &self,
+        arrival: Arrival,
+        flood: &Flood,
+        id: SessionId,
+        origin: Origin,
+        raw: &[u8],
+        case: Case<MessageOutcome>,
+        now: u64,
+    ) -> Option<Effect> {
+        let Some((first, _)) = flood.objectives.first() else {
+            case.settle(MessageOutcome::Misplaced);
+            return None;
+        };
+        // RFC 8990 §2.5.2
+        if self.config.dull && flood.objectives.iter().any(|(objective, _)| objective.loop_count != 1) {
+            case.settle(MessageOutcome::Dull);
+            return None;
+        }
+        // RFC 8990 §2.5.6.2. Over UDP every IP source is link-local, so the rule is applied to the initiator.
+        if first.loop_count != 1 && is_link_local(flood.initiator) {
+            case.settle(MessageOutcome::LinkLocalFlood);
+            return None;
+        }
+        let case: Case<FloodOutcome> = case.becomes(MessageOutcome::Flood);
+        let until = now.saturating_add(self.memory());
+        if self.registries.recent.remember(Done::Flooded, id, arrival.neighbour(), now, until) {
+            self.cache(arrival, flood, id, now);
+        } else {
+            self.counters.duplicate_floods.add();
+        }
+        let relayed =
+            self.may_relay(origin).then(|| self.relay_flood(arrival, flood, id, raw, now)).flatten();
+        let Some(datagram) = relayed else {
+            case.settle(FloodOutcome::NotRelayed);
+            return None;
+        };
+        Some(Effect::RelayFlood { except: arrival.ifi, session: id.session, datagram, case })
+    }
+
+    /// RFC 8990 §2.8.11: every objective is cached with its tag.
+    fn cache(&self, arrival: Arrival, flood: &Flood, id: SessionId, now: u64) {
+        let count = &self.counters;
+        let expire = self.expiry(flood.ttl, now);
+        for (objective, locator) in &flood.objectives {
+            let source = self.tag(arrival, flood, objective, locator.as_ref(), expire);
+            let cached = source.is_some_and(|source| {
+                let tagged = TaggedObjective { objective: objective.to_objective(), source };
+                self.registries.floods.insert(tagged, Some(cause(&arrival, id)))
+            });
+            if cached { count.flood_entries_cached.add() } else { count.flood_entries_refused.add() }
+        }
+        if flood.objectives.iter().any(|(objective, _)| configger::is_meant(&objective.name)) {
+            self.sizes.follow(&self.registries.floods, now);
+        }
+    }
+
+    /// The tag that an objective is cached with; `None` if it is not to be cached. A link-local address is a tag where the
+    /// flood cannot have come through a relay only: there it would name somebody on another link.
+    fn tag(
+        &self,
+        arrival: Arrival,
+        flood: &Flood,
+        objective: &WireObjective,
+        locator: Option<&WireLocator>,
+        expire: u64,
+    ) -> Option<AsaLocator> {
+        if !self.config.permits(&objective.name) {
+            return None;
+        }
+        let Some(locator) = locator else {
+            return Some(AsaLocator { ifi: Some(arrival.ifi), expire, ..AsaLocator::null() });
+        };
+        let tag = locator.clone().into_locator(Some(arrival.ifi), expire, false);
+        let from_neighbour = tag.locator.as_ref().is_some_and(|tag| *tag == arrival.source.into())
+            || is_link_local(flood.initiator);
+        let via = if from_neighbour { Via::Link(arrival.source) } else { Via::Relay };
+        acceptable(&locator.locator, via).then_some(tag)
+    }
+
+    /// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.
+    fn relay_flood(
+        &self,
+        arrival: Arrival,
+        flood: &Flood,
+        id: SessionId,
+        raw: &[u8],
+        now: u64,
+    ) -> Option<Vec<u8>> {
+        let loop_count = flood.objectives.first()?.0.loop_count.saturating_sub(1);
+        if loop_count == 0 {
+            NotRelayed::LoopCount.count(&self.counters);
+            return None;
+        }
+        let cost = flood.objectives.len().max(raw.len() / UNIT);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let rates = (&self.quotas.flood_cause_rate, &self.quotas.flood_rate);
+        if !self.is_new_and_within(rates, cause(&arrival, id), id, cost, NotRelayed::FloodRate, now) {
+            return None;
+        }
+        let until = now.saturating_add(self.memory());
+        self.registries.recent.remember(Done::Relayed, id, arrival.neighbour(), now, until);
+        with_loop_count(raw, loop_count)
+    }
+
+    /// A flood was sent on.
+    pub(crate) fn flood_relayed(&self, session: u32, except: u32, case: Case<FloodOutcome>) {
+        self.tell_relayed(session, except);
+        case.settle(FloodOutcome::Relayed);
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+        IpAddr::V4(address) => address.is_link_local(),
+    }
+}

@@ -1,0 +1,161 @@
+//! The gate: what a datagram or a first message must be before anything is decided about it. Each check is made once, the
+//! cheapest first, and as much as possible before anything is decrypted or decoded.
+
+use std::sync::Arc;
+
+use super::{Arrival, Node};
+use crate::bounds::{Neighbour, Permit};
+use crate::outcome::{Case, ConnectionOutcome, MessageOutcome};
+use crate::wire::{Body, Message, decode};
+
+/// A datagram that has passed, and holds its room in the queue.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub(super) arrival: Arrival,
+    pub(super) message: Message,
+    /// As it came, to be relayed byte for byte.
+    pub(super) raw: Vec<u8>,
+    pub(super) case: Case<MessageOutcome>,
+    _room: (Permit<Neighbour>, Permit<Neighbour>),
+}
+
+impl Datagram {
+    /// Whether it is a discovery, whose answer somebody waits for.
+    pub(crate) const fn is_discovery(&self) -> bool {
+        matches!(self.message.body, Body::Discovery { .. })
+    }
+}
+
+/// The first message of a connection.
+#[derive(Debug)]
+pub(crate) enum FirstMessage {
+    Message(Box<Message>, Case<MessageOutcome>),
+    /// Nothing to us: what follows counts.
+    Skipped,
+    Wrong,
+}
+
+impl Node {
+    /// Counts a datagram, and drops it for what needs no look inside. `None` if it is dropped.
+    pub(crate) fn gate(&self, arrival: &Arrival, length: usize) -> Option<Case<MessageOutcome>> {
+        let case: Case<MessageOutcome> = Case::open(&self.counters, |count| {
+            if arrival.multicast { &count.multicast_received } else { &count.unicast_datagram_received }
+        });
+        self.counters.datagram_bytes_received.add_many(length);
+        let outcome = if !self.may_handle() {
+            // RFC 8990 §2.5.1, §2.5.6.2: without security nothing is done but what a DULL instance may do.
+            MessageOutcome::Insecure
+        } else if !arrival.source.is_unicast_link_local() {
+            // RFC 8990 §2.6: the group is link-local, and so is every source (see also docs/design.md on unicast).
+            MessageOutcome::BadSource
+        } else if !self.config.listen_self
+            && self.addresses().are_source_of(arrival.ifi, arrival.source, arrival.port)
+        {
+            // While this node sends, it hears itself: that should keep nobody busy.
+            MessageOutcome::Own
+        } else {
+            return Some(case);
+        };
+        case.settle(outcome);
+        None
+    }
+
+    /// Decodes a datagram in the clear, and gives it room in the queue if it is for `datagram`. `None`, counted, otherwise.
+    pub(crate) fn take_datagram(
+        &self,
+        case: Case<MessageOutcome>,
+        arrival: Arrival,
+        bytes: &[u8],
+        now: u64,
+    ) -> Option<Box<Datagram>> {
+        let limits = self.multicast_limits();
+        if bytes.len() > limits.size {
+            case.settle(MessageOutcome::Oversize);
+            return None;
+        }
+        let message = match decode(bytes, &limits) {
+            Ok(message) => message,
+            Err(error) => {
+                case.settle(MessageOutcome::Malformed);
+                if self.config.diagnose
+                    && let Some(unsaid) = self.diagnoses.may_say(now)
+                {
+                    let Arrival { source, ifi, .. } = arrival;
+                    log::info!("a datagram from {source}%{ifi} is dropped: {error}{unsaid}");
+                }
+                return None;
+            }
+        };
+        let lane = match &message.body {
+            Body::Discovery { .. } => &self.quotas.discoveries,
+            Body::Flood(_) if arrival.multicast => &self.quotas.floods,
+            Body::Noop => {
+                case.settle(MessageOutcome::Noop);
+                return None;
+            }
+            Body::Unknown { .. } => {
+                case.settle(MessageOutcome::UnknownType);
+                return None;
+            }
+            _ => {
+                case.settle(MessageOutcome::Misplaced);
+                return None;
+            }
+        };
+        let neighbour = arrival.neighbour();
+        let memory = message.memory().saturating_add(bytes.len());
+        let room = lane.entries.take(neighbour).and_then(|entry| {
+            let bytes = lane.bytes.take_many(neighbour, memory)?;
+            Ok((entry, bytes))
+        });
+        let Ok(room) = room else {
+            case.settle(MessageOutcome::QueueFull);
+            return None;
+        };
+        Some(Box::new(Datagram { arrival, message, raw: bytes.to_vec(), case, _room: room }))
+    }
+
+    /// Counts an accepted connection.
+    pub(crate) fn connection(&self) -> Case<ConnectionOutcome> {
+        Case::open(&self.counters, |count| &count.connections_accepted)
+    }
+
+    /// Counts a connection that is opened from here, for those who have no sockets.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn connection_opened(&self) {
+        self.counters.connections_opened.add();
+    }
+
+    /// Counts a connection that is closed, for those who have no sockets.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn connection_closed(&self) {
+        self.counters.connections_closed.add();
+    }
+
+    /// Counts a message that has come over TCP.
+    pub(crate) fn received(&self) -> Case<MessageOutcome> {
+        Case::open(&self.counters, |count| &count.messages_received)
+    }
+
+    /// Decodes the first message of an accepted connection. RFC 8990 §2.8.13, §2.8.2: M_NOOP and unknown messages are
+    /// discarded, no more.
+    pub(crate) fn first_message(self: &Arc<Self>, bytes: &[u8]) -> FirstMessage {
+        let case = self.received();
+        match decode(bytes, &self.unicast_limits()) {
+            Ok(Message { body: Body::Noop, .. }) => {
+                case.settle(MessageOutcome::Noop);
+                FirstMessage::Skipped
+            }
+            Ok(Message { body: Body::Unknown { .. }, .. }) => {
+                case.settle(MessageOutcome::UnknownType);
+                FirstMessage::Skipped
+            }
+            Ok(message) => FirstMessage::Message(Box::new(message), case),
+            Err(error) => {
+                case.settle(MessageOutcome::Undecodable);
+                log::debug!("a first message is dropped: {error}");
+                FirstMessage::Wrong
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The bounds of one node, made from its configuration.
+
+use crate::bounds::{Bounds, Cause, Neighbour, Quota, RateLimit};
+use crate::config::{Config, Rate};
+
+/// More than anybody can do.
+const UNLIMITED: Rate = Rate::new(u32::MAX, u32::MAX);
+
+/// What one node may have in hand, and how often it does what others ask for.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    pub(super) discoveries: Lane,
+    pub(super) floods: Lane,
+    /// Open relays by the neighbour that asked.
+    pub(super) relays: Quota<Neighbour>,
+    /// Responses on their way by asker.
+    pub(super) responses: Quota<Neighbour>,
+    /// Responses on their way to askers that were not reached before.
+    pub(super) strangers: Quota<()>,
+    pub(super) discovery_rate: RateLimit<Neighbour>,
+    /// Each initiator behind a neighbour has half of the neighbour's rate.
+    pub(super) discovery_cause_rate: RateLimit<Cause>,
+    pub(super) flood_rate: RateLimit<Neighbour>,
+    pub(super) flood_cause_rate: RateLimit<Cause>,
+    pub(super) response_rate: RateLimit<Neighbour>,
+    pub(super) stranger_rate: RateLimit<()>,
+}
+
+/// What waits to be decided about, of one kind: discoveries or floods. A neighbour has half of it at most.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) entries: Quota<Neighbour>,
+    pub(super) bytes: Quota<Neighbour>,
+}
+
+impl Lane {
+    fn new(entries: usize, bytes: usize) -> Self {
+        let half = |all: usize| Quota::new(Bounds { all, each: all.div_ceil(2) });
+        Self { entries: half(entries), bytes: half(bytes) }
+    }
+}
+
+fn half(rate: Rate) -> Rate {
+    Rate::new(rate.per_second.div_ceil(2), rate.burst.div_ceil(2))
+}
+
+impl Quotas {
+    pub(super) fn new(config: &Config) -> Self {
+        let lane = || Lane::new(config.multicast_queue, config.multicast_queue_size / 2);
+        let stranger = config.stranger_response_rate;
+        Self {
+            discoveries: lane(),
+            floods: lane(),
+            relays: Quota::new(Bounds { all: config.relay_limit, each: config.relays_per_neighbour }),
+            responses: Quota::new(Bounds { all: config.responder_limit, each: config.responders_per_asker }),
+            strangers: Quota::new(Bounds::all(config.responders_for_strangers)),
+            discovery_rate: RateLimit::new(
+                config.discovery_relay_rate,
+                config.neighbour_discovery_relay_rate,
+            ),
+            discovery_cause_rate: RateLimit::new(UNLIMITED, half(config.neighbour_discovery_relay_rate)),
+            flood_rate: RateLimit::new(config.flood_relay_rate, config.neighbour_flood_relay_rate),
+            flood_cause_rate: RateLimit::new(UNLIMITED, half(config.neighbour_flood_relay_rate)),
+            response_rate: RateLimit::new(config.response_rate, config.asker_response_rate),
+            stranger_rate: RateLimit::new(stranger, stranger),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Relaying discoveries (RFC 8990 §2.5.4.4): which are relayed, for how long, and what of the answers goes back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::discovery::{is_for_elsewhere, response, that_fit};
+use super::{Arrival, Effect, Node, Origin, Response};
+use crate::bounds::{Cause, Neighbour, Permit, RateLimit, Refused};
+use crate::outcome::{Case, DiscoveryOutcome, NotRelayed, ResponseOutcome};
+use crate::registry::{DiscoveryAnswer, Done, Found, Mailbox, OpenRelay};
+use crate::types::SessionId;
+use crate::wire::{WireLocator, WireObjective, WireOption, with_loop_count};
+
+/// The time that a relay gives each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
+const HOP_TIME: u64 = 100;
+/// How long a relay keeps its place, in milliseconds, where others wait for one: what a discovery of the default loop count
+/// needs.
+const HELD: u64 = 500;
+
+/// A discovery that is to be relayed, and has a place. Dropped unopened, its place is another's, and it may come again.
+#[derive(Debug)]
+pub(crate) struct RelayTask {
+    node: Arc<Node>,
+    pub(crate) asker: Arrival,
+    pub(crate) id: SessionId,
+    pub(crate) name: Arc<str>,
+    /// How long to wait for answers, in milliseconds.
+    pub(crate) timeout: u64,
+    pub(crate) datagram: Vec<u8>,
+    admission: Option<(Case<DiscoveryOutcome>, Permit<Neighbour>)>,
+}
+
+impl RelayTask {
+    /// Opens the relay: its answers go into the mailbox from here on. `None` if one of this identity is open.
+    pub(crate) fn open(mut self, mailbox: Arc<dyn Mailbox>, now: u64) -> Option<Relay> {
+        let (case, permit) = self.admission.take()?;
+        let open = OpenRelay {
+            name: Arc::clone(&self.name),
+            asker_ifi: self.asker.ifi,
+            mailbox,
+            opened: now,
+            cause: cause(&self.asker, self.id),
+            _place: permit,
+        };
+        if !self.node.registries.sessions.open_relay(self.id, open) {
+            case.settle(DiscoveryOutcome::RelayOpen);
+            return None;
+        }
+        case.settle(DiscoveryOutcome::Relayed);
+        self.node.counters.relays_peak.raise_to(self.node.quotas.relays.used());
+        self.node.tell_relayed(self.id.session, self.asker.ifi);
+        let (node, asker, id, name) = (Arc::clone(&self.node), self.asker, self.id, Arc::clone(&self.name));
+        Some(Relay { node, asker, id, name })
+    }
+}
+
+impl Drop for RelayTask {
+    fn drop(&mut self) {
+        if let Some((case, _)) = self.admission.take() {
+            case.settle(DiscoveryOutcome::RelayFull);
+            self.node.registries.recent.forget(Done::Relayed, self.id);
+        }
+    }
+}
+
+/// A relayed discovery that is open. It ends when this is dropped, and earlier where others need its place: then its
+/// mailbox is dropped.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    node: Arc<Node>,
+    asker: Arrival,
+    id: SessionId,
+    name: Arc<str>,
+}
+
+impl Relay {
+    /// What goes back to the asker of an answer that has come.
+    pub(crate) fn pass_on(&self, answer: &DiscoveryAnswer, now: u64) -> Option<Response> {
+        let count = &self.node.counters;
+        let found = match answer {
+            DiscoveryAnswer::Found(found) => found,
+            // What comes in rapid mode is for the initiator alone.
+            DiscoveryAnswer::Rapid { .. } => {
+                count.answers_unused.add();
+                return None;
+            }
+        };
+        let Some(options) = passed_on(self.asker.ifi, found) else {
+            count.answers_not_relayed.add();
+            return None;
+        };
+        log::debug!("the answer for {:?} goes on to {}", self.name, self.asker.source);
+        let case: Case<ResponseOutcome> = Case::open(count, |count| &count.answers_relayed);
+        let message = response(self.id, found.ttl, options, None);
+        self.node.admit_response(self.asker, message, None, case, now)
+    }
+
+    /// So many answers were left in the mailbox.
+    pub(crate) fn leave(self, answers: usize) {
+        self.node.counters.answers_unused.add_many(answers);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.node.registries.sessions.end_relay(self.id);
+    }
+}
+
+/// What a relay sends back of an answer: a Divert to what means the same to the asker. `None` if nothing of it does, or if
+/// the answer came from the asker's own link, where the asker has heard it too.
+fn passed_on(asker_ifi: u32, answer: &Found) -> Option<Vec<WireOption>> {
+    if answer.ifi == asker_ifi {
+        return None;
+    }
+    let usable = answer.locators.iter().filter(|locator| is_for_elsewhere(locator));
+    let locators = that_fit(usable.filter_map(WireLocator::from_locator).collect());
+    (!locators.is_empty()).then(|| vec![WireOption::Divert(locators)])
+}
+
+/// Who causes what this node does for a multicast.
+pub(super) fn cause(arrival: &Arrival, id: SessionId) -> Cause {
+    (arrival.neighbour(), id.initiator)
+}
+
+impl Node {
+    /// RFC 8990 §2.5.4.4: relays with one loop count less, each discovery once, for 100 ms a remaining hop. Gives the case
+    /// back if it is not relayed.
+    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
+    pub(super) fn relay(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        id: SessionId,
+        objective: &WireObjective,
+        origin: Origin,
+        raw: &[u8],
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Result<Option<Effect>, Case<DiscoveryOutcome>> {
+        if !self.may_relay(origin) {
+            return Err(case);
+        }
+        let loop_count = objective.loop_count.saturating_sub(1);
+        if loop_count == 0 {
+            NotRelayed::LoopCount.count(&self.counters);
+            return Err(case);
+        }
+        let Some(datagram) = with_loop_count(raw, loop_count) else { return Err(case) };
+        let timeout = HOP_TIME.saturating_mul(u64::from(loop_count));
+        let cause = cause(&arrival, id);
+        let rates = (&self.quotas.discovery_cause_rate, &self.quotas.discovery_rate);
+        if !self.is_new_and_within(rates, cause, id, 1, NotRelayed::DiscoveryRate, now) {
+            return Err(case);
+        }
+        let Some(permit) = self.relay_place(arrival.neighbour(), now) else {
+            // It is not remembered as relayed: it may come again by another way.
+            case.settle(DiscoveryOutcome::RelayFull);
+            return Ok(None);
+        };
+        let until = now.saturating_add(self.memory()).saturating_add(timeout);
+        self.registries.recent.remember(Done::Relayed, id, arrival.neighbour(), now, until);
+        Ok(Some(Effect::RelayDiscovery(RelayTask {
+            node: Arc::clone(self),
+            asker: arrival,
+            id,
+            name: objective.name.as_str().into(),
+            timeout,
+            datagram,
+            admission: Some((case, permit)),
+        })))
+    }
+
+    /// How long a multicast is remembered, in milliseconds: twice the default timeout (RFC 8990 §2.5.4.4, §2.5.6.2).
+    pub(super) fn memory(&self) -> u64 {
+        u64::from(self.config.default_timeout).saturating_mul(2)
+    }
+
+    /// A place for one more relay. Where there is none, one that was open long enough makes room.
+    fn relay_place(&self, neighbour: Neighbour, now: u64) -> Option<Permit<Neighbour>> {
+        let refused = match self.quotas.relays.take(neighbour) {
+            Ok(permit) => return Some(permit),
+            Err(refused) => refused,
+        };
+        let of = (refused == Refused::Share).then_some(neighbour);
+        let displaced = self.registries.sessions.displace_relay(of, now.saturating_sub(HELD));
+        if displaced { self.quotas.relays.take(neighbour).ok() } else { None }
+    }
+
+    /// Whether a multicast was not relayed yet, and the rates allow one that costs `tokens` more. What is over the rate is not
+    /// remembered: it may come again by another way.
+    pub(super) fn is_new_and_within(
+        &self,
+        (of_cause, of_neighbour): (&RateLimit<Cause>, &RateLimit<Neighbour>),
+        cause: (Neighbour, IpAddr),
+        id: SessionId,
+        tokens: u32,
+        over: NotRelayed,
+        now: u64,
+    ) -> bool {
+        if self.registries.recent.knows(Done::Relayed, id, now) {
+            NotRelayed::Duplicate.count(&self.counters);
+            return false;
+        }
+        let within = of_cause.allow(cause, tokens, now) && of_neighbour.allow(cause.0, tokens, now);
+        if !within {
+            over.count(&self.counters);
+        }
+        within
+    }
+}

@@ -1,0 +1,194 @@
+//! What a peer that connects to an objective's port may ask, and who gets it (RFC 8990 §2.8.6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::Node;
+use crate::bounds::Neighbour;
+use crate::clock::millis;
+use crate::error::{Error, Result};
+use crate::outcome::{Case, MessageOutcome, RequestOutcome};
+use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
+use crate::types::{AsaNonce, Objective, SessionNonce};
+use crate::wire::{Body, Flags, Message, Step, WireObjective};
+
+/// A request that somebody is to get.
+#[derive(Debug)]
+pub(crate) enum Requested {
+    /// For a listener: hand it over at the place.
+    Negotiate(Place, NegotiationRequest),
+    /// For the `_synch_listen` at the other end.
+    Synchronize(Sender<SynchRequest>, SynchRequest),
+}
+
+/// A place among the requests that wait for a listener, which is another's when dropped. Whoever waits keeps it: a later
+/// request must not take it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    node: Arc<Node>,
+    tx: Sender<NegotiationRequest>,
+    owner: AsaNonce,
+    name: String,
+    peer: Neighbour,
+    /// How long to wait for the listener.
+    patience: Duration,
+}
+
+impl Place {
+    /// Where the listener takes requests.
+    pub(crate) const fn listener(&self) -> &Sender<NegotiationRequest> {
+        &self.tx
+    }
+
+    /// How long the request may wait for a listener.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Nobody has taken the request: closes its connection (RFC 8990 §2.8.6).
+    pub(crate) fn refuse(self, request: NegotiationRequest) {
+        request.refuse(RequestOutcome::NotListening);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.node.registries.objectives.dispatched(self.owner, &self.name, &self.tx, self.peer);
+    }
+}
+
+impl Node {
+    /// Decides about the first message on a connection to an objective's port. What is not for anybody is counted, and its
+    /// connection closed.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        message: Message,
+        case: Case<MessageOutcome>,
+        transport: Arc<dyn Transport>,
+        now: u64,
+    ) -> Option<Requested> {
+        if !self.is_secure() {
+            case.settle(MessageOutcome::Insecure);
+            transport.close();
+            return None;
+        }
+        let (negotiate, step, case): (_, _, Case<RequestOutcome>) = match message.body {
+            Body::RequestNegotiate(step) => (true, step, case.becomes(MessageOutcome::NegotiationRequest)),
+            Body::RequestSynchronize(step) => {
+                (false, step, case.becomes(MessageOutcome::SynchronizationRequest))
+            }
+            _ => {
+                case.settle(MessageOutcome::Misplaced);
+                transport.close();
+                return None;
+            }
+        };
+        // Any port of this node will do for any of its objectives, as in graspy.
+        let outcome = match self.registries.objectives.kind(&step.objective.name) {
+            None => RequestOutcome::NotListening,
+            Some(own) if negotiate && own.neg && is_negotiable(&step.objective) => {
+                let (session, objective) = (step.session, step.objective.into_objective());
+                let request = NegotiationRequest { session, objective, transport, case };
+                return match self.place_for(&request, now) {
+                    Ok(place) => Some(Requested::Negotiate(place, request)),
+                    Err(outcome) => {
+                        request.refuse(outcome);
+                        None
+                    }
+                };
+            }
+            Some(own) if !negotiate && own.synch && !step.objective.flags.has(Flags::F_NEG) => {
+                return self.synchronization(&step, transport, case);
+            }
+            Some(_) => RequestOutcome::WrongKind,
+        };
+        case.settle(outcome);
+        transport.close();
+        None
+    }
+
+    /// RFC 8990 §2.8.6: a request under an identifier that is in use is dropped. One to negotiate is known to `accept` as a
+    /// clash.
+    fn synchronization(
+        &self,
+        step: &Step,
+        transport: Arc<dyn Transport>,
+        case: Case<RequestOutcome>,
+    ) -> Option<Requested> {
+        let session = step.session;
+        let outcome = if self.registries.sessions.is_open_with(session, transport.as_ref()) {
+            RequestOutcome::Clash
+        } else if let Some(tx) = self.registries.objectives.synchronization(&step.objective.name) {
+            return Some(Requested::Synchronize(tx, SynchRequest { session, transport, case }));
+        } else {
+            RequestOutcome::NotListening
+        };
+        case.settle(outcome);
+        transport.close();
+        None
+    }
+
+    /// A place for a request at a listener, or why there is none.
+    pub(crate) fn place_for(
+        self: &Arc<Self>,
+        request: &NegotiationRequest,
+        now: u64,
+    ) -> std::result::Result<Place, RequestOutcome> {
+        let (transport, name) = (request.transport.as_ref(), &request.objective.name);
+        let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
+        let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
+        match self.registries.objectives.dispatch(name, transport, now, millis(grace), limits) {
+            Dispatch::Listener { tx, owner, free, waiting } => {
+                self.counters.request_queue_peak.raise_to(waiting);
+                // Who has begun to listen may be on its way to the channel still, on a busy machine.
+                let patience = if free { grace.max(longest) } else { grace };
+                let (node, name, peer) = (Arc::clone(self), name.clone(), transport.neighbour());
+                Ok(Place { node, tx, owner, name, peer, patience })
+            }
+            Dispatch::NotListening => Err(RequestOutcome::NotListening),
+            Dispatch::QueueFull => Err(RequestOutcome::QueueFull),
+        }
+    }
+
+    /// Takes up a session that a peer asks for. `None`, counted and the connection closed, where a session of this identity is
+    /// open or there are as many as may be.
+    pub(crate) fn accept(
+        &self,
+        owner: AsaNonce,
+        request: NegotiationRequest,
+    ) -> Option<(SessionNonce, Dialogue, Objective)> {
+        let NegotiationRequest { session, objective, transport, case } = request;
+        let name = objective.name.as_str().into();
+        let dialogue = Dialogue { owner, transport, name, dry: objective.dry };
+        let outcome = match self.registries.sessions.accept_dialogue(session, dialogue.clone()) {
+            Ok(nonce) => {
+                case.settle(RequestOutcome::Accepted);
+                return Some((nonce, dialogue, objective));
+            }
+            Err(Error::IdClash) => RequestOutcome::Clash,
+            Err(_) => RequestOutcome::SessionLimit,
+        };
+        case.settle(outcome);
+        dialogue.transport.close();
+        None
+    }
+
+    /// Opens a session with a peer that an ASA is connected with.
+    pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+        self.registries.sessions.open_dialogue(id, dialogue)
+    }
+
+    /// What answers a request for a value, with its present value.
+    pub(crate) fn value_for(&self, name: &str, session: u32) -> Option<Message> {
+        let objective = self.registries.objectives.get(name)?;
+        Some(Message::new(Body::Synch(Step { session, objective: WireObjective::from(objective) })))
+    }
+}
+
+/// RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized. One that says it
+/// is both would be refused by every call of the ASA that took it up.
+const fn is_negotiable(objective: &WireObjective) -> bool {
+    objective.flags.has(Flags::F_NEG) && !objective.flags.has(Flags::F_SYNCH)
+}

@@ -1,0 +1,113 @@
+//! Session identifiers of this node: strong random numbers, and which of them its multicasts carried, so that it knows them
+//! when they come back (RFC 8990 §2.7).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use parking_lot::Mutex;
+
+use crate::bounds::{BoundedMap, Capacity};
+use crate::error::{Error, Result};
+
+/// How many of this node's own identifiers are remembered after their end.
+const RECENT_LIMIT: usize = 4096;
+/// How often a number is drawn before giving up; each draw fails with a chance of about one in a million.
+const DRAWS: usize = 100;
+/// How many numbers are drawn at a time.
+const BLOCK: usize = 64;
+
+/// Draws a block of random numbers; draws none on failure.
+type Draw = fn(&mut Vec<u32>);
+
+/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+fn draw_block(random: &mut Vec<u32>) {
+    let mut bytes = [0; 4 * BLOCK];
+    if getrandom::fill(&mut bytes).is_ok() {
+        random.extend(bytes.as_chunks().0.iter().map(|number| u32::from_ne_bytes(*number)));
+    }
+}
+
+/// Draws identifiers, and remembers those of own multicasts with their initiator.
+pub(crate) struct Identifiers {
+    inner: Mutex<Inner>,
+    draw: Draw,
+}
+
+struct Inner {
+    own: BoundedMap<u32, IpAddr>,
+    random: Vec<u32>,
+}
+
+impl fmt::Debug for Identifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identifiers").finish_non_exhaustive()
+    }
+}
+
+impl Identifiers {
+    pub(crate) fn new() -> Self {
+        Self::with_generator(draw_block)
+    }
+
+    /// With a generator of one's own.
+    pub(crate) fn with_generator(draw: Draw) -> Self {
+        let inner = Inner { own: BoundedMap::new(Capacity::entries(RECENT_LIMIT)), random: Vec::new() };
+        Self { inner: Mutex::new(inner), draw }
+    }
+
+    /// A number that no recent multicast of this node carried.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub(crate) fn draw(&self) -> Result<u32> {
+        let mut inner = self.inner.lock();
+        for _ in 0..DRAWS {
+            if inner.random.is_empty() {
+                (self.draw)(&mut inner.random);
+            }
+            let id = inner.random.pop().ok_or(Error::NoRandom)?;
+            if inner.own.get(&id).is_none() {
+                return Ok(id);
+            }
+        }
+        Err(Error::NoRandom)
+    }
+
+    /// Remembers an identifier as that of an own multicast.
+    pub(crate) fn own(&self, id: u32, initiator: IpAddr) {
+        self.inner.lock().own.insert(id, initiator, 0);
+    }
+
+    /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
+    pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
+        self.inner.lock().own.get(&id) == Some(&initiator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const INITIATOR: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    #[test]
+    fn a_number_that_was_used_lately_is_drawn_again() {
+        static DRAWN: AtomicU32 = AtomicU32::new(0);
+        // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
+        let draw: Draw = |random| random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2);
+        let identifiers = Identifiers::with_generator(draw);
+        let first = identifiers.draw().unwrap();
+        identifiers.own(first, INITIATOR);
+        assert_eq!((first, identifiers.draw().unwrap()), (5, 6));
+        assert!(identifiers.is_own(5, INITIATOR) && !identifiers.is_own(5, Ipv6Addr::UNSPECIFIED.into()));
+        assert!(!identifiers.is_own(6, INITIATOR));
+    }
+
+    #[test]
+    fn a_generator_that_fails_is_an_error() {
+        assert_eq!(Identifiers::with_generator(|_| ()).draw(), Err(Error::NoRandom));
+    }
+}

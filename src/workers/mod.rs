@@ -1,0 +1,12 @@
+//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, and what `_reader`s read from.
+//! `threads` starts and uses them.
+
+mod group;
+mod idle;
+mod readers;
+
+pub(crate) use group::ThreadGroup;
+pub(crate) use idle::{Bench, Next, next};
+#[cfg(test)]
+pub(crate) use idle::{LIMIT, LINGER};
+pub(crate) use readers::ReaderTable;
