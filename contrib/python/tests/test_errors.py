@@ -1,6 +1,7 @@
 """Every error number of graspy, and how it comes about; wrong arguments; what graspy does where it crashes."""
 
 import socket
+import subprocess
 
 import cbor2
 import pytest
@@ -257,30 +258,38 @@ def test_a_value_that_cbor2_cannot_decode_24(grasp, asa, other, raw_peer, sessio
         assert (error, asked.value) == (0, 7)
 
 
-def test_identifiers_clash_31(grasp, asa, other, network, script):
+def test_a_second_session_of_the_same_identifier_is_refused(grasp, asa, other, network, script):
+    """graspy returns 31 then, and the peer waits in vain. Here the peer is refused, and the ASA goes on listening."""
     neg, peer = negotiable(grasp, asa, other)
     listener = Thread(lambda: [grasp.listen_negotiate(other, neg)[0] for _ in range(2)])
     program = script(
         """
         import cbor2, socket, sys
-        request = cbor2.dumps([3, 4711, [sys.argv[1], 3, 5, 2]])
         connections = []
-        for _ in range(2):
+        for number in (4711, 4711, 4712):
             connections.append(socket.create_connection((sys.argv[2], int(sys.argv[3]))))
-            connections[-1].sendall(request)
-            print(cbor2.loads(connections[0].recv(100)) if not connections[1:] else connections[1].recv(100))
+            connections[-1].sendall(cbor2.dumps([3, number, [sys.argv[1], 3, 5, 2]]))
+            if number == 4711:
+                heard = connections[-1].recv(100)
+                print(cbor2.loads(heard) if heard else "closed")
+        sys.stdin.read()
         """,
         neg.name,
         peer.locator,
         peer.port,
         node=network[1],
+        stdin=subprocess.PIPE,
     )
     # The first session is answered, and stays open.
     eventually("the first request is heard", lambda: any(x.id_value == 4711 for x in grasp._session_id_cache))
     (opened,) = (x for x in grasp._session_id_cache if x.id_value == 4711)
     assert grasp.negotiate_wait(other, grasp._session_handle(4711, opened.id_source), 60_000) == 0
-    assert program.end() == (0, ["[7, 4711, 60000]", "b''"])
-    assert listener.result() == [0, 31]
+    program.wait_for("[7, 4711, 60000]")
+    program.wait_for("closed")
+    assert listener.result() == [0, 0]
+    assert grasp.etext[grasp.errors.IDclash] == "Incoming request Session ID clash"
+    program.process.stdin.close()
+    assert program.end()[0] == 0
 
 
 def test_invalid_locators_38(grasp, asa):
