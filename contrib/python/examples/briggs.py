@@ -34,9 +34,12 @@ def negotiate(session, wanted):
 
 
 grasp.tprint("Ready to lend")
-while True:
-    error, session, wanted = grasp.listen_negotiate(asa, money)
-    if error:
-        grasp.tprint("Cannot listen:", grasp.etext[error])
-        break
-    threading.Thread(target=negotiate, args=(session, wanted), daemon=True).start()
+try:
+    while True:
+        error, session, wanted = grasp.listen_negotiate(asa, money)
+        if error:
+            grasp.tprint("Cannot listen:", grasp.etext[error])
+            break
+        threading.Thread(target=negotiate, args=(session, wanted), daemon=True).start()
+except KeyboardInterrupt:
+    grasp.tprint("Enough lent")
