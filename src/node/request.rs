@@ -204,9 +204,8 @@ impl Node {
     ) -> std::result::Result<Place, RequestOutcome> {
         let (transport, name) = (request.transport.as_ref(), &request.objective.name);
         let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
-        match self.registries.objectives.dispatch(name, transport, now, grace_ms, limits) {
+        match self.registries.objectives.dispatch(name, transport, now, whole_ms(grace), limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 self.counters.request_queue_peak.raise_to(waiting);
                 // Who has begun to listen may be on its way to the channel still, on a busy machine.
@@ -242,7 +241,7 @@ impl Node {
     /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
     /// left them. The caller closes the transports.
     pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Dialogue> {
-        self.registries.sessions.end_abandoned(now, millis(self.config.abandoned_after))
+        self.registries.sessions.end_abandoned(now, whole_ms(self.config.abandoned_after))
     }
 
     /// Opens a session with a peer that an ASA is connected with.
@@ -261,4 +260,9 @@ impl Node {
 /// is both would be refused by every call of the ASA that took it up.
 const fn is_negotiable(objective: &WireObjective) -> bool {
     objective.flags.has(Flags::F_NEG) && !objective.flags.has(Flags::F_SYNCH)
+}
+
+/// A duration in whole milliseconds.
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
