@@ -212,7 +212,7 @@ settings! {
         /// the answers to those who are known. Defaults to 32.
         responders_for_strangers: usize = 32;
         /// How many responses are sent. Defaults to 500 a second, 2000 at once: each takes a connection, whose port is in use
-        /// for a minute more if this side has to close it first.
+        /// until the asker has closed it, for `response_timeout` at most.
         response_rate: Rate = Rate::new(500, 2000);
         /// How many responses are sent to one asker. Defaults to 200 a second, 1000 at once.
         asker_response_rate: Rate = Rate::new(200, 1000);
