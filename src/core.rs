@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
@@ -19,10 +19,11 @@ use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
-use crate::node::Node;
+use crate::node::{Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
 use crate::trace::{Direction, Event, MessageEvent, Transport};
-use crate::workers::{ReaderTable, ThreadGroup};
+use crate::wire::encode;
+use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
 /// The sockets of one interface, with the address they are bound to.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ pub(crate) struct Core {
     pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) threads: ThreadGroup<Self>,
     pub(crate) readers: ReaderTable,
+    pub(crate) closing: Closing,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) substrate: Arc<dyn Substrate>,
@@ -100,10 +102,13 @@ impl Core {
     pub(crate) fn new(config: Config, substrate: Arc<dyn Substrate>, adjusted: Vec<Adjusted>) -> Self {
         let (stopper, stop) = bounded(0);
         let protection = substrate.protection().filter(|_| !config.dull);
+        let reader_limit = config.reader_limit;
+        let node = Node::new(config, protection.is_some());
         Self {
             threads: ThreadGroup::default(),
-            readers: ReaderTable::new(config.reader_limit),
-            node: Node::new(config, protection.is_some()),
+            readers: ReaderTable::new(reader_limit),
+            closing: Closing::new(node.config.response_timeout, Arc::clone(&node.counters)),
+            node,
             network: RwLock::default(),
             switches: Switches::default(),
             substrate,
@@ -182,6 +187,20 @@ impl Core {
     /// Waits, but not beyond shutdown. Returns whether the engine still runs.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         matches!(self.stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+    }
+
+    /// Closes the connection of a request that nobody takes up, and tells the peer why if that is known. Does not wait: a new
+    /// connection has room for a few words.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        let Refusal { transport, farewell } = refusal;
+        let told =
+            farewell.is_some_and(|farewell| transport.send(&encode(&farewell), Instant::now()).is_ok());
+        if told {
+            self.node.counters.refusals_sent.add();
+            self.closing.add(transport);
+        } else {
+            transport.close();
+        }
     }
 
     /// Milliseconds of the engine's clock.
@@ -286,6 +305,7 @@ impl Core {
             dialogue.transport.close();
         }
         self.readers.close_all();
+        self.closing.close_all();
         let network = std::mem::take(&mut *self.network.write());
         for interface in network.interfaces.values() {
             interface.close();
@@ -314,6 +334,6 @@ mod tests {
         assert!(!core.is_stopping(), "the sockets are those of the first process, which goes on");
         core.process = std::process::id();
         core.shutdown();
-        assert!(matches!(core.check_running(), Err(Error::Unspec)));
+        assert!(matches!(core.check_running(), Err(Error::Stopped)));
     }
 }

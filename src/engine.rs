@@ -94,6 +94,8 @@ impl Engine {
     /// The counters at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        // Those whose peers have closed meanwhile are closed, too.
+        self.core.closing.look();
         self.core.node.counters.snapshot()
     }
 

@@ -49,9 +49,9 @@ macro_rules! counters {
         ///    `discoveries_relayed` = `sessions_ended` +
         ///    [`Engine::open_sessions`](crate::Engine::open_sessions).
         /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + those
-        ///    open, of which there is one a session at most.
+        ///    open, of which there is one a session at most, besides those whose peers are waited for to close them.
         /// 10. Every message sent over TCP: `messages_sent` = `responses_sent` + `synch_sent` +
-        ///     `session_messages_sent`.
+        ///     `session_messages_sent` + `refusals_sent`.
         ///
         /// What the engine cannot see it does not count: datagrams that the system drops because the buffer of a
         /// socket is full (the last column of `/proc/net/udp6`), connections that it refuses (`nstat`), and
@@ -86,7 +86,10 @@ macro_rules! counters {
             pub(crate) fn snapshot(&self) -> Stats {
                 let stats = Stats { $($name: self.$name.get(),)* };
                 // Equation 10, by construction.
-                let messages_sent = stats.responses_sent + stats.synch_sent + stats.session_messages_sent;
+                let messages_sent = stats.responses_sent
+                    + stats.synch_sent
+                    + stats.session_messages_sent
+                    + stats.refusals_sent;
                 Stats { messages_sent, ..stats }
             }
         }
@@ -298,6 +301,8 @@ counters! {
     connections_failed: drop,
     /// TCP connections closed, whoever opened them.
     connections_closed,
+    /// Of those, connections that this node reset: it had said the last word, and the peer did not close in time.
+    connections_reset,
     /// Messages, or other CBOR items, sent over TCP.
     messages_sent,
     /// Messages, or other CBOR items, received over TCP as a whole.
@@ -337,6 +342,8 @@ counters! {
     /// Requests whose listener was deregistered or shut down in the moment that it was given them, or for which no
     /// thread could be started to wait for a listener.
     requests_abandoned: drop,
+    /// Peers told that their request is refused because of a limit: M_END with O_DECLINE.
+    refusals_sent,
     /// High-water mark of the requests that wait for one listener.
     request_queue_peak,
     /// M_SYNCH sent in answer to a request.
@@ -349,6 +356,8 @@ counters! {
     sessions_accepted,
     /// Sessions ended, by whichever side, and discoveries ended, this node's own and relayed ones.
     sessions_ended,
+    /// Of those, sessions whose peer had closed long ago, which their ASA had not ended.
+    sessions_abandoned,
     /// High-water mark of the open sessions.
     sessions_peak,
     /// Sessions refused because their identifier was in use with the same peer.

@@ -107,11 +107,17 @@ impl Run {
 
     /// Whether another round is due: `--rounds` of them, or for ever; none when it is to stop.
     pub fn next_round(&mut self) -> bool {
-        if self.stopping() || (self.rounds > 0 && self.left == 0) {
+        if !self.has_rounds() {
             return false;
         }
         self.left = self.left.saturating_sub(1);
         true
+    }
+
+    /// Whether `next_round` would have one.
+    #[must_use]
+    pub fn has_rounds(&self) -> bool {
+        !self.stopping() && (self.rounds == 0 || self.left > 0)
     }
 
     /// Whether the example is to come to its end.

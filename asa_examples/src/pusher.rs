@@ -20,7 +20,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::Parser;
-use grasp::{AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
+use grasp::{
+    Asa, AsaNonce, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint,
+};
 use sha2::{Digest, Sha256};
 
 use crate::offered::Directory;
@@ -63,19 +65,21 @@ impl Example for Pusher {
 
     fn run(self, mut run: Run) -> Outcome {
         let directory = Directory::open(&self.directory)?;
-        let asa = grasp::register_asa(Self::NAME)?;
+        let asa = Asa::new(Self::NAME)?;
         tprint!("ASA pusher registered OK");
         let mut files = Objective::new(MOVE_FILE);
         (files.neg, files.loop_count) = (true, 4);
         let options = RegisterObj { ttl: Some(TTL), ..RegisterObj::default() };
-        grasp::register_obj(asa, &files, options)?;
+        grasp::register_obj(asa.nonce(), &files, options)?;
         tprint!("Objective", files.name, "registered OK");
 
         tprint!("pusher is listening, with the files of", self.directory.display());
-        serve(asa, &files, &mut run, "Transfer", |session, request, run| {
-            Transfer { asa, session, directory: &directory, run }.serve(request);
+        let owner = asa.nonce();
+        serve(&asa, &files, &mut run, move |session, run| {
+            let request = session.objective().clone();
+            Transfer { asa: owner, session: session.nonce(), directory: &directory, run }.serve(request);
         })?;
-        grasp::deregister_asa(asa, Self::NAME)?;
+        drop(asa);
         tprint!("ASA exiting");
         Ok(())
     }

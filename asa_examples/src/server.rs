@@ -5,7 +5,7 @@
 //! answers, and so on. Each message is one CBOR item. Any error ends the session.
 
 use clap::Parser;
-use grasp::{AsaNonce, Error, Objective, RegisterObj, SessionNonce, Value, tprint, ttprint};
+use grasp::{Asa, AsaNonce, Error, Objective, RegisterObj, Session, SessionNonce, Value, tprint, ttprint};
 
 use crate::{Common, Example, Outcome, Run, serve};
 
@@ -37,41 +37,41 @@ impl Example for Server {
     }
 
     fn run(self, mut run: Run) -> Outcome {
-        let asa = grasp::register_asa(Self::NAME)?;
+        let asa = Asa::new(Self::NAME)?;
         tprint!("ASA Server registered OK");
         let mut ex3 = Objective::new("EX3").with_value("Hello!")?;
         ex3.neg = true;
-        grasp::register_obj(asa, &ex3, RegisterObj::default())?;
+        grasp::register_obj(asa.nonce(), &ex3, RegisterObj::default())?;
         tprint!("Objective EX3 registered OK");
 
         tprint!("Ready to negotiate EX3 as server");
-        serve(asa, &ex3, &mut run, "Talk", |session, request, run| {
-            talk(asa, session, &request, self.say.as_deref(), &run);
-        })?;
-        grasp::deregister_asa(asa, Self::NAME)?;
+        let owner = asa.nonce();
+        serve(&asa, &ex3, &mut run, move |session, run| talk(owner, &session, self.say.as_deref(), &run))?;
+        drop(asa);
         tprint!("ASA exiting");
         Ok(())
     }
 }
 
 /// One conversation, until the client has gone or the server is to stop.
-fn talk(asa: AsaNonce, session: SessionNonce, request: &Objective, say: Option<&str>, run: &Run) {
-    ttprint!("Session of", session.id_value);
-    tprint!("Got message:", request.value);
+fn talk(asa: AsaNonce, session: &Session, say: Option<&str>, run: &Run) {
+    let nonce = session.nonce();
+    ttprint!("Session of", nonce.id_value);
+    tprint!("Got message:", session.objective().value);
     // grecv waits up to a minute: ending the session is what wakes it.
-    let end = move || _ = grasp::end_negotiate(asa, session, false, Some("The server stops"));
+    let end = move || _ = grasp::end_negotiate(asa, nonce, false, Some("The server stops"));
     let _waking = run.stop().wake_while(end);
     let error = loop {
-        let said = match grasp::grecv(asa, session, ANSWER_TIMEOUT) {
+        let said = match session.receive(ANSWER_TIMEOUT) {
             Ok(said) => said,
             Err(error) => break error,
         };
-        if is_end(&said, session) {
+        if is_end(&said, nonce) {
             break Error::NoPeer;
         }
         tprint!("Peer said", said);
         let answer = say.map_or(said, Value::from);
-        if let Err(error) = grasp::gsend(asa, session, &answer) {
+        if let Err(error) = session.send(&answer) {
             break error;
         }
     };

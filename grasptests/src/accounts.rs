@@ -114,9 +114,9 @@ const LAWS: &[Law] = &[
         ],
     },
     Law {
-        about: "every message over TCP is a response, a value, or of a session",
+        about: "every message over TCP is a response, a value, of a session, or a refusal",
         arrivals: &["messages_sent"],
-        outcomes: &["responses_sent", "synch_sent", "session_messages_sent"],
+        outcomes: &["responses_sent", "synch_sent", "session_messages_sent", "refusals_sent"],
     },
 ];
 

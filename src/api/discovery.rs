@@ -7,6 +7,7 @@ use crossbeam_channel::{bounded, select};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
@@ -164,7 +165,11 @@ impl Engine {
                     select! {
                         recv(incoming) -> answer => answer.into_iter().for_each(|answer| search.take(answer)),
                         recv(core.stop_signal()) -> _ => return Err(Error::Unspec),
-                        default(time) => {}
+                        default(interrupt::slice(time)) => {
+                            if interrupt::is_over() {
+                                return Err(Error::Unspec);
+                            }
+                        }
                     }
                 }
                 Step::Done => return Ok(search.end(incoming.try_iter().count())),

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt::{self, NotReceived};
 use crate::types::{AsaNonce, Objective, SessionNonce};
 
 impl Engine {
@@ -30,7 +31,7 @@ impl Engine {
     /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
     /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
     /// or a deregistration, [`Error::Stopped`] after shutdown. Nothing that a peer does is an error: a request too many,
-    /// or under the identifier of an open session, is refused and counted.
+    /// or under the identifier of an open session, is refused and counted. A peer that is refused because of a limit is told so.
     pub fn listen_negotiate(
         &self,
         nonce: AsaNonce,
@@ -63,13 +64,20 @@ impl Engine {
     ) -> Result<Option<(SessionNonce, Objective)>> {
         let objectives = &self.core.node.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = requests.recv();
+        let request = interrupt::receive(&requests, None);
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         // A request that is dropped counts as abandoned.
         self.core.check_running()?;
-        let request = request.map_err(|_| Error::NoSession)?;
-        let Some((session, dialogue, objective)) = self.core.node.accept(nonce, request) else {
-            return Ok(None);
+        let request = request.map_err(|error| match error {
+            NotReceived::Disconnected => Error::NoSession,
+            NotReceived::Over => Error::Unspec,
+        })?;
+        let (session, dialogue, objective) = match self.core.node.accept(nonce, request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                self.core.refuse(refusal);
+                return Ok(None);
+            }
         };
         self.check_still(nonce, session, &dialogue)?;
         Ok(Some((session, objective)))

@@ -414,7 +414,7 @@ impl Engine {
                 if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
                     self.end(session, dialogue, (&error).into());
                 }
-                Err(error.from_sending(cause, dialogue.transport.peer()))
+                Err(error.not_sent(cause, dialogue.transport.peer()))
             }
         }
     }
@@ -468,7 +468,7 @@ impl Engine {
                     Ok(bytes) => node.negotiation_message(id, dialogue, &bytes),
                     Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                     Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
-                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
+                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.not_answered(cause)),
                 },
             };
             let error = match reply {

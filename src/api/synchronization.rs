@@ -157,7 +157,7 @@ impl Engine {
             let received = self.receive(dialogue, deadline).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
-                cause => Error::NoSynchReply.from_reply(cause),
+                cause => Error::NoSynchReply.not_answered(cause),
             })?;
             match self.core.node.synch_message(id, dialogue, &received) {
                 SynchReply::Value(objective) => return Ok(objective),

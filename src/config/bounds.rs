@@ -58,6 +58,7 @@ impl Config {
             response_timeout Duration::ZERO, LONGEST;
             request_deadline Duration::ZERO, LONGEST;
             listen_grace Duration::ZERO, LONGEST;
+            abandoned_after Duration::ZERO, LONGEST;
             interface_limit 1, usize::MAX;
             request_queue 0, LONGEST_QUEUE;
             requests_per_peer 0, LONGEST_QUEUE;

@@ -97,6 +97,9 @@ settings! {
         /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
         /// [`DullInstances`](crate::DullInstances). Defaults to off.
         dull: bool = false;
+        /// How many interfaces a DULL instance uses, the first that are permitted. Defaults to 1 (RFC 8990 §2.5.2). graspy
+        /// takes all: what is flooded on one link is then known to the ASAs of all.
+        dull_links: usize = 1;
         /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
         /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
         dull_objectives: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.dull_objectives.as_deref();
@@ -143,14 +146,17 @@ settings! {
         default_timeout: u32 = GRASP_DEF_TIMEOUT;
         /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
         connect_timeout: Duration = Duration::from_secs(5);
-        /// How long connecting to an asker and sending a response may take. Defaults to 2 s; graspy's 1 s is over when
-        /// the first lost packet is sent again.
+        /// How long connecting to an asker and sending a response may take, and how long the asker then has to close the
+        /// connection before it is reset. Defaults to 2 s; graspy's 1 s is over when the first lost packet is sent again.
         response_timeout: Duration = Duration::from_secs(2);
         /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
         request_deadline: Duration = Duration::from_secs(3);
         /// How long a request waits for a listener that has just returned with another request. Defaults to
         /// 200 ms; graspy refuses at once, so that a busy server loses peers between two calls.
         listen_grace: Duration = Duration::from_millis(200);
+        /// How long a session stays open whose peer has closed the connection and has said nothing that is unread, for its ASA
+        /// to notice. Defaults to 10 s; looked at every `watch_interval`. graspy keeps it until its ASA ends it.
+        abandoned_after: Duration = Duration::from_secs(10);
         /// The longest time that a peer gets by M_WAIT before its next other message, in milliseconds, however often it
         /// asks. Defaults to one hour.
         wait_limit: u32 = 3_600_000;

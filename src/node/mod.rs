@@ -35,7 +35,7 @@ pub(crate) use locators::{Via, acceptable};
 pub(crate) use relay::Relay;
 pub(crate) use relay::RelayTask;
 pub(crate) use reply::{Await, NegotiationReply, SynchReply, negotiation_reply, synch_reply};
-pub(crate) use request::{Place, Requested};
+pub(crate) use request::{Place, Refusal, Requested};
 pub(crate) use response::{Response, Ticket};
 #[cfg(feature = "_simulator")]
 pub(crate) use search::Search;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
 use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
 use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
-use crate::wire::{Body, Flags, Message, Step, WireObjective};
+use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 
 /// A request that somebody is to get.
 #[derive(Debug)]
@@ -22,6 +22,38 @@ pub(crate) enum Requested {
     Synchronize(Sender<SynchRequest>, SynchRequest),
     /// A discovery: send the response on the same connection.
     Respond(Response, Arc<dyn Transport>),
+    /// For nobody, of which the peer is to be told.
+    Refuse(Refusal),
+}
+
+/// A request that nobody takes up, which has been counted: its connection is to be closed.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) transport: Arc<dyn Transport>,
+    /// What the peer is told first where a limit is the reason, so that it does not take this for the absence of a listener.
+    pub(crate) farewell: Option<Message>,
+}
+
+impl Refusal {
+    /// Counts a request to negotiate as refused. RFC 8990 §2.5.5 lets a negotiation end with M_END and O_DECLINE at any time;
+    /// for other reasons than a limit §2.8.6 wants the connection closed.
+    fn of(
+        session: u32,
+        transport: Arc<dyn Transport>,
+        case: Case<RequestOutcome>,
+        why: RequestOutcome,
+    ) -> Self {
+        case.settle(why);
+        let reason = match why {
+            RequestOutcome::SessionLimit => Some("too many sessions"),
+            RequestOutcome::QueueFull => Some("too many requests"),
+            _ => None,
+        };
+        let decline = |reason: &str| {
+            Message::new(Body::End { session, outcome: Outcome::Decline(Some(reason.to_owned())) })
+        };
+        Self { transport, farewell: reason.map(decline) }
+    }
 }
 
 /// A place among the requests that wait for a listener, which is another's when dropped. Whoever waits keeps it: a later
@@ -105,8 +137,8 @@ impl Node {
                 return match self.place_for(&request, now) {
                     Ok(place) => Some(Requested::Negotiate(place, request)),
                     Err(outcome) => {
-                        request.refuse(outcome);
-                        None
+                        let NegotiationRequest { session, transport, case, .. } = request;
+                        Some(Requested::Refuse(Refusal::of(session, transport, case, outcome)))
                     }
                 };
             }
@@ -172,9 +204,8 @@ impl Node {
     ) -> std::result::Result<Place, RequestOutcome> {
         let (transport, name) = (request.transport.as_ref(), &request.objective.name);
         let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
-        match self.registries.objectives.dispatch(name, transport, now, grace_ms, limits) {
+        match self.registries.objectives.dispatch(name, transport, now, whole_ms(grace), limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 self.counters.request_queue_peak.raise_to(waiting);
                 // Who has begun to listen may be on its way to the channel still, on a busy machine.
@@ -187,27 +218,30 @@ impl Node {
         }
     }
 
-    /// Takes up a session that a peer asks for. `None`, counted and the connection closed, where a session of this identity is
-    /// open or there are as many as may be.
+    /// Takes up a session that a peer asks for, unless a session of this identity is open or there are as many as may be.
     pub(crate) fn accept(
         &self,
         owner: AsaNonce,
         request: NegotiationRequest,
-    ) -> Option<(SessionNonce, Dialogue, Objective)> {
+    ) -> std::result::Result<(SessionNonce, Dialogue, Objective), Refusal> {
         let NegotiationRequest { session, objective, transport, case } = request;
         let name = objective.name.as_str().into();
         let dialogue = Dialogue { owner, transport, name, dry: objective.dry };
         let outcome = match self.registries.sessions.accept_dialogue(session, dialogue.clone()) {
             Ok(nonce) => {
                 case.settle(RequestOutcome::Accepted);
-                return Some((nonce, dialogue, objective));
+                return Ok((nonce, dialogue, objective));
             }
             Err(Error::IdClash) => RequestOutcome::Clash,
             Err(_) => RequestOutcome::SessionLimit,
         };
-        case.settle(outcome);
-        dialogue.transport.close();
-        None
+        Err(Refusal::of(session, dialogue.transport, case, outcome))
+    }
+
+    /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
+    /// left them. The caller closes the transports.
+    pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Dialogue> {
+        self.registries.sessions.end_abandoned(now, whole_ms(self.config.abandoned_after))
     }
 
     /// Opens a session with a peer that an ASA is connected with.
@@ -226,4 +260,9 @@ impl Node {
 /// is both would be refused by every call of the ASA that took it up.
 const fn is_negotiable(objective: &WireObjective) -> bool {
     objective.flags.has(Flags::F_NEG) && !objective.flags.has(Flags::F_SYNCH)
+}
+
+/// A duration in whole milliseconds.
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

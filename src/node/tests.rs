@@ -494,6 +494,21 @@ fn an_asker_that_asks_again_is_told_what_is_new() {
 }
 
 #[test]
+fn who_repeats_a_question_first_gets_the_answer_and_its_asker_does_when_it_asks_again() {
+    let node = Fixture::new(Config::new());
+    let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x98);
+    let thief = Arrival { ifi: 2, source: other, port: 1, multicast: true };
+    let (relay, answers) = node.open(node.receive_at(thief, discovery(7, "EX1", 6), 0), 0);
+    assert!(node.receive(discovery(7, "EX1", 6), 1).is_none(), "each is relayed once, for whoever was first");
+    node.answer_from(3, PEER, &Response { ttl: 60_000, ..answer(&[global(5, 3)], false) }, 2);
+    assert_eq!(relay.pass_on(&answers.try_recv().unwrap(), 2).unwrap().to, thief);
+    // The next question, repeated first again: what was found is in the cache, and everybody is told.
+    assert!(matches!(node.receive_at(thief, discovery(8, "EX1", 6), 200), Some(Effect::Respond(_))));
+    let told = response(node.receive(discovery(8, "EX1", 6), 201));
+    assert!(matches!(told.options.as_slice(), [WireOption::Divert(_)]), "{told:?}");
+}
+
+#[test]
 fn responses_have_budgets() {
     let rate = crate::config::Rate::new(1, 3);
     let asks = |config: Config, port: fn(u32) -> (Ipv6Addr, u16)| {

@@ -23,9 +23,15 @@ impl Transport for Nowhere {
         false
     }
 
+    fn is_over(&self) -> bool {
+        true
+    }
+
     fn pause_before_next(&self, _: Duration) {}
 
     fn close(&self) {}
+
+    fn reset(&self) {}
 
     fn peer(&self) -> Ipv6Addr {
         self.0

@@ -122,13 +122,15 @@ pub(crate) struct SessionRegistry {
     limit: usize,
     /// The sessions that each peer has opened here.
     accepted: Quota<Neighbour>,
+    /// Those whose peers had closed when they were last looked at, and since when this is known.
+    left: Mutex<HashMap<Key, u64>>,
     counters: Arc<Counters>,
 }
 
 impl SessionRegistry {
     pub(crate) fn new(limit: usize, per_peer: usize, counters: Arc<Counters>) -> Self {
         let accepted = Quota::new(Bounds { all: usize::MAX, each: per_peer });
-        Self { inner: Mutex::default(), limit, accepted, counters }
+        Self { inner: Mutex::default(), limit, accepted, left: Mutex::default(), counters }
     }
 
     /// Takes up a session and tells of it.
@@ -345,6 +347,38 @@ impl SessionRegistry {
         self.end_where(|_| true)
     }
 
+    /// Ends the sessions whose peers had closed the connection `grace` milliseconds ago, as far as is known, and of which
+    /// nothing is unread; the caller closes the transports.
+    pub(crate) fn end_abandoned(&self, now: u64, grace: u64) -> Vec<Dialogue> {
+        let open: Vec<_> = {
+            let inner = self.inner.lock();
+            let dialogues = inner.iter().filter_map(|(key, session)| match session {
+                Session::Dialogue(dialogue, _) => Some((*key, Arc::clone(&dialogue.transport))),
+                _ => None,
+            });
+            dialogues.collect()
+        };
+        let mut left = self.left.lock();
+        let over = open.into_iter().filter(|(_, transport)| transport.is_over());
+        let over = over.map(|(key, transport)| (key, transport, left.get(&key).copied().unwrap_or(now)));
+        let (gone, fresh): (Vec<_>, Vec<_>) =
+            over.partition(|(_, _, since)| now.saturating_sub(*since) >= grace);
+        *left = fresh.into_iter().map(|(key, _, since)| (key, since)).collect();
+        drop(left);
+        let ended = gone.into_iter().filter_map(|(key, transport, _)| {
+            let same = |session: &Session| {
+                matches!(session, Session::Dialogue(dialogue, _) if Arc::ptr_eq(&dialogue.transport, &transport))
+            };
+            match self.remove(key, Ending::Abandoned, same) {
+                Some(Session::Dialogue(dialogue, _)) => Some(dialogue),
+                _ => None,
+            }
+        });
+        let ended: Vec<_> = ended.collect();
+        self.counters.sessions_abandoned.add_many(ended.len());
+        ended
+    }
+
     fn end_where(&self, which: impl Fn(&Session) -> bool) -> Vec<Dialogue> {
         let mut events = self.counters.tracer().later();
         let ended: Vec<_> = self.inner.lock().extract_if(|_, session| which(session)).collect();
@@ -459,6 +493,24 @@ mod tests {
         sessions.end(open, Ending::Stopped);
         sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
         assert!(sessions.is_in_use(2) && !sessions.is_in_use(1));
+    }
+
+    #[test]
+    fn a_session_that_its_peer_has_left_ends_after_its_grace() {
+        let sessions = registry(10, 2);
+        let peer = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_dialogue(1, peer(1)).unwrap();
+        assert!(sessions.end_abandoned(1000, 50).is_empty(), "its ASA may notice by itself");
+        assert!(sessions.end_abandoned(1049, 50).is_empty());
+        sessions.accept_dialogue(2, peer(1)).unwrap();
+        assert_eq!(sessions.end_abandoned(1050, 50).len(), 1);
+        assert_eq!(sessions.dialogue(first).unwrap_err(), Error::NoSession);
+        assert_eq!((sessions.open_count(), sessions.accepted.used()), (1, 1));
+        assert!(sessions.end_abandoned(1099, 50).is_empty());
+        assert_eq!(sessions.end_abandoned(1100, 50).len(), 1);
+        assert!(sessions.left.lock().is_empty());
+        let counted = sessions.counters.snapshot();
+        assert_eq!((counted.sessions_abandoned, counted.sessions_ended), (2, 2));
     }
 
     fn relay(quota: &Quota<Neighbour>, of: Cause, opened: u64) -> OpenRelay {

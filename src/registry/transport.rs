@@ -28,10 +28,16 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn receive(&self, deadline: Instant) -> std::result::Result<Vec<u8>, TransportError>;
     /// Whether something that the peer has sent waits to be received, though the peer may have closed since.
     fn has_unread(&self) -> bool;
+    /// Whether the peer has closed the connection, or broken it off, and nothing it has sent waits to be received. A peer that
+    /// has only shut its own direction down cannot be told from one that has closed.
+    fn is_over(&self) -> bool;
     /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
     fn pause_before_next(&self, pause: Duration);
     /// Closes the connection and wakes whoever waits on it.
     fn close(&self);
+    /// Lets the connection go without a trace: the peer sees a reset, unless it is gone, and the system does not remember the
+    /// port. The socket is closed with the last reference.
+    fn reset(&self);
     /// The peer's address; an IPv4 one is mapped.
     fn peer(&self) -> Ipv6Addr;
     /// The peer as quotas count it: link-local addresses of two links are two peers.

@@ -64,9 +64,15 @@ impl Transport for Pretended {
         false
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
     fn pause_before_next(&self, _: Duration) {}
 
     fn close(&self) {}
+
+    fn reset(&self) {}
 
     fn peer(&self) -> Ipv6Addr {
         self.end.peer()
@@ -132,12 +138,13 @@ impl SimulatedNode {
                 response.ticket.sent();
                 false
             }
+            Some(Requested::Refuse(_)) => false,
             Some(Requested::Negotiate(place, request)) => {
                 drop(place);
                 let accepted = self.node.accept(ASA, request);
                 let session =
                     accepted.map(|(nonce, dialogue, _)| Session { nonce, dialogue, wants_value: false });
-                let began = session.is_some();
+                let began = session.is_ok();
                 self.sessions.extend(session);
                 began
             }

@@ -21,18 +21,16 @@ const SMALL: usize = 2048;
 pub(super) fn start(core: &Arc<Core>, response: Response) {
     let Response { to, message, ticket } = response;
     let bytes = encode(&message);
-    start_with(core, to, bytes.len() <= SMALL, ticket, move |_, connection, deadline, ticket| {
-        settle(ticket, to, connection.send(&bytes, deadline));
-        connection.close();
+    start_with(core, to, bytes.len() <= SMALL, ticket, move |core, connection, deadline, ticket| {
+        send(core, Arc::new(connection), &bytes, to, deadline, ticket);
     });
 }
 
 /// Sends the response to a discovery that has come by TCP, on its connection.
-pub(super) fn answer(core: &Core, response: Response, connection: &dyn Transport) {
+pub(super) fn answer(core: &Core, response: Response, connection: Arc<dyn Transport>) {
     let Response { to, message, ticket } = response;
     let deadline = Instant::now() + core.node.config.response_timeout;
-    settle(ticket, to, connection.send(&encode(&message), deadline));
-    connection.close();
+    send(core, connection, &encode(&message), to, deadline, ticket);
 }
 
 /// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
@@ -48,9 +46,21 @@ pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objec
         if offered {
             return;
         }
-        settle(ticket, to, transport.send(&encode(&message), deadline));
-        transport.close();
+        send(core, transport, &encode(&message), to, deadline, ticket);
     });
+}
+
+/// Sends a response. Whoever closes first has the port in TIME_WAIT for a minute, so that is left to the asker.
+fn send(
+    core: &Core,
+    transport: Arc<dyn Transport>,
+    bytes: &[u8],
+    to: Arrival,
+    deadline: Instant,
+    ticket: Ticket,
+) {
+    settle(ticket, to, transport.send(bytes, deadline));
+    core.closing.add(transport);
 }
 
 fn settle(ticket: Ticket, to: Arrival, sent: Result<(), TransportError>) {

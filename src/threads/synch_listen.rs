@@ -40,5 +40,9 @@ fn answer(core: &Core, name: &str, request: SynchRequest) {
         }
     };
     case.settle(outcome);
-    transport.close();
+    if outcome == RequestOutcome::ValueSent {
+        core.closing.add(transport);
+    } else {
+        transport.close();
+    }
 }

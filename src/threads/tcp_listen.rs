@@ -30,7 +30,11 @@ fn handle(
     let (place, request) = match core.node.request(message, case, connection, core.now())? {
         Requested::Negotiate(place, request) => (place, request),
         Requested::Respond(response, connection) => {
-            return Some(Box::new(move |core| responder::answer(core, response, connection.as_ref())));
+            return Some(Box::new(move |core| responder::answer(core, response, connection)));
+        }
+        Requested::Refuse(refusal) => {
+            core.refuse(refusal);
+            return None;
         }
         Requested::Synchronize(tx, request) => {
             match tx.try_send(request) {

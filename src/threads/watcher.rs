@@ -81,6 +81,10 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
     say(refresh(core, queue), failing);
     core.node.purge(core.now());
+    for dialogue in core.node.end_abandoned(core.now()) {
+        dialogue.transport.close();
+    }
+    core.closing.look();
 }
 
 /// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have

@@ -162,6 +162,8 @@ pub enum Ending {
     Discovered,
     /// The ASA is no longer registered, or the engine was shut down.
     Stopped,
+    /// The peer had closed the connection some time ago, everything that it sent was read, and the ASA had not ended the session.
+    Abandoned,
     /// Anything else.
     Failed(Error),
 }
@@ -185,6 +187,7 @@ impl fmt::Display for Ending {
             Self::Synchronized => f.write_str("synchronized"),
             Self::Discovered => f.write_str("over"),
             Self::Stopped => f.write_str("stopped"),
+            Self::Abandoned => f.write_str("abandoned: the peer had closed the connection"),
             Self::Failed(error) => write!(f, "failed: {error}"),
         }
     }

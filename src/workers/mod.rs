@@ -1,10 +1,13 @@
-//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, and what `_reader`s read from.
+//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, what `_reader`s read from, and
+//! what waits to be closed by its peer.
 //! `threads` starts and uses them.
 
+mod closing;
 mod group;
 mod idle;
 mod readers;
 
+pub(crate) use closing::Closing;
 pub(crate) use group::ThreadGroup;
 pub(crate) use idle::{Bench, Next, next};
 #[cfg(test)]

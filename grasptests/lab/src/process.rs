@@ -134,6 +134,7 @@ pub fn descriptors() -> usize {
 ///
 /// When there is no `/dev/null`.
 #[must_use]
+#[expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 pub fn next_descriptor() -> u64 {
     let file = std::fs::File::open("/dev/null").expect("a descriptor");
     u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&file)).expect("not negative")

@@ -110,6 +110,13 @@ fn a_request_waits_for_a_listener_who_has_just_been_busy() {
     assert_eq!(host.engine.stats().refused_not_listening, 0);
 }
 
+/// The peer is told at once which limit is the reason, so that it does not think that nobody listens.
+#[track_caller]
+fn expect_declined(client: &mut RawStream, session: u32, reason: &str) {
+    let outcome = Outcome::Decline(Some(reason.to_owned()));
+    assert_eq!(at_once(|| client.hear().body), Body::End { session, outcome });
+}
+
 #[test]
 fn so_many_requests_wait_and_the_next_is_refused() {
     isolated!();
@@ -120,7 +127,7 @@ fn so_many_requests_wait_and_the_next_is_refused() {
     let _waiting = [request(&host, 2), request(&host, 3)];
     eventually(SOON, "both wait", || host.engine.stats().request_queue_peak == 2);
     let mut refused = request(&host, 4);
-    at_once(|| refused.expect_end());
+    expect_declined(&mut refused, 4, "too many requests");
     assert_eq!(host.engine.stats().refused_queue_full, 1);
     let mut served: Vec<_> = (0..2)
         .map(|_| {
@@ -354,7 +361,7 @@ fn so_many_sessions_are_open_and_no_more() {
     let (second, _two) = accepted(2);
     assert!(first.is_ok() && second.is_ok());
     let listener = host.listen(&negotiable("EX1", 0));
-    at_once(|| request(&host, 3).expect_end());
+    expect_declined(&mut request(&host, 3), 3, "too many sessions");
     assert!(!listener.is_finished(), "it goes on listening");
     assert_eq!((host.engine.stats().session_limit, host.engine.open_sessions()), (1, 2));
     let peer = grasptests::nodes::RawPeer::on(&host.node);

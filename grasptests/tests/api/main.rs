@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
+mod abandoned;
 mod accounts;
 mod acp;
 mod acp_down;
@@ -12,6 +13,7 @@ mod deadlines;
 mod discovery;
 mod errors;
 mod flooding;
+mod interrupt;
 mod lifecycle;
 mod listening;
 mod logging;

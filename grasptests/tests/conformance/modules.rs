@@ -183,7 +183,7 @@ fn circles(graph: &Graph) -> Vec<String> {
                     break;
                 }
                 if seen.insert(next.clone()) {
-                    ways.push([way.as_slice(), &[next.clone()]].concat());
+                    ways.push([way.as_slice(), std::slice::from_ref(next)].concat());
                 }
             }
         }

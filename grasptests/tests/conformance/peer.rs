@@ -117,7 +117,7 @@ impl Peer {
         self.multicast(&self.discovery(session, name));
     }
 
-    /// The next M_RESPONSE, after which the sender has closed the connection.
+    /// The next M_RESPONSE. This side closes first, as graspy does.
     pub(crate) fn response(&self) -> Value {
         self.response_within(SOON).expect("a response")
     }
@@ -125,7 +125,7 @@ impl Peer {
     pub(crate) fn response_within(&self, within: Duration) -> Option<Value> {
         let mut stream = self.accept_response(within)?;
         let message = stream.receive();
-        stream.closed();
+        assert!(stream.rest.is_empty(), "a message too many: {:02x?}", stream.rest);
         Some(message)
     }
 

@@ -9,6 +9,8 @@ extern crate grasptests;
 
 mod scene;
 
+mod beliefs;
+mod closing;
 mod connections;
 mod datagrams;
 mod discovery;
@@ -16,6 +18,8 @@ mod faults;
 mod floods;
 mod held_up;
 mod quads;
+mod relays;
+mod responses;
 mod sessions;
 mod shapes;
 mod steps;

@@ -2,11 +2,20 @@
 
 use std::time::Duration;
 
+use grasp::wire::{Body, Outcome};
 use grasp::{Config, Error, Objective};
 use grasptests::isolated;
 use grasptests::nodes::{RawPeer, RawStream, negotiable, within};
 
 use crate::scene::{LATER, Scene, call, dial, neg_of, negotiates};
+
+/// Whether a request is answered by an offer. If not, it is for want of room, and the peer is told so.
+fn is_taken_up(stream: &mut RawStream, session: u32) -> bool {
+    let answer = stream.hear().body;
+    let Body::End { session: declined, outcome } = &answer else { return true };
+    assert_eq!((*declined, outcome), (session, &Outcome::Decline(Some("too many sessions".to_owned()))));
+    false
+}
 
 /// One peer opens sessions and keeps them, until it has its share. Others are served.
 #[test]
@@ -20,7 +29,7 @@ fn one_peer_does_not_occupy_all_sessions() {
             for session in 0..60_u32 {
                 let mut stream = call(scene, at);
                 stream.write(&cbor!([3, session, ["neg:victim", 3, 6, 1]]).encode());
-                if stream.read().is_some() {
+                if is_taken_up(&mut stream, session) {
                     // It is answered, and asks for patience.
                     stream.write(&cbor!([7, session, 20000]).encode());
                     open.push(stream);
@@ -45,7 +54,7 @@ fn a_full_session_registry_refuses_peers_and_does_not_end_listening() {
             for session in 0..30_u32 {
                 let mut stream = call(scene, at);
                 stream.write(&cbor!([3, session, ["neg:victim", 3, 6, 1]]).encode());
-                if stream.read().is_some() {
+                if is_taken_up(&mut stream, session) {
                     stream.write(&cbor!([7, session, 20000]).encode());
                     open.push(stream);
                 }

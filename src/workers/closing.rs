@@ -1,0 +1,109 @@
+//! Connections over which this node has said the last word, and which the peer is to close first: whoever closes first has the
+//! port in TIME_WAIT for a minute, and peers that ask again and again would use up all ports.
+//!
+//! No thread waits for a peer: the connections are looked at when another one comes, by `_watcher`, and when the counters are
+//! read. One that is not closed in time, or has to make room, is reset.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::bounds::{BoundedMap, Capacity, Neighbour};
+use crate::registry::Transport;
+use crate::stats::Counters;
+
+/// How many connections may wait. The peer that has the most makes room.
+const LIMIT: usize = 256;
+
+/// How often a new connection makes one look at the others, unless there is no more room.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The connections that wait for their peers to close.
+pub(crate) struct Closing {
+    inner: Mutex<Waiting>,
+    /// How long a peer has.
+    patience: Duration,
+    counters: Arc<Counters>,
+}
+
+struct Waiting {
+    connections: BoundedMap<u64, Kept, Neighbour>,
+    looked: Instant,
+    ended: bool,
+}
+
+/// A connection, and when it is reset.
+type Kept = (Arc<dyn Transport>, Instant);
+
+impl Waiting {
+    /// Those that are over or have waited for too long.
+    fn take_done(&mut self, now: Instant) -> Vec<(u64, Kept)> {
+        self.looked = now;
+        self.connections.extract(|_, (connection, until)| now >= *until || connection.is_over())
+    }
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closing")
+            .field("waiting", &self.inner.lock().connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Closing {
+    /// With the time that a peer has.
+    pub(crate) fn new(patience: Duration, counters: Arc<Counters>) -> Self {
+        let capacity = Capacity::entries(LIMIT);
+        let connections = BoundedMap::with_shares(capacity, capacity);
+        let waiting = Waiting { connections, looked: Instant::now(), ended: false };
+        Self { inner: Mutex::new(waiting), patience, counters }
+    }
+
+    /// Leaves it to the peer to close a connection.
+    pub(crate) fn add(&self, connection: Arc<dyn Transport>) {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        if inner.ended {
+            drop(inner);
+            return connection.close();
+        }
+        let is_full = inner.connections.len() >= LIMIT;
+        let is_time = is_full || now.saturating_duration_since(inner.looked) >= LOOK_AGAIN;
+        let done = if is_time { inner.take_done(now) } else { Vec::new() };
+        let number = inner.connections.next_number();
+        let (holder, until) = (connection.neighbour(), now + self.patience);
+        let in_the_way = inner.connections.insert_for(holder, (), number, (connection, until), 0);
+        drop(inner);
+        self.let_go(done);
+        self.let_go(in_the_way);
+    }
+
+    /// Lets go of those that their peers have closed, and of those that have waited for too long.
+    pub(crate) fn look(&self) {
+        let done = self.inner.lock().take_done(Instant::now());
+        self.let_go(done);
+    }
+
+    /// Outside the lock: this tells of it.
+    fn let_go(&self, connections: Vec<(u64, Kept)>) {
+        for (_, (connection, _)) in connections {
+            if !connection.is_over() {
+                self.counters.connections_reset.add();
+                connection.reset();
+            }
+        }
+    }
+
+    /// Closes all, now and from now on.
+    pub(crate) fn close_all(&self) {
+        let waiting = {
+            let mut inner = self.inner.lock();
+            inner.ended = true;
+            inner.connections.extract(|_, _| true)
+        };
+        waiting.iter().for_each(|(_, (connection, _))| connection.close());
+    }
+}
