@@ -334,6 +334,6 @@ mod tests {
         assert!(!core.is_stopping(), "the sockets are those of the first process, which goes on");
         core.process = std::process::id();
         core.shutdown();
-        assert!(matches!(core.check_running(), Err(Error::Unspec)));
+        assert!(matches!(core.check_running(), Err(Error::Stopped)));
     }
 }

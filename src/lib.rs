@@ -106,6 +106,7 @@ mod core;
 mod dull;
 mod engine;
 mod error;
+mod interrupt;
 mod net;
 mod node;
 mod outcome;
@@ -150,6 +151,7 @@ pub use config::{Adjusted, Config, Rate};
 pub use dull::{DullInstance, DullInstances};
 pub use engine::Engine;
 pub use error::{ConnectionError, Error, Result, Retry, Why, etext};
+pub use interrupt::interruptible;
 pub use start_error::StartError;
 pub use stats::Stats;
 pub use types::{

@@ -217,6 +217,8 @@ counters! {
     // Discoveries of this node.
     /// Discoveries begun by ASAs here; each repetition counts.
     discoveries_begun,
+    /// Times that a discovery of an ASA shared the question of another, instead of sending one of its own.
+    discoveries_joined,
     /// M_RESPONSE received and accepted.
     responses_received,
     /// Answers in rapid mode received: M_NEGOTIATE, M_WAIT, M_END or M_SYNCH in place of M_RESPONSE.

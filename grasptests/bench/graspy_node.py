@@ -1,14 +1,15 @@
-"""A graspy node that the bench measures.
+"""A node with graspy, or with our module of the same name, that the bench measures.
 
 Takes one command a line from standard input and answers with one line on standard output: "ready", a number of seconds
 with a number of times, or "failed" with a reason. What graspy itself prints is thrown away. It ends when standard input
-is closed. GRASPY_DIR is the checkout of graspy that is used.
+is closed. GRASPY_DIR is the checkout of graspy that is used; without it the module grasp is ours, as it is installed.
 
     start                 starts graspy and registers an ASA
     serve                 answers: accepts negotiations, steps, serves a value
     connect TIMES THREADS negotiations that are accepted at once, on a new connection each
     step TIMES            steps in one session
     synchronize TIMES     requests for a value
+    flood TIMES           calls of flood
     discover TIMES        calls of discover, each of which asks the network
 """
 
@@ -20,10 +21,11 @@ import types
 
 ANSWERS = os.dup(1)
 sys.stdout = sys.stderr = open(os.devnull, "w")
-# QUADS off, without graspy asking for a password; and no pause of ten seconds where tkinter is missing.
-sys.modules["quadsk"] = types.SimpleNamespace(key="No key", iv=None)
-sys.modules["tkinter"] = types.SimpleNamespace(font=None)
-sys.path.insert(0, os.environ["GRASPY_DIR"])
+if "GRASPY_DIR" in os.environ:
+    # QUADS off, without graspy asking for a password; and no pause of ten seconds where tkinter is missing.
+    sys.modules["quadsk"] = types.SimpleNamespace(key="No key", iv=None)
+    sys.modules["tkinter"] = types.SimpleNamespace(font=None)
+    sys.path.insert(0, os.environ["GRASPY_DIR"])
 import grasp  # noqa: E402  (it has to come after the above)
 
 TIMEOUT = 10_000
@@ -136,6 +138,15 @@ class Node:
         started = time.monotonic()
         for _ in range(int(times)):
             must(grasp.synchronize(self.asa, wanted, peer, TIMEOUT)[0])
+        return f"{time.monotonic() - started} {times} 0"
+
+    def flood(self, times):
+        wanted = objective("EX5", "synch")
+        self.register(wanted)
+        tagged = grasp.tagged_objective(wanted, None)
+        started = time.monotonic()
+        for _ in range(int(times)):
+            must(grasp.flood(self.asa, 60_000, tagged))
         return f"{time.monotonic() - started} {times} 0"
 
     def discover(self, times):

@@ -497,8 +497,12 @@ impl RawAsker {
     pub fn discover(&self, session: u32, name: &str, loop_count: u8) {
         let objective = flagged(session, name, Flags::F_DISC, loop_count, ()).objective;
         let body = Body::Discovery { session, initiator: self.address.into(), objective };
-        let bytes = wire::encode(&Message::new(body));
-        self.udp.send(&bytes, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).expect("it is sent");
+        self.send(&wire::encode(&Message::new(body)));
+    }
+
+    /// Sends any bytes to the group.
+    pub fn send(&self, bytes: &[u8]) {
+        self.udp.send(bytes, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).expect("it is sent");
     }
 
     /// Waits for the next M_RESPONSE.

@@ -7,6 +7,7 @@ use crossbeam_channel::{bounded, select};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
@@ -28,8 +29,8 @@ impl Engine {
     /// registered it.
     ///
     /// What is cached is returned at once. Otherwise answers are collected until `timeout` milliseconds are
-    /// over, at least 100 for each count of the objective's loop count, which is also the default. While
-    /// nothing is found the discovery is repeated under a new session, with growing pauses. The first
+    /// over, at least 100 for each count of the objective's loop count, which is also the default. Where
+    /// nobody could be connected to a moment ago is no answer. While nothing is found the discovery is repeated under a new session, with growing pauses. The first
     /// locator is the default peer; an empty list means that nobody has answered.
     ///
     /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
@@ -76,9 +77,21 @@ impl Engine {
         timeout: Option<u32>,
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
+        self.find_besides(nonce, objective, timeout, options, &[])
+    }
+
+    /// `find`, for who has tried some locators already, which are no answer.
+    pub(super) fn find_besides(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        timeout: Option<u32>,
+        options: Discover,
+        tried: &[AsaLocator],
+    ) -> Result<Vec<AsaLocator>> {
         let name = &objective.name;
         let enough = options.enough.unwrap_or(usize::MAX);
-        let here = self.offered_here(nonce, name);
+        let here = self.offered_here(nonce, name).without(tried);
         let most = self.core.node.config.locators_limit;
         let wanted = Wanted { enough, most, not: here.own.clone(), rapid: false };
         if self.core.node.test_divert() {
@@ -102,7 +115,7 @@ impl Engine {
         found.extend(answered);
         found.truncate(most.max(1));
         // What is registered may have changed while the network was asked.
-        Ok(self.offered_here(nonce, name).added_to(found))
+        Ok(self.offered_here(nonce, name).without(tried).added_to(found))
     }
 
     fn forget(&self, name: &str, options: Discover) {
@@ -152,7 +165,11 @@ impl Engine {
                     select! {
                         recv(incoming) -> answer => answer.into_iter().for_each(|answer| search.take(answer)),
                         recv(core.stop_signal()) -> _ => return Err(Error::Unspec),
-                        default(time) => {}
+                        default(interrupt::slice(time)) => {
+                            if interrupt::is_over() {
+                                return Err(Error::Unspec);
+                            }
+                        }
                     }
                 }
                 Step::Done => return Ok(search.end(incoming.try_iter().count())),
@@ -183,6 +200,13 @@ struct Here {
 impl Here {
     fn is_own(&self, found: &AsaLocator) -> bool {
         self.own.iter().any(|own| is_there(own, found))
+    }
+
+    /// The same without some locators, wherever they are found.
+    fn without(mut self, tried: &[AsaLocator]) -> Self {
+        self.others.retain(|other| !tried.iter().any(|tried| is_there(tried, other)));
+        self.own.extend_from_slice(tried);
+        self
     }
 
     /// What was found elsewhere, without the ASA's own and with what other ASAs offer here.

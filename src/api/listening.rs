@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::interrupt::{self, NotReceived};
 use crate::types::{AsaNonce, Objective, SessionNonce};
 
 impl Engine {
@@ -63,11 +64,14 @@ impl Engine {
     ) -> Result<Option<(SessionNonce, Objective)>> {
         let objectives = &self.core.node.registries.objectives;
         let requests = objectives.begin_listening(nonce, &objective.name)?;
-        let request = requests.recv();
+        let request = interrupt::receive(&requests, None);
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         // A request that is dropped counts as abandoned.
         self.core.check_running()?;
-        let request = request.map_err(|_| Error::NoSession)?;
+        let request = request.map_err(|error| match error {
+            NotReceived::Disconnected => Error::NoSession,
+            NotReceived::Over => Error::Unspec,
+        })?;
         let (session, dialogue, objective) = match self.core.node.accept(nonce, request) {
             Ok(accepted) => accepted,
             Err(refusal) => {

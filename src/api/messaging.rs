@@ -77,7 +77,7 @@ impl Engine {
             }
             Err(TransportError::Closed) => Error::NoPeer,
             Err(TransportError::Broken) => Error::CborFail,
-            Err(cause) => Error::NoReply.from_reply(cause),
+            Err(cause) => Error::NoReply.not_answered(cause),
         };
         let was_open = self.end(session, &dialogue, (&error).into());
         self.core.check_running()?;

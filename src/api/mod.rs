@@ -9,6 +9,7 @@ mod listening;
 mod messaging;
 mod negotiation;
 mod ports;
+mod reach;
 mod registration;
 mod repeat;
 mod serve;
@@ -136,12 +137,15 @@ impl Engine {
             let mut addresses = resolve(name, peer, until);
             addresses.retain(|address| may_be_named(peer, address.ip()));
             match connect::open(&addresses, until, self.core.framing()) {
-                Ok(connection) => return Ok((connection, peer.clone())),
+                Ok(connection) => {
+                    self.core.node.registries.discovery.lives(name, peer);
+                    return Ok((connection, peer.clone()));
+                }
                 Err(cause) => {
                     log::debug!("{name:?}: no connection to {peer}: {cause:?}");
                     failure = match addresses.first() {
                         None => error.clone().because(Why::Unresolved, None, None),
-                        Some(address) => error.clone().from_transport(cause, Some(*address)),
+                        Some(address) => error.clone().not_connected(cause, Some(*address)),
                     };
                     self.core.node.registries.discovery.remove(name, peer, self.core.now());
                 }
@@ -158,7 +162,7 @@ impl Engine {
 
 impl Error {
     /// The same error with why a connection failed.
-    fn from_transport(self, cause: TransportError, peer: Option<SocketAddr>) -> Self {
+    fn not_connected(self, cause: TransportError, peer: Option<SocketAddr>) -> Self {
         match cause {
             TransportError::Timeout => self.because(Why::TimedOut, peer, None),
             TransportError::Failed(cause) => self.because(Why::of(cause.kind()), peer, Some(cause)),
@@ -168,15 +172,15 @@ impl Error {
     }
 
     /// The same error with why something could not be sent.
-    fn from_sending(self, cause: TransportError, peer: Ipv6Addr) -> Self {
-        self.from_transport(cause, Some(SocketAddr::from((peer.to_canonical(), 0))))
+    fn not_sent(self, cause: TransportError, peer: Ipv6Addr) -> Self {
+        self.not_connected(cause, Some(SocketAddr::from((peer.to_canonical(), 0))))
     }
 
     /// The same error, with why nothing came unless it was the time that is over.
-    fn from_reply(self, cause: TransportError) -> Self {
+    fn not_answered(self, cause: TransportError) -> Self {
         match cause {
             TransportError::Timeout => self,
-            cause => self.from_transport(cause, None),
+            cause => self.not_connected(cause, None),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Discover, Peer, step};
+use super::reach::{Failures, Reached};
+use super::{Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::node::{Await, NegotiationReply, negotiation_reply};
@@ -32,8 +33,8 @@ pub enum Negotiation {
 impl Engine {
     /// Asks a peer to negotiate an objective, which must be registered by this ASA (RFC 8991 §2.3.5
     /// `request_negotiate`; graspy's `req_negotiate`). Without a peer one is discovered, and the first answer
-    /// is taken. Waits `timeout` milliseconds for the answer, 60000 by default; a peer that asks for time
-    /// gets it.
+    /// is taken; if nobody can be reached there, another is discovered, within `timeout` if that is given. Waits `timeout`
+    /// milliseconds for the answer, 60000 by default; a peer that asks for time gets it.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -57,8 +58,8 @@ impl Engine {
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
-    /// [`Error::TooLarge`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::TooLarge`],
+    /// [`Error::NoDiscReply`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
     /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
     /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
     /// `NoPeer` and `NoNegReply`.
@@ -156,19 +157,14 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Dialogue, Peer)> {
-        let found = match peer {
-            Some(peer) => vec![peer.clone()],
-            None => {
-                self.find(nonce, objective, timeout, Discover { enough: Some(1), ..Discover::default() })?
-            }
-        };
-        if found.is_empty() {
-            return Err(Error::NoDiscReply);
-        }
         let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
+        let failures = Failures { nobody: Error::NoDiscReply, unreached: Error::SockErrNegRq };
+        let Reached::Peer(connection, locator) = self.reach(nonce, objective, peer, timeout, &failures)?
+        else {
+            return Err(failures.nobody);
+        };
         let deadline = self.connect_deadline();
-        let (connection, locator) = self.connect(&objective.name, &found, deadline, Error::SockErrNegRq)?;
         let transport: Arc<dyn Transport> = Arc::new(connection);
         let peer = Peer::of(transport.as_ref(), Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
@@ -414,7 +410,7 @@ impl Engine {
                 if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
                     self.end(session, dialogue, (&error).into());
                 }
-                Err(error.from_sending(cause, dialogue.transport.peer()))
+                Err(error.not_sent(cause, dialogue.transport.peer()))
             }
         }
     }
@@ -468,7 +464,7 @@ impl Engine {
                     Ok(bytes) => node.negotiation_message(id, dialogue, &bytes),
                     Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                     Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
-                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.from_reply(cause)),
+                    Err(cause) => NegotiationReply::Failed(Error::NoNegReply.not_answered(cause)),
                 },
             };
             let error = match reply {

@@ -1,9 +1,10 @@
 //! Synchronization (RFC 8990 §2.5.6, RFC 8991 §2.3.6).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Asa, Discover, Peer, step};
+use super::reach::{Failures, Reached};
+use super::{Asa, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::node::{SynchReply, synch_reply};
@@ -64,12 +65,13 @@ impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
     /// registered it. Without a locator: the flooded value that was received last and is valid, if there is one; otherwise a peer is
     /// discovered, whose response may bring the value itself, in rapid mode. With a locator that peer is asked.
+    /// If nobody can be reached where the first answer says, another peer is discovered.
     /// Waits `timeout` milliseconds for the discovery, and again for the answer; 60000 by default.
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::TooLarge`],
-    /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
+    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::TooLarge`],
+    /// [`Error::NotFloodDisc`], [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
     /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
     /// `NoSynchReply`.
     pub fn synchronize(
@@ -113,40 +115,31 @@ impl Engine {
             let peer = Peer::of(answer.transport.as_ref(), None);
             return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
-        let peers = match locator {
-            Some(locator) => vec![locator.clone()],
-            None => {
-                self.find(nonce, objective, timeout, Discover { enough: Some(1), ..Discover::default() })?
-            }
-        };
-        if locator.is_none()
-            && let Some(value) = self.core.node.registries.discovery.rapid(&objective.name, self.core.now())
-        {
-            let locator = peers.into_iter().next();
-            let peer = Peer { address: None, locator };
-            return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
-        }
-        if peers.is_empty() {
-            return Err(Error::NotFloodDisc);
-        }
-        self.request_value(nonce, objective, &peers, self.timeout(timeout))
+        self.request_value(nonce, objective, locator, timeout)
     }
 
     fn request_value(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
-        peers: &[AsaLocator],
-        timeout: Duration,
+        locator: Option<&AsaLocator>,
+        timeout: Option<u32>,
     ) -> Result<Synchronized> {
         let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
+        let failures = Failures { nobody: Error::NotFloodDisc, unreached: Error::SockErrSynRq };
+        let (connection, locator) = match self.reach(nonce, objective, locator, timeout, &failures)? {
+            Reached::Peer(connection, locator) => (connection, locator),
+            Reached::Value(objective, locator) => {
+                let peer = Peer { address: None, locator };
+                return Ok(Synchronized { objective, source: Source::Peer(peer) });
+            }
+        };
         let deadline = self.connect_deadline();
-        let (connection, locator) = self.connect(&objective.name, peers, deadline, Error::SockErrSynRq)?;
         let peer = Peer::of(&connection, Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
         self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
-        let value = self.await_value(id, &dialogue, Instant::now() + timeout);
+        let value = self.await_value(id, &dialogue, Instant::now() + self.timeout(timeout));
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
@@ -160,7 +153,7 @@ impl Engine {
             let received = self.receive(dialogue, deadline).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
-                cause => Error::NoSynchReply.from_reply(cause),
+                cause => Error::NoSynchReply.not_answered(cause),
             })?;
             match self.core.node.synch_message(id, dialogue, &received) {
                 SynchReply::Value(objective) => return Ok(objective),

@@ -60,7 +60,9 @@ impl Value {
             Self::Bytes(bytes) | Self::EncodedCbor(bytes) => bytes.len(),
             Self::Text(text) => text.len(),
             Self::Array(items) => items.iter().map(Self::memory).sum(),
-            Self::Map(entries) => entries.iter().map(|(key, value)| key.memory() + value.memory()).sum(),
+            Self::Map(entries) => {
+                entries.iter().map(|(key, value)| key.memory().saturating_add(value.memory())).sum()
+            }
             Self::Tag(_, tagged) => tagged.memory(),
             Self::Null
             | Self::Undefined
@@ -69,7 +71,7 @@ impl Value {
             | Self::Float(_)
             | Self::Simple(_) => 0,
         };
-        size_of::<Self>() + inside
+        size_of::<Self>().saturating_add(inside)
     }
 
     /// The CBOR form of any serializable Rust value.

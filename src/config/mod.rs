@@ -97,6 +97,9 @@ settings! {
         /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
         /// [`DullInstances`](crate::DullInstances). Defaults to off.
         dull: bool = false;
+        /// How many interfaces a DULL instance uses, the first that are permitted. Defaults to 1 (RFC 8990 §2.5.2). graspy
+        /// takes all: what is flooded on one link is then known to the ASAs of all.
+        dull_links: usize = 1;
         /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
         /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
         dull_objectives: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.dull_objectives.as_deref();

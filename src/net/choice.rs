@@ -93,7 +93,7 @@ pub(super) fn choose(
     };
     let links = ours.iter().filter(|device| !device.loopback).filter_map(|device| all.link(device, used));
     (found.links, found.left_out) = all.without_duplicates(links.collect());
-    limit(&mut found, if config.dull { 1 } else { config.interface_limit }, config.dull, used);
+    limit(&mut found, most(config), config.dull, used);
     let mut own: Vec<_> = ours.iter().filter_map(|device| all.own_address(device, used)).collect();
     // A stable sort: among equals the first interface wins.
     own.sort_by_key(|(own, rank)| (own.inner, used.global != Some(own.address), *rank));
@@ -239,6 +239,13 @@ impl Seen {
         };
         unique.or_else(link_local).or_else(|| own.first().map(|own| own.address))
     }
+}
+
+/// How many interfaces are used.
+fn most(config: &Config) -> usize {
+    let limit = config.interface_limit;
+    // RFC 8990 §2.5.2: a DULL instance has a single interface.
+    if config.dull { config.dull_links.min(limit) } else { limit }
 }
 
 /// Uses no more interfaces than so many: those that are in use, then the first.

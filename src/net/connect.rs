@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::tcp::{Connection, Framing};
 use super::wait::{For, wait, wait_any};
+use crate::interrupt;
 use crate::registry::TransportError;
 use crate::stats::Counters;
 
@@ -62,7 +63,7 @@ fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStrea
                     Err(error) => failure = error,
                 }
             }
-            None if until >= deadline => return Err(ErrorKind::TimedOut.into()),
+            None if until >= deadline || interrupt::is_over() => return Err(ErrorKind::TimedOut.into()),
             None => {}
         }
     }

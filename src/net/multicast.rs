@@ -61,17 +61,39 @@ impl Receiver {
         Ok(Self { socket: socket.into(), joined: Some(ifi), closed: AtomicBool::new(false) })
     }
 
-    /// Receives what is sent to port 7017 of an interface's link-local address.
-    pub(crate) fn unicast(ifi: u32, link_local: Ipv6Addr) -> io::Result<Self> {
-        let socket = Self::bound(SocketAddrV6::new(link_local, GRASP_LISTEN_PORT, 0, ifi))?;
+    /// Receives what comes in by an interface for port 7017 of any address of this node, and nothing that is sent to a group;
+    /// of its link-local address only, where the system does not let this process choose by the interface.
+    pub(crate) fn unicast(ifi: u32, name: &str, link_local: Ipv6Addr) -> io::Result<Self> {
+        let socket = match Self::bound_to_device(name) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                log::debug!("unicast datagrams to the link-local address of {name} only: {error}");
+                Self::bound(SocketAddrV6::new(link_local, GRASP_LISTEN_PORT, 0, ifi))?
+            }
+            bound => bound?,
+        };
         Ok(Self { socket: socket.into(), joined: None, closed: AtomicBool::new(false) })
     }
 
+    fn bound_to_device(name: &str) -> io::Result<Socket> {
+        let socket = Self::shared()?;
+        socket.set_multicast_all_v6(false)?;
+        socket.bind_device(Some(name.as_bytes()))?;
+        Self::bind(socket, SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, GRASP_LISTEN_PORT, 0, 0))
+    }
+
     fn bound(address: SocketAddrV6) -> io::Result<Socket> {
+        Self::bind(Self::shared()?, address)
+    }
+
+    fn shared() -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(true)?;
         // Every instance on the machine hears every multicast (RFC 8990 §2.3).
         socket.set_reuse_address(true)?;
+        Ok(socket)
+    }
+
+    fn bind(socket: Socket, address: SocketAddrV6) -> io::Result<Socket> {
         socket.bind(&SockAddr::from(address))?;
         if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
             log::debug!("the receive buffer stays as it is: {error}");

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
 use super::listener::Listener;
 use super::wait::{self, For};
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::bounds::Neighbour;
+use crate::interrupt;
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
 use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
@@ -164,7 +165,7 @@ impl Connection {
         deadline: Instant,
         wait: impl Fn() -> io::Result<bool>,
     ) -> Result<Vec<u8>, TransportError> {
-        let mut incoming = self.incoming.try_lock_until(deadline).ok_or(TransportError::Timeout)?;
+        let mut incoming = lock_before(&self.incoming, deadline).ok_or(TransportError::Timeout)?;
         let mut raw = std::mem::take(&mut *incoming);
         let assembled = self.assemble(&mut raw, deadline, wait);
         // As it came: the sealed form cannot be told from the message.
@@ -286,7 +287,7 @@ impl Drop for Connection {
 
 impl Transport for Connection {
     fn send(&self, message: &[u8], deadline: Instant) -> Result<(), TransportError> {
-        let _sending = self.outgoing.try_lock_until(deadline).ok_or(TransportError::Timeout)?;
+        let _sending = lock_before(&self.outgoing, deadline).ok_or(TransportError::Timeout)?;
         self.pause(deadline)?;
         let sealed = self.framing.protection.as_ref().map(|protection| protection.seal(message));
         self.trace(Direction::Out, message, sealed.as_deref());
@@ -337,6 +338,19 @@ impl Transport for Connection {
 
     fn is_from_here(&self) -> bool {
         self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
+    }
+}
+
+/// A lock that another thread may hold while it waits for the peer.
+fn lock_before<T>(mutex: &Mutex<T>, deadline: Instant) -> Option<MutexGuard<'_, T>> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(guard) = mutex.try_lock_for(interrupt::slice(left)) {
+            return Some(guard);
+        }
+        if Instant::now() >= deadline || interrupt::is_over() {
+            return None;
+        }
     }
 }
 

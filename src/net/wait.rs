@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::interrupt;
+
 /// The longest single poll. Where poll(2) is made of ppoll(2), as on arm64, a stop of the process (SIGSTOP) stretches it.
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -32,13 +34,14 @@ impl For {
     }
 }
 
-/// Waits until a descriptor is ready or has failed. `false` once the deadline has passed.
+/// Waits until a descriptor is ready or has failed. `false` once the deadline has passed, or this thread is to wait no
+/// longer ([`interruptible`](crate::interruptible)).
 pub(crate) fn wait(descriptor: impl AsFd, what: For, deadline: Instant) -> io::Result<bool> {
     Ok(wait_any(&[descriptor.as_fd()], what, deadline)?.is_some())
 }
 
-/// Waits until one of some descriptors is ready or has failed. Returns the position of the first one; `None` once the
-/// deadline has passed.
+/// Waits until one of some descriptors is ready or has failed. Returns the position of the first one; `None` where
+/// [`wait`] returns `false`.
 pub(crate) fn wait_any(
     descriptors: &[BorrowedFd<'_>],
     what: For,
@@ -51,8 +54,12 @@ pub(crate) fn wait_any(
         if left.is_zero() {
             return Ok(None);
         }
-        match poll(&mut waiting, whole_milliseconds(left.min(LONGEST))) {
-            Ok(0) | Err(Errno::EINTR) => {}
+        match poll(&mut waiting, whole_milliseconds(interrupt::slice(left.min(LONGEST)))) {
+            Ok(0) | Err(Errno::EINTR) => {
+                if interrupt::is_over() {
+                    return Ok(None);
+                }
+            }
             Ok(_) => return Ok(waiting.iter().position(|one| one.any().unwrap_or(true))),
             Err(error) => return Err(error.into()),
         }

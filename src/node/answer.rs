@@ -63,8 +63,11 @@ impl Node {
             .filter(|objective| objective.name == *waiting.name && objective.value.is_some())
             .map(|objective| RapidValue { objective: objective.to_objective(), expire })
             .filter(|rapid| rapid.objective.synch);
+        let said = locators.len();
         let locators = self.registries.discovery.insert(&waiting.name, locators, rapid, now);
-        self.deliver(waiting.mailbox.as_ref(), DiscoveryAnswer::Found(Found { locators, ttl, ifi }), case);
+        let stale = locators.is_empty() && said > 0;
+        let found = Found { locators, ttl, ifi, stale };
+        self.deliver(waiting.mailbox.as_ref(), DiscoveryAnswer::Found(found), case);
     }
 
     /// The locators of a response that can be true.

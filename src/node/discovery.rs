@@ -76,7 +76,8 @@ impl Node {
         now: u64,
     ) -> Option<Effect> {
         // Whoever asks in its own name under a link-local address has no other (RFC 8990 §2.8.4).
-        let from = (arrival.ifi, id.initiator == IpAddr::V6(arrival.source));
+        let in_own_name = id.initiator == IpAddr::V6(arrival.source);
+        let from = (arrival.ifi, in_own_name && arrival.source.is_unicast_link_local());
         let locators = own_locators(self.config.dull, &self.addresses(), offering, from);
         let mut options: Vec<_> =
             locators.iter().filter_map(WireLocator::from_locator).map(WireOption::Locator).collect();

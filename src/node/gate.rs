@@ -45,8 +45,7 @@ impl Node {
         let outcome = if !self.may_handle() {
             // RFC 8990 §2.5.1, §2.5.6.2: without security nothing is done but what a DULL instance may do.
             MessageOutcome::Insecure
-        } else if !arrival.source.is_unicast_link_local() {
-            // RFC 8990 §2.6: the group is link-local, and so is every source (see also docs/design.md on unicast).
+        } else if !self.may_come_from(arrival) {
             MessageOutcome::BadSource
         } else if !self.config.listen_self
             && self.addresses().are_source_of(arrival.ifi, arrival.source, arrival.port)
@@ -58,6 +57,14 @@ impl Node {
         };
         case.settle(outcome);
         None
+    }
+
+    /// RFC 8990 §2.6: the group is link-local, and so is every source. What is sent to an address of wider scope comes from such
+    /// an address of a neighbour (see also docs/design.md on unicast).
+    fn may_come_from(&self, arrival: &Arrival) -> bool {
+        let near = |address| self.addresses().is_on_link(arrival.ifi, address);
+        arrival.source.is_unicast_link_local()
+            || (!arrival.multicast && !self.config.dull && near(arrival.source))
     }
 
     /// Decodes a datagram in the clear, and gives it room in the queue if it is for `datagram`. `None`, counted, otherwise.

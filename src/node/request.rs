@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::Node;
+use super::{Arrival, Effect, Node, Origin, Response};
 use crate::bounds::Neighbour;
-use crate::clock::millis;
 use crate::error::{Error, Result};
-use crate::outcome::{Case, MessageOutcome, RequestOutcome};
+use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
 use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
-use crate::types::{AsaNonce, Objective, SessionNonce};
+use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
 use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 
 /// A request that somebody is to get.
@@ -21,6 +20,8 @@ pub(crate) enum Requested {
     Negotiate(Place, NegotiationRequest),
     /// For the `_synch_listen` at the other end.
     Synchronize(Sender<SynchRequest>, SynchRequest),
+    /// A discovery: send the response on the same connection.
+    Respond(Response, Arc<dyn Transport>),
     /// For nobody, of which the peer is to be told.
     Refuse(Refusal),
 }
@@ -111,6 +112,16 @@ impl Node {
             Body::RequestSynchronize(step) => {
                 (false, step, case.becomes(MessageOutcome::SynchronizationRequest))
             }
+            Body::Discovery { session, initiator, objective } => {
+                let id = SessionId { session, initiator };
+                return self.discovery_by_tcp(
+                    id,
+                    &objective,
+                    transport,
+                    case.becomes(MessageOutcome::Discovery),
+                    now,
+                );
+            }
             _ => {
                 case.settle(MessageOutcome::Misplaced);
                 transport.close();
@@ -139,6 +150,29 @@ impl Node {
         case.settle(outcome);
         transport.close();
         None
+    }
+
+    /// RFC 8990 §2.5.4.2: a discovery by TCP is answered on the same connection, and goes no further than this node: a relay
+    /// would have to connect to a port that nobody has named.
+    fn discovery_by_tcp(
+        self: &Arc<Self>,
+        id: SessionId,
+        objective: &WireObjective,
+        transport: Arc<dyn Transport>,
+        case: Case<DiscoveryOutcome>,
+        now: u64,
+    ) -> Option<Requested> {
+        let (ifi, source) = transport.neighbour();
+        let arrival = Arrival { ifi, source, port: 0, multicast: false };
+        match self.discovery(arrival, id, objective, Origin::Own, &[], case, now) {
+            Some(Effect::Respond(response) | Effect::Negotiate { otherwise: response, .. }) => {
+                Some(Requested::Respond(response, transport))
+            }
+            _ => {
+                transport.close();
+                None
+            }
+        }
     }
 
     /// RFC 8990 §2.8.6: a request under an identifier that is in use is dropped. One to negotiate is known to `accept` as a
@@ -171,7 +205,7 @@ impl Node {
         let (transport, name) = (request.transport.as_ref(), &request.objective.name);
         let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
-        match self.registries.objectives.dispatch(name, transport, now, millis(grace), limits) {
+        match self.registries.objectives.dispatch(name, transport, now, whole_ms(grace), limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 self.counters.request_queue_peak.raise_to(waiting);
                 // Who has begun to listen may be on its way to the channel still, on a busy machine.
@@ -207,7 +241,7 @@ impl Node {
     /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
     /// left them. The caller closes the transports.
     pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Dialogue> {
-        self.registries.sessions.end_abandoned(now, millis(self.config.abandoned_after))
+        self.registries.sessions.end_abandoned(now, whole_ms(self.config.abandoned_after))
     }
 
     /// Opens a session with a peer that an ASA is connected with.
@@ -226,4 +260,9 @@ impl Node {
 /// is both would be refused by every call of the ASA that took it up.
 const fn is_negotiable(objective: &WireObjective) -> bool {
     objective.flags.has(Flags::F_NEG) && !objective.flags.has(Flags::F_SYNCH)
+}
+
+/// A duration in whole milliseconds.
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

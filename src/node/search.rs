@@ -1,5 +1,6 @@
 //! One search of an ASA for peers: when it asks, when it asks again, and what it takes of the answers (RFC 8990 §2.5.4.3).
-//! `api::discovery` runs it in the caller's thread, the simulator on virtual time.
+//! `api::discovery` runs it in the caller's thread, the simulator on virtual time. Searches that ask the same at the same
+//! time share their questions, each with its own timeout and idea of what is enough.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,9 +9,9 @@ use super::Node;
 use super::outgoing::discovery_datagram;
 use crate::constants::DULL_LOOP_COUNT;
 use crate::error::{Error, Result};
-use crate::registry::{DiscoveryAnswer, Mailbox, Transport, same_place};
+use crate::registry::{DiscoveryAnswer, Mailbox, Question, Transport, same_place};
 use crate::types::{AsaLocator, Objective, SessionId, Value};
-use crate::wire::Message;
+use crate::wire::{Message, WireObjective};
 
 /// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
 const HOP_TIME: u64 = 100;
@@ -91,6 +92,12 @@ pub(crate) struct Search {
     began: u64,
     /// Until when answers to the last question are waited for.
     until: u64,
+    /// When to ask again before, because what was answered is known to be dead.
+    early: Option<u64>,
+    /// Such an answer has come just now.
+    stale: bool,
+    /// How often that is asked again at most: each time the next relay on the way has its doubts, and forgets.
+    doubts: u8,
     sessions: Vec<u32>,
     mailbox: Arc<dyn Mailbox>,
     limit: usize,
@@ -121,10 +128,13 @@ impl Node {
         Search {
             node: Arc::clone(self),
             asking: Asking::new(objective.loop_count, timeout),
+            doubts: objective.loop_count,
             objective,
             wanted,
             began: now,
             until: now,
+            early: None,
+            stale: false,
             sessions: Vec::new(),
             mailbox,
             limit,
@@ -144,20 +154,37 @@ impl Search {
         if self.locators.len() >= self.wanted.enough || self.rapid.is_some() {
             return Ok(Step::Done);
         }
-        let until = if self.locators.is_empty() { self.until } else { self.at(self.asking.deadline()) };
-        if now < until {
-            return Ok(Step::Wait(until));
-        }
         if !self.locators.is_empty() {
-            return Ok(Step::Done);
+            let until = self.at(self.asking.deadline());
+            return Ok(if now < until { Step::Wait(until) } else { Step::Done });
+        }
+        if std::mem::take(&mut self.stale) {
+            self.ask_early(now);
+        }
+        if now < self.until {
+            return match self.early {
+                Some(early) if early <= now => self.ask(now),
+                _ => Ok(self.wait()),
+            };
         }
         match self.asking.next(now.saturating_sub(self.began)) {
             Some(_) if !self.node.may_handle() => Err(Error::NoSecurity),
             Some(until) => {
                 self.until = self.at(until);
-                self.ask().map(Step::Ask)
+                self.ask(now)
             }
             None => Ok(Step::Done),
+        }
+    }
+
+    /// After an answer that is known to be dead it asks again soon, instead of waiting for what is none either: a relay that
+    /// is asked again by the same asker passes the discovery on.
+    fn ask_early(&mut self, now: u64) {
+        let early = now.saturating_add(HOP_TIME);
+        if self.early.is_none_or(|known| known > early)
+            && let Some(left) = self.doubts.checked_sub(1)
+        {
+            (self.doubts, self.early) = (left, Some(early));
         }
     }
 
@@ -166,8 +193,38 @@ impl Search {
         self.began.saturating_add(elapsed)
     }
 
+    fn wait(&self) -> Step {
+        Step::Wait(self.early.unwrap_or(self.until).min(self.until))
+    }
+
+    /// Asks, or takes part in the answers to another search of this node that has asked the same.
+    fn ask(&mut self, now: u64) -> Result<Step> {
+        self.early = None;
+        let flags = WireObjective::from_objective(&self.objective).flags;
+        let shared = (!self.wanted.rapid).then_some((flags, self.objective.loop_count));
+        let question = Question { name: self.objective.name.as_str().into(), shared, asked: now };
+        if self.join(&question, now) { Ok(self.wait()) } else { self.open(question).map(Step::Ask) }
+    }
+
+    /// Joins another search, if its question can still be answered. One that was asked a moment ago is as good as an own
+    /// one. Otherwise the time must suffice to ask once more as soon as its own is over: who has begun to offer what is
+    /// looked for meanwhile must be found.
+    fn join(&mut self, question: &Question, now: u64) -> bool {
+        let again =
+            now.saturating_add(self.asking.floor.saturating_mul(2)) <= self.at(self.asking.deadline());
+        let age = if again { self.asking.floor } else { HOP_TIME };
+        let since = now.saturating_sub(age.saturating_sub(1));
+        let joined = self.node.registries.sessions.join_discovery(question, since, &self.mailbox);
+        let Some((id, asked)) = joined else { return false };
+        self.sessions.push(id);
+        if now.saturating_sub(asked) >= HOP_TIME {
+            self.early = Some(asked.saturating_add(self.asking.floor));
+        }
+        true
+    }
+
     /// Opens one more discovery and returns its datagram.
-    fn ask(&mut self) -> Result<Vec<u8>> {
+    fn open(&mut self, question: Question) -> Result<Vec<u8>> {
         let initiator = IpAddr::V6(self.node.addresses().session_locator());
         let id = SessionId { session: self.node.new_id()?, initiator };
         let Some(datagram) = discovery_datagram(id, &self.objective, self.limit) else {
@@ -177,8 +234,7 @@ impl Search {
         };
         let registries = &self.node.registries;
         registries.identifiers.own(id.session, initiator);
-        let name = self.objective.name.as_str().into();
-        if !registries.sessions.open_discovery(id, name, Arc::clone(&self.mailbox)) {
+        if !registries.sessions.open_discovery(id, question, Arc::clone(&self.mailbox)) {
             return Err(Error::NoRandom);
         }
         self.sessions.push(id.session);
@@ -189,6 +245,7 @@ impl Search {
     pub(crate) fn take(&mut self, answer: DiscoveryAnswer) {
         match answer {
             DiscoveryAnswer::Found(found) => {
+                self.stale |= found.stale;
                 for new in found.locators {
                     let known = self.locators.iter().any(|known| same_place(known, &new));
                     let full = self.locators.len() >= self.wanted.most.max(1);
@@ -213,6 +270,12 @@ impl Search {
         self.locators.len()
     }
 
+    /// Whether there is an answer that is known to be dead, so that the next step comes sooner.
+    #[cfg(feature = "_simulator")]
+    pub(crate) const fn is_doubted(&self) -> bool {
+        self.stale
+    }
+
     /// What was found. So many answers were left in the mailbox.
     pub(crate) fn end(mut self, left: usize) -> (Vec<AsaLocator>, Option<RapidAnswer>) {
         self.unused = self.unused.saturating_add(left);
@@ -223,7 +286,7 @@ impl Search {
 impl Drop for Search {
     fn drop(&mut self) {
         for id in &self.sessions {
-            self.node.registries.sessions.end_discovery(*id);
+            self.node.registries.sessions.leave_discovery(*id, &self.mailbox);
         }
         self.node.counters.answers_unused.add_many(self.unused);
     }
@@ -236,7 +299,140 @@ pub(crate) fn is_there(own: &AsaLocator, found: &AsaLocator) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
+    use crossbeam_channel::{Receiver, bounded};
+
     use super::*;
+    use crate::config::Config;
+    use crate::registry::{Addresses, Found};
+    use crate::wire::{Body, Limits, decode};
+
+    fn node() -> Arc<Node> {
+        let node = Node::new(Config::new(), false);
+        node.set_secure(true);
+        node.registries.links.set(&Arc::new(Addresses { global: Some(address(1)), ..Addresses::default() }));
+        node
+    }
+
+    const fn address(last: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last)
+    }
+
+    /// A search for EX1 of loop count 6, and what comes for it.
+    fn search(
+        node: &Arc<Node>,
+        timeout: Option<u32>,
+        wanted: Wanted,
+        now: u64,
+    ) -> (Search, Receiver<DiscoveryAnswer>) {
+        let (tx, rx) = bounded(10);
+        let wanted = Wanted { most: 10, ..wanted };
+        (node.search(&Objective::new("EX1"), timeout, wanted, Arc::new(tx), 1000, now), rx)
+    }
+
+    fn until_enough(enough: usize) -> Wanted {
+        Wanted { enough, ..Wanted::default() }
+    }
+
+    /// The identity of the discovery that a search sends; must send one.
+    fn asks(search: &mut Search, now: u64) -> SessionId {
+        let Step::Ask(datagram) = search.next(now).unwrap() else { panic!("{search:?}") };
+        match decode(&datagram, &Limits { size: 2000, depth: 10 }).unwrap().body {
+            Body::Discovery { session, initiator, .. } => SessionId { session, initiator },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Until when a search waits; must wait.
+    fn waits(search: &mut Search, now: u64) -> u64 {
+        match search.next(now).unwrap() {
+            Step::Wait(until) => until,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Puts an answer with a locator, or with none that is alive, where a discovery waits for it.
+    fn answer(node: &Node, id: SessionId, locator: Option<u16>) {
+        let locators: Vec<_> = locator.map(|last| AsaLocator::new(address(last), None)).into_iter().collect();
+        let stale = locators.is_empty();
+        let found = DiscoveryAnswer::Found(Found { locators, ttl: 1000, ifi: 2, stale });
+        node.registries.sessions.waiting(id).unwrap().mailbox.put(found).unwrap();
+    }
+
+    #[test]
+    fn searches_for_the_same_share_one_question_and_end_each_at_their_own_time() {
+        let node = node();
+        let (mut first, first_answers) = search(&node, Some(3000), until_enough(1), 0);
+        let id = asks(&mut first, 0);
+        let mut others: Vec<_> =
+            (1..40).map(|number| search(&node, Some(3000 + number), until_enough(2), 50)).collect();
+        for (other, _) in &mut others {
+            assert_eq!(waits(other, 50), 650);
+        }
+        let own = Wanted { not: vec![AsaLocator::new(address(7), None)], ..until_enough(1) };
+        let (mut not_own, own_answers) = search(&node, Some(3000), own, 60);
+        waits(&mut not_own, 60);
+        assert_eq!(node.stats().discoveries_joined, 40);
+        answer(&node, id, Some(7));
+        first_answers.try_iter().for_each(|answer| first.take(answer));
+        own_answers.try_iter().for_each(|answer| not_own.take(answer));
+        assert!(matches!(first.next(70).unwrap(), Step::Done));
+        assert_eq!(waits(&mut not_own, 70), 660, "it goes on: that is its own");
+        drop(first);
+        // The others go on without the one that has asked, and each ends at its own time.
+        answer(&node, id, Some(8));
+        for ((mut other, answers), number) in others.into_iter().zip(1..) {
+            other.take(answers.try_recv().unwrap());
+            assert_eq!(waits(&mut other, 80), 3050 + number);
+            other.take(answers.try_recv().unwrap());
+            assert!(matches!(other.next(80).unwrap(), Step::Done));
+        }
+        drop(not_own);
+        assert_eq!(node.registries.sessions.open_count(), 0);
+        assert_eq!(node.stats().discoveries_begun, 1);
+    }
+
+    #[test]
+    fn what_would_not_tell_a_search_everything_is_not_shared() {
+        let node = node();
+        let (mut first, _answers) = search(&node, Some(3000), until_enough(9), 0);
+        let id = asks(&mut first, 0);
+        let (tx, _rx) = bounded(1);
+        let far = Objective { loop_count: 7, ..Objective::new("EX1") };
+        asks(&mut node.search(&far, None, until_enough(1), Arc::new(tx), 1000, 10), 10);
+        let rapid = Wanted { rapid: true, ..until_enough(1) };
+        asks(&mut search(&node, None, rapid, 10).0, 10);
+        // It has no time to ask again should somebody have begun to answer since the first has asked.
+        asks(&mut search(&node, None, until_enough(1), 300).0, 300);
+        // This one has the time, and does.
+        let (mut patient, _answers) = search(&node, Some(3000), until_enough(1), 300);
+        assert_eq!(waits(&mut patient, 300), 600);
+        asks(&mut patient, 600);
+        // What has been answered is over for who comes later.
+        answer(&node, id, Some(7));
+        drop(patient);
+        asks(&mut search(&node, Some(3000), until_enough(1), 310).0, 310);
+    }
+
+    #[test]
+    fn an_answer_that_is_known_to_be_dead_is_asked_about_again_soon_and_not_without_end() {
+        let node = node();
+        let (mut search, answers) = search(&node, Some(60_000), until_enough(1), 0);
+        let mut now = 0;
+        for _ in 0..6 {
+            let id = asks(&mut search, now);
+            answer(&node, id, None);
+            answer(&node, id, None);
+            answers.try_iter().for_each(|answer| search.take(answer));
+            assert_eq!(waits(&mut search, now), now + 100);
+            now += 100;
+        }
+        let id = asks(&mut search, now);
+        answer(&node, id, None);
+        answers.try_iter().for_each(|answer| search.take(answer));
+        assert!(waits(&mut search, now) > now + 100, "seven questions, six relays");
+    }
 
     #[test]
     fn a_question_is_repeated_with_growing_pauses_while_there_is_time_for_an_answer() {

@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::relay::Relay;
 use super::*;
-use crate::registry::{DiscoveryAnswer, Link, Nowhere, Registration, Transport};
+use crate::registry::{DiscoveryAnswer, Link, Nowhere, Question, Registration, Transport};
 use crate::types::{AsaLocator, AsaNonce, Objective, Protocol, TaggedObjective, Value};
 use crate::wire::{
     Flags, Flood, Limits, Message, Response, WireLocator, WireObjective, WireOption, decode, encode,
@@ -95,7 +95,8 @@ impl Fixture {
     fn ask(&self, session: u32) -> Receiver<DiscoveryAnswer> {
         let (tx, rx) = crossbeam_channel::bounded(1);
         let id = SessionId { session, initiator: INITIATOR };
-        assert!(self.registries.sessions.open_discovery(id, "EX1".into(), Arc::new(tx)));
+        let question = Question { name: "EX1".into(), shared: None, asked: 0 };
+        assert!(self.registries.sessions.open_discovery(id, question, Arc::new(tx)));
         rx
     }
 
@@ -483,8 +484,28 @@ fn an_asker_that_asks_again_is_told_what_is_new() {
     let node = Fixture::new(Config::new());
     node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 3) });
     response(node.receive(discovery(7, "EX1", 6), 0));
-    let again = node.receive(discovery(8, "EX1", 6), 5000);
-    assert!(matches!(again, Some(Effect::RelayDiscovery(_))), "{again:?}");
+    // And again, if it still asks: meanwhile the relay has been told the same by another.
+    for (session, now) in [(8, 5000), (9, 5100)] {
+        let again = node.receive(discovery(session, "EX1", 6), now);
+        assert!(matches!(again, Some(Effect::RelayDiscovery(_))), "{again:?}");
+        node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 3) });
+    }
+    response(node.receive(discovery(10, "EX1", 6), 10_100));
+}
+
+#[test]
+fn who_repeats_a_question_first_gets_the_answer_and_its_asker_does_when_it_asks_again() {
+    let node = Fixture::new(Config::new());
+    let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x98);
+    let thief = Arrival { ifi: 2, source: other, port: 1, multicast: true };
+    let (relay, answers) = node.open(node.receive_at(thief, discovery(7, "EX1", 6), 0), 0);
+    assert!(node.receive(discovery(7, "EX1", 6), 1).is_none(), "each is relayed once, for whoever was first");
+    node.answer_from(3, PEER, &Response { ttl: 60_000, ..answer(&[global(5, 3)], false) }, 2);
+    assert_eq!(relay.pass_on(&answers.try_recv().unwrap(), 2).unwrap().to, thief);
+    // The next question, repeated first again: what was found is in the cache, and everybody is told.
+    assert!(matches!(node.receive_at(thief, discovery(8, "EX1", 6), 200), Some(Effect::Respond(_))));
+    let told = response(node.receive(discovery(8, "EX1", 6), 201));
+    assert!(matches!(told.options.as_slice(), [WireOption::Divert(_)]), "{told:?}");
 }
 
 #[test]
@@ -572,6 +593,6 @@ fn a_divert_fits_into_a_message_whatever_a_neighbour_has_answered() {
         other => panic!("{other:?}"),
     }
     let (relay, _answers) = node.open(node.receive(discovery(8, "EX2", 6), 0), 0);
-    let found = crate::registry::Found { locators: cached, ttl: 1, ifi: 3 };
+    let found = crate::registry::Found { locators: cached, ttl: 1, ifi: 3, stale: false };
     small(&relay.pass_on(&DiscoveryAnswer::Found(found), 0).unwrap().message);
 }

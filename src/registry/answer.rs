@@ -10,7 +10,7 @@ use crate::types::AsaLocator;
 use crate::wire::Message;
 
 /// What answers a discovery.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum DiscoveryAnswer {
     /// M_RESPONSE.
     Found(Found),
@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) ttl: u32,
     /// The interface it came in on.
     pub(crate) ifi: u32,
+    /// It brought locators, but only such as are known to be dead.
+    pub(crate) stale: bool,
 }
 
 /// Where the answers to one discovery wait. Dropping it tells whoever reads them that the discovery has ended.
@@ -52,5 +54,19 @@ impl Mailbox for Sender<DiscoveryAnswer> {
             Err(TrySendError::Full(_)) => Err(Undelivered::Full),
             Err(TrySendError::Disconnected(_)) => Err(Undelivered::Gone),
         }
+    }
+}
+
+/// Those of all who share a discovery. One that cannot take an answer does not keep it from the others.
+impl Mailbox for Vec<Arc<dyn Mailbox>> {
+    fn put(&self, answer: DiscoveryAnswer) -> Result<usize, Undelivered> {
+        let put = self.iter().map(|mailbox| mailbox.put(answer.clone()));
+        put.reduce(|one, other| match (one, other) {
+            (Ok(one), Ok(other)) => Ok(one.max(other)),
+            (Ok(waiting), Err(_)) | (Err(_), Ok(waiting)) => Ok(waiting),
+            (Err(Undelivered::Full), _) | (_, Err(Undelivered::Full)) => Err(Undelivered::Full),
+            _ => Err(Undelivered::Gone),
+        })
+        .unwrap_or(Err(Undelivered::Gone))
     }
 }

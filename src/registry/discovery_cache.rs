@@ -32,10 +32,19 @@ const ENTRY: usize = 300;
 #[derive(Debug)]
 struct Inner {
     entries: BoundedMap<String, Entry>,
-    /// Until when a locator counts as dead: nobody answered there.
-    dead: BoundedMap<(String, Place), u64>,
+    /// The locators where nobody answered.
+    dead: BoundedMap<(String, Place), Dead>,
     /// Until when an asker counts as diverted.
     diverted: BoundedMap<(String, Cause), u64>,
+}
+
+/// That nobody answered at a locator.
+#[derive(Clone, Copy, Debug)]
+struct Dead {
+    /// How long it counts.
+    until: u64,
+    /// When what was known of the locator would have expired. Whoever says that it lives longer has heard of it since.
+    expire: u64,
 }
 
 /// A locator without what is said of it.
@@ -47,9 +56,12 @@ fn place(locator: &AsaLocator) -> Place {
 
 /// How many dead locators and diverted askers are remembered.
 const REMEMBERED: usize = 1024;
-/// How long a locator counts as dead, in milliseconds, unless it is heard from its own node again.
+/// How long a locator counts as dead, in milliseconds, unless its node, or a relay that has heard from it since, says that it
+/// lives.
 const DEAD: u64 = 60_000;
-/// How soon an asker has to ask again, in milliseconds, to be told more than what is cached.
+/// By how much a lifetime may differ that relays pass on, in milliseconds: by the time that they take for it.
+const UNEVEN: u64 = 250;
+/// For how long an asker that was diverted and asks again is told more than what is cached, in milliseconds.
 const ASKED_AGAIN: u64 = 10_000;
 
 #[derive(Debug, Default)]
@@ -134,17 +146,30 @@ impl DiscoveryCache {
     }
 
     /// Forgets one locator, because nobody answers there, and does not believe who says otherwise for a while, but for the
-    /// node itself.
+    /// node itself and those that have heard from it later.
     pub(crate) fn remove(&self, name: &str, dead: &AsaLocator, now: u64) {
-        self.forget(name, |known| same_place(known, dead));
         let key = (name.to_owned(), place(dead));
-        self.inner.lock().dead.insert(key, now.saturating_add(DEAD), 0);
+        {
+            let mut inner = self.inner.lock();
+            let known = inner.entries.get(name).into_iter().flat_map(|entry| &entry.locators);
+            let known = known.filter(|known| same_place(known, dead)).map(|known| known.expire).max();
+            let before = inner.dead.get(&key).map(|before| before.expire);
+            let expire = dead.expire.max(known.unwrap_or(0)).max(before.unwrap_or(0));
+            inner.dead.insert(key, Dead { until: now.saturating_add(DEAD), expire }, 0);
+        }
+        self.forget(name, |known| same_place(known, dead));
     }
 
-    /// Whether an asker was diverted for this name a moment ago. Then what is cached is in doubt, and forgotten.
+    /// Somebody has answered at a locator.
+    pub(crate) fn lives(&self, name: &str, locator: &AsaLocator) {
+        self.inner.lock().dead.remove(&(name.to_owned(), place(locator)));
+    }
+
+    /// Whether an asker was diverted for this name a moment ago. Then what is cached is in doubt, and forgotten; and so is
+    /// what it is told now, if it asks once more: every relay on the way to the responder has to be doubted in its turn.
     pub(crate) fn was_diverted(&self, name: &str, asker: Cause, now: u64) -> bool {
         let key = (name.to_owned(), asker);
-        let again = self.inner.lock().diverted.remove(&key).is_some_and(|until| until > now);
+        let again = self.inner.lock().diverted.get(&key).is_some_and(|until| *until > now);
         if again {
             self.flush(name);
         }
@@ -197,13 +222,16 @@ fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
 }
 
 impl Inner {
-    /// Whether a locator is not known to be dead. Whoever answers itself lives.
+    /// Whether a locator is not known to be dead. Whoever answers itself lives, and so does who was heard from since.
     fn lives(&mut self, name: &str, locator: &AsaLocator, now: u64) -> bool {
         let key = (name.to_owned(), place(locator));
-        if !locator.diverted {
+        let Some(dead) = self.dead.get(&key).copied() else { return true };
+        let since = locator.expire > dead.expire.saturating_add(UNEVEN);
+        let lives = !locator.diverted || since || dead.until <= now;
+        if lives {
             self.dead.remove(&key);
         }
-        self.dead.get(&key).is_none_or(|until| *until <= now)
+        lives
     }
 }
 
@@ -359,6 +387,24 @@ mod tests {
         assert_eq!(cache.lookup("a", 0), vec![locator(3, 0)]);
         cache.purge(0, |_| false);
         assert!(cache.list().is_empty());
+    }
+
+    #[test]
+    fn a_dead_locator_is_believed_in_again_once_it_was_heard_from_since() {
+        let cache = DiscoveryCache::new(room(2), 5, Arc::default());
+        let said = |expire, diverted| vec![AsaLocator { diverted, ..locator(1, expire) }];
+        cache.insert("a", said(600_000, true), None, 0);
+        // Its user has no idea when it expires.
+        cache.remove("a", &locator(1, 0), 1000);
+        assert!(cache.insert("a", said(600_100, true), None, 1100).is_empty(), "a relay says what it said");
+        assert_eq!(cache.insert("a", said(601_000, true), None, 1200).len(), 1, "it has heard from it since");
+        cache.remove("a", &locator(1, 0), 2000);
+        assert_eq!(cache.insert("a", said(600_000, false), None, 2100).len(), 1, "it says so itself");
+        cache.remove("a", &locator(1, 0), 3000);
+        cache.lives("a", &locator(1, 0));
+        assert_eq!(cache.insert("a", said(600_000, true), None, 3100).len(), 1, "somebody was connected");
+        cache.remove("a", &locator(1, 0), 4000);
+        assert_eq!(cache.insert("a", said(600_000, true), None, 64_000).len(), 1, "a minute is over");
     }
 
     #[test]

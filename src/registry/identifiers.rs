@@ -107,7 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_generator_that_fails_is_an_error() {
+    fn a_generator_that_repeats_itself_is_given_up() {
+        let identifiers = Identifiers::with_generator(|random| random.push(5));
+        identifiers.own(5, INITIATOR);
+        assert_eq!(identifiers.draw(), Err(Error::NoRandom));
         assert_eq!(Identifiers::with_generator(|_| ()).draw(), Err(Error::NoRandom));
     }
 }

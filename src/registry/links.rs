@@ -61,6 +61,15 @@ impl Addresses {
         link_local.into_iter().chain(here).chain(elsewhere).collect()
     }
 
+    /// Whether an address is of a neighbour on an interface: link-local, or with the 64-bit prefix that a link has (RFC 4291
+    /// §2.5.4) of one of this node's own addresses there.
+    pub(crate) fn is_on_link(&self, ifi: u32, address: Ipv6Addr) -> bool {
+        let prefix = |address: Ipv6Addr| address.to_bits() >> 64;
+        let own = self.own.iter().filter(|own| own.ifi == ifi).map(|own| own.address);
+        let own = own.chain(self.global.filter(|_| self.own.is_empty()));
+        address.is_unicast_link_local() || own.into_iter().any(|own| prefix(own) == prefix(address))
+    }
+
     /// Every address that this node may be known by.
     pub(crate) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
         let links = self.links.iter().map(|link| link.address);
@@ -124,6 +133,15 @@ mod tests {
         assert_eq!(addresses().offered_on(3, true), [of("fe80::3"), of("fd00:3::1"), of("fd00:2::1")]);
         let fixed = Addresses { own: Vec::new(), ..addresses() };
         assert_eq!(fixed.offered_on(5, true), [of("fd00:2::1")]);
+    }
+
+    #[test]
+    fn neighbours_are_known_by_the_prefix_of_the_link() {
+        let near = |ifi, address| addresses().is_on_link(ifi, of(address));
+        assert!(near(2, "fe80::9") && near(2, "fd00:2::9") && near(3, "fd00:3::9"));
+        assert!(!near(2, "fd00:3::9") && !near(2, "2001:db8::9") && !near(5, "fd00:2::9"));
+        let fixed = Addresses { own: Vec::new(), ..addresses() };
+        assert!(fixed.is_on_link(5, of("fd00:2::9")));
     }
 
     #[test]

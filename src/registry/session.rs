@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::stats::Counters;
 use crate::trace::{Ending, Event, Later, SessionEvent, SessionKind};
 use crate::types::{AsaNonce, SessionId, SessionNonce, as_ipv6};
+use crate::wire::Flags;
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
@@ -37,8 +38,8 @@ fn key_of(nonce: SessionNonce) -> Key {
 
 #[derive(Debug)]
 enum Session {
-    /// A discovery of this node that collects answers.
-    Discovery { initiator: IpAddr, name: Arc<str>, mailbox: Arc<dyn Mailbox> },
+    /// A discovery of this node that collects answers, for all whose mailboxes are there.
+    Discovery(OpenDiscovery),
     /// A discovery of another node that this one relays.
     Relay(OpenRelay),
     /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
@@ -46,6 +47,35 @@ enum Session {
         Dialogue,
         #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
     ),
+}
+
+/// A discovery of this node.
+#[derive(Debug)]
+struct OpenDiscovery {
+    initiator: IpAddr,
+    question: Question,
+    answered: bool,
+    mailboxes: Vec<Arc<dyn Mailbox>>,
+}
+
+impl OpenDiscovery {
+    fn mailbox(&self) -> Arc<dyn Mailbox> {
+        match self.mailboxes.as_slice() {
+            [only] => Arc::clone(only),
+            all => Arc::new(all.to_vec()),
+        }
+    }
+}
+
+/// What a discovery of this node asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// What is looked for.
+    pub(crate) name: Arc<str>,
+    /// Its flags and loop count; `None` if nobody else can do with the answers.
+    pub(crate) shared: Option<(Flags, u8)>,
+    /// When.
+    pub(crate) asked: u64,
 }
 
 /// A discovery that is being relayed.
@@ -75,7 +105,7 @@ impl Session {
     /// What is told of it.
     fn event(&self, (session, source): Key) -> SessionEvent {
         let (kind, peer, objective) = match self {
-            Self::Discovery { name, .. } => (SessionKind::Discovery, None, name),
+            Self::Discovery(open) => (SessionKind::Discovery, None, &open.question.name),
             Self::Relay(relay) => (SessionKind::RelayedDiscovery, source.map(as_ipv6), &relay.name),
             Self::Dialogue(dialogue, _) => {
                 (SessionKind::Dialogue, Some(dialogue.transport.peer()), &dialogue.name)
@@ -117,17 +147,49 @@ impl SessionRegistry {
     }
 
     /// Opens a discovery of this node. `false` if the identifier is in use.
-    pub(crate) fn open_discovery(&self, id: SessionId, name: Arc<str>, mailbox: Arc<dyn Mailbox>) -> bool {
+    pub(crate) fn open_discovery(
+        &self,
+        id: SessionId,
+        question: Question,
+        mailbox: Arc<dyn Mailbox>,
+    ) -> bool {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id.session, None);
         if inner.contains_key(&key) {
             return false;
         }
-        let session = Session::Discovery { initiator: id.initiator, name, mailbox };
-        self.begin(&mut inner, &mut events, key, session);
+        let (initiator, mailboxes) = (id.initiator, vec![mailbox]);
+        let open = OpenDiscovery { initiator, question, answered: false, mailboxes };
+        self.begin(&mut inner, &mut events, key, Session::Discovery(open));
         self.counters.discoveries_begun.add();
         true
+    }
+
+    /// Lets somebody take part in the answers to a discovery that asks the same since `since` or later and that nobody has
+    /// answered yet: what came before is lost to who joins. Returns its identifier and when it was asked.
+    pub(crate) fn join_discovery(
+        &self,
+        question: &Question,
+        since: u64,
+        mailbox: &Arc<dyn Mailbox>,
+    ) -> Option<(u32, u64)> {
+        question.shared?;
+        let mut inner = self.inner.lock();
+        let open = inner.iter_mut().filter_map(|(key, session)| match session {
+            Session::Discovery(open) => Some((key.0, open)),
+            _ => None,
+        });
+        let same = |open: &OpenDiscovery| {
+            (&open.question.name, open.question.shared) == (&question.name, question.shared)
+                && open.question.asked >= since
+                && !open.answered
+                && !open.mailboxes.iter().any(|known| Arc::ptr_eq(known, mailbox))
+        };
+        let (id, open) = open.filter(|(_, open)| same(open)).max_by_key(|(_, open)| open.question.asked)?;
+        open.mailboxes.push(Arc::clone(mailbox));
+        self.counters.discoveries_joined.add();
+        Some((id, open.question.asked))
     }
 
     /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
@@ -164,11 +226,13 @@ impl SessionRegistry {
 
     /// Where the answers to a discovery go, this node's own or one that it relays (RFC 8990 §2.8.5).
     pub(crate) fn waiting(&self, id: SessionId) -> Option<Waiting> {
-        let inner = self.inner.lock();
-        if let Some(Session::Discovery { initiator, name, mailbox }) = inner.get(&(id.session, None))
-            && *initiator == id.initiator
+        let mut inner = self.inner.lock();
+        if let Some(Session::Discovery(open)) = inner.get_mut(&(id.session, None))
+            && open.initiator == id.initiator
         {
-            return Some(Waiting { mailbox: Arc::clone(mailbox), name: Arc::clone(name), asker_ifi: None });
+            open.answered = true;
+            let (mailbox, name) = (open.mailbox(), Arc::clone(&open.question.name));
+            return Some(Waiting { mailbox, name, asker_ifi: None });
         }
         match inner.get(&(id.session, Some(id.initiator))) {
             Some(Session::Relay(relay)) => Some(Waiting {
@@ -183,7 +247,7 @@ impl SessionRegistry {
     /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
     pub(crate) fn own_mailbox(&self, id: u32) -> Option<Arc<dyn Mailbox>> {
         match self.inner.lock().get(&(id, None)) {
-            Some(Session::Discovery { mailbox, .. }) => Some(Arc::clone(mailbox)),
+            Some(Session::Discovery(open)) => Some(open.mailbox()),
             _ => None,
         }
     }
@@ -245,9 +309,13 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a discovery of this node.
-    pub(crate) fn end_discovery(&self, id: u32) {
-        let which = |session: &Session| matches!(session, Session::Discovery { .. });
+    /// Takes a mailbox out of a discovery of this node, which ends with the last of them.
+    pub(crate) fn leave_discovery(&self, id: u32, mailbox: &Arc<dyn Mailbox>) {
+        if let Some(Session::Discovery(open)) = self.inner.lock().get_mut(&(id, None)) {
+            open.mailboxes.retain(|one| !Arc::ptr_eq(one, mailbox));
+        }
+        let which =
+            |session: &Session| matches!(session, Session::Discovery(open) if open.mailboxes.is_empty());
         self.remove((id, None), Ending::Discovered, which);
     }
 
@@ -464,15 +532,17 @@ mod tests {
         let (tx, _rx) = crossbeam_channel::bounded(1);
         let [own, other] = [Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED]
             .map(|initiator| SessionId { session: 7, initiator: IpAddr::V6(initiator) });
-        assert!(sessions.open_discovery(own, "EX1".into(), Arc::new(tx.clone())));
-        assert!(!sessions.open_discovery(own, "EX1".into(), Arc::new(tx)));
+        let question = Question { name: "EX1".into(), shared: None, asked: 0 };
+        let mailbox: Arc<dyn Mailbox> = Arc::new(tx);
+        assert!(sessions.open_discovery(own, question.clone(), Arc::clone(&mailbox)));
+        assert!(!sessions.open_discovery(own, question, Arc::clone(&mailbox)));
         assert!(sessions.waiting(own).is_some_and(|waiting| waiting.asker_ifi.is_none()));
         assert!(sessions.waiting(other).is_none());
         let cause = ((2, Ipv6Addr::LOCALHOST), other.initiator);
         assert!(sessions.open_relay(other, relay(&quota, cause, 0)));
         assert!(!sessions.open_relay(other, relay(&quota, cause, 0)));
         assert!(sessions.waiting(other).is_some_and(|waiting| waiting.asker_ifi == Some(2)));
-        sessions.end_discovery(7);
+        sessions.leave_discovery(7, &mailbox);
         assert!(sessions.waiting(own).is_none() && sessions.waiting(other).is_some());
         sessions.end_relay(other);
         assert_eq!((sessions.open_count(), quota.used()), (0, 0));

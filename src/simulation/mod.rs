@@ -285,6 +285,8 @@ impl SimulatedNode {
             let locators = open.search.found() - before;
             if locators > 0 {
                 outputs.push(Output::Found { locators });
+            }
+            if locators > 0 || open.search.is_doubted() {
                 if let Ok(Step::Wait(at)) = open.search.next(now) {
                     outputs.push(Output::Wake { at });
                 }
@@ -302,9 +304,17 @@ impl SimulatedNode {
 
     /// A response has reached its asker.
     pub fn response_sent(&mut self, to: Endpoint) {
-        if let Some(index) = self.responses.iter().position(|(asker, _)| *asker == to) {
-            self.responses.swap_remove(index).1.sent();
-        }
+        self.take_ticket(to).into_iter().for_each(Ticket::sent);
+    }
+
+    /// A response did not reach its asker.
+    pub fn response_failed(&mut self, to: Endpoint) {
+        self.take_ticket(to).into_iter().for_each(Ticket::failed);
+    }
+
+    fn take_ticket(&mut self, to: Endpoint) -> Option<Ticket> {
+        let index = self.responses.iter().position(|(asker, _)| *asker == to)?;
+        Some(self.responses.swap_remove(index).1)
     }
 
     /// Ends the relays whose time is over; asks again, or ends, where a discovery has waited long enough.

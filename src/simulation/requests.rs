@@ -134,6 +134,10 @@ impl SimulatedNode {
         let Some((message, case, transport)) = self.first_message(0, peer, message) else { return false };
         match self.node.request(message, case, transport, now) {
             None => false,
+            Some(Requested::Respond(response, _)) => {
+                response.ticket.sent();
+                false
+            }
             Some(Requested::Refuse(_)) => false,
             Some(Requested::Negotiate(place, request)) => {
                 drop(place);

@@ -15,6 +15,7 @@ use crossbeam_channel::bounded;
 use parking_lot::{Condvar, Mutex};
 
 use super::signals;
+use crate::interrupt;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
 
@@ -73,7 +74,8 @@ impl Lookups {
             let _ = tx.send(work());
             drop(lookup);
         });
-        started.ok().and_then(|_| rx.recv_deadline(deadline).ok())
+        let left = deadline.saturating_duration_since(Instant::now());
+        started.ok().and_then(|_| interrupt::receive(&rx, Some(left)).ok())
     }
 
     /// Waits for its turn.
@@ -84,7 +86,9 @@ impl Lookups {
                 && open.get(objective).is_none_or(|count| *count < self.per_objective)
         };
         while !is_free(&open) {
-            if self.ended.wait_until(&mut open, deadline).timed_out() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waited = self.ended.wait_for(&mut open, interrupt::slice(left));
+            if waited.timed_out() && (Instant::now() >= deadline || interrupt::is_over()) {
                 return None;
             }
         }

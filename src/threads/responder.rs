@@ -22,8 +22,15 @@ pub(super) fn start(core: &Arc<Core>, response: Response) {
     let Response { to, message, ticket } = response;
     let bytes = encode(&message);
     start_with(core, to, bytes.len() <= SMALL, ticket, move |core, connection, deadline, ticket| {
-        answer(core, Arc::new(connection), &bytes, to, deadline, ticket);
+        send(core, Arc::new(connection), &bytes, to, deadline, ticket);
     });
+}
+
+/// Sends the response to a discovery that has come by TCP, on its connection.
+pub(super) fn answer(core: &Core, response: Response, connection: Arc<dyn Transport>) {
+    let Response { to, message, ticket } = response;
+    let deadline = Instant::now() + core.node.config.response_timeout;
+    send(core, connection, &encode(&message), to, deadline, ticket);
 }
 
 /// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
@@ -39,12 +46,12 @@ pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objec
         if offered {
             return;
         }
-        answer(core, transport, &encode(&message), to, deadline, ticket);
+        send(core, transport, &encode(&message), to, deadline, ticket);
     });
 }
 
 /// Sends a response. Whoever closes first has the port in TIME_WAIT for a minute, so that is left to the asker.
-fn answer(
+fn send(
     core: &Core,
     transport: Arc<dyn Transport>,
     bytes: &[u8],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::reader::{Rest, accept_loop};
-use super::spawn;
+use super::{responder, spawn};
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
@@ -29,6 +29,9 @@ fn handle(
 ) -> Option<Rest> {
     let (place, request) = match core.node.request(message, case, connection, core.now())? {
         Requested::Negotiate(place, request) => (place, request),
+        Requested::Respond(response, connection) => {
+            return Some(Box::new(move |core| responder::answer(core, response, connection)));
+        }
         Requested::Refuse(refusal) => {
             core.refuse(refusal);
             return None;

@@ -264,7 +264,7 @@ fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
 
 /// Opens the port for datagrams to this node alone. `false` if another program holds it for itself.
 fn hear_unicasts_of(interface: &Interface, ifi: u32) -> bool {
-    match multicast::Receiver::unicast(ifi, interface.link_local) {
+    match multicast::Receiver::unicast(ifi, &interface.name, interface.link_local) {
         Ok(unicasts) => interface.unicasts.set(unicasts).is_ok(),
         Err(error) => {
             log::debug!("no unicast datagrams on {}: {error}", interface.name);

@@ -77,6 +77,12 @@ impl Tracer {
     }
 }
 
+/// Tells the listeners of all engines of this process that it has said a line ([`Event::Line`]), without printing it. For
+/// programs that print in a way of their own; [`tprint!`](crate::tprint) does both.
+pub fn line(text: impl Into<String>) {
+    emit_line(|| text.into());
+}
+
 /// Tells a line of the process to the listeners of all engines.
 pub(crate) fn emit_line(line: impl FnOnce() -> String) {
     if LINES.is_on() {

@@ -9,6 +9,14 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct AsaNonce(pub(crate) u32);
 
 impl AsaNonce {
+    /// A handle from its 32 bits, for bindings to other languages, which carry it as a number. It is one only if
+    /// [`id`](Self::id) of a registered ASA's handle gave them: otherwise calls return
+    /// [`Error::NoAsa`](crate::Error::NoAsa).
+    #[must_use]
+    pub const fn from_id(id: u32) -> Self {
+        Self(id)
+    }
+
     /// The 32 bits.
     #[must_use]
     pub const fn id(self) -> u32 {

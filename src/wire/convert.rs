@@ -1,4 +1,4 @@
-//! Between what the wire says and what an ASA holds (RFC 8991 §2.3). Called by `api` and `proto`.
+//! Between what the wire says and what an ASA holds (RFC 8991 §2.3). Called by `api` and `node`.
 
 use super::{Body, Flags, Message, WireLocator, WireObjective};
 use crate::constants::message_type::{

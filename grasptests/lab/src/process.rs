@@ -128,6 +128,18 @@ pub fn descriptors() -> usize {
     entries("/proc/self/fd").saturating_sub(1)
 }
 
+/// The number that the next descriptor of this process will have: with this as the limit, none can be opened.
+///
+/// # Panics
+///
+/// When there is no `/dev/null`.
+#[must_use]
+#[expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
+pub fn next_descriptor() -> u64 {
+    let file = std::fs::File::open("/dev/null").expect("a descriptor");
+    u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&file)).expect("not negative")
+}
+
 /// This process's resident memory in KiB.
 ///
 /// # Panics

@@ -22,7 +22,7 @@ pub(crate) fn measure(directory: &Path, names: &[&str]) -> Result<BTreeMap<Strin
     }
     let (_lab, _, a, b) = linked();
     let started = Instant::now();
-    let mut server = start(&b, directory)?;
+    let mut server = start(&b, &Side::Graspy(directory))?;
     let startup = started.elapsed().as_secs_f64() * 1e3;
     let mut figures = BTreeMap::new();
     let mut add = |name: &str, value: f64| figures.insert(name.to_owned(), value);
@@ -35,20 +35,13 @@ pub(crate) fn measure(directory: &Path, names: &[&str]) -> Result<BTreeMap<Strin
     add("startup", startup);
     server.say("serve")?;
     server.ready()?;
-    let mut client = start(&a, directory)?;
+    let mut client = start(&a, &Side::Graspy(directory))?;
     let mut ask = |command: String| -> Result<(f64, f64)> {
-        client.say(&command)?;
-        let answer = client.line()?;
-        let numbers: Vec<f64> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
-        match numbers.as_slice() {
-            [seconds, times, failures] if *times > 0.0 => {
-                if *failures > 0.0 {
-                    eprintln!("graspy: {command}: {failures} failed and do not count");
-                }
-                Ok((*seconds, *times))
-            }
-            _ => Err(format!("graspy: {command}: {answer}").into()),
+        let (seconds, times, failures) = client.ask(&command)?;
+        if failures > 0.0 {
+            eprintln!("graspy: {command}: {failures} failed and do not count");
         }
+        Ok((seconds, times))
     };
     for (name, command) in [
         ("negotiate_connect", format!("connect {TIMES} 1")),
@@ -68,10 +61,26 @@ pub(crate) fn measure(directory: &Path, names: &[&str]) -> Result<BTreeMap<Strin
     Ok(figures)
 }
 
-fn start(node: &Node, directory: &Path) -> Result<Process> {
+/// Whose Python module is measured.
+pub(crate) enum Side<'a> {
+    /// Ours, with an interpreter that has the wheel.
+    Ours(&'a Path),
+    /// graspy, in a directory.
+    Graspy(&'a Path),
+}
+
+/// Starts a node.
+pub(crate) fn start(node: &Node, side: &Side<'_>) -> Result<Process> {
     let program: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/graspy_node.py");
-    let mut command = node.command(std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into()));
-    command.arg(program).env("GRASPY_DIR", directory).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut command = match side {
+        Side::Ours(python) => node.command(python),
+        Side::Graspy(_) => node.command(std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into())),
+    };
+    command.arg(program).env("PYTHONDONTWRITEBYTECODE", "1");
+    match side {
+        Side::Ours(_) => command.env_remove("GRASPY_DIR"),
+        Side::Graspy(directory) => command.env("GRASPY_DIR", directory),
+    };
     let mut process = Process::start(command)?;
     process.say("start")?;
     process.ready()?;

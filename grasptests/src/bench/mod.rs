@@ -11,6 +11,7 @@
 //! | `codec` | encoding and decoding |
 //! | `growth` | how costs grow with what is registered and cached |
 //! | `graspy` | the same for graspy |
+//! | `python` | our Python module, next to graspy and the Rust API |
 //! | `process` | processes of their own: memory, wakeups, start |
 
 mod bare;
@@ -23,6 +24,7 @@ mod growth;
 mod negotiation;
 mod pair;
 mod process;
+mod python;
 mod report;
 
 use figure::Aim;
@@ -30,6 +32,7 @@ pub(crate) use figure::{Figure, Result};
 pub(crate) use graspy::measure as measure_graspy;
 pub(crate) use growth::print as print_growth;
 pub(crate) use process::{ROLE, play};
+pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.

@@ -94,6 +94,17 @@ impl Process {
         }
     }
 
+    /// Has a program of `grasptests/bench` do something: in how many seconds it did it how often, and how often it failed.
+    pub(crate) fn ask(&mut self, command: &str) -> Result<(f64, f64, f64)> {
+        self.say(command)?;
+        let answer = self.line()?;
+        let numbers: Vec<f64> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [seconds, times, failures] if *times > 0.0 => Ok((*seconds, *times, *failures)),
+            _ => Err(format!("{command}: {answer}").into()),
+        }
+    }
+
     fn proc(&self, rest: &str) -> PathBuf {
         format!("/proc/{}/{rest}", self.child.id()).into()
     }

@@ -32,6 +32,10 @@ struct Arguments {
     /// Measure graspy too, where that makes sense: the directory of its grasp.py.
     #[arg(long, value_name = "DIR")]
     graspy: Option<PathBuf>,
+    /// Measure instead our Python module, next to the Rust API and, with --graspy, to graspy: an interpreter that has the
+    /// wheel, as contrib/python/.venv/bin/python after contrib/python/test
+    #[arg(long, value_name = "PYTHON", conflicts_with_all = ["only", "json", "growth"])]
+    python: Option<PathBuf>,
     /// Print instead how costs grow with what is registered and cached.
     #[arg(long, conflicts_with_all = ["only", "json", "graspy"])]
     growth: bool,
@@ -63,6 +67,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let rounds = usize::from(arguments.rounds);
     if arguments.growth {
         return bench::print_growth(rounds);
+    }
+    if let Some(python) = &arguments.python {
+        let graspy = arguments.graspy.as_ref().map(|directory| directory.canonicalize()).transpose()?;
+        return bench::print_python(python, graspy.as_deref(), rounds);
     }
     let wanted = |name: &&str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     let names: Vec<_> = NAMES.into_iter().filter(wanted).collect();

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use arbitrary::{Result, Unstructured};
 use grasp::simulation::{Endpoint, Output, SimulatedNode};
 use grasp::wire::{self, Body, Limits, Message, WireObjective};
-use grasp::{Acp, Config, Objective, Rate};
+use grasp::{Acp, Config, Error, Objective, Rate};
 
 use super::shapes::{self, NAMES};
 use crate::accounts::discrepancies;
@@ -137,6 +137,7 @@ impl Scene {
                 };
                 match outputs {
                     Ok(outputs) => self.own(&outputs),
+                    Err(Error::NoSecurity) => assert!(matches!(self.config.role().acp(), Acp::None)),
                     Err(error) => assert!(LARGE < encoded_length(&objective), "{error:?}"),
                 }
             }

@@ -111,6 +111,9 @@ pub struct Network {
     segments: Vec<Segment>,
     /// The segment of each interface of each node; the first interface has index 1.
     links: Vec<Vec<usize>>,
+    config: Config,
+    /// Nodes that no datagram and no response reaches or leaves.
+    unplugged: Vec<bool>,
     loss: f64,
     random: Random,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -136,13 +139,11 @@ impl Network {
                 delay: quality.delay.max(1) + extra,
             });
         }
-        let node = |(number, links): (usize, &Vec<usize>)| {
-            let ends: Vec<_> =
-                (1..=links.len()).map(|ifi| endpoint(number, index_of_interface(ifi))).collect();
-            SimulatedNode::new(config.clone(), &ends, global(number))
-        };
+        let node = |(number, links): (usize, &Vec<usize>)| new_node(number, links.len(), config);
         Self {
             nodes: links.iter().enumerate().map(node).collect(),
+            config: config.clone(),
+            unplugged: vec![false; links.len()],
             tally: Tally { sent: vec![BTreeMap::new(); segments.len()], ..Tally::default() },
             segments,
             links,
@@ -176,6 +177,16 @@ impl Network {
         self.begin(at, Event::Discover { node, objective, timeout });
     }
 
+    /// Unplugs a node from all its links, or plugs it in again.
+    pub fn unplug(&mut self, node: usize, unplugged: bool) {
+        self.unplugged[node] = unplugged;
+    }
+
+    /// A node starts again, and has forgotten everything.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node] = new_node(node, self.links[node].len(), &self.config);
+    }
+
     /// Runs until nothing is left to do. Returns whether that came within so many microseconds.
     ///
     /// # Errors
@@ -195,6 +206,7 @@ impl Network {
     fn handle(&mut self, event: Event, cause: Cause) -> Result<(), Error> {
         let now = self.now_ms();
         let (node, outputs) = match event {
+            Event::Datagram { to, .. } if self.unplugged[to] => return Ok(()),
             Event::Datagram { to, from, datagram } => {
                 if from.address != endpoint(to, from.ifi).address {
                     self.heard(to, cause);
@@ -202,8 +214,12 @@ impl Network {
                 (to, self.nodes[to].receive_datagram(from, &datagram, now))
             }
             Event::Response { from, asker, message } => {
-                self.nodes[from].response_sent(asker);
                 let (to, ifi) = owner(asker.address);
+                if self.unplugged[from] || self.unplugged[to] {
+                    self.nodes[from].response_failed(asker);
+                    return Ok(());
+                }
+                self.nodes[from].response_sent(asker);
                 let peer = endpoint(from, asker.ifi).address;
                 (to, self.nodes[to].receive_response(ifi, peer, &message, now))
             }
@@ -249,6 +265,9 @@ impl Network {
     }
 
     fn multicast(&mut self, node: usize, ifi: u32, datagram: &Arc<[u8]>, cause: Cause) {
+        if self.unplugged[node] {
+            return;
+        }
         let index = self.segment_of(node, ifi);
         *self.tally.sent[index].entry(node).or_insert(0) += 1;
         let source = endpoint(node, ifi);
@@ -295,6 +314,11 @@ struct Cause {
 
 fn index_of_interface(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn new_node(number: usize, links: usize, config: &Config) -> SimulatedNode {
+    let ends: Vec<_> = (1..=links).map(|ifi| endpoint(number, index_of_interface(ifi))).collect();
+    SimulatedNode::new(config.clone(), &ends, global(number))
 }
 
 /// The address of a node.

@@ -220,7 +220,7 @@ fn answer(shared: &Shared, here: &Here, session: SessionNonce, request: &Objecti
             let call = side.call("end_negotiate", 5000);
             match side.engine.end_negotiate(side.asa, session, false, None) {
                 // The asker is gone.
-                Err(error) if error == Error::SockErrEnd => call.ok(),
+                Err(Error::SockErrEnd) => call.ok(),
                 other => drop(call.judge(other, &[NET, LIFE])),
             }
         }
@@ -256,7 +256,7 @@ fn messages(side: &Side<'_>, session: SessionNonce, ask: Ask) {
     if call.judge(side.engine.grecv(side.asa, session, STEP), &[NET, LIFE]).is_some() {
         let call = side.call("end_negotiate", 5000);
         match side.engine.end_negotiate(side.asa, session, true, None) {
-            Err(error) if error == Error::SockErrEnd => call.ok(),
+            Err(Error::SockErrEnd) => call.ok(),
             other => drop(call.judge(other, &[NET, LIFE])),
         }
     }

@@ -427,3 +427,31 @@ fn of_many_locators_no_more_are_kept_than_the_limit() {
     host.engine.set_test_divert(true);
     assert_eq!(discover().len(), LIMIT, "of those that one discovery collects");
 }
+
+#[test]
+fn forty_threads_that_look_for_one_name_send_one_discovery() {
+    isolated!();
+    let (_lab, asker, server) = two(Config::new());
+    let wanted = ex1(6);
+    let search = || {
+        let wanted = wanted.clone();
+        asker.thread(move |engine, asa| engine.discover(asa, &wanted, Some(20_000), first_answer()))
+    };
+    let threads: Vec<_> = (0..40).map(|_| search()).collect();
+    eventually(SOON, "they share their questions", || asker.engine.stats().discoveries_joined >= 39);
+    let stats = asker.engine.stats();
+    let searches = stats.discoveries_begun + stats.discoveries_joined;
+    // As many rounds of questions as the time has allowed, of one discovery each.
+    assert!(
+        stats.discoveries_begun <= searches.div_ceil(40) + 1,
+        "{} of {searches}",
+        stats.discoveries_begun
+    );
+    server.register_with(&wanted, discoverable());
+    for thread in threads {
+        assert!(!joined(thread).expect("discover").is_empty());
+    }
+    let stats = asker.engine.stats();
+    assert!(stats.discoveries_begun <= 6, "{}", stats.discoveries_begun);
+    eventually(SOON, "all sessions end", || asker.engine.stats().sessions_ended == stats.discoveries_begun);
+}

@@ -116,7 +116,7 @@ fn what_stays_wrong_is_not_said_with_every_look() {
     let looks = || asked.0.load(Ordering::SeqCst);
     // Without descriptors the interfaces cannot be seen.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, process::descriptors() as u64, hard).expect("a lower limit");
+    setrlimit(Resource::RLIMIT_NOFILE, process::next_descriptor(), hard).expect("a lower limit");
     let (before, began) = (CURIOUS.told.load(Ordering::SeqCst), looks());
     eventually(SOON, "many looks", || looks() > began + 50);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit of before");

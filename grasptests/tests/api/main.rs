@@ -13,6 +13,7 @@ mod deadlines;
 mod discovery;
 mod errors;
 mod flooding;
+mod interrupt;
 mod lifecycle;
 mod listening;
 mod logging;

@@ -174,10 +174,10 @@ fn a_capture_has_headers_of_ethernet_if_it_shall() {
             assert_eq!(header[..6], [0x33, 0x33, 0, 0, 0, 0x13]);
             groups += 1;
         } else {
-            assert_eq!(cards.entry(to).or_insert(header[..6].to_vec()), &header[..6]);
+            assert_eq!(cards.entry(to).or_insert_with(|| header[..6].to_vec()), &header[..6]);
         }
         // An address is of one card, which is no group.
-        assert_eq!(cards.entry(from).or_insert(header[6..12].to_vec()), &header[6..12]);
+        assert_eq!(cards.entry(from).or_insert_with(|| header[6..12].to_vec()), &header[6..12]);
         assert_eq!(header[6] & 1, 0);
     }
     assert!(cards.len() > 1 && groups > 1, "{cards:?}");

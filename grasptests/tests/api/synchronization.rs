@@ -232,7 +232,6 @@ fn locators_lead_to_the_peer_or_to_an_error() {
     let port = host.port("EX1");
     for reachable in [
         host.locator("EX1"),
-        AsaLocator::fqdn("localhost", Protocol::Tcp, port),
         AsaLocator::new(host.node.link_local("eth0").unwrap(), host.node.interface_index("eth0").ok())
             .with_port(port),
     ] {

@@ -1,7 +1,5 @@
 //! Where a flood arrives: the flood cache (RFC 8990 §2.5.6.2, §2.8.11).
 
-use std::net::Ipv6Addr;
-
 use grasp::{Acp, Config, Engine, Locator, Value, monotonic_ms};
 use grasptests::isolated;
 use grasptests::lab::eventually;

@@ -20,6 +20,7 @@ mod flood_originator;
 mod flood_receiver;
 mod locators;
 mod messages;
+mod modules;
 mod negotiation;
 mod objectives;
 mod options;

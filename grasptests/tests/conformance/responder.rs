@@ -226,15 +226,47 @@ fn c_resp_12_a_unicast_discovery_is_answered_like_a_multicast() {
 }
 
 #[test]
+fn c_resp_12_a_unicast_discovery_to_the_global_address_is_answered() {
+    isolated!();
+    let bench = Bench::new();
+    bench.register(&synchronizable("EX4", 1));
+    let home = bench.home.ula().unwrap();
+    for (session, source) in [(7, bench.peer.global.unwrap()), (8, bench.peer.address)] {
+        let discovery = bench.peer.discovery(session, "EX4");
+        bench.peer.unicast(&discovery, source, home);
+        bench.peer.only_response(session);
+    }
+    let stats = bench.engine.stats();
+    assert_eq!((stats.unicast_datagram_received, stats.multicast_received), (2, 0));
+}
+
+#[test]
+fn c_resp_12_a_discovery_by_tcp_is_answered_on_the_same_connection() {
+    isolated!();
+    let bench = Bench::new();
+    bench.publish(&synchronizable("EX4", 1));
+    bench.register(&synchronizable("EX5", 1));
+    let mut stream = bench.peer.call("EX4");
+    stream.send(&bench.peer.discovery(9, "EX5"));
+    assert_eq!(sid(&stream.receive()), 9);
+    let before = bench.engine.stats().discoveries_unanswered;
+    bench.peer.call("EX4").send(&bench.peer.discovery(10, "unheard of"));
+    eventually(SOON, "there is no answer", || bench.engine.stats().discoveries_unanswered == before + 1);
+}
+
+#[test]
 fn c_resp_12_a_discovery_from_off_the_link_is_not_answered() {
     isolated!();
     let bench = Bench::new();
     bench.register(&synchronizable("EX4", 1));
-    let global = bench.peer.global.unwrap();
     let discovery = bench.peer.discovery(7, "EX4");
-    bench.peer.unicast(&discovery, global, bench.link_local());
-    bench.peer.multicast_from(&discovery, global);
-    eventually(SOON, "both are dropped", || bench.engine.stats().dropped_bad_source == 2);
+    let far = "fd00:ffff::1".parse().unwrap();
+    bench.peer.node.add_address("eth0", far, 128).unwrap();
+    for home in [bench.link_local(), bench.home.ula().unwrap()] {
+        bench.peer.unicast(&discovery, far, home);
+    }
+    bench.peer.multicast_from(&discovery, bench.peer.global.unwrap());
+    eventually(SOON, "all are dropped", || bench.engine.stats().dropped_bad_source == 3);
     bench.peer.ask(8, "EX4");
     bench.peer.only_response(8);
 }

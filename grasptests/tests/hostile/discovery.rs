@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use grasp::{Config, Discover, Objective, Rate, Value};
 use grasptests::isolated;
-use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, RawUdp, eventually};
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Node, RawUdp, eventually};
 
 use crate::scene::{LATER, Scene, dial, discovers, multicast, neg_of, nobody};
 
 /// A discovery of the victim's as the attacker hears it: session, initiator, and where answers go.
-struct Question {
-    session: u32,
-    initiator: Value,
-    port: SocketAddrV6,
+pub(crate) struct Question {
+    pub(crate) session: u32,
+    pub(crate) initiator: Value,
+    pub(crate) port: SocketAddrV6,
 }
 
 /// The next question of the victim's for a name.
-fn question(scene: &Scene, ears: &RawUdp, name: &str) -> Question {
+pub(crate) fn question(scene: &Scene, ears: &RawUdp, name: &str) -> Question {
     let victim = scene.link.link_local(&scene.victim.node);
     let ifi = scene.attacker.interface_index("eth0").unwrap();
     let deadline = Instant::now() + LATER;
@@ -38,13 +38,18 @@ fn question(scene: &Scene, ears: &RawUdp, name: &str) -> Question {
     panic!("the victim does not ask for {name}");
 }
 
-fn locator(address: Ipv6Addr, port: u16) -> Value {
+pub(crate) fn locator(address: Ipv6Addr, port: u16) -> Value {
     cbor!([103, (address.octets().to_vec()), 6, port])
 }
 
 /// Sends messages to a port, each in a connection of its own, from the attacker.
-fn answer(scene: &Scene, port: SocketAddrV6, messages: impl Iterator<Item = Value> + Send) {
-    scene.attacker.run(|| {
+pub(crate) fn answer(scene: &Scene, port: SocketAddrV6, messages: impl Iterator<Item = Value> + Send) {
+    answer_from(&scene.attacker, port, messages);
+}
+
+/// The same from any node.
+pub(crate) fn answer_from(node: &Node, port: SocketAddrV6, messages: impl Iterator<Item = Value> + Send) {
+    node.run(|| {
         for message in messages {
             // It may be closed at once.
             let _ = dial(port).write_all(&message.encode());
@@ -185,8 +190,8 @@ fn unreachable_askers(scene: &Scene, time: Duration) {
             }
             let sent = sender.join().unwrap();
             eprintln!("{:.0} discoveries a second; {found} of the friend's answered", sent.rate());
-            // Where strangers may take every responder, it is one or two a second.
-            assert!(found >= 10, "{found}");
+            // Where strangers may take every responder, they keep it for as long as the storm lasts.
+            assert!(found >= 3, "{found}");
         });
     });
     let counted = |what| growth.of(what);
@@ -207,7 +212,7 @@ fn unreachable_askers(scene: &Scene, time: Duration) {
 #[test]
 fn a_storm_of_discoveries_from_unreachable_askers_does_not_silence_the_victim() {
     isolated!();
-    let scene = Scene::new(Config::new().response_timeout(Duration::from_millis(500)));
+    let scene = Scene::new(Config::new());
     scene.survives(|scene| unreachable_askers(scene, Duration::from_secs(2)));
 }
 
@@ -215,7 +220,7 @@ fn a_storm_of_discoveries_from_unreachable_askers_does_not_silence_the_victim() 
 #[test]
 fn questions_in_the_name_of_one_who_was_answered_do_not_make_it_a_stranger() {
     isolated!();
-    let scene = Scene::new(Config::new().response_timeout(Duration::from_millis(500)));
+    let scene = Scene::new(Config::new());
     scene.survives(|scene| {
         let friend = scene.link.link_local(&scene.friend.node);
         let time = Duration::from_secs(2);
@@ -249,10 +254,13 @@ fn twenty_seconds_of_10000_discoveries_a_second_do_not_silence_the_victim() {
 #[test]
 fn one_neighbour_does_not_occupy_all_relays() {
     isolated!();
-    let scene = Scene::new(Config::new());
+    // 75 of one initiator, and one a second.
+    let scene = Scene::new(Config::new().neighbour_discovery_relay_rate(Rate::new(2, 150)));
+    let round = AtomicU32::new(1);
     scene.survives(|scene| {
         let socket = scene.at_link_local();
-        let ini = scene.link.link_local(&scene.attacker).octets().to_vec();
+        // Each time in another's name: the rate of the one before is used up.
+        let ini = nobody(round.fetch_add(1, Ordering::Relaxed)).octets().to_vec();
         let growth = scene.counted(|| {
             for session in 0..100_u32 {
                 // Three seconds each: 100 ms for each of the remaining hops.
@@ -262,8 +270,11 @@ fn one_neighbour_does_not_occupy_all_relays() {
             }
         });
         growth.is("received", |s| s.discoveries_received, 100);
-        growth.is("its share is relayed", |s| s.discoveries_relayed, 32);
-        growth.is("the rest is not", |s| s.dropped_relay_full, 68);
+        // Half of the rate is for others behind this neighbour, half of the relays for other neighbours. One that was open for
+        // half a second makes room for the next: how many there are in all depends on the machine.
+        growth.at_least("its share is relayed", |s| s.discoveries_relayed, 32);
+        growth.at_least("the rest is not", |s| s.dropped_discovery_rate, 10);
+        assert_eq!(scene.victim.engine.stats().relays_peak, 32);
         discovers(&scene.friend, &neg_of(&scene.far));
         eventually(LATER, "the relays end", || scene.victim.engine.open_sessions() == 0);
     });
@@ -289,8 +300,8 @@ fn a_storm_of_discoveries_of_nothing_is_relayed_within_the_rates() {
     });
 }
 
-/// Who asks through the victim and answers itself puts into the victim's cache what it likes: names, names of machines and
-/// values, each as large as a message.
+/// Two who ask through the victim and answer on its other side put into its cache what they like: names, names of machines
+/// and values, each as large as a message.
 #[test]
 fn answers_to_its_own_discoveries_take_no_more_memory_than_configured() {
     isolated!(120);
@@ -300,7 +311,7 @@ fn answers_to_its_own_discoveries_take_no_more_memory_than_configured() {
     let scene = Scene::new(config.unicast_size(20_000).discovery_cache_size(2 << 20));
     let sessions = AtomicU32::new(0);
     scene.survives(|scene| {
-        let (socket, port) = (scene.at_link_local(), scene.response_port());
+        let (socket, port) = (scene.at_link_local(), scene.response_port_behind());
         let initiator = cbor!(scene.link.link_local(&scene.attacker).octets().to_vec());
         let large = Value::Array(vec![cbor!(0); 18_000]);
         let stats = || scene.victim.engine.stats();
@@ -315,7 +326,7 @@ fn answers_to_its_own_discoveries_take_no_more_memory_than_configured() {
                 });
                 let value = cbor!([(name.as_str()), 5, 6, (large.clone())]);
                 let found = cbor!([2, session, (initiator.clone()), 600_000, (locator(nobody(1), 1)), value]);
-                answer(scene, port, std::iter::once(found));
+                answer_from(&scene.far.node, port, std::iter::once(found));
                 let answered = |s: &grasp::Stats| s.responses_received + s.dropped_stray_response;
                 eventually(LATER, "the answer comes", || answered(&stats()) > answered(&before));
                 stats().responses_received > before.responses_received

@@ -1,15 +1,16 @@
 //! Floods: new names without end, and large values.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use grasp::{Config, Rate, Value};
+use grasp::{Config, Discover, Objective, Rate, Value};
 use grasptests::isolated;
 use grasptests::lab::{RawUdp, eventually};
 
-use crate::scene::{LATER, Scene, flooded, multicast};
+use crate::scene::{LATER, Scene, flooded, multicast, neg_of};
 
 /// A flood of the attacker's.
-fn flood(scene: &Scene, session: u32, objectives: Vec<Value>) -> Value {
+pub(crate) fn flood(scene: &Scene, session: u32, objectives: Vec<Value>) -> Value {
     let initiator = scene.link.ula(&scene.attacker).unwrap().octets().to_vec();
     let head = vec![cbor!(9), cbor!(session), cbor!(initiator), cbor!(60_000)];
     Value::Array(head.into_iter().chain(objectives).collect())
@@ -83,6 +84,41 @@ fn a_storm_of_floods_is_relayed_within_the_rates() {
             |s| s.dropped_flood_rate,
             2000 - usize::try_from(allowed).unwrap(),
         );
+    });
+}
+
+/// Floods with many names, more of them than can be handled, cost nobody a discovery: those wait in a queue of their own, and
+/// are decided about first.
+#[test]
+fn a_storm_of_floods_with_many_names_costs_no_discovery() {
+    isolated!();
+    let scene = Scene::new(Config::new().multicast_queue(50));
+    let (session, name) = (AtomicU32::new(10_000), neg_of(&scene.victim));
+    scene.survives(|scene| {
+        let (socket, over) = (scene.at_link_local(), AtomicBool::new(false));
+        let growth = scene.counted(|| {});
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let deadline = Instant::now() + LATER;
+                while !over.load(Ordering::Relaxed) && Instant::now() < deadline {
+                    // 4,000 a second at most.
+                    let session = session.fetch_add(1, Ordering::Relaxed);
+                    let names = (0..100).map(|more| entry(&format!("n{}.{more}", session % 10), cbor!(1)));
+                    multicast(&socket, &flood(scene, session, names.collect()));
+                    std::thread::sleep(Duration::from_micros(250));
+                }
+            });
+            growth.at_least("the queue of floods is full", |s| s.dropped_queue_full, 1);
+            let found = (0..10).filter(|_| {
+                let options = Discover { flush: true, enough: Some(1), ..Discover::default() };
+                let asked = Objective::new(name.as_str());
+                let found = scene.friend.run(|engine, asa| engine.discover(asa, &asked, Some(6000), options));
+                !found.unwrap().is_empty()
+            });
+            let found = found.count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(found, 10, "of ten discoveries");
+        });
     });
 }
 

@@ -9,6 +9,7 @@ extern crate grasptests;
 
 mod scene;
 
+mod beliefs;
 mod closing;
 mod connections;
 mod datagrams;
@@ -17,6 +18,8 @@ mod faults;
 mod floods;
 mod held_up;
 mod quads;
+mod relays;
+mod responses;
 mod sessions;
 mod shapes;
 mod steps;

@@ -40,6 +40,8 @@ struct Footprint {
 pub(crate) struct Scene {
     /// The attacker's link.
     pub(crate) link: Link,
+    /// The link on the victim's other side.
+    pub(crate) behind: Link,
     pub(crate) victim: Host,
     pub(crate) friend: Host,
     pub(crate) far: Host,
@@ -63,9 +65,10 @@ impl Scene {
         let node = |name| lab.node(name).unwrap();
         let (victim, friend, far, attacker) = (node("victim"), node("friend"), node("far"), node("attacker"));
         let link = lab.lan(&[&victim, &friend, &attacker]).unwrap();
-        lab.link(&victim, &far).unwrap();
+        let behind = lab.link(&victim, &far).unwrap();
         Self {
             link,
+            behind,
             victim: serving(Host::start(&victim, config)),
             friend: serving(Host::start(&friend, others.clone())),
             far: serving(Host::start(&far, others)),
@@ -183,14 +186,23 @@ impl Scene {
 
     /// Where the victim wants the answers to its discoveries, seen from the attacker.
     pub(crate) fn response_port(&self) -> SocketAddrV6 {
-        let ears = self.neighbour();
-        let victim = self.link.link_local(&self.victim.node);
+        self.response_port_at(&self.attacker, &self.link)
+    }
+
+    /// Where it wants those from the other side, seen from the node there.
+    pub(crate) fn response_port_behind(&self) -> SocketAddrV6 {
+        self.response_port_at(&self.far.node, &self.behind)
+    }
+
+    fn response_port_at(&self, node: &Node, link: &Link) -> SocketAddrV6 {
+        let ears = RawUdp::neighbors(node, "eth0").unwrap();
+        let victim = link.link_local(&self.victim.node);
         let wanted = Objective { loop_count: 1, ..Objective::new("nobody has this") };
         let asked = self.victim.run(|engine, asa| engine.discover(asa, &wanted, None, Discover::default()));
         asked.unwrap();
         let heard = ears.receive_matching(LATER, |datagram| *datagram.source.ip() == victim).unwrap();
         let port = heard.expect("the victim's discovery").source.port();
-        SocketAddrV6::new(victim, port, 0, self.attacker.interface_index("eth0").unwrap())
+        SocketAddrV6::new(victim, port, 0, node.interface_index("eth0").unwrap())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Many interfaces, interfaces that are parts of others or on one link, and DULL instances on each.
 
 use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Discover, DullInstances, Engine, Objective, RegisterObj, StartError};
@@ -9,6 +8,7 @@ use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Node, eventually, process};
 use grasptests::nodes::{Host, SOON, discoverable, joined, negotiable, negotiate};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::Mutex;
 
 /// Keeps the warnings of the engine.
 struct Warnings(Mutex<Vec<String>>);
@@ -22,7 +22,7 @@ impl log::Log for Warnings {
 
     fn log(&self, record: &log::Record<'_>) {
         if record.level() <= log::Level::Warn && record.target().starts_with("grasp::") {
-            self.0.lock().expect("no panic").push(record.args().to_string());
+            self.0.lock().push(record.args().to_string());
         }
     }
 
@@ -36,7 +36,7 @@ fn keep_warnings() {
 
 /// The warnings so far that say this.
 fn warnings(text: &str) -> Vec<String> {
-    let all = WARNINGS.0.lock().expect("no panic");
+    let all = WARNINGS.0.lock();
     all.iter().filter(|warning| warning.contains(text)).cloned().collect()
 }
 

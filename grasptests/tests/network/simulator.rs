@@ -113,6 +113,62 @@ fn every_discovery_finds_what_is_there_and_ends() {
     }
 }
 
+/// The nodes that a node reaches within so many hops, where some are unplugged.
+fn reached(topology: &Topology, unplugged: &[bool], from: usize, hops: usize) -> Vec<bool> {
+    let plugged = |segment: &Vec<usize>| segment.iter().copied().filter(|node| !unplugged[*node]).collect();
+    let rest = Topology { nodes: topology.nodes, segments: topology.segments.iter().map(plugged).collect() };
+    rest.distances(from)
+        .into_iter()
+        .map(|distance| distance.is_some_and(|distance| distance <= hops))
+        .collect()
+}
+
+#[test]
+fn where_relays_come_and_go_every_asker_finds_every_responder_within_its_loop_count() {
+    const NODES: usize = 14;
+    const RESPONDERS: [usize; 3] = [0, 5, 11];
+    const HOPS: u8 = 4;
+    let mut random = Random::new(18);
+    let mut asked = 0;
+    for shape in [Shape::Random, Shape::ScaleFree, Shape::Ring, Shape::Grid, Shape::Campus] {
+        for seed in 0..6 {
+            let topology = shape.build(NODES, &mut random);
+            let setting = Setting { loop_count: HOPS, seed, ..setting(&topology, 0.0) };
+            let mut network = setting.network();
+            let name = |responder: usize| format!("at {responder}");
+            for responder in RESPONDERS {
+                network.nodes[responder].offer(&setting.objective(&name(responder)), 4711).unwrap();
+            }
+            let mut unplugged = [false; NODES];
+            for round in 0..12 {
+                for node in (0..NODES).filter(|node| !RESPONDERS.contains(node)) {
+                    if random.chance(0.6) {
+                        continue;
+                    }
+                    unplugged[node] = !unplugged[node];
+                    network.unplug(node, unplugged[node]);
+                    if random.chance(0.3) {
+                        network.restart(node);
+                    }
+                }
+                for asker in (0..NODES).filter(|node| !unplugged[*node]) {
+                    let reach = reached(&topology, &unplugged, asker, HOPS.into());
+                    for responder in RESPONDERS.into_iter().filter(|one| *one != asker && reach[*one]) {
+                        let begun = network.now() + random.bits() % 8_000_000;
+                        network.discover_at(begun, asker, setting.objective(&name(responder)), Some(2000));
+                        assert!(network.run(u64::MAX).unwrap());
+                        let found = &network.tally.found;
+                        let found = found.iter().any(|(at, node, _)| *at >= begun && *node == asker);
+                        assert!(found, "{shape:?} {seed}, round {round}: {asker} does not find {responder}");
+                        asked += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(asked > 2000, "{asked}");
+}
+
 #[test]
 fn a_discovery_among_a_thousand_nodes_is_relayed_once_by_each_and_ends() {
     let topology = build(Shape::ScaleFree, 1000);

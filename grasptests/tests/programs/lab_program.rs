@@ -141,10 +141,7 @@ fn a_piped_script_discovers_floods_and_ends_by_itself() {
     assert!(output.contains("n1: EX1 is at n3 [fd00:2::3]:"), "{output}");
     assert!(output.contains(", learnt from a relay, valid for "), "{output}");
     for node in 1..=5 {
-        assert!(
-            output.contains(&format!("n{node}: EX2 = [\"NZD\", 47], flooded, valid for ever")),
-            "{output}"
-        );
+        assert!(output.contains(&format!("n{node}: EX2 = [\"NZD\", 47], flooded, valid for ")), "{output}");
     }
     assert!(output.contains("n4: EX2 = [\"NZD\", 47]\n"), "{output}");
     assert!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grasptests::lab::eventually;
+use grasptests::lab::{eventually, process};
 use nix::pty::{OpenptyResult, openpty};
 use parking_lot::Mutex;
 
@@ -33,7 +33,10 @@ impl Terminal {
         let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
         let side = || Stdio::from(slave.try_clone().expect("a descriptor"));
         // The terminal becomes the one that controls its session, as a shell would have it.
-        let child = Command::new("setsid")
+        let mut command = Command::new("setsid");
+        // A test in the background of a script inherits an ignored SIGINT.
+        process::default_signals(&mut command);
+        let child = command
             .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_lab")])
             .args(arguments)
             .env("TERM", "xterm")

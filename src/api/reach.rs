@@ -1,0 +1,91 @@
+//! Reaching a peer for a request: the one that is given, or one that is discovered. What was discovered may have gone
+//! meanwhile; then others are looked for, while there is time.
+
+use std::time::{Duration, Instant};
+
+use super::{Discover, SHORTEST_CONNECT};
+use crate::clock::millis;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::net::tcp::Connection;
+use crate::registry::same_place;
+use crate::types::{AsaLocator, AsaNonce, Objective};
+
+/// What looking for a peer has led to.
+pub(super) enum Reached {
+    /// A connection, and the locator that has led to it.
+    Peer(Connection, AsaLocator),
+    /// The response has brought the value itself, in rapid mode.
+    Value(Objective, Option<AsaLocator>),
+}
+
+/// What it means when there is no peer.
+pub(super) struct Failures {
+    /// Nobody has answered.
+    pub(super) nobody: Error,
+    /// Nobody could be reached.
+    pub(super) unreached: Error,
+}
+
+impl Engine {
+    /// Connects to the peer that is given. Without one, to whoever is known or discovered; where nobody of them can be
+    /// reached, others are discovered within `timeout` milliseconds, by default as long as a discovery takes. A locator that
+    /// was heard of again is tried once more.
+    ///
+    /// # Errors
+    /// Those of a discovery, and `failures`.
+    pub(super) fn reach(
+        &self,
+        nonce: AsaNonce,
+        objective: &Objective,
+        peer: Option<&AsaLocator>,
+        timeout: Option<u32>,
+        failures: &Failures,
+    ) -> Result<Reached> {
+        let name = &objective.name;
+        let connect = |peers: &[AsaLocator], until| {
+            let connected = self.connect(name, peers, until, failures.unreached.clone());
+            connected.map(|(connection, locator)| Reached::Peer(connection, locator))
+        };
+        if let Some(peer) = peer {
+            return connect(std::slice::from_ref(peer), self.connect_deadline());
+        }
+        let timeout = timeout.filter(|given| *given > 0);
+        let deadline = Instant::now() + self.timeout(timeout);
+        let (mut once, mut twice) = (Vec::new(), Vec::new());
+        let mut failure = failures.nobody.clone();
+        loop {
+            let left = timeout.map(|_| left_until(deadline));
+            let options = Discover { enough: Some(1), ..Discover::default() };
+            let found = self.find_besides(nonce, objective, left, options, &twice)?;
+            let (cache, now) = (&self.core.node.registries.discovery, self.core.now());
+            if objective.synch
+                && let Some(value) = cache.rapid(name, now)
+            {
+                return Ok(Reached::Value(value, found.into_iter().next()));
+            }
+            if found.is_empty() {
+                return Err(failure);
+            }
+            // What was found at the last moment is tried all the same.
+            let until = self.connect_deadline().min(deadline.max(Instant::now() + SHORTEST_CONNECT));
+            match connect(&found, until) {
+                Err(error) => failure = error,
+                reached => return reached,
+            }
+            if Instant::now() >= deadline {
+                return Err(failure);
+            }
+            let (again, new): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|found| once.iter().any(|known| same_place(known, found)));
+            once.extend(new);
+            twice.extend(again);
+        }
+    }
+}
+
+/// Milliseconds until a deadline.
+fn left_until(deadline: Instant) -> u32 {
+    let left: Duration = deadline.saturating_duration_since(Instant::now());
+    u32::try_from(millis(left)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,170 @@
+//! Calls that their own thread may want to end early, as Python's Ctrl-C does. Every wait of a call of the API asks
+//! here how long it may last at a time: `api`, `net` and `_resolver`'s callers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Interrupt>>> = const { RefCell::new(None) };
+}
+
+struct Interrupt {
+    interval: Duration,
+    asked: Box<dyn Fn() -> bool>,
+    /// It has said yes: it is not asked again.
+    over: Cell<bool>,
+}
+
+/// Runs `call`, and ends the calls of the API in it early if `asked` says so.
+///
+/// Whenever a call of the API waits in this thread, `asked` is called each `interval`, which is a millisecond at least.
+/// Once it returns `true`, the call returns as if its time were over, and so does every further one until
+/// `interruptible` returns: whatever session the call was in is over, and
+/// [`listen_negotiate`](crate::Engine::listen_negotiate) returns [`Error::Unspec`](crate::Error::Unspec) without having
+/// taken a request. Calls in other threads are not concerned.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+/// use std::time::Duration;
+/// static STOP: AtomicBool = AtomicBool::new(false);
+///
+/// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+/// let asked = || STOP.load(Relaxed);
+/// let request = grasp::interruptible(Duration::from_millis(50), asked, || grasp::listen_negotiate(asa, &money));
+/// # drop(request);
+/// # Ok(())
+/// # }
+/// ```
+pub fn interruptible<R>(
+    interval: Duration,
+    asked: impl Fn() -> bool + 'static,
+    call: impl FnOnce() -> R,
+) -> R {
+    let interval = interval.max(Duration::from_millis(1));
+    let new = Interrupt { interval, asked: Box::new(asked), over: Cell::new(false) };
+    let _restored = Restored(CURRENT.replace(Some(Rc::new(new))));
+    call()
+}
+
+/// Puts back what was there before, also when a panic unwinds.
+struct Restored(Option<Rc<Interrupt>>);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        CURRENT.replace(self.0.take());
+    }
+}
+
+fn current() -> Option<Rc<Interrupt>> {
+    // While a thread ends there is nothing to interrupt.
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// How long this thread may wait at a time, of what it wants to wait.
+pub(crate) fn slice(wanted: Duration) -> Duration {
+    current().map_or(wanted, |interrupt| wanted.min(interrupt.interval))
+}
+
+/// Whether this thread is to wait no longer. Called between slices; no lock may be held but those of a connection, which
+/// are waited for no longer than its callers want.
+pub(crate) fn is_over() -> bool {
+    current().is_some_and(|interrupt| {
+        // `asked` may do anything, even call the API: it is not asked again meanwhile.
+        if !interrupt.over.replace(true) {
+            interrupt.over.set((interrupt.asked)());
+        }
+        interrupt.over.get()
+    })
+}
+
+/// Why nothing was received from a channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotReceived {
+    /// Nobody can send any more.
+    Disconnected,
+    /// The time is over, or this thread is to wait no longer.
+    Over,
+}
+
+/// Receives from a channel within a time; without limit if it is `None`.
+pub(crate) fn receive<T>(from: &Receiver<T>, time: Option<Duration>) -> Result<T, NotReceived> {
+    let Some(interval) = current().map(|interrupt| interrupt.interval) else {
+        return match time {
+            None => from.recv().map_err(|_| NotReceived::Disconnected),
+            Some(time) => from.recv_timeout(time).map_err(NotReceived::from),
+        };
+    };
+    let deadline = time.and_then(|time| Instant::now().checked_add(time));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match from.recv_timeout(left.map_or(interval, |left| left.min(interval))) {
+            Err(RecvTimeoutError::Timeout) if left.is_none_or(|left| left > interval) && !is_over() => {}
+            result => return result.map_err(NotReceived::from),
+        }
+    }
+}
+
+impl From<RecvTimeoutError> for NotReceived {
+    fn from(error: RecvTimeoutError) -> Self {
+        match error {
+            RecvTimeoutError::Timeout => Self::Over,
+            RecvTimeoutError::Disconnected => Self::Disconnected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_thread_is_interrupted_once_it_is_asked_for_and_only_inside() {
+        let (tx, rx) = bounded::<()>(0);
+        let asked = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&asked);
+        let ask = move || counted.replace(counted.get() + 1) == 3;
+        let started = Instant::now();
+        let received = interruptible(MOMENT, ask, || {
+            let received = receive(&rx, None);
+            assert_eq!(receive(&rx, Some(LONG)), Err(NotReceived::Over), "it stays so");
+            received
+        });
+        assert_eq!(received, Err(NotReceived::Over));
+        assert_eq!(asked.get(), 4);
+        assert!((4 * MOMENT..LONG).contains(&started.elapsed()));
+        assert!(!is_over());
+        assert_eq!(slice(LONG), LONG);
+        drop(tx);
+        assert_eq!(receive(&rx, None), Err(NotReceived::Disconnected));
+    }
+
+    #[test]
+    fn deadlines_and_what_comes_are_as_without() {
+        let (tx, rx) = bounded(1);
+        let started = Instant::now();
+        interruptible(
+            MOMENT,
+            || false,
+            || {
+                assert_eq!(slice(LONG), MOMENT);
+                assert_eq!(receive::<u8>(&rx, Some(4 * MOMENT)), Err(NotReceived::Over));
+                assert!((4 * MOMENT..LONG).contains(&started.elapsed()));
+                assert!(tx.send(7).is_ok());
+                assert_eq!(receive(&rx, None), Ok(7));
+                // One inside another, which may ask this thread again.
+                interruptible(LONG, || is_over(), || assert!(is_over()));
+                assert_eq!(slice(LONG), MOMENT);
+            },
+        );
+        assert_eq!(receive(&rx, Some(Duration::ZERO)), Err(NotReceived::Over));
+    }
+}
