@@ -1,4 +1,4 @@
-//! Responses that are asked for without end: how many there are, and that they leave no port in use.
+//! Responses that are asked for in the name of others. `closing` has those whose asker takes them.
 
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,82 +6,9 @@ use std::time::{Duration, Instant};
 
 use grasp::{Config, Rate};
 use grasptests::isolated;
-use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Node, RawUdp, eventually};
-use grasptests::nodes::RawAsker;
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, RawUdp};
 
-use crate::scene::{LATER, Scene, discovers, neg_of};
-
-/// How many connections of a node with an address are over and keep their port (TIME_WAIT).
-fn kept_ports(node: &Node, peer: Ipv6Addr) -> usize {
-    // As the kernel prints it: the words of the address in the order of the machine.
-    let words = peer.octets();
-    let words = words.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap()));
-    let peer: String = words.map(|word| format!("{word:08X}")).collect();
-    let table = node.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp6")).unwrap();
-    let is_kept = |line: &&str| {
-        let columns: Vec<_> = line.split_whitespace().collect();
-        columns.get(2).is_some_and(|remote| remote.starts_with(&peer)) && columns.get(3) == Some(&"06")
-    };
-    table.lines().filter(is_kept).count()
-}
-
-/// A neighbour that asks without end and takes every answer. Each answer needs a port here, which would be in use for a minute
-/// more if this side closed first.
-#[test]
-fn who_takes_every_answer_leaves_no_port_in_use() {
-    isolated!();
-    let scene = Scene::new(Config::new());
-    let (name, attacker) = (neg_of(&scene.victim), scene.link.link_local(&scene.attacker));
-    let session = AtomicU32::new(0);
-    scene.survives(|scene| {
-        let asker = RawAsker::on(&scene.attacker);
-        let growth = scene.counted(|| {
-            for _ in 0..300 {
-                asker.discover(session.fetch_add(1, Ordering::Relaxed), &name, 1);
-                drop(asker.response());
-            }
-        });
-        growth.is("answered", |s| s.responses_sent, 300);
-        eventually(LATER, "the connections end", || {
-            growth.of(|s| s.connections_opened) == growth.of(|s| s.connections_closed)
-        });
-        assert_eq!(kept_ports(&scene.victim.node, attacker), 0);
-    });
-}
-
-/// A neighbour that takes answers and does not close: it holds its share of the responders for as long as they may take, and
-/// then no port either.
-#[test]
-fn who_does_not_close_has_its_share_and_leaves_no_port_in_use() {
-    isolated!();
-    let config = Config::new().response_timeout(Duration::from_millis(700));
-    let scene = Scene::new(config);
-    let name = neg_of(&scene.victim);
-    let session = AtomicU32::new(0);
-    scene.survives(|scene| {
-        let attacker = scene.link.link_local(&scene.attacker);
-        let ifi = scene.attacker.interface_index("eth0").unwrap();
-        let listen = || TcpListener::bind(SocketAddrV6::new(attacker, 0, 0, ifi)).unwrap();
-        // Nobody accepts: the system takes the connections, and holds them.
-        let held = scene.attacker.run(listen);
-        let port = held.local_addr().unwrap().port();
-        let socket = RawUdp::open(&scene.attacker, "eth0", attacker, port).unwrap();
-        let growth = scene.counted(|| {
-            for _ in 0..40 {
-                let session = session.fetch_add(1, Ordering::Relaxed);
-                let asked = cbor!([1, session, (attacker.octets().to_vec()), [(name.as_str()), 1, 1, ()]]);
-                socket.send(&asked.encode(), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
-            }
-        });
-        growth.is("received", |s| s.discoveries_received, 40);
-        discovers(&scene.friend, &name);
-        growth.at_least("more than its share", |s| s.dropped_asker_limit, 1);
-        eventually(LATER, "the connections end", || {
-            growth.of(|s| s.connections_opened) == growth.of(|s| s.connections_closed)
-        });
-        assert_eq!(kept_ports(&scene.victim.node, attacker), 0);
-    });
-}
+use crate::scene::{Scene, neg_of};
 
 /// Takes connections and ends them, until it is over. Returns how many.
 fn take_all(listener: &TcpListener, over: &AtomicBool) -> usize {
