@@ -161,7 +161,7 @@ mod tests {
                 assert!(tx.send(7).is_ok());
                 assert_eq!(receive(&rx, None), Ok(7));
                 // One inside another, which may ask this thread again.
-                interruptible(LONG, || is_over(), || assert!(is_over()));
+                interruptible(LONG, is_over, || assert!(is_over()));
                 assert_eq!(slice(LONG), MOMENT);
             },
         );

@@ -1,10 +1,11 @@
 //! Answering requests, for the examples that listen and do nothing else: [`Asa::serve`] with the rounds of the command line.
 //! [`briggs`](crate::briggs) does the same step by step.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use grasp::{Asa, Objective, Session, Stop};
+use parking_lot::Mutex;
 
 use crate::{Outcome, Run};
 
@@ -34,7 +35,7 @@ pub fn serve(
     let (rounds, last) = (Arc::new(Mutex::new(run.fork())), done.clone());
     let server = asa.serve(objective, AT_A_TIME, move |session| {
         let round = {
-            let mut rounds = rounds.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rounds = rounds.lock();
             let round = rounds.next_round().then(|| rounds.fork());
             if !rounds.has_rounds() {
                 last.request();

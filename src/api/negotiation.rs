@@ -58,8 +58,8 @@ impl Engine {
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::TooLarge`],
-    /// [`Error::NoDiscReply`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
+    /// [`Error::TooLarge`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
     /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
     /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
     /// `NoPeer` and `NoNegReply`.
@@ -158,8 +158,12 @@ impl Engine {
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Dialogue, Peer)> {
         let id = self.core.node.new_id()?;
-        let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)))?;
-        let failures = Failures { nobody: Error::NoDiscReply, unreached: Error::SockErrNegRq };
+        let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)));
+        let failures = Failures {
+            nobody: Error::NoDiscReply,
+            unsendable: bytes.as_ref().err().cloned(),
+            unreached: Error::SockErrNegRq,
+        };
         let Reached::Peer(connection, locator) = self.reach(nonce, objective, peer, timeout, &failures)?
         else {
             return Err(failures.nobody);
@@ -168,7 +172,7 @@ impl Engine {
         let transport: Arc<dyn Transport> = Arc::new(connection);
         let peer = Peer::of(transport.as_ref(), Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, transport)?;
-        self.send(session, &dialogue, &bytes, deadline, Error::SockErrNegRq)?;
+        self.send(session, &dialogue, &bytes?, deadline, Error::SockErrNegRq)?;
         Ok((session, dialogue, peer))
     }
 

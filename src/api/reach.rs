@@ -23,6 +23,8 @@ pub(super) enum Reached {
 pub(super) struct Failures {
     /// Nobody has answered.
     pub(super) nobody: Error,
+    /// There is somebody, but the request cannot be sent.
+    pub(super) unsendable: Option<Error>,
     /// Nobody could be reached.
     pub(super) unreached: Error,
 }
@@ -44,6 +46,9 @@ impl Engine {
     ) -> Result<Reached> {
         let name = &objective.name;
         let connect = |peers: &[AsaLocator], until| {
+            if let Some(error) = &failures.unsendable {
+                return Err(error.clone());
+            }
             let connected = self.connect(name, peers, until, failures.unreached.clone());
             connected.map(|(connection, locator)| Reached::Peer(connection, locator))
         };
@@ -70,6 +75,7 @@ impl Engine {
             // What was found at the last moment is tried all the same.
             let until = self.connect_deadline().min(deadline.max(Instant::now() + SHORTEST_CONNECT));
             match connect(&found, until) {
+                Err(error) if failures.unsendable.is_some() => return Err(error),
                 Err(error) => failure = error,
                 reached => return reached,
             }

@@ -70,8 +70,8 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::TooLarge`],
-    /// [`Error::NotFloodDisc`], [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
+    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::TooLarge`],
+    /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
     /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
     /// `NoSynchReply`.
     pub fn synchronize(
@@ -126,8 +126,12 @@ impl Engine {
         timeout: Option<u32>,
     ) -> Result<Synchronized> {
         let id = self.core.node.new_id()?;
-        let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)))?;
-        let failures = Failures { nobody: Error::NotFloodDisc, unreached: Error::SockErrSynRq };
+        let bytes = self.encode_unicast(Body::RequestSynchronize(step(id, objective)));
+        let failures = Failures {
+            nobody: Error::NotFloodDisc,
+            unsendable: bytes.as_ref().err().cloned(),
+            unreached: Error::SockErrSynRq,
+        };
         let (connection, locator) = match self.reach(nonce, objective, locator, timeout, &failures)? {
             Reached::Peer(connection, locator) => (connection, locator),
             Reached::Value(objective, locator) => {
@@ -138,7 +142,7 @@ impl Engine {
         let deadline = self.connect_deadline();
         let peer = Peer::of(&connection, Some(locator));
         let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
-        self.send(session, &dialogue, &bytes, deadline, Error::SockErrSynRq)?;
+        self.send(session, &dialogue, &bytes?, deadline, Error::SockErrSynRq)?;
         let value = self.await_value(id, &dialogue, Instant::now() + self.timeout(timeout));
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &dialogue, how);

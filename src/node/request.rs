@@ -31,7 +31,7 @@ pub(crate) enum Requested {
 pub(crate) struct Refusal {
     pub(crate) transport: Arc<dyn Transport>,
     /// What the peer is told first where a limit is the reason, so that it does not take this for the absence of a listener.
-    pub(crate) farewell: Option<Message>,
+    pub(crate) farewell: Option<Box<Message>>,
 }
 
 impl Refusal {
@@ -50,7 +50,7 @@ impl Refusal {
             _ => None,
         };
         let decline = |reason: &str| {
-            Message::new(Body::End { session, outcome: Outcome::Decline(Some(reason.to_owned())) })
+            Box::new(Message::new(Body::End { session, outcome: Outcome::Decline(Some(reason.to_owned())) }))
         };
         Self { transport, farewell: reason.map(decline) }
     }

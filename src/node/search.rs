@@ -197,9 +197,16 @@ impl Search {
         Step::Wait(self.early.unwrap_or(self.until).min(self.until))
     }
 
-    /// Asks, or takes part in the answers to another search of this node that has asked the same.
+    /// Asks, or takes part in the answers to another search of this node that has asked the same. Before it asks again it
+    /// takes what others have learnt meanwhile.
     fn ask(&mut self, now: u64) -> Result<Step> {
         self.early = None;
+        if !self.sessions.is_empty() && !self.wanted.rapid && !self.node.test_divert() {
+            self.add(self.node.registries.discovery.lookup(&self.objective.name, now));
+            if !self.locators.is_empty() {
+                return self.next(now);
+            }
+        }
         let flags = WireObjective::from_objective(&self.objective).flags;
         let shared = (!self.wanted.rapid).then_some((flags, self.objective.loop_count));
         let question = Question { name: self.objective.name.as_str().into(), shared, asked: now };
@@ -241,18 +248,22 @@ impl Search {
         Ok(datagram)
     }
 
+    fn add(&mut self, locators: Vec<AsaLocator>) {
+        for new in locators {
+            let known = self.locators.iter().any(|known| same_place(known, &new));
+            let full = self.locators.len() >= self.wanted.most.max(1);
+            if !full && !known && !self.wanted.not.iter().any(|own| is_there(own, &new)) {
+                self.locators.push(new);
+            }
+        }
+    }
+
     /// Takes up an answer from the mailbox.
     pub(crate) fn take(&mut self, answer: DiscoveryAnswer) {
         match answer {
             DiscoveryAnswer::Found(found) => {
                 self.stale |= found.stale;
-                for new in found.locators {
-                    let known = self.locators.iter().any(|known| same_place(known, &new));
-                    let full = self.locators.len() >= self.wanted.most.max(1);
-                    if !full && !known && !self.wanted.not.iter().any(|own| is_there(own, &new)) {
-                        self.locators.push(new);
-                    }
-                }
+                self.add(found.locators);
             }
             // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
             DiscoveryAnswer::Rapid { message, transport }
@@ -413,6 +424,17 @@ mod tests {
         answer(&node, id, Some(7));
         drop(patient);
         asks(&mut search(&node, Some(3000), until_enough(1), 310).0, 310);
+    }
+
+    #[test]
+    fn what_others_have_learnt_is_not_asked_for_again() {
+        let node = node();
+        let (mut first, _answers) = search(&node, Some(3000), until_enough(1), 0);
+        asks(&mut first, 0);
+        node.registries.discovery.insert("EX1", vec![AsaLocator::new(address(7), None)], None, 400);
+        assert_eq!(waits(&mut first, 500), 600);
+        assert!(matches!(first.next(600).unwrap(), Step::Done));
+        assert_eq!(first.end(0).0.len(), 1);
     }
 
     #[test]

@@ -286,10 +286,10 @@ impl SimulatedNode {
             if locators > 0 {
                 outputs.push(Output::Found { locators });
             }
-            if locators > 0 || open.search.is_doubted() {
-                if let Ok(Step::Wait(at)) = open.search.next(now) {
-                    outputs.push(Output::Wake { at });
-                }
+            if (locators > 0 || open.search.is_doubted())
+                && let Ok(Step::Wait(at)) = open.search.next(now)
+            {
+                outputs.push(Output::Wake { at });
             }
         }
         outputs

@@ -1,11 +1,12 @@
 //! The responder of a discovery (RFC 8990 §2.5.4.3, §2.8.5).
 
-use std::net::Ipv6Addr;
+use std::io::Read as _;
+use std::net::{Ipv6Addr, TcpListener};
 use std::time::Duration;
 
 use grasp::{AsaLocator, Config, Engine, Objective, Protocol, RegisterObj, Value};
 use grasptests::isolated;
-use grasptests::lab::eventually;
+use grasptests::lab::{GRASP_LISTEN_PORT, RawUdp, eventually};
 
 use crate::bench::{Bench, negotiable, synchronizable};
 use crate::peer::{QUIET, RESPONSE, SOON, items, locator, port, sid};
@@ -231,11 +232,18 @@ fn c_resp_12_a_unicast_discovery_to_the_global_address_is_answered() {
     let bench = Bench::new();
     bench.register(&synchronizable("EX4", 1));
     let home = bench.home.ula().unwrap();
-    for (session, source) in [(7, bench.peer.global.unwrap()), (8, bench.peer.address)] {
-        let discovery = bench.peer.discovery(session, "EX4");
-        bench.peer.unicast(&discovery, source, home);
-        bench.peer.only_response(session);
-    }
+    bench.peer.unicast(&bench.peer.discovery(7, "EX4"), bench.peer.address, home);
+    bench.peer.only_response(7);
+    // From such an address too, where the response goes then.
+    let (node, global) = (&bench.peer.node, bench.peer.global.unwrap());
+    let listener = node.run(|| TcpListener::bind((global, 0))).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let udp = RawUdp::open(node, "eth0", global, port).unwrap();
+    udp.send(&bench.peer.discovery(8, "EX4").encode(), home, GRASP_LISTEN_PORT).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut answer = [0; 3];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[1..], [2, 8], "M_RESPONSE in session 8");
     let stats = bench.engine.stats();
     assert_eq!((stats.unicast_datagram_received, stats.multicast_received), (2, 0));
 }

@@ -61,7 +61,7 @@ fn takes(
     let local = socket.local().unwrap();
     let listener = scene.attacker.run(|| TcpListener::bind(local)).expect("a port for the responses");
     let (taken, over) = (Arc::clone(taken), Arc::clone(over));
-    std::thread::spawn(move || {
+    let accept = move || {
         let mut kept: VecDeque<TcpStream> = VecDeque::new();
         while let Ok((stream, _)) = listener.accept() {
             if over.load(Ordering::Relaxed) {
@@ -72,11 +72,12 @@ fn takes(
                 Asker::Closes => RawStream::new(stream).hear().body,
                 Asker::Waits => {
                     // In a thread of its own: the engine may take its time.
-                    std::thread::spawn(move || {
+                    let wait = move || {
                         let mut stream = RawStream::new(stream);
                         let _ = stream.hear();
                         stream.expect_end();
-                    });
+                    };
+                    drop(thread("waits", wait));
                     continue;
                 }
                 Asker::Keeps => {
@@ -88,7 +89,12 @@ fn takes(
                 }
             };
         }
-    })
+    };
+    thread("takes", accept)
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread")
 }
 
 /// Asks for what the victim offers, again and again, a little at a time: nothing is to be lost in a queue.

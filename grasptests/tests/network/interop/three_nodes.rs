@@ -145,3 +145,22 @@ lines! {
     ours_asks_through_graspy: "ogg";
     graspy_asks_through_graspy: "ggo";
 }
+
+/// A relay of ours once went deaf to the link of an asker, for as long as what it had cached was valid.
+#[test]
+#[ignore = "needs GRASPY_DIR, a checkout of graspy"]
+fn graspy_finds_graspy_through_ours_every_time() {
+    needs_graspy!(180);
+    let lab = Lab::new().unwrap();
+    let nodes = lab.build(Topology::Line(3)).unwrap().nodes;
+    let (asker, answerer) = (Graspy::launch(&nodes[0], false), Graspy::launch(&nodes[2], false));
+    let _relay = Ours::start(&nodes[1]);
+    asker.ready();
+    answerer.ready();
+    let served = synchronizable("served", 1);
+    answerer.register(&served, How::default());
+    answerer.serve(&served);
+    for attempt in 0..18 {
+        assert_ne!(asker.discover(&served, 1000, true), [], "attempt {attempt}");
+    }
+}
