@@ -190,8 +190,8 @@ fn unreachable_askers(scene: &Scene, time: Duration) {
             }
             let sent = sender.join().unwrap();
             eprintln!("{:.0} discoveries a second; {found} of the friend's answered", sent.rate());
-            // Where strangers may take every responder, they keep it for as long as the storm lasts.
-            assert!(found >= 3, "{found}");
+            // Where strangers may take every responder, it is one a second; otherwise dozens, a few on a machine that is very busy.
+            assert!(found >= 5, "{found}");
         });
     });
     let counted = |what| growth.of(what);
@@ -213,7 +213,7 @@ fn unreachable_askers(scene: &Scene, time: Duration) {
 fn a_storm_of_discoveries_from_unreachable_askers_does_not_silence_the_victim() {
     isolated!();
     let scene = Scene::new(Config::new());
-    scene.survives(|scene| unreachable_askers(scene, Duration::from_secs(2)));
+    scene.survives(|scene| unreachable_askers(scene, Duration::from_secs(3)));
 }
 
 /// The same, and the attacker asks in the friend's name too, from ports where the friend takes no answer: it stays known.
@@ -223,7 +223,7 @@ fn questions_in_the_name_of_one_who_was_answered_do_not_make_it_a_stranger() {
     let scene = Scene::new(Config::new());
     scene.survives(|scene| {
         let friend = scene.link.link_local(&scene.friend.node);
-        let time = Duration::from_secs(2);
+        let time = Duration::from_secs(3);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let socket = RawUdp::open(&scene.attacker, "eth0", Ipv6Addr::UNSPECIFIED, 0).unwrap();
