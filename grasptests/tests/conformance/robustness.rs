@@ -156,7 +156,7 @@ fn c_msg_17_misplaced_messages_are_dropped() {
     assert_eq!(bench.engine.stats().dropped_misplaced, 8);
     let at = bench.peer.locate("EX4");
     let unicast = [
-        cbor!([1, 7, (ini.clone()), (objective())]),
+        cbor!([2, 7, (ini.clone()), 9, (bench.peer.locator(1))]),
         cbor!([9, 7, ini, 0, [(objective()), []]]),
         cbor!([5, 7, (objective())]),
         cbor!([8, 7, (objective())]),
