@@ -100,6 +100,7 @@ impl Engine {
     ///         grasp::expire_flood(asa, &flooded)?;
     ///     }
     /// }
+    /// # Ok(())
     /// # }
     /// ```
     ///

@@ -54,7 +54,7 @@ impl Engine {
     /// Registers an ASA (RFC 8991 §2.3.3.1; graspy's `register_asa`). The name is unique in the engine.
     ///
     /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let engine = grasp::Engine::start(grasp::Config::new())?;
     /// let asa = engine.register_asa("Gray")?;
     /// engine.deregister_asa(asa, "Gray")?;

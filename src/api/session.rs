@@ -51,7 +51,6 @@ pub struct Session {
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Reply {
     /// The peer accepts what was last offered to it. The session is over.
     Agreed {

@@ -64,6 +64,10 @@ impl Closing {
 
     /// Leaves it to the peer to close a connection.
     pub(crate) fn add(&self, connection: Arc<dyn Transport>) {
+        // Its peer may have closed already.
+        if connection.is_over() {
+            return;
+        }
         let now = Instant::now();
         let mut inner = self.inner.lock();
         if inner.ended {

@@ -59,13 +59,15 @@ fn shutdown_wakes_every_blocked_call_and_leaves_nothing_behind() {
     let listeners = [host.listen(&ex1), host.listen(&ex1)];
 
     let searching = Objective { loop_count: 255, ..synchronizable("EX3", 1) };
+    // Of another name: equal discoveries would share one.
+    let other = Objective { loop_count: 255, ..synchronizable("EX5", 1) };
     let sent = host.engine.stats().multicast_sent;
     let discovering: [JoinHandle<Error>; 3] = [
         host.thread({
             let searching = searching.clone();
             move |engine, asa| failure(engine.discover(asa, &searching, LONG, Discover::default()))
         }),
-        host.thread(move |engine, asa| failure(engine.synchronize(asa, &searching, None, LONG))),
+        host.thread(move |engine, asa| failure(engine.synchronize(asa, &other, None, LONG))),
         host.thread(|engine, asa| {
             let searching = Objective { loop_count: 255, ..negotiable("EX4", 1) };
             engine.register_obj(asa, &searching, RegisterObj::default()).unwrap();

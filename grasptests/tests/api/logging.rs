@@ -120,5 +120,7 @@ fn what_stays_wrong_is_not_said_with_every_look() {
     let (before, began) = (CURIOUS.told.load(Ordering::SeqCst), looks());
     eventually(SOON, "many looks", || looks() > began + 50);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit of before");
-    assert_eq!(CURIOUS.told.load(Ordering::SeqCst) - before, 1);
+    // Once that they cannot be seen, and once that netlink cannot be asked.
+    let told = CURIOUS.told.load(Ordering::SeqCst) - before;
+    assert!((1..=2).contains(&told), "{told} lines");
 }
