@@ -131,7 +131,8 @@ impl Node {
             doubts: objective.loop_count,
             objective,
             wanted,
-            began: now,
+            // The clock counts whole milliseconds: rounded up, no wait is shorter than it is to be.
+            began: now.saturating_add(1),
             until: now,
             early: None,
             stale: false,
