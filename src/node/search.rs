@@ -131,8 +131,7 @@ impl Node {
             doubts: objective.loop_count,
             objective,
             wanted,
-            // The clock counts whole milliseconds: rounded up, no wait is shorter than it is to be.
-            began: now.saturating_add(1),
+            began: now,
             until: now,
             early: None,
             stale: false,
