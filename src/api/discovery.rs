@@ -1,7 +1,7 @@
 //! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, select};
 
@@ -154,17 +154,20 @@ impl Engine {
         let core = &self.core;
         let (mailbox, incoming) = bounded(core.node.config.response_queue);
         let limit = core.multicast_send_limit();
-        let mut search = core.node.search(objective, timeout, wanted, Arc::new(mailbox), limit, core.now());
+        // The decider counts whole milliseconds: measured from here, no wait is shorter than it is to be.
+        let (began, started) = (core.now(), Instant::now());
+        let mut search = core.node.search(objective, timeout, wanted, Arc::new(mailbox), limit, began);
         loop {
             match search.next(core.now())? {
                 Step::Ask(datagram) => {
                     core.multicast(|_| datagram.clone(), None);
                 }
                 Step::Wait(until) => {
-                    let time = Duration::from_millis(until.saturating_sub(core.now()));
+                    let deadline = started + Duration::from_millis(until.saturating_sub(began));
+                    let time = deadline.saturating_duration_since(Instant::now());
                     select! {
                         recv(incoming) -> answer => answer.into_iter().for_each(|answer| search.take(answer)),
-                        recv(core.stop_signal()) -> _ => return Err(Error::Unspec),
+                        recv(core.stop_signal()) -> _ => return Err(Error::Stopped),
                         default(interrupt::slice(time)) => {
                             if interrupt::is_over() {
                                 return Err(Error::Unspec);
