@@ -2,9 +2,11 @@
 //! interfaces, addresses, and protection of messages. `Engine::start` chooses one, `_watcher` asks for its status,
 //! `core` and `net` protect what is sent and received. docs/security.md says what each choice is worth.
 
+#[cfg(feature = "quads")]
 use std::env::VarError;
 use std::fmt;
 use std::net::Ipv6Addr;
+#[cfg(feature = "quads")]
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -111,7 +113,9 @@ pub struct Whole {
 /// `GRASP_QUADS_PASSWORD`.
 #[derive(Debug, Default)]
 pub(crate) struct KeysWanted {
+    #[cfg(feature = "quads")]
     pub(crate) file: Option<PathBuf>,
+    #[cfg(feature = "quads")]
     pub(crate) password: Option<Result<String, VarError>>,
 }
 
@@ -170,6 +174,9 @@ fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError
     if let Some(keys) = keys_from_environment(wanted)? {
         return Ok(Arc::new(Quads(Arc::new(keys))));
     }
+    // Without QUADS there are no keys to be wanted.
+    #[cfg(not(feature = "quads"))]
+    let KeysWanted {} = wanted;
     Ok(Arc::new(Layer2))
 }
 
