@@ -1,4 +1,4 @@
-//! Drives a [`Node`] on virtual time, without threads, sockets or a clock. Internal: only the feature `_simulator` has it,
+//! Drives a node on virtual time, without threads, sockets or a clock. Internal: only the feature `_simulator` has it,
 //! for `grasptests`, and it may change at any time.
 //!
 //! A [`SimulatedNode`] stands for one engine. The simulator tells it what arrives and what time it is; the node decides, with

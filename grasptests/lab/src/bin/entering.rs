@@ -1,4 +1,4 @@
-//! Enters a lab in one of two roles, for the test of [`enter`](grasp_lab::enter): that needs a process with one thread,
+//! Enters a lab in one of two roles, for the test of [`grasp_lab::enter`]: that needs a process with one thread,
 //! and a test always has two.
 
 use std::{
