@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use grasp::{Asa, Config, Discover, Engine, Locator, Objective, RegisterObj, StartError};
+use grasp::{Acp, Asa, Config, Discover, Engine, Locator, Objective, RegisterObj, StartError};
 use grasptests::isolated;
 use grasptests::lab::{
     ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, LabError, Link, Node, eventually, process,
@@ -249,7 +249,8 @@ fn a_membership_that_is_gone_is_renewed_without_any_other_change() -> Result<(),
     let lab = Lab::new()?;
     let (near, far) = (lab.node("near")?, lab.node("far")?);
     let link = lab.link(&near, &far)?;
-    let config = Config::new().watch_interval(Duration::from_millis(100));
+    // The asker speaks in the clear, whatever the environment says.
+    let config = Config::new().acp(Acp::Layer2).watch_interval(Duration::from_millis(100));
     let host = Host::start(&far, config);
     host.register_with(&negotiable(), discoverable());
     let asker = RawAsker::on(&near);
