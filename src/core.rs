@@ -21,7 +21,7 @@ use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
 use crate::node::{Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
-use crate::trace::{Direction, Event, MessageEvent, Transport};
+use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
 use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
@@ -263,10 +263,10 @@ impl Core {
             let sealed = sealed.as_deref();
             self.node.counters.tracer().emit(|| {
                 let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
-                let (direction, transport) = (Direction::Out, Transport::Multicast);
+                let (direction, carrier) = (Direction::Out, Carrier::Multicast);
                 let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
                 let peer = multicast::group(ifi);
-                Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+                Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
             });
             let bytes = sealed.unwrap_or(&message);
             match interface.sender.send(bytes) {
@@ -301,8 +301,8 @@ impl Core {
         for listener in self.node.registries.objectives.clear() {
             listener.close();
         }
-        for dialogue in self.node.registries.sessions.end_all() {
-            dialogue.transport.close();
+        for exchange in self.node.registries.sessions.end_all() {
+            exchange.transport.close();
         }
         self.readers.close_all();
         self.closing.close_all();

@@ -72,14 +72,14 @@ impl Engine {
             NotReceived::Disconnected => Error::NoSession,
             NotReceived::Over => Error::Unspec,
         })?;
-        let (session, dialogue, objective) = match self.core.node.accept(nonce, request) {
+        let (session, exchange, objective) = match self.core.node.accept(nonce, request) {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 self.core.refuse(refusal);
                 return Ok(None);
             }
         };
-        self.check_still(nonce, session, &dialogue)?;
+        self.check_still(nonce, session, &exchange)?;
         Ok(Some((session, objective)))
     }
 

@@ -31,10 +31,10 @@ impl Engine {
     /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(nonce, session)?;
+        let exchange = self.exchange(nonce, session)?;
         let bytes = message.encode();
         too_large(bytes.len(), self.core.node.sizes.unicast())?;
-        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErr)
+        self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
@@ -59,9 +59,9 @@ impl Engine {
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(nonce, session)?;
+        let exchange = self.exchange(nonce, session)?;
         let limits = self.core.node.unicast_limits();
-        let received = self.receive(&dialogue, Instant::now() + Duration::from_millis(timeout.into()));
+        let received = self.receive(&exchange, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
             // The substrate went down while this was waited for.
             Ok(_) if !self.core.node.is_secure() => {
@@ -79,7 +79,7 @@ impl Engine {
             Err(TransportError::Broken) => Error::CborFail,
             Err(cause) => Error::NoReply.not_answered(cause),
         };
-        let was_open = self.end(session, &dialogue, (&error).into());
+        let was_open = self.end(session, &exchange, (&error).into());
         self.core.check_running()?;
         // Another thread ended the session: what the closed socket says is not the peer's word.
         Err(if was_open { error } else { Error::NoSession })

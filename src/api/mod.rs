@@ -45,7 +45,7 @@ use crate::error::{Error, Result, Why};
 use crate::net::connect;
 use crate::net::tcp::Connection;
 use crate::node::{Via, acceptable};
-use crate::registry::{Dialogue, Transport, TransportError};
+use crate::registry::{Exchange, Transport, TransportError};
 use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::{Body, Message, Step, WireObjective, encode};
@@ -101,10 +101,10 @@ impl Engine {
     /// Receives the next message of a session.
     fn receive(
         &self,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
         deadline: Instant,
     ) -> std::result::Result<Vec<u8>, TransportError> {
-        dialogue.transport.receive(deadline).inspect_err(|_| self.core.node.counters.replies_missing.add())
+        exchange.transport.receive(deadline).inspect_err(|_| self.core.node.counters.replies_missing.add())
     }
 
     /// When connecting to a peer and sending it a request has to be done.

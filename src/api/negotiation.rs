@@ -9,7 +9,7 @@ use super::{Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::node::{Await, NegotiationReply, negotiation_reply};
-use crate::registry::{Dialogue, Transport, TransportError};
+use crate::registry::{Exchange, Transport, TransportError};
 use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 use crate::wire::{Body, Message, Outcome};
@@ -87,15 +87,15 @@ impl Engine {
             && let Some(answer) = self.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
         {
-            let (session, dialogue) = self.open(nonce, id, objective, answer.transport)?;
+            let (session, exchange) = self.open(nonce, id, objective, answer.transport)?;
             let deadline = Instant::now() + self.timeout(timeout);
             let first = Some(answer.message);
-            let answer = self.await_reply(session, &dialogue, objective, deadline, first)?;
-            return Ok((answer, Peer::of(dialogue.transport.as_ref(), None)));
+            let answer = self.await_reply(session, &exchange, objective, deadline, first)?;
+            return Ok((answer, Peer::of(exchange.transport.as_ref(), None)));
         }
-        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
+        let (session, exchange, peer) = self.request(nonce, objective, peer, timeout)?;
         let deadline = Instant::now() + self.timeout(timeout);
-        Ok((self.await_reply(session, &dialogue, objective, deadline, None)?, peer))
+        Ok((self.await_reply(session, &exchange, objective, deadline, None)?, peer))
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -136,8 +136,8 @@ impl Engine {
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Peer)> {
         self.check_negotiable(nonce, objective)?;
-        let (session, dialogue, peer) = self.request(nonce, objective, peer, timeout)?;
-        dialogue.transport.pause_before_next(PAUSE);
+        let (session, exchange, peer) = self.request(nonce, objective, peer, timeout)?;
+        exchange.transport.pause_before_next(PAUSE);
         Ok((session, peer))
     }
 
@@ -156,7 +156,7 @@ impl Engine {
         objective: &Objective,
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
-    ) -> Result<(SessionNonce, Dialogue, Peer)> {
+    ) -> Result<(SessionNonce, Exchange, Peer)> {
         let id = self.core.node.new_id()?;
         let bytes = self.encode_unicast(Body::RequestNegotiate(step(id, objective)));
         let failures = Failures {
@@ -171,9 +171,9 @@ impl Engine {
         let deadline = self.connect_deadline();
         let transport: Arc<dyn Transport> = Arc::new(connection);
         let peer = Peer::of(transport.as_ref(), Some(locator));
-        let (session, dialogue) = self.open(nonce, id, objective, transport)?;
-        self.send(session, &dialogue, &bytes?, deadline, Error::SockErrNegRq)?;
-        Ok((session, dialogue, peer))
+        let (session, exchange) = self.open(nonce, id, objective, transport)?;
+        self.send(session, &exchange, &bytes?, deadline, Error::SockErrNegRq)?;
+        Ok((session, exchange, peer))
     }
 
     /// Takes up a session of this ASA with a peer that is connected.
@@ -183,12 +183,12 @@ impl Engine {
         id: u32,
         objective: &Objective,
         transport: Arc<dyn Transport>,
-    ) -> Result<(SessionNonce, Dialogue)> {
-        let dialogue =
-            Dialogue { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
-        let session = self.core.node.open_dialogue(id, dialogue.clone())?;
-        self.check_still(nonce, session, &dialogue)?;
-        Ok((session, dialogue))
+    ) -> Result<(SessionNonce, Exchange)> {
+        let exchange =
+            Exchange { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
+        let session = self.core.node.open_exchange(id, exchange.clone())?;
+        self.check_still(nonce, session, &exchange)?;
+        Ok((session, exchange))
     }
 
     /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
@@ -196,10 +196,10 @@ impl Engine {
         &self,
         nonce: AsaNonce,
         session: SessionNonce,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
     ) -> Result<()> {
         self.check_asa(nonce).inspect_err(|_| {
-            self.end(session, dialogue, Ending::Stopped);
+            self.end(session, exchange, Ending::Stopped);
         })
     }
 
@@ -242,8 +242,8 @@ impl Engine {
         if !objective.neg {
             return Err(Error::NotNeg);
         }
-        let dialogue = self.dialogue(nonce, session)?;
-        if *objective.name != *dialogue.name || objective.dry != dialogue.dry {
+        let exchange = self.exchange(nonce, session)?;
+        if *objective.name != *exchange.name || objective.dry != exchange.dry {
             return Err(Error::InvalidNeg);
         }
         // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
@@ -259,13 +259,13 @@ impl Engine {
                 self.encode_unicast(Body::Negotiate(offer))?
             }
         };
-        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrNegStep);
+        let sent = self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrNegStep);
         match sent {
             Ok(()) => {
                 let deadline = Instant::now() + self.timeout(timeout);
-                self.await_reply(session, &dialogue, objective, deadline, None)
+                self.await_reply(session, &exchange, objective, deadline, None)
             }
-            Err(error) => self.last_word(session, &dialogue, objective, error),
+            Err(error) => self.last_word(session, &exchange, objective, error),
         }
     }
 
@@ -304,11 +304,11 @@ impl Engine {
     /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(nonce, session)?;
+        let exchange = self.exchange(nonce, session)?;
         let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
-        self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrWait)?;
-        dialogue.transport.pause_before_next(PAUSE);
+        self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrWait)?;
+        exchange.transport.pause_before_next(PAUSE);
         Ok(())
     }
 
@@ -366,7 +366,7 @@ impl Engine {
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
-        let dialogue = self.dialogue(nonce, session)?;
+        let exchange = self.exchange(nonce, session)?;
         let how = match &body {
             Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
             Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
@@ -375,21 +375,21 @@ impl Engine {
         let bytes = self.encode_unicast(body)?;
         // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
         self.core.node.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
-        let sent = self.send(session, &dialogue, &bytes, self.connect_deadline(), Error::SockErrEnd);
-        dialogue.transport.close();
+        let sent = self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrEnd);
+        exchange.transport.close();
         sent
     }
 
-    /// The dialogue of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
-    pub(super) fn dialogue(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Dialogue> {
+    /// The exchange of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
+    pub(super) fn exchange(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Exchange> {
         self.check_secure()?;
         // The handle of an ASA is none of a session.
         let is_handle = |id| self.core.node.registries.asas.is_registered(AsaNonce(id));
-        let dialogue = self.core.node.registries.sessions.dialogue(session).map_err(|error| match error {
+        let exchange = self.core.node.registries.sessions.exchange(session).map_err(|error| match error {
             Error::NoSession if session.id_source.is_none() && is_handle(session.id_value) => Error::NoSocket,
             error => error,
         })?;
-        if dialogue.owner == nonce { Ok(dialogue) } else { Err(Error::NotYourSession) }
+        if exchange.owner == nonce { Ok(exchange) } else { Err(Error::NotYourSession) }
     }
 
     /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:
@@ -397,13 +397,13 @@ impl Engine {
     pub(super) fn send(
         &self,
         session: SessionNonce,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
         bytes: &[u8],
         deadline: Instant,
         error: Error,
     ) -> Result<()> {
         let count = &self.core.node.counters;
-        match dialogue.transport.send(bytes, deadline) {
+        match exchange.transport.send(bytes, deadline) {
             Ok(()) => {
                 count.session_messages_sent.add();
                 Ok(())
@@ -411,17 +411,17 @@ impl Engine {
             Err(cause) => {
                 count.session_sends_failed.add();
                 log::debug!("{session:?}: {error}: {cause:?}");
-                if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, dialogue) {
-                    self.end(session, dialogue, (&error).into());
+                if matches!(cause, TransportError::Timeout) || !self.has_last_word(session, exchange) {
+                    self.end(session, exchange, (&error).into());
                 }
-                Err(error.not_sent(cause, dialogue.transport.peer()))
+                Err(error.not_sent(cause, exchange.transport.peer()))
             }
         }
     }
 
     /// Whether a session is open whose peer has said something that has not been read.
-    fn has_last_word(&self, session: SessionNonce, dialogue: &Dialogue) -> bool {
-        self.core.node.registries.sessions.dialogue(session).is_ok() && dialogue.transport.has_unread()
+    fn has_last_word(&self, session: SessionNonce, exchange: &Exchange) -> bool {
+        self.core.node.registries.sessions.exchange(session).is_ok() && exchange.transport.has_unread()
     }
 
     /// What the peer said before it closed the connection, where sending to it has failed with `error`; that error if it was
@@ -429,24 +429,24 @@ impl Engine {
     fn last_word(
         &self,
         session: SessionNonce,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
         offered: &Objective,
         error: Error,
     ) -> Result<Negotiation> {
-        if !self.has_last_word(session, dialogue) {
+        if !self.has_last_word(session, exchange) {
             return Err(error);
         }
         // It has come already, and the end of the connection with it.
-        match self.await_reply(session, dialogue, offered, self.connect_deadline(), None) {
+        match self.await_reply(session, exchange, offered, self.connect_deadline(), None) {
             Err(nothing) if NOTHING_SAID.contains(&nothing) => Err(error),
             said => said,
         }
     }
 
     /// Ends a session on this side. `false` if another thread has done so already.
-    pub(super) fn end(&self, session: SessionNonce, dialogue: &Dialogue, how: Ending) -> bool {
+    pub(super) fn end(&self, session: SessionNonce, exchange: &Exchange, how: Ending) -> bool {
         let was_open = self.core.node.registries.sessions.end(session, how).is_some();
-        dialogue.transport.close();
+        exchange.transport.close();
         was_open
     }
 
@@ -454,7 +454,7 @@ impl Engine {
     fn await_reply(
         &self,
         session: SessionNonce,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
         offered: &Objective,
         deadline: Instant,
         mut first: Option<Message>,
@@ -463,9 +463,9 @@ impl Engine {
         let mut waiting = Await::new(node, deadline, Instant::now());
         loop {
             let reply = match first.take() {
-                Some(message) => negotiation_reply(id, &dialogue.name, dialogue.dry, Ok(message)),
-                None => match self.receive(dialogue, waiting.deadline()) {
-                    Ok(bytes) => node.negotiation_message(id, dialogue, &bytes),
+                Some(message) => negotiation_reply(id, &exchange.name, exchange.dry, Ok(message)),
+                None => match self.receive(exchange, waiting.deadline()) {
+                    Ok(bytes) => node.negotiation_message(id, exchange, &bytes),
                     Err(TransportError::Closed) => NegotiationReply::Failed(Error::NoPeer),
                     Err(TransportError::Broken) => NegotiationReply::Failed(Error::CborFail),
                     Err(cause) => NegotiationReply::Failed(Error::NoNegReply.not_answered(cause)),
@@ -474,7 +474,7 @@ impl Engine {
             let error = match reply {
                 NegotiationReply::Offer(objective) => return Ok(Negotiation::Offer(session, objective)),
                 NegotiationReply::Accepted => {
-                    self.end(session, dialogue, Ending::Accepted);
+                    self.end(session, exchange, Ending::Accepted);
                     return Ok(Negotiation::Agreed(offered.clone()));
                 }
                 NegotiationReply::Wait(time) => {
@@ -485,7 +485,7 @@ impl Engine {
                 NegotiationReply::Declined(reason) => Error::Declined(reason),
                 NegotiationReply::Failed(error) => error,
             };
-            let was_open = self.end(session, dialogue, (&error).into());
+            let was_open = self.end(session, exchange, (&error).into());
             self.core.check_running()?;
             self.check_secure()?;
             // Another thread ended the session: what the closed socket says is not the peer's word.

@@ -93,8 +93,8 @@ impl Engine {
         for listener in self.core.node.registries.objectives.deregister_all(nonce) {
             listener.close();
         }
-        for dialogue in self.core.node.registries.sessions.end_owned(nonce) {
-            dialogue.transport.close();
+        for exchange in self.core.node.registries.sessions.end_owned(nonce) {
+            exchange.transport.close();
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{Asa, Peer, step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::node::{SynchReply, synch_reply};
-use crate::registry::{Dialogue, TransportError};
+use crate::registry::{Exchange, TransportError};
 use crate::threads;
 use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
@@ -141,25 +141,25 @@ impl Engine {
         };
         let deadline = self.connect_deadline();
         let peer = Peer::of(&connection, Some(locator));
-        let (session, dialogue) = self.open(nonce, id, objective, Arc::new(connection))?;
-        self.send(session, &dialogue, &bytes?, deadline, Error::SockErrSynRq)?;
-        let value = self.await_value(id, &dialogue, Instant::now() + self.timeout(timeout));
+        let (session, exchange) = self.open(nonce, id, objective, Arc::new(connection))?;
+        self.send(session, &exchange, &bytes?, deadline, Error::SockErrSynRq)?;
+        let value = self.await_value(id, &exchange, Instant::now() + self.timeout(timeout));
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
-        self.end(session, &dialogue, how);
+        self.end(session, &exchange, how);
         // After shutdown or deregistration, what the closed socket says is not the peer's word.
         let objective = value
             .or_else(|error| self.check_asa(nonce).and_then(|()| self.check_secure()).and(Err(error)))?;
         Ok(Synchronized { objective, source: Source::Peer(peer) })
     }
 
-    fn await_value(&self, id: u32, dialogue: &Dialogue, deadline: Instant) -> Result<Objective> {
+    fn await_value(&self, id: u32, exchange: &Exchange, deadline: Instant) -> Result<Objective> {
         loop {
-            let received = self.receive(dialogue, deadline).map_err(|error| match error {
+            let received = self.receive(exchange, deadline).map_err(|error| match error {
                 TransportError::Closed => Error::NoListener,
                 TransportError::Broken => Error::CborFail,
                 cause => Error::NoSynchReply.not_answered(cause),
             })?;
-            match self.core.node.synch_message(id, dialogue, &received) {
+            match self.core.node.synch_message(id, exchange, &received) {
                 SynchReply::Value(objective) => return Ok(objective),
                 SynchReply::Failed(error) => return Err(error),
                 SynchReply::Ignore => {}

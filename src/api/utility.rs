@@ -147,7 +147,7 @@ impl Engine {
             }
             for SessionView { session, kind, .. } in self.sessions() {
                 let source = session.id_source.map_or_else(|| "None".to_owned(), |source| source.to_string());
-                let kind = if kind == SessionKind::Dialogue { "dialogue" } else { "discovery" };
+                let kind = if kind == SessionKind::Exchange { "exchange" } else { "discovery" };
                 writeln!(out, "Handle: {:>10} Source: {source} Active: {kind}", session.id_value)?;
             }
         }

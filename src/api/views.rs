@@ -21,7 +21,7 @@ pub struct SessionView {
     pub objective: String,
     /// The peer's address, if it is connected.
     pub peer: Option<Ipv6Addr>,
-    /// The ASA that has it, if it is a dialogue.
+    /// The ASA that has it, if it is an exchange.
     pub owner: Option<AsaNonce>,
 }
 

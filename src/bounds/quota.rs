@@ -9,8 +9,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::map::{BoundedMap, Capacity};
 use crate::config::Rate;
@@ -47,8 +48,14 @@ pub(crate) enum Refused {
 
 /// Something of which only so much may be held at a time, by holder.
 pub(crate) struct Quota<K> {
-    usage: Arc<Mutex<Usage<K>>>,
+    books: Arc<Books<K>>,
     bounds: Bounds,
+}
+
+/// What a quota and its permits share.
+struct Books<K> {
+    usage: Mutex<Usage<K>>,
+    freed: Condvar,
 }
 
 struct Usage<K> {
@@ -58,13 +65,14 @@ struct Usage<K> {
 
 impl<K> fmt::Debug for Quota<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Quota").field("used", &self.usage.lock().used).finish_non_exhaustive()
+        f.debug_struct("Quota").field("used", &self.books.usage.lock().used).finish_non_exhaustive()
     }
 }
 
 impl<K: Clone + Eq + Hash> Quota<K> {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { usage: Arc::new(Mutex::new(Usage { used: 0, by: HashMap::new() })), bounds }
+        let usage = Mutex::new(Usage { used: 0, by: HashMap::new() });
+        Self { books: Arc::new(Books { usage, freed: Condvar::new() }), bounds }
     }
 
     /// Gives out one.
@@ -74,36 +82,55 @@ impl<K: Clone + Eq + Hash> Quota<K> {
 
     /// Gives out `amount`. What is larger than everything fits while nothing else is held.
     pub(crate) fn take_many(&self, holder: K, amount: usize) -> Result<Permit<K>, Refused> {
-        let mut usage = self.usage.lock();
-        let Bounds { all, each } = self.bounds;
-        let own = usage.by.get(&holder).copied().unwrap_or(0);
-        if own > 0 && own.saturating_add(amount) > each.max(1) {
-            return Err(Refused::Share);
+        self.books.usage.lock().add(&holder, amount, self.bounds)?;
+        Ok(self.permit(holder, amount))
+    }
+
+    /// Gives out one, and waits for somebody to give one back if there is none, once and no longer than `at_most`.
+    pub(crate) fn take_within(&self, holder: K, at_most: Duration) -> Result<Permit<K>, Refused> {
+        let mut usage = self.books.usage.lock();
+        if usage.add(&holder, 1, self.bounds).is_err() {
+            self.books.freed.wait_for(&mut usage, at_most);
+            usage.add(&holder, 1, self.bounds)?;
         }
-        if usage.used > 0 && usage.used.saturating_add(amount) > all {
-            return Err(Refused::All);
-        }
-        usage.used = usage.used.saturating_add(amount);
-        *usage.by.entry(holder.clone()).or_insert(0) += amount;
         drop(usage);
-        Ok(Permit { usage: Arc::clone(&self.usage), holder, amount })
+        Ok(self.permit(holder, 1))
+    }
+
+    fn permit(&self, holder: K, amount: usize) -> Permit<K> {
+        Permit { books: Arc::clone(&self.books), holder, amount }
     }
 
     /// How much is held.
     pub(crate) fn used(&self) -> usize {
-        self.usage.lock().used
+        self.books.usage.lock().used
     }
 
     /// How much a holder has.
     #[cfg(test)]
     pub(crate) fn used_by(&self, holder: &K) -> usize {
-        self.usage.lock().by.get(holder).copied().unwrap_or(0)
+        self.books.usage.lock().by.get(holder).copied().unwrap_or(0)
+    }
+}
+
+impl<K: Clone + Eq + Hash> Usage<K> {
+    fn add(&mut self, holder: &K, amount: usize, Bounds { all, each }: Bounds) -> Result<(), Refused> {
+        let own = self.by.get(holder).copied().unwrap_or(0);
+        if own > 0 && own.saturating_add(amount) > each.max(1) {
+            return Err(Refused::Share);
+        }
+        if self.used > 0 && self.used.saturating_add(amount) > all {
+            return Err(Refused::All);
+        }
+        self.used = self.used.saturating_add(amount);
+        *self.by.entry(holder.clone()).or_insert(0) += amount;
+        Ok(())
     }
 }
 
 /// A share of a quota, held until it is dropped.
 pub(crate) struct Permit<K: Eq + Hash> {
-    usage: Arc<Mutex<Usage<K>>>,
+    books: Arc<Books<K>>,
     holder: K,
     amount: usize,
 }
@@ -119,7 +146,7 @@ impl<K: Eq + Hash + fmt::Debug> fmt::Debug for Permit<K> {
 
 impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut usage = self.usage.lock();
+        let mut usage = self.books.usage.lock();
         usage.used = usage.used.saturating_sub(self.amount);
         if let Some(own) = usage.by.get_mut(&self.holder) {
             *own = own.saturating_sub(self.amount);
@@ -127,6 +154,8 @@ impl<K: Eq + Hash> Drop for Permit<K> {
                 usage.by.remove(&self.holder);
             }
         }
+        drop(usage);
+        self.books.freed.notify_all();
     }
 }
 
@@ -221,7 +250,7 @@ mod tests {
         drop(held.remove(0));
         assert_eq!((quota.used(), quota.used_by(&A), quota.used_by(&B)), (3, 2, 1));
         held.clear();
-        assert!(quota.used() == 0 && quota.usage.lock().by.is_empty());
+        assert!(quota.used() == 0 && quota.books.usage.lock().by.is_empty());
     }
 
     #[test]
@@ -231,6 +260,18 @@ mod tests {
         assert_eq!(quota.take_many(B, 1).unwrap_err(), Refused::All);
         drop(large);
         assert!(quota.take_many(B, 1).is_ok());
+    }
+
+    #[test]
+    fn who_waits_for_a_permit_gets_the_next_and_waits_no_longer_than_told() {
+        let quota = Arc::new(Quota::new(Bounds::all(1)));
+        let held = quota.take(A).unwrap();
+        assert_eq!(quota.take_within(B, Duration::from_millis(1)).unwrap_err(), Refused::All);
+        let waiting = Arc::clone(&quota);
+        let wait = move || waiting.take_within(B, Duration::from_secs(60)).is_ok();
+        let thread = std::thread::Builder::new().spawn(wait).unwrap();
+        drop(held);
+        assert!(thread.join().unwrap());
     }
 
     fn limit(all: (u32, u32), each: (u32, u32)) -> RateLimit<Ipv6Addr> {

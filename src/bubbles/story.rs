@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::millis;
 use crate::constants::message_type_name;
 use crate::trace::echo::Echoes;
-use crate::trace::{Direction, Event, MessageEvent, TraceEvent, Transport};
+use crate::trace::{Carrier, Direction, Event, MessageEvent, TraceEvent};
 use crate::wire::{Body, Limits, Outcome, WireLocator, WireOption, annotate};
 
 /// The longest text of one event, in bytes.
@@ -98,12 +98,12 @@ fn tell_message(message: &MessageEvent, interface: Option<String>) -> Value {
     let mut set = |key: &str, value: Value| told.insert(key.to_owned(), value);
     set("kind", "message".into());
     set("direction", if message.direction == Direction::In { "in" } else { "out" }.into());
-    let transport = match message.transport {
-        Transport::Multicast => "multicast",
-        Transport::UnicastDatagram => "datagram",
-        Transport::Tcp => "TCP",
+    let carrier = match message.carrier {
+        Carrier::Multicast => "multicast",
+        Carrier::UnicastDatagram => "datagram",
+        Carrier::Tcp => "TCP",
     };
-    set("transport", transport.into());
+    set("transport", carrier.into());
     set("address", format!("{peer} port {}", message.peer.port()).into());
     set("peer", peer.into());
     set("interface", interface.into());
@@ -197,7 +197,7 @@ mod tests {
             let address = std::net::SocketAddrV6::new(address, 7, 0, 0);
             told(Event::Message(MessageEvent {
                 direction: Direction::In,
-                transport: Transport::Tcp,
+                carrier: Carrier::Tcp,
                 local: address,
                 peer: address,
                 ifi: 2,

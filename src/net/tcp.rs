@@ -20,7 +20,7 @@ use crate::bounds::Neighbour;
 use crate::interrupt;
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
-use crate::trace::{Direction, Event, MessageEvent, Transport as Carrier};
+use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
@@ -234,15 +234,7 @@ impl Connection {
             let (local, peer) = (self.local(), self.peer);
             let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
             let (bytes, sealed) = (message.into(), sealed.map(Into::into));
-            Event::Message(MessageEvent {
-                direction,
-                transport: Carrier::Tcp,
-                local,
-                peer,
-                ifi,
-                bytes,
-                sealed,
-            })
+            Event::Message(MessageEvent { direction, carrier: Carrier::Tcp, local, peer, ifi, bytes, sealed })
         });
     }
 

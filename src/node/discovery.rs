@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::locators::is_mdns_name;
-use super::{Arrival, Effect, Node, Origin};
+use super::{Arrival, Effect, Heard, Node};
 use crate::constants::{GRASP_DEF_LOOPCT, GRASP_DEF_MAX_SIZE};
 use crate::outcome::{Case, DiscoveryOutcome, ResponseOutcome};
 use crate::registry::{Addresses, Offering};
@@ -21,17 +21,13 @@ const MOST_LOCATORS: usize = 8;
 
 impl Node {
     /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
-    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
     pub(super) fn discovery(
         self: &Arc<Self>,
-        arrival: Arrival,
-        id: SessionId,
+        heard: &Heard<'_>,
         objective: &WireObjective,
-        origin: Origin,
-        raw: &[u8],
         case: Case<DiscoveryOutcome>,
-        now: u64,
     ) -> Option<Effect> {
+        let Heard { arrival, id, now, .. } = *heard;
         let offering = self.registries.objectives.offering(&objective.name).filter(|_| !self.test_divert());
         if let Some(offering) = offering {
             return self.answer_for_here(arrival, id, objective, &offering, case, now);
@@ -40,7 +36,7 @@ impl Node {
         let asks_again =
             cached.is_some() && !self.test_divert() && self.asks_again(arrival, id, objective, now);
         let case = if cached.is_none() || asks_again {
-            match self.relay(arrival, id, objective, origin, raw, case, now) {
+            match self.relay(heard, objective, case) {
                 Ok(relayed) => return relayed,
                 Err(case) => case,
             }

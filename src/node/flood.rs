@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::locators::{Via, acceptable};
 use super::relay::cause;
-use super::{Arrival, Effect, Node, Origin};
+use super::{Arrival, Effect, Heard, Node};
 use crate::configger;
 use crate::outcome::{Case, FloodOutcome, MessageOutcome, NotRelayed};
 use crate::registry::Done;
@@ -16,17 +16,13 @@ const UNIT: usize = 512;
 
 impl Node {
     /// Decides about an M_FLOOD: every objective goes into the cache, the datagram on to the other interfaces.
-    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
     pub(super) fn flood(
         &self,
-        arrival: Arrival,
+        heard: &Heard<'_>,
         flood: &Flood,
-        id: SessionId,
-        origin: Origin,
-        raw: &[u8],
         case: Case<MessageOutcome>,
-        now: u64,
     ) -> Option<Effect> {
+        let Heard { arrival, id, origin, now, .. } = *heard;
         let Some((first, _)) = flood.objectives.first() else {
             case.settle(MessageOutcome::Misplaced);
             return None;
@@ -48,8 +44,7 @@ impl Node {
         } else {
             self.counters.duplicate_floods.add();
         }
-        let relayed =
-            self.may_relay(origin).then(|| self.relay_flood(arrival, flood, id, raw, now)).flatten();
+        let relayed = self.may_relay(origin).then(|| self.relay_flood(heard, flood)).flatten();
         let Some(datagram) = relayed else {
             case.settle(FloodOutcome::NotRelayed);
             return None;
@@ -98,14 +93,8 @@ impl Node {
     }
 
     /// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.
-    fn relay_flood(
-        &self,
-        arrival: Arrival,
-        flood: &Flood,
-        id: SessionId,
-        raw: &[u8],
-        now: u64,
-    ) -> Option<Vec<u8>> {
+    fn relay_flood(&self, heard: &Heard<'_>, flood: &Flood) -> Option<Vec<u8>> {
+        let Heard { arrival, id, raw, now, .. } = *heard;
         let loop_count = flood.objectives.first()?.0.loop_count.saturating_sub(1);
         if loop_count == 0 {
             NotRelayed::LoopCount.count(&self.counters);

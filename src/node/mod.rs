@@ -216,7 +216,7 @@ impl Node {
                     return None;
                 }
                 let case: Case<DiscoveryOutcome> = case.becomes(MessageOutcome::Discovery);
-                self.discovery(arrival, id, &objective, origin, &raw, case, now)
+                self.discovery(&Heard { arrival, id, origin, raw: &raw, now }, &objective, case)
             }
             Body::Flood(flood) => {
                 let id = SessionId { session: flood.session, initiator: flood.initiator };
@@ -225,7 +225,7 @@ impl Node {
                         case.settle(MessageOutcome::Own);
                         None
                     }
-                    origin => self.flood(arrival, &flood, id, origin, &raw, case, now),
+                    origin => self.flood(&Heard { arrival, id, origin, raw: &raw, now }, &flood, case),
                 }
             }
             _ => {
@@ -265,6 +265,16 @@ impl Node {
     fn tell_relayed(&self, session: u32, except: u32) {
         self.tracer().emit(|| Event::Relayed { session, except });
     }
+}
+
+/// A multicast that is to be handled.
+struct Heard<'a> {
+    arrival: Arrival,
+    id: SessionId,
+    origin: Origin,
+    /// The datagram as it came, which is what a relay sends on.
+    raw: &'a [u8],
+    now: u64,
 }
 
 /// Whose multicast this is.

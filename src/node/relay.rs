@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::discovery::{is_for_elsewhere, response, that_fit};
-use super::{Arrival, Effect, Node, Origin, Response};
+use super::{Arrival, Effect, Heard, Node, Response};
 use crate::bounds::{Cause, Neighbour, Permit, RateLimit, Refused};
 use crate::outcome::{Case, DiscoveryOutcome, NotRelayed, ResponseOutcome};
 use crate::registry::{DiscoveryAnswer, Done, Found, Mailbox, OpenRelay};
@@ -126,17 +126,13 @@ pub(super) fn cause(arrival: &Arrival, id: SessionId) -> Cause {
 impl Node {
     /// RFC 8990 §2.5.4.4: relays with one loop count less, each discovery once, for 100 ms a remaining hop. Gives the case
     /// back if it is not relayed.
-    #[expect(clippy::too_many_arguments, reason = "what arrived, and how")]
     pub(super) fn relay(
         self: &Arc<Self>,
-        arrival: Arrival,
-        id: SessionId,
+        heard: &Heard<'_>,
         objective: &WireObjective,
-        origin: Origin,
-        raw: &[u8],
         case: Case<DiscoveryOutcome>,
-        now: u64,
     ) -> Result<Option<Effect>, Case<DiscoveryOutcome>> {
+        let Heard { arrival, id, origin, raw, now } = *heard;
         if !self.may_relay(origin) {
             return Err(case);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Node;
 use crate::error::Error;
 use crate::outcome::MessageOutcome;
-use crate::registry::Dialogue;
+use crate::registry::Exchange;
 use crate::types::Objective;
 use crate::wire::{Body, DecodeError, Flags, Message, Outcome, decode};
 
@@ -65,15 +65,15 @@ impl Node {
     pub(crate) fn negotiation_message(
         &self,
         session: u32,
-        dialogue: &Dialogue,
+        exchange: &Exchange,
         bytes: &[u8],
     ) -> NegotiationReply {
-        self.message(bytes, |received| negotiation_reply(session, &dialogue.name, dialogue.dry, received))
+        self.message(bytes, |received| negotiation_reply(session, &exchange.name, exchange.dry, received))
     }
 
     /// What a message means that has come after a request for a value.
-    pub(crate) fn synch_message(&self, session: u32, dialogue: &Dialogue, bytes: &[u8]) -> SynchReply {
-        self.message(bytes, |received| synch_reply(session, &dialogue.name, received))
+    pub(crate) fn synch_message(&self, session: u32, exchange: &Exchange, bytes: &[u8]) -> SynchReply {
+        self.message(bytes, |received| synch_reply(session, &exchange.name, received))
     }
 
     /// Decodes the next message of a session, says what it means, and counts it as that.

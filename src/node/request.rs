@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::{Arrival, Effect, Node, Origin, Response};
+use super::{Arrival, Effect, Heard, Node, Origin, Response};
 use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, MessageOutcome, RequestOutcome};
-use crate::registry::{Dialogue, Dispatch, NegotiationRequest, QueueLimits, SynchRequest, Transport};
+use crate::registry::{Dispatch, Exchange, NegotiationRequest, QueueLimits, SynchRequest, Transport};
 use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
 use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 
@@ -164,7 +164,8 @@ impl Node {
     ) -> Option<Requested> {
         let (ifi, source) = transport.neighbour();
         let arrival = Arrival { ifi, source, port: 0, multicast: false };
-        match self.discovery(arrival, id, objective, Origin::Own, &[], case, now) {
+        let heard = Heard { arrival, id, origin: Origin::Own, raw: &[], now };
+        match self.discovery(&heard, objective, case) {
             Some(Effect::Respond(response) | Effect::Negotiate { otherwise: response, .. }) => {
                 Some(Requested::Respond(response, transport))
             }
@@ -223,30 +224,30 @@ impl Node {
         &self,
         owner: AsaNonce,
         request: NegotiationRequest,
-    ) -> std::result::Result<(SessionNonce, Dialogue, Objective), Refusal> {
+    ) -> std::result::Result<(SessionNonce, Exchange, Objective), Refusal> {
         let NegotiationRequest { session, objective, transport, case } = request;
         let name = objective.name.as_str().into();
-        let dialogue = Dialogue { owner, transport, name, dry: objective.dry };
-        let outcome = match self.registries.sessions.accept_dialogue(session, dialogue.clone()) {
+        let exchange = Exchange { owner, transport, name, dry: objective.dry };
+        let outcome = match self.registries.sessions.accept_exchange(session, exchange.clone()) {
             Ok(nonce) => {
                 case.settle(RequestOutcome::Accepted);
-                return Ok((nonce, dialogue, objective));
+                return Ok((nonce, exchange, objective));
             }
             Err(Error::IdClash) => RequestOutcome::Clash,
             Err(_) => RequestOutcome::SessionLimit,
         };
-        Err(Refusal::of(session, dialogue.transport, case, outcome))
+        Err(Refusal::of(session, exchange.transport, case, outcome))
     }
 
     /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
     /// left them. The caller closes the transports.
-    pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Dialogue> {
+    pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Exchange> {
         self.registries.sessions.end_abandoned(now, whole_ms(self.config.abandoned_after))
     }
 
     /// Opens a session with a peer that an ASA is connected with.
-    pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
-        self.registries.sessions.open_dialogue(id, dialogue)
+    pub(crate) fn open_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
+        self.registries.sessions.open_exchange(id, exchange)
     }
 
     /// What answers a request for a value, with its present value.

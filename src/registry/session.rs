@@ -18,7 +18,7 @@ use crate::wire::Flags;
 
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
-pub(crate) struct Dialogue {
+pub(crate) struct Exchange {
     /// The ASA that opened or accepted it: with its end the session ends.
     pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
@@ -43,8 +43,8 @@ enum Session {
     /// A discovery of another node that this one relays.
     Relay(OpenRelay),
     /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
-    Dialogue(
-        Dialogue,
+    Exchange(
+        Exchange,
         #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
     ),
 }
@@ -107,8 +107,8 @@ impl Session {
         let (kind, peer, objective) = match self {
             Self::Discovery(open) => (SessionKind::Discovery, None, &open.question.name),
             Self::Relay(relay) => (SessionKind::RelayedDiscovery, source.map(as_ipv6), &relay.name),
-            Self::Dialogue(dialogue, _) => {
-                (SessionKind::Dialogue, Some(dialogue.transport.peer()), &dialogue.name)
+            Self::Exchange(exchange, _) => {
+                (SessionKind::Exchange, Some(exchange.transport.peer()), &exchange.name)
             }
         };
         SessionEvent { session, kind, peer, objective: (**objective).to_owned() }
@@ -253,14 +253,14 @@ impl SessionRegistry {
     }
 
     /// Opens a session towards a peer. Fails with `SessionLimit`.
-    pub(crate) fn open_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+    pub(crate) fn open_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         if inner.len() >= self.limit {
             self.counters.sessions_not_opened.add();
             return Err(Error::SessionLimit);
         }
-        self.begin(&mut inner, &mut events, (id, None), Session::Dialogue(dialogue, None));
+        self.begin(&mut inner, &mut events, (id, None), Session::Exchange(exchange, None));
         self.counters.sessions_opened.add();
         Ok(SessionNonce { id_value: id, id_source: None })
     }
@@ -268,20 +268,20 @@ impl SessionRegistry {
     /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
     /// §2.8.6), `SessionLimit` at the limits, of all or of one peer. Those of this machine have no limit of their
     /// own.
-    pub(crate) fn accept_dialogue(&self, id: u32, dialogue: Dialogue) -> Result<SessionNonce> {
+    pub(crate) fn accept_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        let source = dialogue.transport.peer();
-        if is_open_with(&inner, id, dialogue.transport.as_ref()) {
+        let source = exchange.transport.peer();
+        if is_open_with(&inner, id, exchange.transport.as_ref()) {
             return Err(Error::IdClash);
         }
-        let local = dialogue.transport.is_from_here();
-        let share = if local { None } else { Some(self.accepted.take(dialogue.transport.neighbour())) };
+        let local = exchange.transport.is_from_here();
+        let share = if local { None } else { Some(self.accepted.take(exchange.transport.neighbour())) };
         let (Ok(share), true) = (share.transpose(), inner.len() < self.limit) else {
             return Err(Error::SessionLimit);
         };
         let key = (id, Some(IpAddr::V6(source)));
-        self.begin(&mut inner, &mut events, key, Session::Dialogue(dialogue, share));
+        self.begin(&mut inner, &mut events, key, Session::Exchange(exchange, share));
         Ok(SessionNonce { id_value: id, id_source: Some(source) })
     }
 
@@ -291,20 +291,20 @@ impl SessionRegistry {
         is_open_with(&self.inner.lock(), id, transport)
     }
 
-    /// The dialogue of a session: `noSession` if there is none, `noSocket` if it is a discovery.
-    pub(crate) fn dialogue(&self, nonce: SessionNonce) -> Result<Dialogue> {
+    /// The exchange of a session: `noSession` if there is none, `noSocket` if it is a discovery.
+    pub(crate) fn exchange(&self, nonce: SessionNonce) -> Result<Exchange> {
         match self.inner.lock().get(&key_of(nonce)) {
             None => Err(Error::NoSession),
-            Some(Session::Dialogue(dialogue, _)) => Ok(dialogue.clone()),
+            Some(Session::Exchange(exchange, _)) => Ok(exchange.clone()),
             Some(_) => Err(Error::NoSocket),
         }
     }
 
-    /// Ends a session and returns its dialogue, whose transport the caller closes. `None` if it is none, or none
+    /// Ends a session and returns its exchange, whose transport the caller closes. `None` if it is none, or none
     /// any more.
-    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Dialogue> {
-        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Dialogue(..))) {
-            Some(Session::Dialogue(dialogue, _)) => Some(dialogue),
+    pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Exchange> {
+        match self.remove(key_of(nonce), how, |session| matches!(session, Session::Exchange(..))) {
+            Some(Session::Exchange(exchange, _)) => Some(exchange),
             _ => None,
         }
     }
@@ -336,27 +336,27 @@ impl SessionRegistry {
     }
 
     /// Ends the sessions of an ASA; the caller closes the transports.
-    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Dialogue> {
+    pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Exchange> {
         let owned =
-            |session: &Session| matches!(session, Session::Dialogue(dialogue, _) if dialogue.owner == owner);
+            |session: &Session| matches!(session, Session::Exchange(exchange, _) if exchange.owner == owner);
         self.end_where(owned)
     }
 
     /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
-    pub(crate) fn end_all(&self) -> Vec<Dialogue> {
+    pub(crate) fn end_all(&self) -> Vec<Exchange> {
         self.end_where(|_| true)
     }
 
     /// Ends the sessions whose peers had closed the connection `grace` milliseconds ago, as far as is known, and of which
     /// nothing is unread; the caller closes the transports.
-    pub(crate) fn end_abandoned(&self, now: u64, grace: u64) -> Vec<Dialogue> {
+    pub(crate) fn end_abandoned(&self, now: u64, grace: u64) -> Vec<Exchange> {
         let open: Vec<_> = {
             let inner = self.inner.lock();
-            let dialogues = inner.iter().filter_map(|(key, session)| match session {
-                Session::Dialogue(dialogue, _) => Some((*key, Arc::clone(&dialogue.transport))),
+            let exchanges = inner.iter().filter_map(|(key, session)| match session {
+                Session::Exchange(exchange, _) => Some((*key, Arc::clone(&exchange.transport))),
                 _ => None,
             });
-            dialogues.collect()
+            exchanges.collect()
         };
         let mut left = self.left.lock();
         let over = open.into_iter().filter(|(_, transport)| transport.is_over());
@@ -367,10 +367,10 @@ impl SessionRegistry {
         drop(left);
         let ended = gone.into_iter().filter_map(|(key, transport, _)| {
             let same = |session: &Session| {
-                matches!(session, Session::Dialogue(dialogue, _) if Arc::ptr_eq(&dialogue.transport, &transport))
+                matches!(session, Session::Exchange(exchange, _) if Arc::ptr_eq(&exchange.transport, &transport))
             };
             match self.remove(key, Ending::Abandoned, same) {
-                Some(Session::Dialogue(dialogue, _)) => Some(dialogue),
+                Some(Session::Exchange(exchange, _)) => Some(exchange),
                 _ => None,
             }
         });
@@ -379,18 +379,18 @@ impl SessionRegistry {
         ended
     }
 
-    fn end_where(&self, which: impl Fn(&Session) -> bool) -> Vec<Dialogue> {
+    fn end_where(&self, which: impl Fn(&Session) -> bool) -> Vec<Exchange> {
         let mut events = self.counters.tracer().later();
         let ended: Vec<_> = self.inner.lock().extract_if(|_, session| which(session)).collect();
         self.counters.sessions_ended.add_many(ended.len());
         for (key, session) in &ended {
             events.push(|| Event::SessionEnded(session.event(*key), Ending::Stopped));
         }
-        let dialogues = ended.into_iter().filter_map(|(_, session)| match session {
-            Session::Dialogue(dialogue, _) => Some(dialogue),
+        let exchanges = ended.into_iter().filter_map(|(_, session)| match session {
+            Session::Exchange(exchange, _) => Some(exchange),
             _ => None,
         });
-        dialogues.collect()
+        exchanges.collect()
     }
 
     /// Number of open sessions.
@@ -400,7 +400,7 @@ impl SessionRegistry {
 
     /// Open sessions: key, what is told of them, and the ASA that has them.
     pub(crate) fn views(&self) -> Vec<(Key, SessionEvent, Option<AsaNonce>)> {
-        let owner = |it: &Session| if let Session::Dialogue(it, _) = it { Some(it.owner) } else { None };
+        let owner = |it: &Session| if let Session::Exchange(it, _) = it { Some(it.owner) } else { None };
         let inner = self.inner.lock();
         inner.iter().map(|(key, session)| (*key, session.event(*key), owner(session))).collect()
     }
@@ -410,7 +410,7 @@ fn is_open_with(inner: &HashMap<Key, Session>, id: u32, transport: &dyn Transpor
     let theirs = inner.contains_key(&(id, Some(IpAddr::V6(transport.peer()))));
     let ours = inner.get(&(id, None)).filter(|_| !transport.is_from_here());
     theirs
-        || matches!(ours, Some(Session::Dialogue(dialogue, _)) if dialogue.transport.neighbour() == transport.neighbour())
+        || matches!(ours, Some(Session::Exchange(exchange, _)) if exchange.transport.neighbour() == transport.neighbour())
 }
 
 #[cfg(test)]
@@ -420,12 +420,12 @@ mod tests {
     use super::*;
     use crate::registry::Nowhere;
 
-    fn dialogue_with(peer: Ipv6Addr) -> Dialogue {
-        dialogue_at(peer, 0)
+    fn exchange_with(peer: Ipv6Addr) -> Exchange {
+        exchange_at(peer, 0)
     }
 
-    fn dialogue_at(peer: Ipv6Addr, ifi: u32) -> Dialogue {
-        Dialogue {
+    fn exchange_at(peer: Ipv6Addr, ifi: u32) -> Exchange {
+        Exchange {
             owner: AsaNonce(1),
             transport: Arc::new(Nowhere(peer, ifi)),
             name: "EX1".into(),
@@ -440,15 +440,15 @@ mod tests {
     #[test]
     fn one_peer_has_its_share_and_gets_it_back() {
         let sessions = registry(10, 2);
-        let dialogue = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
-        let first = sessions.accept_dialogue(1, dialogue(1)).unwrap();
-        sessions.accept_dialogue(2, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(3, dialogue(1)), Err(Error::SessionLimit));
-        sessions.accept_dialogue(3, dialogue(2)).unwrap();
+        let exchange = |last| exchange_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_exchange(1, exchange(1)).unwrap();
+        sessions.accept_exchange(2, exchange(1)).unwrap();
+        assert_eq!(sessions.accept_exchange(3, exchange(1)), Err(Error::SessionLimit));
+        sessions.accept_exchange(3, exchange(2)).unwrap();
         sessions.end(first, Ending::Stopped).unwrap();
         assert!(sessions.end(first, Ending::Stopped).is_none());
-        sessions.accept_dialogue(4, dialogue(1)).unwrap();
-        assert_eq!(sessions.accept_dialogue(5, dialogue(1)), Err(Error::SessionLimit));
+        sessions.accept_exchange(4, exchange(1)).unwrap();
+        assert_eq!(sessions.accept_exchange(5, exchange(1)), Err(Error::SessionLimit));
         assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 3);
         assert_eq!(sessions.accepted.used(), 0);
     }
@@ -457,9 +457,9 @@ mod tests {
     fn the_same_link_local_address_on_two_links_is_two_peers() {
         let sessions = registry(10, 1);
         let peer = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-        sessions.accept_dialogue(1, dialogue_at(peer, 2)).unwrap();
-        assert_eq!(sessions.accept_dialogue(2, dialogue_at(peer, 2)), Err(Error::SessionLimit));
-        sessions.accept_dialogue(2, dialogue_at(peer, 3)).unwrap();
+        sessions.accept_exchange(1, exchange_at(peer, 2)).unwrap();
+        assert_eq!(sessions.accept_exchange(2, exchange_at(peer, 2)), Err(Error::SessionLimit));
+        sessions.accept_exchange(2, exchange_at(peer, 3)).unwrap();
         sessions.end_all();
         assert_eq!(sessions.accepted.used(), 0);
     }
@@ -468,19 +468,19 @@ mod tests {
     fn equal_identifiers_from_two_sources_are_two_sessions() {
         let sessions = registry(10, 10);
         let (a, b) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
-        let first = sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
-        sessions.accept_dialogue(7, dialogue_with(b)).unwrap();
-        assert_eq!(sessions.accept_dialogue(7, dialogue_with(a)), Err(Error::IdClash));
+        let first = sessions.accept_exchange(7, exchange_with(a)).unwrap();
+        sessions.accept_exchange(7, exchange_with(b)).unwrap();
+        assert_eq!(sessions.accept_exchange(7, exchange_with(a)), Err(Error::IdClash));
         assert!(sessions.end_owned(AsaNonce(2)).is_empty());
         assert!(sessions.end(first, Ending::Accepted).is_some());
-        sessions.accept_dialogue(7, dialogue_with(a)).unwrap();
-        sessions.open_dialogue(8, dialogue_with(a)).unwrap();
+        sessions.accept_exchange(7, exchange_with(a)).unwrap();
+        sessions.open_exchange(8, exchange_with(a)).unwrap();
         assert_eq!(
-            sessions.accept_dialogue(8, dialogue_with(a)),
+            sessions.accept_exchange(8, exchange_with(a)),
             Err(Error::IdClash),
             "we opened it with that peer"
         );
-        sessions.accept_dialogue(8, dialogue_with(b)).unwrap();
+        sessions.accept_exchange(8, exchange_with(b)).unwrap();
         assert_eq!(sessions.end_owned(AsaNonce(1)).len(), 4);
         assert!(sessions.end_all().is_empty());
     }
@@ -488,23 +488,23 @@ mod tests {
     #[test]
     fn sessions_are_bounded() {
         let sessions = registry(1, 1);
-        let open = sessions.open_dialogue(1, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
-        assert_eq!(sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)), Err(Error::SessionLimit));
+        let open = sessions.open_exchange(1, exchange_with(Ipv6Addr::LOCALHOST)).unwrap();
+        assert_eq!(sessions.open_exchange(2, exchange_with(Ipv6Addr::LOCALHOST)), Err(Error::SessionLimit));
         sessions.end(open, Ending::Stopped);
-        sessions.open_dialogue(2, dialogue_with(Ipv6Addr::LOCALHOST)).unwrap();
+        sessions.open_exchange(2, exchange_with(Ipv6Addr::LOCALHOST)).unwrap();
         assert!(sessions.is_in_use(2) && !sessions.is_in_use(1));
     }
 
     #[test]
     fn a_session_that_its_peer_has_left_ends_after_its_grace() {
         let sessions = registry(10, 2);
-        let peer = |last| dialogue_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
-        let first = sessions.accept_dialogue(1, peer(1)).unwrap();
+        let peer = |last| exchange_with(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        let first = sessions.accept_exchange(1, peer(1)).unwrap();
         assert!(sessions.end_abandoned(1000, 50).is_empty(), "its ASA may notice by itself");
         assert!(sessions.end_abandoned(1049, 50).is_empty());
-        sessions.accept_dialogue(2, peer(1)).unwrap();
+        sessions.accept_exchange(2, peer(1)).unwrap();
         assert_eq!(sessions.end_abandoned(1050, 50).len(), 1);
-        assert_eq!(sessions.dialogue(first).unwrap_err(), Error::NoSession);
+        assert_eq!(sessions.exchange(first).unwrap_err(), Error::NoSession);
         assert_eq!((sessions.open_count(), sessions.accepted.used()), (1, 1));
         assert!(sessions.end_abandoned(1099, 50).is_empty());
         assert_eq!(sessions.end_abandoned(1100, 50).len(), 1);

@@ -13,7 +13,7 @@ use crate::bounds::Neighbour;
 use crate::error::Result;
 use crate::node::{NegotiationReply, Node, Requested, SynchReply};
 use crate::outcome::{Case, ConnectionOutcome, MessageOutcome, RequestOutcome};
-use crate::registry::{Dialogue, Nowhere, SynchRequest, Transport, TransportError};
+use crate::registry::{Exchange, Nowhere, SynchRequest, Transport, TransportError};
 use crate::trace::Ending;
 use crate::types::{AsaLocator, Objective, SessionNonce};
 
@@ -28,7 +28,7 @@ pub(super) type Values = HashMap<String, Receiver<SynchRequest>>;
 #[derive(Debug)]
 pub(super) struct Session {
     nonce: SessionNonce,
-    dialogue: Dialogue,
+    exchange: Exchange,
     /// It waits for a value; otherwise for a step of a negotiation.
     wants_value: bool,
 }
@@ -143,7 +143,7 @@ impl SimulatedNode {
                 drop(place);
                 let accepted = self.node.accept(ASA, request);
                 let session =
-                    accepted.map(|(nonce, dialogue, _)| Session { nonce, dialogue, wants_value: false });
+                    accepted.map(|(nonce, exchange, _)| Session { nonce, exchange, wants_value: false });
                 let began = session.is_ok();
                 self.sessions.extend(session);
                 began
@@ -173,21 +173,21 @@ impl SimulatedNode {
         let id = self.node.new_id()?;
         self.node.connection_opened();
         let transport = transport(&self.node, 0, peer);
-        let dialogue =
-            Dialogue { owner: ASA, transport, name: objective.name.as_str().into(), dry: objective.dry };
-        let nonce = self.node.open_dialogue(id, dialogue.clone())?;
-        self.sessions.push(Session { nonce, dialogue, wants_value });
+        let exchange =
+            Exchange { owner: ASA, transport, name: objective.name.as_str().into(), dry: objective.dry };
+        let nonce = self.node.open_exchange(id, exchange.clone())?;
+        self.sessions.push(Session { nonce, exchange, wants_value });
         Ok(id)
     }
 
     /// A message has come in a session, counted from the first that is open. Ends the session where the calls
     /// that wait for it do. Returns whether it goes on; `None` if there is no such session.
     pub fn receive_reply(&mut self, session: usize, message: &[u8]) -> Option<bool> {
-        let Session { nonce, dialogue, wants_value } = self.sessions.get(session)?;
+        let Session { nonce, exchange, wants_value } = self.sessions.get(session)?;
         let goes_on = if *wants_value {
-            self.node.synch_message(nonce.id_value, dialogue, message) == SynchReply::Ignore
+            self.node.synch_message(nonce.id_value, exchange, message) == SynchReply::Ignore
         } else {
-            let reply = self.node.negotiation_message(nonce.id_value, dialogue, message);
+            let reply = self.node.negotiation_message(nonce.id_value, exchange, message);
             matches!(reply, NegotiationReply::Offer(_) | NegotiationReply::Wait(_) | NegotiationReply::Ignore)
         };
         if !goes_on {
@@ -208,7 +208,7 @@ impl SimulatedNode {
     #[must_use]
     pub fn sessions(&self) -> Vec<(u32, String)> {
         let open = self.sessions.iter();
-        open.map(|session| (session.nonce.id_value, session.dialogue.name.to_string())).collect()
+        open.map(|session| (session.nonce.id_value, session.exchange.name.to_string())).collect()
     }
 
     /// Clears away what has expired, as `_watcher` does.

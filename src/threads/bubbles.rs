@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{contain, spawn};
+use crate::bounds::{Bounds, Quota};
 use crate::bubbles::http::{self, Asked};
 use crate::bubbles::story::Story;
 use crate::bubbles::{Bubbles, Hub};
@@ -61,6 +62,7 @@ pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
 /// The browsers that are here.
 struct Clients {
     streams: Vec<Weak<TcpStream>>,
+    places: Quota<()>,
     /// Each client has the one end: none is left when the other is disconnected.
     here: Sender<()>,
     gone: Receiver<()>,
@@ -69,15 +71,15 @@ struct Clients {
 impl Clients {
     fn new() -> Self {
         let (here, gone) = bounded(0);
-        Self { streams: Vec::new(), here, gone }
+        Self { streams: Vec::new(), places: Quota::new(Bounds::all(CLIENTS)), here, gone }
     }
 
     fn take_up(&mut self, core: &Arc<Core>, bubbles: &Bubbles, stream: TcpStream) {
         self.streams.retain(|stream| stream.strong_count() > 0);
-        if self.streams.len() >= CLIENTS {
+        let Ok(permit) = self.places.take(()) else {
             log::debug!("a browser is sent away: {CLIENTS} are here");
             return;
-        }
+        };
         let stream = Arc::new(stream);
         self.streams.push(Arc::downgrade(&stream));
         let (bubbles, here) = (bubbles.clone(), self.here.clone());
@@ -85,7 +87,7 @@ impl Clients {
             if let Err(error) = serve(core, &bubbles, &stream) {
                 log::debug!("a browser is gone: {error}");
             }
-            drop((stream, here));
+            drop((stream, here, permit));
         });
         if let Err(error) = spawned {
             log::debug!("a browser is sent away: {error}");
@@ -94,7 +96,7 @@ impl Clients {
 
     /// Ends all that are left. Those that read learn how it ended; those that do not are not waited for.
     fn end(self) {
-        let Self { streams, here, gone } = self;
+        let Self { streams, here, gone, .. } = self;
         drop(here);
         let _ = gone.recv_timeout(LAST_WORD);
         for stream in streams.iter().filter_map(Weak::upgrade) {

@@ -13,7 +13,7 @@ use crate::core::{Core, Interface};
 use crate::net::multicast::{Receiver, group};
 use crate::node::Arrival;
 use crate::outcome::MessageOutcome;
-use crate::trace::{Direction, Event, MessageEvent, Transport};
+use crate::trace::{Carrier, Direction, Event, MessageEvent};
 
 /// How long receiving rests after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
@@ -98,14 +98,14 @@ fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
 fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
     core.node.counters.tracer().emit(|| {
         let Arrival { ifi, source, port, multicast } = arrival;
-        let (transport, local) = if multicast {
-            (Transport::Multicast, group(ifi))
+        let (carrier, local) = if multicast {
+            (Carrier::Multicast, group(ifi))
         } else {
             let address = core.addresses().link_local(ifi).unwrap_or(Ipv6Addr::UNSPECIFIED);
-            (Transport::UnicastDatagram, SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi))
+            (Carrier::UnicastDatagram, SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi))
         };
         let (direction, peer) = (Direction::In, SocketAddrV6::new(source, port, 0, ifi));
         let (bytes, sealed) = (bytes.into(), sealed.map(Into::into));
-        Event::Message(MessageEvent { direction, transport, local, peer, ifi, bytes, sealed })
+        Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
     });
 }

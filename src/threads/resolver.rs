@@ -4,17 +4,15 @@
 //! a minute where no server answers. So they are no engine's, and few: peers that send such names must not occupy
 //! threads without end.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::LazyLock;
 use std::thread::Builder;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
-use parking_lot::{Condvar, Mutex};
 
 use super::signals;
+use crate::bounds::{Bounds, Permit, Quota};
 use crate::interrupt;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
@@ -27,8 +25,7 @@ const PER_OBJECTIVE: usize = 4;
 /// How many addresses of one name are tried: a name can have thousands.
 const ADDRESSES: usize = 32;
 
-static LOOKUPS_OPEN: LazyLock<Arc<Lookups>> =
-    LazyLock::new(|| Arc::new(Lookups::new(LOOKUPS, PER_OBJECTIVE)));
+static LOOKUPS_OPEN: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(LOOKUPS, PER_OBJECTIVE));
 
 /// The addresses behind a locator of an objective, to be tried in order, as far as they are known before the deadline.
 pub(crate) fn resolve(objective: &str, locator: &AsaLocator, deadline: Instant) -> Vec<SocketAddr> {
@@ -45,79 +42,50 @@ pub(crate) fn resolve(objective: &str, locator: &AsaLocator, deadline: Instant) 
     addresses
 }
 
-/// What is looked up now, by objective.
+/// The look-ups that are open, by objective.
 #[derive(Debug)]
-struct Lookups {
-    open: Mutex<HashMap<String, usize>>,
-    ended: Condvar,
-    limit: usize,
-    per_objective: usize,
-}
+struct Lookups(Quota<String>);
 
 impl Lookups {
-    fn new(limit: usize, per_objective: usize) -> Self {
-        Self { open: Mutex::default(), ended: Condvar::new(), limit, per_objective }
+    fn new(all: usize, each: usize) -> Self {
+        Self(Quota::new(Bounds { all, each }))
     }
 
     /// What `work` returns, if it does so before the deadline. It is carried out by a thread that is no engine's, as soon as
     /// few enough others are at work.
     fn carry_out<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         objective: &str,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let lookup = self.begin(objective, deadline)?;
+        let permit = self.begin(objective, deadline)?;
         let (tx, rx) = bounded(1);
         let started = signals::start(Builder::new().name("_resolver".to_owned()), move || {
             // Whoever asked may have gone.
             let _ = tx.send(work());
-            drop(lookup);
+            drop(permit);
         });
         let left = deadline.saturating_duration_since(Instant::now());
         started.ok().and_then(|_| interrupt::receive(&rx, Some(left)).ok())
     }
 
     /// Waits for its turn.
-    fn begin(self: &Arc<Self>, objective: &str, deadline: Instant) -> Option<Lookup> {
-        let mut open = self.open.lock();
-        let is_free = |open: &HashMap<String, usize>| {
-            open.values().sum::<usize>() < self.limit
-                && open.get(objective).is_none_or(|count| *count < self.per_objective)
-        };
-        while !is_free(&open) {
+    fn begin(&self, objective: &str, deadline: Instant) -> Option<Permit<String>> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let waited = self.ended.wait_for(&mut open, interrupt::slice(left));
-            if waited.timed_out() && (Instant::now() >= deadline || interrupt::is_over()) {
-                return None;
+            match self.0.take_within(objective.to_owned(), interrupt::slice(left)) {
+                Ok(permit) => return Some(permit),
+                Err(_) if left.is_zero() || interrupt::is_over() => return None,
+                Err(_) => {}
             }
         }
-        *open.entry(objective.to_owned()).or_default() += 1;
-        Some(Lookup { lookups: Arc::clone(self), objective: objective.to_owned() })
-    }
-}
-
-/// One that is carried out. Makes room for another when dropped.
-struct Lookup {
-    lookups: Arc<Lookups>,
-    objective: String,
-}
-
-impl Drop for Lookup {
-    fn drop(&mut self) {
-        let mut open = self.lookups.open.lock();
-        if let Some(count) = open.get_mut(&self.objective) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.objective);
-            }
-        }
-        self.lookups.ended.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -138,7 +106,7 @@ mod tests {
     }
 
     /// Starts lookups that are not answered until the returned end is dropped.
-    fn unanswered(lookups: &Arc<Lookups>, objective: &str, count: usize) -> crossbeam_channel::Sender<()> {
+    fn unanswered(lookups: &Lookups, objective: &str, count: usize) -> crossbeam_channel::Sender<()> {
         let (release, gate) = bounded::<()>(0);
         for _ in 0..count {
             let gate = gate.clone();
@@ -165,10 +133,10 @@ mod tests {
 
     #[test]
     fn names_that_nobody_answers_hold_up_no_other_objective() {
-        let lookups = Arc::new(Lookups::new(16, 4));
+        let lookups = Lookups::new(16, 4);
         // As many as a hostile peer may send: no more than four are at work.
         let _hostile = unanswered(&lookups, "hostile", 16);
-        assert_eq!(lookups.open.lock().values().sum::<usize>(), 4);
+        assert_eq!(lookups.0.used(), 4);
         assert_eq!(lookups.carry_out("EX1", after(SOON), || true), Some(true));
     }
 }

@@ -81,8 +81,8 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
     say(refresh(core, queue), failing);
     core.node.purge(core.now());
-    for dialogue in core.node.end_abandoned(core.now()) {
-        dialogue.transport.close();
+    for exchange in core.node.end_abandoned(core.now()) {
+        exchange.transport.close();
     }
     core.closing.look();
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddrV6;
 
-use super::{Direction, MessageEvent, Transport};
+use super::{Carrier, Direction, MessageEvent};
 
 /// How many senders are remembered: there is one an interface and start.
 const REMEMBERED: usize = 10_000;
@@ -16,15 +16,15 @@ pub(crate) struct Echoes(HashSet<SocketAddrV6>);
 impl Echoes {
     /// Takes note of what is sent. Returns whether this message has come back to its sender.
     pub(crate) fn is_echo(&mut self, message: &MessageEvent) -> bool {
-        match (message.transport, message.direction) {
-            (Transport::Multicast, Direction::Out) => {
+        match (message.carrier, message.direction) {
+            (Carrier::Multicast, Direction::Out) => {
                 if self.0.len() >= REMEMBERED {
                     self.0.clear();
                 }
                 self.0.insert(message.local);
                 false
             }
-            (Transport::Multicast, Direction::In) => self.0.contains(&message.peer),
+            (Carrier::Multicast, Direction::In) => self.0.contains(&message.peer),
             _ => false,
         }
     }

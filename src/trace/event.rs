@@ -78,7 +78,7 @@ pub struct MessageEvent {
     /// Whether it came or goes.
     pub direction: Direction,
     /// How it travels.
-    pub transport: Transport,
+    pub carrier: Carrier,
     /// The address of this side; for what came to the group, the group's. An IPv4 address is mapped.
     pub local: SocketAddrV6,
     /// The address of the peer; for what goes to the group, the group's.
@@ -111,7 +111,7 @@ pub enum Direction {
 /// How a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Transport {
+pub enum Carrier {
     /// UDP to the group of all GRASP neighbours.
     Multicast,
     /// UDP to one node.
@@ -143,7 +143,7 @@ pub enum SessionKind {
     /// A discovery of another node, which this one relays.
     RelayedDiscovery,
     /// A negotiation, synchronization or messaging session.
-    Dialogue,
+    Exchange,
 }
 
 /// How a session ended, as this side knows it.

@@ -11,8 +11,8 @@ pub(crate) mod pcapng;
 pub(crate) mod story;
 
 pub use event::{
-    Cache, CacheEvent, Direction, Ending, Event, MessageEvent, Removal, SessionEvent, SessionKind,
-    TraceEvent, Transport,
+    Cache, CacheEvent, Carrier, Direction, Ending, Event, MessageEvent, Removal, SessionEvent, SessionKind,
+    TraceEvent,
 };
 
 use std::fmt;

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::echo::Echoes;
 use super::packet::{ACK, FIN, PSH, SYN, Segment, ethernet_header, tcp_packet, udp_packet};
-use super::{Direction, Event, TraceEvent, Transport};
+use super::{Carrier, Direction, Event, TraceEvent};
 
 /// What is in front of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl<W: Write> Capture<W> {
         name: impl Fn(u32) -> Option<String>,
     ) -> io::Result<()> {
         match &event.event {
-            Event::Message(message) if message.transport == Transport::Tcp => {
+            Event::Message(message) if message.carrier == Carrier::Tcp => {
                 let (local, peer) = (message.local, message.peer);
                 for piece in message.on_wire().chunks(SEGMENT) {
                     self.segment(event.time, (local, peer), message.direction, PSH | ACK, piece, &name)?;

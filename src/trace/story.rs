@@ -8,7 +8,7 @@ use std::net::SocketAddrV6;
 use log::Level;
 
 use super::echo::Echoes;
-use super::{Direction, Ending, Event, MessageEvent, SessionEvent, SessionKind, TraceEvent, Transport};
+use super::{Carrier, Direction, Ending, Event, MessageEvent, SessionEvent, SessionKind, TraceEvent};
 use crate::plain::Plain;
 use crate::wire::{Body, Limits, Response, annotate};
 
@@ -81,12 +81,12 @@ impl Story {
     fn opened(&mut self, session: &SessionEvent, now: u64) -> Option<String> {
         let SessionEvent { session: id, kind, peer, objective } = session;
         let what = match kind {
-            SessionKind::Dialogue => "session",
+            SessionKind::Exchange => "session",
             SessionKind::Discovery | SessionKind::RelayedDiscovery => "discovery",
         };
         self.remember(*id, what, objective, now);
         // A discovery is told when it is over, and one that is relayed when it is.
-        let peer = peer.filter(|_| *kind == SessionKind::Dialogue)?;
+        let peer = peer.filter(|_| *kind == SessionKind::Exchange)?;
         Some(format!("{} with {peer} begins", self.named(*id)))
     }
 
@@ -103,7 +103,7 @@ impl Story {
             _ => format!("{answers} answers"),
         };
         match kind {
-            SessionKind::Dialogue => format!("{named}{with} is over after {took} ms: {how}"),
+            SessionKind::Exchange => format!("{named}{with} is over after {took} ms: {how}"),
             SessionKind::Discovery => format!("{named} is over after {took} ms: {answered}"),
             SessionKind::RelayedDiscovery => {
                 format!("relaying {named}{} is over after {took} ms: {answered}", with.replace("with", "for"))
@@ -117,7 +117,7 @@ impl Story {
         now: u64,
         name: &impl Fn(u32) -> Option<String>,
     ) -> Option<String> {
-        if event.transport != Transport::Tcp && self.echoes.is_echo(event) {
+        if event.carrier != Carrier::Tcp && self.echoes.is_echo(event) {
             return None;
         }
         let annotation = annotate(&event.bytes, &Limits { size: event.bytes.len(), ..Limits::default() });
@@ -202,20 +202,20 @@ mod tests {
 
     #[test]
     fn a_session_is_told_with_its_objective_peer_time_and_cause() {
-        let (mut story, dialogue) = (Story::default(), session(7, SessionKind::Dialogue, "EX\n3"));
+        let (mut story, exchange) = (Story::default(), session(7, SessionKind::Exchange, "EX\n3"));
         assert_eq!(
-            line(&mut story, 1000, Event::SessionOpened(dialogue.clone())).unwrap(),
+            line(&mut story, 1000, Event::SessionOpened(exchange.clone())).unwrap(),
             r"session 7 of EX\n3 with fd00::9 begins"
         );
         let declined = Ending::Declined(Some("mean\u{1b}".to_owned()));
         assert_eq!(
-            line(&mut story, 1012, Event::SessionEnded(dialogue.clone(), declined)).unwrap(),
+            line(&mut story, 1012, Event::SessionEnded(exchange.clone(), declined)).unwrap(),
             r"session 7 of EX\n3 with fd00::9 is over after 12 ms: declined: mean\u{1b}"
         );
         // One whose beginning was lost.
         let failed = Ending::Failed(Error::NoPeer);
         assert_eq!(
-            line(&mut story, 2000, Event::SessionEnded(dialogue, failed)).unwrap(),
+            line(&mut story, 2000, Event::SessionEnded(exchange, failed)).unwrap(),
             format!(r"session 7 of EX\n3 with fd00::9 is over after 0 ms: failed: {}", Error::NoPeer)
         );
     }

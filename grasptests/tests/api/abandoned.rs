@@ -52,7 +52,7 @@ fn a_session_that_both_sides_have_left_ends_by_itself_and_is_told() {
     host.engine.shutdown();
     let endings: Vec<_> = trace
         .filter_map(|event| match &event.event {
-            Event::SessionEnded(session, how) if session.kind == SessionKind::Dialogue => Some(how.clone()),
+            Event::SessionEnded(session, how) if session.kind == SessionKind::Exchange => Some(how.clone()),
             _ => None,
         })
         .collect();

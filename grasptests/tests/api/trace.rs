@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grasp::trace::{
-    Cache, Direction, Ending, Event, MessageEvent, SessionKind, Trace, TraceEvent, Transport,
-};
+use grasp::trace::{Cache, Carrier, Direction, Ending, Event, MessageEvent, SessionKind, Trace, TraceEvent};
 use grasp::wire::{Body, Limits, decode};
 use grasp::{Config, Discover, Objective, RegisterObj, TaggedObjective, Value};
 use grasptests::isolated;
@@ -38,7 +36,7 @@ fn kind(message: &MessageEvent) -> String {
 fn line(event: &Event) -> Option<String> {
     let side = |direction| if direction == Direction::In { "<-" } else { "->" };
     Some(match event {
-        Event::Message(m) if m.transport == Transport::Multicast => {
+        Event::Message(m) if m.carrier == Carrier::Multicast => {
             format!("{} {} *", side(m.direction), kind(m))
         }
         Event::Message(m) => format!("{} {}", side(m.direction), kind(m)),
@@ -79,12 +77,12 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
         "<- M_RESPONSE",
         "cache EX3",
         "end Discovery over",
-        "begin Dialogue EX3",
+        "begin Exchange EX3",
         "-> M_REQ_NEG",
         "<- M_NEGOTIATE",
         "-> M_NEGOTIATE",
         "<- M_END",
-        "end Dialogue accepted",
+        "end Exchange accepted",
     ];
     assert_eq!(asker, expected);
 
@@ -115,7 +113,7 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
                 assert_eq!(Some(*session), asked);
                 Some(*except)
             }
-            Event::Message(m) if m.direction == Direction::Out && m.transport == Transport::Multicast => {
+            Event::Message(m) if m.direction == Direction::Out && m.carrier == Carrier::Multicast => {
                 Some(m.ifi)
             }
             _ => None,
@@ -125,16 +123,16 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
     assert_ne!(interfaces[0], interfaces[1]);
 
     let server: Vec<_> =
-        lines(&told[2]).into_iter().filter(|line| line.contains("M_") || line.contains("Dialogue")).collect();
+        lines(&told[2]).into_iter().filter(|line| line.contains("M_") || line.contains("Exchange")).collect();
     let expected = [
         "<- M_DISCOVERY *",
         "-> M_RESPONSE",
         "<- M_REQ_NEG",
-        "begin Dialogue EX3",
+        "begin Exchange EX3",
         "-> M_NEGOTIATE",
         "<- M_NEGOTIATE",
         // The session is over for this side before the last message leaves.
-        "end Dialogue accepted",
+        "end Exchange accepted",
         "-> M_END",
     ];
     assert_eq!(server, expected);
@@ -149,9 +147,7 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
     // Both ends tell of the same bytes, and of each other's addresses.
     let requests = |events: &[Arc<TraceEvent>]| -> MessageEvent {
         let request = |event: &Arc<TraceEvent>| match &event.event {
-            Event::Message(message)
-                if message.transport == Transport::Tcp && kind(message) == "M_REQ_NEG" =>
-            {
+            Event::Message(message) if message.carrier == Carrier::Tcp && kind(message) == "M_REQ_NEG" => {
                 Some(message.clone())
             }
             _ => None,
@@ -257,7 +253,7 @@ fn an_ending_says_how_and_a_line_goes_to_every_listener() {
         let endings: Vec<&Ending> = events
             .iter()
             .filter_map(|event| match &event.event {
-                Event::SessionEnded(session, how) if session.kind == SessionKind::Dialogue => Some(how),
+                Event::SessionEnded(session, how) if session.kind == SessionKind::Exchange => Some(how),
                 _ => None,
             })
             .collect();

@@ -92,7 +92,7 @@ fn open_sessions_can_be_looked_at() {
     let (session, asked) = joined(listening).unwrap();
     let views = far.engine.sessions();
     let [view] = views.as_slice() else { panic!("{views:?}") };
-    assert_eq!((view.session, view.kind, view.objective.as_str()), (session, SessionKind::Dialogue, "EX3"));
+    assert_eq!((view.session, view.kind, view.objective.as_str()), (session, SessionKind::Exchange, "EX3"));
     assert_eq!((view.peer, view.owner), (near.node.ula(), Some(far.asa)));
     let views = near.engine.sessions();
     assert_eq!((views.len(), views[0].session.id_source, views[0].owner), (1, None, Some(near.asa)));
