@@ -160,7 +160,8 @@ impl Core {
 
     /// For what opens a socket: an error if it would be in another network namespace than the engine's.
     pub(crate) fn check_namespace(&self) -> Result<()> {
-        let elsewhere = self.namespace.zip(Namespace::current()).is_some_and(|(own, caller)| own != caller);
+        let elsewhere =
+            self.namespace.as_ref().zip(Namespace::current()).is_some_and(|(own, caller)| *own != caller);
         if elsewhere { Err(Error::OtherNamespace) } else { Ok(()) }
     }
 

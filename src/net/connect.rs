@@ -44,6 +44,8 @@ fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStrea
     loop {
         if let Some(address) = addresses.next() {
             match begin(address) {
+                // In a fast network the answer has come by now.
+                Ok(socket) if is_made(&socket) => return Ok((socket.into(), *address)),
                 Ok(socket) => begun.push((socket, *address)),
                 Err(error) => {
                     failure = error;
