@@ -84,6 +84,16 @@ def negotiable(grasp, asa, other, value=None):
     return made, place(grasp, made.name)
 
 
+def listening(grasp, made):
+    """How many threads wait for requests to negotiate an objective."""
+    return sum(x.listening for x in grasp._obj_registry if x.objective.name == made.name)
+
+
+def await_listener(grasp, made):
+    """A peer is refused while nobody listens, after a grace that a busy machine can outlast."""
+    eventually("it listens", lambda: listening(grasp, made))
+
+
 class Thread(threading.Thread):
     """A thread whose result can be had, with what it raised."""
 
@@ -216,4 +226,4 @@ def script(network):
         one.process.wait()
 
 
-__all__ = ["Script", "Thread", "eventually", "negotiable", "objective", "place", "unique"]
+__all__ = ["Script", "Thread", "await_listener", "eventually", "negotiable", "objective", "place", "unique"]

@@ -5,11 +5,7 @@ import ipaddress
 import pickle
 
 import pytest
-from conftest import Thread, eventually, negotiable, objective, place, unique
-
-
-def listening(grasp, name):
-    return sum(x.listening for x in grasp._obj_registry if x.objective.name == name)
+from conftest import Thread, await_listener, negotiable, objective, place, unique
 
 
 def test_an_asa_is_registered_under_a_number_and_deregistered(grasp):
@@ -73,7 +69,7 @@ def test_a_peer_agrees(grasp, asa, other):
         return grasp.end_negotiate(other, session, True)
 
     listener = Thread(accept)
-    eventually("it listens", lambda: listening(grasp, made.name))
+    await_listener(grasp, made)
     error, session, result = grasp.req_negotiate(asa, made, peer, 10_000)
     assert (error, session) == (0, None)
     assert result is made, "the caller's own objective, as in graspy"
@@ -92,7 +88,7 @@ def test_both_make_offers_and_one_declines(grasp, asa, other):
         return grasp.end_negotiate(other, session, False, reason="You are mean!")
 
     listener = Thread(haggle)
-    eventually("it listens", lambda: listening(grasp, made.name))
+    await_listener(grasp, made)
     error, session, offer = grasp.req_negotiate(asa, made, peer, 10_000)
     assert (error, offer.value, offer.loop_count, offer.name) == (0, 50, 5, made.name)
     assert offer is not made
@@ -113,7 +109,7 @@ def test_a_session_for_messages(grasp, asa, other):
             assert grasp.gsend(other, session, message) == 0
 
     listener = Thread(echo)
-    eventually("it listens", lambda: listening(grasp, made.name))
+    await_listener(grasp, made)
     error, session, nothing = grasp.req_negotiate(asa, made, peer, 10_000, noloop=True)
     assert (error, nothing) == (grasp.errors.noReply, None)
     for message in ("text", b"abc", [1, {"two": 3.5}], None):
@@ -127,7 +123,7 @@ def test_listening_stops(grasp, asa):
     made = objective(grasp, "neg")
     assert grasp.register_obj(asa, made) == 0
     listener = Thread(grasp.listen_negotiate, asa, made)
-    eventually("it listens", lambda: listening(grasp, made.name))
+    await_listener(grasp, made)
     assert grasp.stop_negotiate(asa, made) == 0
     assert listener.result() == (grasp.errors.noSession, None, None)
 

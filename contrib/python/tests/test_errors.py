@@ -5,7 +5,7 @@ import subprocess
 
 import cbor2
 import pytest
-from conftest import Thread, eventually, negotiable, objective, place, unique
+from conftest import Thread, await_listener, eventually, negotiable, objective, place, unique
 
 
 @pytest.fixture
@@ -249,9 +249,11 @@ def test_a_value_that_cbor2_cannot_decode_24(grasp, asa, other, raw_peer, sessio
     # Who listens is not told: the peer is refused, and the next one heard.
     listener = Thread(grasp.listen_negotiate, other, neg)
     request = b"\x83\x03\x01\x84" + name + b"\x03\x05"
+    await_listener(grasp, neg)
     with socket.create_connection((str(peer.locator), peer.port)) as connection:
         connection.sendall(request + WRONG_DATE)
         assert cbor2.loads(connection.recv(100))[0] == grasp.M_END
+    await_listener(grasp, neg)
     with socket.create_connection((str(peer.locator), peer.port)) as connection:
         connection.sendall(request + b"\x07")
         error, _, asked = listener.result()
@@ -262,6 +264,7 @@ def test_a_second_session_of_the_same_identifier_is_refused(grasp, asa, other, n
     """graspy returns 31 then, and the peer waits in vain. Here the peer is refused, and the ASA goes on listening."""
     neg, peer = negotiable(grasp, asa, other)
     listener = Thread(lambda: [grasp.listen_negotiate(other, neg)[0] for _ in range(2)])
+    await_listener(grasp, neg)
     program = script(
         """
         import cbor2, socket, sys
@@ -283,6 +286,8 @@ def test_a_second_session_of_the_same_identifier_is_refused(grasp, asa, other, n
     # The first session is answered, and stays open.
     eventually("the first request is heard", lambda: any(x.id_value == 4711 for x in grasp._session_id_cache))
     (opened,) = (x for x in grasp._session_id_cache if x.id_value == 4711)
+    # The program goes on once it has heard this.
+    await_listener(grasp, neg)
     assert grasp.negotiate_wait(other, grasp._session_handle(4711, opened.id_source), 60_000) == 0
     program.wait_for("[7, 4711, 60000]")
     program.wait_for("closed")

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import Thread, eventually, negotiable, objective, place, unique
+from conftest import Thread, await_listener, eventually, negotiable, objective
 
 BLOCKED = """
 import grasp, signal, socket, sys, threading, time
@@ -33,38 +33,35 @@ for one in keep:
 unreachable = grasp.asa_locator(peer.locator, None, False)
 unreachable.port = full.getsockname()[1]
 
-def session():
-    error, session, _ = grasp.req_negotiate(asa, neg, peer, 1000, noloop=True)
-    time.sleep(0.05)
-    return session
-
-def filled():
-    opened = session()
+def fill():
     while grasp.gsend(asa, opened, "x" * 60000) == 0:
         pass
 
+in_a_session = sys.argv[1] in ("negotiate_step", "grecv", "gsend")
+if in_a_session:
+    opened = grasp.req_negotiate(asa, neg, peer, 1000, noloop=True)[1]
 calls = {
     "discover": lambda: grasp.discover(asa, neg, 60000),
     "req_negotiate": lambda: grasp.req_negotiate(asa, neg, peer, 60000),
     "req_negotiate, discovering": lambda: grasp.req_negotiate(asa, neg, None, 60000),
     "req_negotiate, connecting": lambda: grasp.req_negotiate(asa, neg, unreachable, 60000),
-    "negotiate_step": lambda: grasp.negotiate_step(asa, session(), neg, 60000),
-    "grecv": lambda: grasp.grecv(asa, session(), 60000),
-    "gsend": filled,
+    "negotiate_step": lambda: grasp.negotiate_step(asa, opened, neg, 60000),
+    "grecv": lambda: grasp.grecv(asa, opened, 60000),
+    "gsend": fill,
     "listen_negotiate": lambda: grasp.listen_negotiate(asa, neg),
     "synchronize": lambda: grasp.synchronize(asa, synch, peer, 60000),
     "synchronize, discovering": lambda: grasp.synchronize(asa, synch, None, 60000),
 }
 signal.signal(signal.SIGINT, signal.default_int_handler)
-print("ready", time.monotonic())
 try:
+    print("ready")
     result = calls[sys.argv[1]]()
     print("returned", result)
 except KeyboardInterrupt:
     ended = time.monotonic()
     print("interrupted", ended)
     # The engine goes on, and no session is left.
-    print(grasp.discover(asa, synch, 10)[0], len(grasp._session_id_cache) - (sys.argv[1] in ("negotiate_step", "grecv", "gsend")) <= 0)
+    print(grasp.discover(asa, synch, 10)[0], len(grasp._session_id_cache) - in_a_session <= 0)
 """
 CALLS = [line.split('"')[1] for line in BLOCKED.splitlines() if line.startswith('    "')]
 
@@ -82,9 +79,8 @@ def test_ctrl_c_ends_every_call_that_waits(script, call):
     for _ in range(5):
         program = script(BLOCKED, call)
         program.wait_for("ready")
-        # It is in the call by now, or will be before its first look at signals.
+        # Nothing after that line makes it wait but the call.
         eventually("it waits", lambda: is_asleep(program.process))
-        time.sleep(0.3)
         sent = time.monotonic()
         program.process.send_signal(signal.SIGINT)
         line = program.wait_for("interrupted")
@@ -115,11 +111,13 @@ def test_a_handler_of_a_signal_runs_while_a_call_waits(script):
 
 def test_a_thread_that_waits_lets_others_run(grasp, asa):
     made = objective(grasp, "synch")
-    waiting = Thread(grasp.discover, asa, made, 2000)
+    waiting = Thread(grasp.discover, asa, made, 3000)
+    eventually("it discovers", lambda: grasp._session_id_cache)
     count = 0
-    while waiting.is_alive():
+    while waiting.is_alive() and count < 100_000:
         count += 1
-    assert count > 100_000
+    assert waiting.is_alive()
+    assert waiting.result() == (0, [])
 
 
 def test_many_threads_are_served(grasp, asa, other):
@@ -133,10 +131,18 @@ def test_many_threads_are_served(grasp, asa, other):
             asked.value += 1
             grasp.negotiate_step(other, session, asked, 10_000)
 
+    def until_taken(wanted):
+        """Peers are refused while all servers are busy, and try again."""
+        deadline = time.monotonic() + 60
+        while True:
+            result = grasp.req_negotiate(asa, wanted, peer, 10_000)
+            if result[0] != grasp.errors.noPeer or time.monotonic() > deadline:
+                return result
+
     def ask(number):
         wanted = objective(grasp, "neg", number, made.name)
         for _ in range(10):
-            error, session, offer = grasp.req_negotiate(asa, wanted, peer, 10_000)
+            error, session, offer = until_taken(wanted)
             assert (error, offer.value) == (0, number + 1)
             assert grasp.end_negotiate(asa, session, True) == 0
 
@@ -161,7 +167,7 @@ def test_an_exception_in_a_thread_does_not_harm_the_engine(grasp, asa, other):
         raise ZeroDivisionError
 
     listener = Thread(fails)
-    eventually("it listens", lambda: any(x.listening for x in grasp._obj_registry if x.objective.name == made.name))
+    await_listener(grasp, made)
     assert grasp.req_negotiate(asa, made, peer, 100)[0] == grasp.errors.noNegReply
     with pytest.raises(ZeroDivisionError):
         listener.result()
@@ -228,7 +234,8 @@ def test_the_end_of_the_program_ends_everything(script):
                 print("found", grasp.discover(asa, synch, 60000))
         for work in (listen, listen, find, find):
             threading.Thread(target=work, daemon=True).start()
-        time.sleep(0.2)
+        while grasp._obj_registry[0].listening < 2 or len(grasp._session_id_cache) < 2:
+            time.sleep(0.01)
         print("leaving")
         sys.exit(3)
         """
@@ -247,13 +254,16 @@ def test_the_end_beside_busy_threads(script):
             obj = grasp.objective("S")
             obj.synch, obj.value = True, [1, "two"]
             grasp.register_obj(asa, obj)
-            def work():
+            rounds = [0] * 8
+            def work(number):
                 while True:
                     grasp.flood(asa, 1000, grasp.tagged_objective(obj, None))
                     grasp.get_flood(asa, obj)
-            for _ in range(8):
-                threading.Thread(target=work, daemon=True).start()
-            time.sleep(0.1)
+                    rounds[number] += 1
+            for number in range(8):
+                threading.Thread(target=work, args=(number,), daemon=True).start()
+            while min(rounds) < 10:
+                time.sleep(0.01)
             """
         )
         assert program.end(30) == (0, [])
@@ -521,7 +531,8 @@ def test_stubs_have_what_the_modules_have(grasp):
 
 
 def test_importing_is_quick_and_cbor2_waits(network):
-    code = "import sys, time; started = time.perf_counter(); import grasp; print(time.perf_counter() - started, 'cbor2' in sys.modules)"
+    # Of the processor's time: on a busy machine the clock tells more about the others.
+    code = "import sys, time; started = time.process_time(); import grasp; print(time.process_time() - started, 'cbor2' in sys.modules)"
     times = []
     for _ in range(5):
         output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -13,7 +13,7 @@ from collections import OrderedDict, defaultdict, namedtuple
 
 import cbor2
 import pytest
-from conftest import Thread, eventually, negotiable, objective, place
+from conftest import Thread, await_listener, negotiable, objective, place
 
 
 class Colour(enum.IntEnum):
@@ -222,6 +222,7 @@ def test_every_way_of_a_value(grasp, asa, other):
         if isinstance(expected, cbor2.CBORTag) and expected.tag == 24:
             expected = expected.value
         made.value = shared.value = value
+        await_listener(grasp, made)
         error, session, offer = grasp.req_negotiate(asa, made, peer, 10_000)
         assert error == 0 and same(offer.value, expected)
         assert grasp.end_negotiate(asa, session, True) == 0
@@ -248,7 +249,7 @@ def test_deep_values(grasp):
 def test_large_messages(grasp, asa, other):
     made, peer = negotiable(grasp, asa, other, "x" * 60_000)
     listener = Thread(grasp.listen_negotiate, other, made)
-    eventually("it listens", lambda: any(x.listening for x in grasp._obj_registry if x.objective.name == made.name))
+    await_listener(grasp, made)
     error, session, _ = grasp.req_negotiate(asa, made, peer, 10_000, noloop=True)
     error, _, asked = listener.result()
     assert (error, asked.value) == (0, made.value)

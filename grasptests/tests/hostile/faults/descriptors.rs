@@ -1,7 +1,7 @@
 //! A process that has no descriptor left.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grasp::{AsaLocator, Config, Discover, Error, RegisterObj, StartError};
 use grasptests::isolated;
@@ -12,9 +12,27 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Limit, computed, negotiate, quiet, start_error};
 
+/// How often accepting fails before it is looked how long that took.
+const TRIES: u64 = 20;
+
 /// Sockets made while there were descriptors, to connect with later.
 fn sockets(host: &Host, count: usize) -> Vec<Socket> {
     host.run(|_, _| (0..count).map(|_| Socket::new(Domain::IPV6, Type::STREAM, None).unwrap()).collect())
+}
+
+/// Connects with a port of the host, which has no descriptor to accept with: it goes on trying, and does not spin.
+fn accepting_fails(host: &Host, port: u16, clients: &[Socket]) {
+    let target = SockAddr::from(std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0));
+    for client in clients {
+        host.run(|_, _| client.connect(&target)).expect("the system holds the connection");
+    }
+    let failed = || host.engine.stats().accept_failed;
+    eventually(SOON, "accepting fails", || failed() > 0);
+    let (before, spent, began) = (failed(), computed(), Instant::now());
+    eventually(SOON, "it goes on trying", || failed() >= before + TRIES);
+    let (tries, spent, took) = (failed() - before, computed() - spent, began.elapsed());
+    assert!(took >= Duration::from_millis(25 * TRIES), "{tries} tries in {took:?}");
+    assert!(spent < took.mul_f32(0.7), "computed for {spent:?} in {took:?}");
 }
 
 #[test]
@@ -53,17 +71,7 @@ fn without_descriptors_calls_fail_at_once_nothing_spins_and_all_recovers() {
         near.run(|engine, asa| engine.discover(asa, &negotiable("EX5", 1), None, Discover::default()));
     assert_eq!(found, Ok(vec![]));
 
-    let target = SockAddr::from(std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0));
-    for client in &clients {
-        far.run(|_, _| client.connect(&target)).expect("the system holds the connection");
-    }
-    let failed = || far.engine.stats().accept_failed;
-    eventually(SOON, "accepting fails", || failed() > 0);
-    let (before, spent) = (failed(), computed());
-    std::thread::sleep(Duration::from_secs(1));
-    let (tries, spent) = (failed() - before, computed() - spent);
-    assert!(tries <= 40, "{tries} tries in a second");
-    assert!(spent < Duration::from_millis(700), "computed for {spent:?} in a second");
+    accepting_fails(&far, port, &clients);
 
     drop(limit);
     eventually(SOON, "what has waited is accepted", || far.engine.stats().connections_accepted >= 3);
@@ -77,16 +85,15 @@ fn without_descriptors_calls_fail_at_once_nothing_spins_and_all_recovers() {
     quiet(&near, threads + 2);
 }
 
-/// A program that shuts itself in has no use for descriptors; then the system refuses even to wait for some.
+/// A program that shuts itself in has no use for descriptors; then the system refuses even to wait for one.
 #[test]
 fn a_process_that_may_have_no_descriptor_does_not_spin() {
     isolated!();
-    let (_lab, near, _far) = two(Config::new());
-    let limit = Limit::set(Resource::RLIMIT_NOFILE, 1);
-    let before = computed();
-    std::thread::sleep(Duration::from_secs(1));
-    let spent = computed() - before;
-    assert!(spent < Duration::from_millis(500), "computed for {spent:?} in a second");
-    near.engine.shutdown();
+    let (_lab, near, _far) = two(Config::new().raise_descriptor_limit(false));
+    near.register(&negotiable("EX1", 0));
+    let (port, clients) = (near.port("EX1"), sockets(&near, 1));
+    let limit = Limit::set(Resource::RLIMIT_NOFILE, 0);
+    accepting_fails(&near, port, &clients);
+    within(AT_ONCE, || near.engine.shutdown());
     drop(limit);
 }
