@@ -1,5 +1,5 @@
-//! The session registry (graspy's `_session_id_cache`): the open sessions, their identifiers and their peers (RFC 8990
-//! §2.7).
+//! The session registry (graspy's `_session_id_cache`): the open sessions, their identifiers and their peers
+//! (RFC 8990 §2.7).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
