@@ -269,9 +269,9 @@ impl SessionRegistry {
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
-    /// Accepts a session that a peer opened. `IDclash` if a session with this identifier is open with this peer (RFC
-    /// 8990 §2.8.6); `SessionLimit` if the limit for all sessions or for one peer is reached. Peers on this machine
-    /// have no limit of their own.
+    /// Accepts a session that a peer opened. `IDclash` if a session with this identifier is open with this peer
+    /// (RFC 8990 §2.8.6); `SessionLimit` if the limit for all sessions or for one peer is reached. Peers on this
+    /// machine have no limit of their own.
     pub(crate) fn accept_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
