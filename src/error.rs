@@ -1,5 +1,5 @@
-//! The errors of the API: graspy's numbers, names and English texts, and those of RFC 8991 §2.3.6 (whose list ends at
-//! 38). One number of graspy may be several errors here, each with its own text and cause.
+//! The errors of the API, with graspy's numbers, names and English texts (RFC 8991 §2.3.6, whose list ends at 38). One
+//! number of graspy may be several errors here, each with its own text and cause.
 
 use std::fmt;
 use std::io;

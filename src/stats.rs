@@ -182,17 +182,17 @@ counters! {
     dropped_queue_full: drop,
     /// Dropped: a message without an outcome, because a panic ended its handling.
     dropped_lost: drop,
-    /// High-water mark of that queue.
+    /// High-water mark of the queue between _mclisten and _mhandler.
     queue_peak,
 
     // Discoveries of other nodes, and the answers to them.
     /// M_DISCOVERY received, after all filters.
     discoveries_received,
-    /// Discoveries that this node answers, with its own locators or from its cache.
+    /// Discoveries that this node answers, for itself or from its cache.
     discoveries_answered,
     /// Discoveries that are neither answered nor relayed.
     discoveries_unanswered,
-    /// Answers to relayed discoveries that were passed on to the asker.
+    /// Answers to relayed discoveries that this node passes on to the asker.
     answers_relayed,
     /// Answers to relayed discoveries with nothing that the asker can use.
     answers_not_relayed,

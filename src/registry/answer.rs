@@ -26,7 +26,7 @@ pub(crate) struct Found {
     pub(crate) ttl: u32,
     /// The interface on which it came in.
     pub(crate) ifi: u32,
-    /// It brought locators, but all of them are known to be dead.
+    /// Whether it brought locators, all of which are known to be dead.
     pub(crate) stale: bool,
 }
 

@@ -303,7 +303,7 @@ mod tests {
             cache.insert(tagged(name, None, 0, 1), neighbour(2));
         }
         assert_eq!(names(&cache), ["own", "theirs", "c", "d"]);
-        // Many neighbours displace each other, but neither those that were there before nor what began here.
+        // Many neighbours displace each other, but neither the earlier ones nor the entries that began here.
         for number in 3..9 {
             cache.insert(tagged(&number.to_string(), None, 0, 1), neighbour(number));
         }

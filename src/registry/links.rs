@@ -114,7 +114,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Links 2, 3 and 4, of which the last is a bridge within the host.
+    /// Links 2 to 5: link 4 is a bridge within the host, and link 5 has only a link-local address.
     fn addresses() -> Addresses {
         let link = |ifi: u32| Link { ifi, address: of(&format!("fe80::{ifi}")), port: 40_000 };
         let own = |ifi: u32, inner| OwnAddress { ifi, address: of(&format!("fd00:{ifi}::1")), inner };

@@ -10,7 +10,7 @@ pub(super) const ACK: u8 = 0x10;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// The offset of the checksum in the TCP header.
+/// The offset of the checksum in the header.
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 

@@ -1,5 +1,5 @@
 //! Explains messages to people: what a decoder makes of the bytes, and where and why it fails. Programs that show
-//! traffic call it; the engine decides nothing by it.
+//! traffic call it; the engine bases no decision on it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

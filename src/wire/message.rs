@@ -139,7 +139,7 @@ pub struct Flood {
     pub session: u32,
     /// The address of the node that began the flood.
     pub initiator: IpAddr,
-    /// How long the values are valid, in milliseconds; 0 is for ever.
+    /// How long the values are valid, in milliseconds; 0 means for ever.
     pub ttl: u32,
     /// The objectives, at least one, each with its locator if it has one.
     pub objectives: Vec<(WireObjective, Option<WireLocator>)>,
@@ -231,7 +231,7 @@ impl Flags {
 mod tests {
     use super::*;
 
-    /// What waits in the queue of datagrams is bounded by this, whatever type it is of.
+    /// The queue of datagrams is bounded by this number for messages of every type.
     #[test]
     fn what_is_large_in_memory_is_known_to_be() {
         let large = Value::Array(vec![Value::from(0); 1000]);
