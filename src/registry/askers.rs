@@ -1,5 +1,5 @@
-//! The askers that a response has reached. Half of the responses in progress are reserved for them, no matter how many
-//! others ask.
+//! The askers that a response has reached. A part of the responses in progress, by default half, is reserved for them,
+//! no matter how many others ask.
 
 use parking_lot::Mutex;
 
