@@ -1,8 +1,8 @@
-//! The only clock of the engine. It goes on while the machine sleeps, so that lifetimes end when they should.
+//! The only clock of the engine. It keeps running while the machine sleeps, so that lifetimes end on time.
 
 use std::time::Duration;
 
-/// Milliseconds since the machine started, sleep included. The unit of [`AsaLocator::expire`](crate::AsaLocator).
+/// Milliseconds since the machine started, including sleep. [`AsaLocator::expire`](crate::AsaLocator) uses this clock.
 #[must_use]
 pub fn monotonic_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

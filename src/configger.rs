@@ -1,5 +1,5 @@
-//! The built-in Configger (graspy's `_figger`): floods of the objective GraspConfig change how large messages may
-//! be, within bounds. Asked by `_mhandler` when it was flooded, and by `flood`.
+//! The built-in Configger (graspy's `_figger`): floods of the objective GraspConfig change the maximum size of
+//! messages, within bounds. `_mhandler` calls it when GraspConfig was flooded, and so does `flood`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,20 +8,20 @@ use crate::registry::FloodCache;
 use crate::seldom::Seldom;
 use crate::types::Value;
 
-/// The objective's name.
+/// The name of the objective.
 const NAME: &str = "GraspConfig";
 /// The keys of its value: the largest multicast and the largest unicast message in bytes.
 const MULTICAST: i64 = 3;
 const UNICAST: i64 = 4;
-/// What is accepted, graspy's bounds: from RFC 8990's default, to which it can go back here, to ten times that.
+/// The accepted sizes, as in graspy: from RFC 8990's default, to which it can be set back here, to ten times that.
 const BOUNDS: std::ops::Range<usize> = 2048..20_480;
 
-/// Whether floods of this name are for here.
+/// Whether floods of this name are for the Configger.
 pub(crate) fn is_meant(name: &str) -> bool {
     name == NAME
 }
 
-/// How large messages may be now.
+/// The current maximum sizes of messages.
 #[derive(Debug)]
 pub(crate) struct Sizes {
     unicast: AtomicUsize,
@@ -31,7 +31,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Begins with what is configured. A DULL instance has no security and takes no orders.
+    /// Starts with the configured sizes. A DULL instance has no security, so it ignores GraspConfig.
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             unicast: AtomicUsize::new(config.unicast_size),
@@ -54,7 +54,7 @@ impl Sizes {
         if self.enabled { self.multicast().max(BOUNDS.end) } else { self.multicast() }
     }
 
-    /// Takes over the latest valid flood of GraspConfig, if there is one.
+    /// Applies the latest valid flood of GraspConfig, if there is one.
     pub(crate) fn follow(&self, floods: &FloodCache, now: u64) {
         let latest = if self.enabled { floods.latest(NAME, now) } else { None };
         let Some(Value::Map(entries)) = latest.map(|tagged| tagged.objective.value) else { return };

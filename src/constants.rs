@@ -1,11 +1,11 @@
-//! The numbers of RFC 8990, under its own names. Defaults that are not fixed by the RFC are in
+//! The numbers of RFC 8990, under the names that it uses. Defaults that the RFC does not fix are in
 //! [`Config`](crate::Config).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The IPv6 group of all GRASP neighbours (RFC 8990 §2.6).
 pub const ALL_GRASP_NEIGHBORS_6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x13);
-/// The IPv4 group of all GRASP neighbours (RFC 8990 §2.6). The engine speaks IPv6 only, as graspy does.
+/// The IPv4 group of all GRASP neighbours (RFC 8990 §2.6). Like graspy, the engine uses only IPv6.
 pub const ALL_GRASP_NEIGHBORS_4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 119);
 /// The UDP port that receives the multicasts (RFC 8990 §2.6).
 pub const GRASP_LISTEN_PORT: u16 = 7017;
@@ -20,38 +20,38 @@ pub const GRASP_DEF_MAX_SIZE: usize = 2048;
 pub const IPPROTO_TCP: u64 = 6;
 /// The protocol number of UDP, for locators (RFC 8990 §2.9.5.1).
 pub const IPPROTO_UDP: u64 = 17;
-/// The protocol number of IPv6 in IP, which locators of BRSKI have (RFC 8995).
+/// The protocol number of IPv6 in IP, which BRSKI uses in locators (RFC 8995).
 pub const IPPROTO_IPV6: u64 = 41;
 
 /// The message types (RFC 8990 §4).
 pub mod message_type {
     /// Does nothing (RFC 8990 §2.8.13).
     pub const M_NOOP: u64 = 0;
-    /// Who supports this objective? (RFC 8990 §2.8.4)
+    /// Asks which nodes support an objective (RFC 8990 §2.8.4).
     pub const M_DISCOVERY: u64 = 1;
-    /// The answer to a discovery (RFC 8990 §2.8.5).
+    /// Answers a discovery (RFC 8990 §2.8.5).
     pub const M_RESPONSE: u64 = 2;
     /// Opens a negotiation (RFC 8990 §2.8.6).
     pub const M_REQ_NEG: u64 = 3;
     /// Asks for the current value (RFC 8990 §2.8.6).
     pub const M_REQ_SYN: u64 = 4;
-    /// A counter-offer (RFC 8990 §2.8.7).
+    /// Makes a counter-offer (RFC 8990 §2.8.7).
     pub const M_NEGOTIATE: u64 = 5;
     /// Ends a negotiation (RFC 8990 §2.8.8).
     pub const M_END: u64 = 6;
-    /// Asks the peer for patience (RFC 8990 §2.8.9).
+    /// Asks the peer to wait (RFC 8990 §2.8.9).
     pub const M_WAIT: u64 = 7;
-    /// The current value (RFC 8990 §2.8.10).
+    /// Carries the current value (RFC 8990 §2.8.10).
     pub const M_SYNCH: u64 = 8;
-    /// Values for everyone (RFC 8990 §2.8.11).
+    /// Carries values for all nodes (RFC 8990 §2.8.11).
     pub const M_FLOOD: u64 = 9;
-    /// What you sent was invalid (RFC 8990 §2.8.12).
+    /// Reports that a received message was invalid (RFC 8990 §2.8.12).
     pub const M_INVALID: u64 = 99;
 }
 
 /// The option types (RFC 8990 §4).
 pub mod option_type {
-    /// Look there instead (RFC 8990 §2.9.2).
+    /// Names other locators to use instead (RFC 8990 §2.9.2).
     pub const O_DIVERT: u64 = 100;
     /// The negotiation succeeded (RFC 8990 §2.9.3).
     pub const O_ACCEPT: u64 = 101;

@@ -1,4 +1,4 @@
-//! DULL on several links: an instance for each (RFC 8990 §2.5.2), which come and go with the links.
+//! DULL on several links: one instance per link (RFC 8990 §2.5.2). Instances start and end with their links.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::net::interfaces::{InUse, Link, snapshot};
 use crate::start_error::StartError;
 use crate::threads;
 
-/// A DULL instance for each link of this node, beside whatever other engines there are. An instance has one interface, shares
-/// no data with others, and ends when its interface goes (RFC 8990 §2.5.2). All end when this is dropped.
+/// Runs one DULL instance for each link of this node, besides any other engines. An instance has one interface, shares
+/// no data with others, and ends when its interface goes away (RFC 8990 §2.5.2). Dropping this ends all instances.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ pub struct DullInstances {
     running: Arc<Running>,
 }
 
-/// The instance of a link.
+/// The instance of one link.
 #[derive(Clone, Debug)]
 pub struct DullInstance {
     /// The name of its interface.
@@ -65,16 +65,17 @@ struct Running {
 }
 
 impl DullInstances {
-    /// Starts an instance on each interface that the configuration permits, [`Config::interface_limit`] at most, and from now
-    /// on for each that appears. [`Config::dull`] need not be set.
+    /// Starts an instance on each interface that the configuration permits, at most [`Config::interface_limit`], and
+    /// later on each new one that appears. [`Config::dull`] need not be set.
     ///
     /// # Errors
-    /// As [`Engine::start`]. Where the first instances have started, those of other interfaces are tried again with every look.
+    /// As [`Engine::start`]. Once the first instances have started, failed ones are tried again at each check of the
+    /// interfaces.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let (config, adjusted) = config.dull(true).with_environment().feasible();
         let substrate = acp::substrate(&config.acp, environment::keys())?;
         let core = Arc::new(Core::new(config, substrate, adjusted));
-        // From here on, dropping it ends what has been started.
+        // From here on, dropping `all` ends what has been started.
         let all = Self { core, running: Arc::default() };
         let looked = look(&all.core, &all.running);
         if all.running.instances.lock().is_empty() {
@@ -89,13 +90,14 @@ impl DullInstances {
         Ok(all)
     }
 
-    /// The instances that run now, in the order of their interfaces' indices.
+    /// The running instances, ordered by the index of their interface.
     #[must_use]
     pub fn instances(&self) -> Vec<DullInstance> {
         self.running.instances.lock().values().cloned().collect()
     }
 
-    /// Waits until others run than those that are `known`, but no longer than the time. Returns those that run then.
+    /// Waits until the running instances differ from `known`, but no longer than `time`. Returns the instances that run
+    /// then.
     #[must_use]
     pub fn wait_for_change(&self, known: &[DullInstance], time: Duration) -> Vec<DullInstance> {
         let deadline = Instant::now().checked_add(time);
@@ -133,12 +135,12 @@ impl Drop for DullInstances {
     }
 }
 
-/// Looks once: starts the instances of new interfaces, ends those of interfaces that have gone.
+/// Checks the interfaces once: starts instances on new interfaces, and ends those of interfaces that have gone.
 fn look(core: &Arc<Core>, running: &Running) -> Result<(), StartError> {
     let used =
         running.instances.lock().values().filter_map(|one| one.engine.links().first().copied()).collect();
     let used = InUse { link_locals: used, ..InUse::default() };
-    // Not the one interface of a DULL instance, but all.
+    // All interfaces, not just the one that a DULL instance uses.
     let config = core.node.config.clone().dull(false);
     let seen = snapshot(&config, core.substrate.as_ref(), &used).map_err(StartError::Interfaces)?;
     let is_there = |ifi: u32, name: &str| seen.links.iter().any(|link| link.ifi == ifi && link.name == name);
@@ -160,7 +162,7 @@ fn look(core: &Arc<Core>, running: &Running) -> Result<(), StartError> {
                 let instance = DullInstance { interface: link.name.clone(), ifi: link.ifi, engine };
                 running.instances.lock().insert(link.ifi, instance);
             }
-            // It is gone again, or not ready yet.
+            // The interface is gone again, or not ready yet.
             Err(StartError::NoInterface) => {}
             Err(error) => failure = Some(error),
         }

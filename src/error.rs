@@ -1,5 +1,5 @@
-//! The errors of the API: graspy's numbers, names and English texts, RFC 8991 §2.3.6 (whose list ends at 38). What graspy has
-//! one number for may be several errors here, each with its own text and cause.
+//! The errors of the API, with graspy's numbers, names and English texts (RFC 8991 §2.3.6, whose list ends at 38). One
+//! number of graspy may be several errors here, each with its own text and cause.
 
 use std::fmt;
 use std::io;
@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use crate::start_error::StartError;
 
-/// What every call of the API returns.
+/// The result of every API call.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the API. [`code`](Error::code) is graspy's number, [`retry`](Error::retry) says whether trying again helps,
-/// `Display` and `Debug` print a sentence, so that `main` may return it, and `source` is what the system said.
+/// An error of the API. [`code`](Error::code) is graspy's number, and [`retry`](Error::retry) says whether a retry
+/// helps. `Display` and `Debug` print a sentence, so that `main` may return the error. `source` is the error that the
+/// system reported.
 ///
-/// Two errors are equal if their numbers are, and for [`Declined`](Error::Declined) the reasons too. So
-/// `error == Error::Unspec` holds for everything that graspy calls `unspec`, and `error == Error::SockErrNegRq` for each
-/// connection of a negotiation that failed, whatever the cause. Use `match` or `matches!` to tell these apart.
+/// Two errors are equal if their numbers are equal; for [`Declined`](Error::Declined) the reasons must be equal, too.
+/// So `error == Error::Unspec` holds for everything that graspy calls `unspec`, and `error == Error::SockErrNegRq` for
+/// every failed connection of a negotiation, whatever the cause. Use `match` or `matches!` to distinguish these.
 ///
 /// ```
 /// use grasp::{Error, Retry};
@@ -30,15 +31,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// 1 `declined`. The peer declined; the reason it gave, if any. Asking again for less may help.
     Declined(Option<String>),
-    /// 2 `noReply`. `grecv`: nothing arrived in time. A retry may help, with a new session.
+    /// 2 `noReply`. `grecv`: nothing arrived in time. A retry with a new session may help.
     NoReply,
-    /// 3 `unspec`. What has this number in graspy and no other name. Only compared with: each cause is a variant of its own.
+    /// 3 `unspec`. Everything that has this number in graspy and no other name. Only for comparison: each cause is a
+    /// variant of its own.
     Unspec,
-    /// 4 `ASAfull`. As many ASAs are registered as [`Config::asa_limit`](crate::Config::asa_limit) allows. A retry helps once another ASA is gone.
+    /// 4 `ASAfull`. The number of registered ASAs has reached [`Config::asa_limit`](crate::Config::asa_limit). A retry
+    /// helps once another ASA is gone.
     AsaFull,
-    /// 5 `dupASA`. An ASA of this name is registered. A retry helps once it is gone.
+    /// 5 `dupASA`. An ASA of this name is already registered. A retry helps once it is gone.
     DupAsa,
-    /// 6 `noASA`. The handle, or the name, is not that of a registered ASA. A retry does not help.
+    /// 6 `noASA`. The handle or the name does not belong to a registered ASA. A retry does not help.
     NoAsa,
     /// 7 `notYourASA`. `deregister_asa`: the name belongs to another handle. A retry does not help.
     NotYourAsa,
@@ -48,125 +51,141 @@ pub enum Error {
     NotDry,
     /// 10 `notOverlap`. Never returned: overlap is supported.
     NotOverlap,
-    /// 11 `objFull`. As many objectives are registered as [`Config::objective_limit`](crate::Config::objective_limit) allows, or no port or thread is left for one more. A retry may help later.
+    /// 11 `objFull`. The number of registered objectives has reached
+    /// [`Config::objective_limit`](crate::Config::objective_limit), or no port or thread is left for another one. A
+    /// retry may help later.
     ObjFull,
-    /// 11 `objFull`. The port that was wanted for an objective cannot be had; the cause says why. A retry helps once it is
+    /// 11 `objFull`. The requested port for an objective is not available; the cause says why. A retry helps once it is
     /// free.
     PortTaken {
         /// The port.
         port: u16,
-        /// What the system says.
+        /// The error of the system.
         cause: Arc<io::Error>,
     },
-    /// 12 `objReg`. The objective is registered and at least one registration does not allow overlap. A retry helps once it is gone.
+    /// 12 `objReg`. The objective is already registered, and at least one registration does not allow overlap. A retry
+    /// helps once it is gone.
     ObjReg,
     /// 13 `notYourObj`. The calling ASA has not registered this objective. A retry does not help.
     NotYourObj,
-    /// 14 `notObj`. `deregister_obj`: nobody has registered it. A retry does not help.
+    /// 14 `notObj`. `deregister_obj`: no ASA has registered the objective. A retry does not help.
     NotObj,
     /// 15 `notNeg`. `neg` is not set. A retry does not help.
     NotNeg,
-    /// 16 `noSecurity`. There is no secure substrate, or the engine runs as a DULL instance. A retry helps once the substrate is up.
+    /// 16 `noSecurity`. There is no secure substrate, or the engine is a DULL instance. A retry helps once the
+    /// substrate is up.
     NoSecurity,
-    /// 17 `noDiscReply`. `req_negotiate` without a peer found none. A retry may help, after a pause that grows.
+    /// 17 `noDiscReply`. `req_negotiate` was called without a peer and found none. A retry may help; pause longer
+    /// before each one.
     NoDiscReply,
-    /// 18 `sockErrNegRq`. No connection to the peer within 5 s, or its locator cannot be resolved. A retry, with a fresh discovery, may help.
+    /// 18 `sockErrNegRq`. No connection to the peer within 5 s, or its locator cannot be resolved. A retry after a
+    /// fresh discovery may help.
     SockErrNegRq,
-    /// 19 `noSession`. The session is unknown or has ended; or a blocked `listen_negotiate` was ended by `stop_negotiate` or a deregistration. Harmless after a redundant `end_negotiate`.
+    /// 19 `noSession`. The session is unknown or has ended; or `stop_negotiate` or a deregistration ended a blocked
+    /// `listen_negotiate`. Harmless after a redundant `end_negotiate`.
     NoSession,
     /// 19 `noSession`. The session belongs to another ASA. A retry does not help.
     NotYourSession,
-    /// 20 `noSocket`. The session has no connection, as when the handle of an ASA is used for one. A retry does not help.
+    /// 20 `noSocket`. The session has no connection, for example if the handle of an ASA is used as a session. A retry
+    /// does not help.
     NoSocket,
     /// 21 `loopExhausted`. The loop count does not allow another step. The session is still open: end it.
     LoopExhausted,
     /// 22 `sockErrNegStep`. The step could not be sent; the session is over. A new negotiation may succeed.
     SockErrNegStep,
-    /// 23 `noPeer`. The peer closed the connection without a word: it is not listening now. A retry may help, after a pause.
+    /// 23 `noPeer`. The peer closed the connection without an answer: it is not listening now. A retry after a pause
+    /// may help.
     NoPeer,
-    /// 24 `CBORfail`. What came is not CBOR, or too large; the session is over.
+    /// 24 `CBORfail`. The answer is not CBOR, or is too large; the session is over.
     CborFail,
-    /// 25 `invalidNeg`. The offer is for another objective, or not a negotiation, or mixes dry run and live; the session is over.
+    /// 25 `invalidNeg`. The offer is for another objective, is not a negotiation, or mixes dry run and live; the
+    /// session is over.
     InvalidNeg,
-    /// 26 `invalidEnd`. The peer ended neither by accepting nor by declining; the session is over.
+    /// 26 `invalidEnd`. The peer ended the session, but neither accepted nor declined; the session is over.
     InvalidEnd,
-    /// 27 `noNegReply`. Nothing came in time, or the connection broke; the session is over. A new negotiation may succeed.
+    /// 27 `noNegReply`. Nothing arrived in time, or the connection broke; the session is over. A new negotiation may
+    /// succeed.
     NoNegReply,
-    /// 28 `noValidStep`. What came is malformed, of another session, or no step of a negotiation; the session is over.
+    /// 28 `noValidStep`. The answer is malformed, belongs to another session, or is not a step of a negotiation; the
+    /// session is over.
     NoValidStep,
-    /// 29 `sockErrWait`. The request for time could not be sent; the session is over.
+    /// 29 `sockErrWait`. The request for more time could not be sent; the session is over.
     SockErrWait,
-    /// 30 `sockErrEnd`. The end could not be sent. The session is over on this side all the same.
+    /// 30 `sockErrEnd`. The end could not be sent. The session is over on this side nevertheless.
     SockErrEnd,
-    /// 31 `IDclash`. A request came under the identifier of a session that is still open with the same peer. No call
-    /// returns it: such a request is refused, and counted as `session_clashes`.
+    /// 31 `IDclash`. A request came with the identifier of a session that is still open with the same peer. No call
+    /// returns this error: such a request is refused, and counted as `session_clashes`.
     IdClash,
     /// 32 `notSynch`. `synch` is not set. A retry does not help.
     NotSynch,
-    /// 33 `notFloodDisc`. `synchronize` without a locator found no value and no peer. A retry may help, after a pause that grows.
+    /// 33 `notFloodDisc`. `synchronize` without a locator found no value and no peer. A retry may help; pause longer
+    /// before each one.
     NotFloodDisc,
-    /// 34 `sockErrSynRq`. No connection to the peer within 5 s, or its locator cannot be resolved. A retry, with a fresh discovery, may help.
+    /// 34 `sockErrSynRq`. No connection to the peer within 5 s, or its locator cannot be resolved. A retry after a
+    /// fresh discovery may help.
     SockErrSynRq,
-    /// 35 `noListener`. The peer closed the connection without a word. A retry may help, after a pause.
+    /// 35 `noListener`. The peer closed the connection without an answer. A retry after a pause may help.
     NoListener,
-    /// 36 `noSynchReply`. Nothing came in time, or the connection broke. A retry may help.
+    /// 36 `noSynchReply`. Nothing arrived in time, or the connection broke. A retry may help.
     NoSynchReply,
-    /// 37 `noValidSynch`. What came is malformed, of another session or objective, or no value. A retry may help with another peer.
+    /// 37 `noValidSynch`. The answer is malformed, belongs to another session or objective, or is not a value. A retry
+    /// with another peer may help.
     NoValidSynch,
-    /// 38 `invalidLoc`. A locator that cannot be sent: an address or name without protocol or port. A retry does not help.
+    /// 38 `invalidLoc`. The locator cannot be sent: it is an address or name without protocol or port. A retry does not
+    /// help.
     InvalidLoc,
     /// 39 `sockErr`. `gsend`: the message could not be sent; the session is over.
     SockErr,
     /// 3 `unspec`. The engine has been shut down. A retry does not help.
     Stopped,
-    /// 3 `unspec`. As many sessions are open as [`Config::session_limit`](crate::Config::session_limit) allows. A retry
-    /// helps once some have ended.
+    /// 3 `unspec`. The number of open sessions has reached [`Config::session_limit`](crate::Config::session_limit). A
+    /// retry helps once some sessions have ended.
     SessionLimit,
-    /// 3 `unspec`. No thread can be started; the cause says why. A retry may help later.
+    /// 3 `unspec`. A thread cannot be started; the cause says why. A retry may help later.
     NoThread(Arc<io::Error>),
-    /// 3 `unspec`. The message would be larger than may be sent: [`Config::unicast_size`](crate::Config::unicast_size) or
-    /// [`Config::multicast_send_size`](crate::Config::multicast_send_size). A retry does not help.
+    /// 3 `unspec`. The message would be larger than [`Config::unicast_size`](crate::Config::unicast_size) or
+    /// [`Config::multicast_send_size`](crate::Config::multicast_send_size) allows. A retry does not help.
     TooLarge {
-        /// How large the message would be, in bytes.
+        /// The size that the message would have, in bytes.
         size: usize,
-        /// How large it may be, in bytes.
+        /// The largest size that may be sent, in bytes.
         limit: usize,
     },
     /// 3 `unspec`. The value is nested deeper than 128 levels. A retry does not help.
     TooDeep,
     /// 3 `unspec`. The system's random generator does not answer, or too many identifiers are in use. A retry may help later.
     NoRandom,
-    /// 3 `unspec`. `flood` without an objective. A retry does not help.
+    /// 3 `unspec`. `flood` was called without an objective. A retry does not help.
     NoObjective,
-    /// 3 `unspec`. A value has no form in CBOR, or is not of the type that is asked for. A retry does not help.
+    /// 3 `unspec`. CBOR cannot represent a value, or a value does not match the requested type. A retry does not help.
     WrongValue(Arc<crate::wire::cbor::SerdeError>),
-    /// A connection failed: the numbers and names of [`SockErrNegRq`](Self::SockErrNegRq),
-    /// [`SockErrSynRq`](Self::SockErrSynRq), and those of the errors that a broken session has. Tells why.
+    /// A connection failed. Has the number and name of [`SockErrNegRq`](Self::SockErrNegRq),
+    /// [`SockErrSynRq`](Self::SockErrSynRq), or one of the errors of a broken session. Says why it failed.
     Connection(Arc<ConnectionError>),
-    /// 3 `unspec`. The calling thread is in another network namespace than the thread that started the engine, and the call
-    /// needs a socket, which would be there. A retry helps from a thread of the engine's namespace.
+    /// 3 `unspec`. The calling thread is in another network namespace than the thread that started the engine, and the
+    /// call needs a socket, which would be made in that other namespace. A retry helps from a thread in the engine's
+    /// namespace.
     OtherNamespace,
-    /// 3 `unspec`. This process was forked off the one that started the engine, and has none of its threads. A retry does not
-    /// help: start another engine here.
+    /// 3 `unspec`. This process was forked from the one that started the engine, and has none of the engine's threads.
+    /// A retry does not help: start another engine in this process.
     Forked,
-    /// 3 `unspec`. The process-wide engine could not be started. What to do is in the sentence; then a
-    /// retry helps.
+    /// 3 `unspec`. The process-wide engine could not be started. The text says what to do; a retry helps after that.
     NotStarted(Arc<StartError>),
 }
 
-/// Whether it helps to try again.
+/// Whether a retry helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// No: the same call fails in the same way until something is done about the cause.
+    /// No: the same call fails in the same way until the cause is removed.
     No,
-    /// The same call may succeed later. Pause before it, longer each time.
+    /// The same call may succeed later. Pause before each retry, longer each time.
     Later,
     /// The session is over. A new one may succeed.
     NewSession,
 }
 
-/// A line of the table of errors.
+/// A row of the table of errors.
 #[derive(Clone, Copy)]
 struct Row {
     code: u8,
@@ -252,13 +271,13 @@ impl Error {
         self.row().name
     }
 
-    /// Whether it helps to try again.
+    /// Whether a retry helps.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.row().retry
     }
 
-    /// Why a connection failed, if this is what happened.
+    /// Why a connection failed, if the error is that of a failed connection.
     #[must_use]
     pub fn why(&self) -> Option<Why> {
         match self {
@@ -267,7 +286,7 @@ impl Error {
         }
     }
 
-    /// The same error with what is known of the connection that failed.
+    /// The same error with the known facts about the connection that failed.
     pub(crate) fn because(self, why: Why, peer: Option<SocketAddr>, cause: Option<io::Error>) -> Self {
         Self::Connection(Arc::new(ConnectionError { during: self, why, peer, cause }))
     }
@@ -290,7 +309,7 @@ impl ConnectionError {
         self.why
     }
 
-    /// The peer, as far as it is known.
+    /// The peer, if it is known.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
@@ -305,18 +324,18 @@ pub enum Why {
     Refused,
     /// No route leads to the peer, or it does not answer on its link.
     Unreachable,
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     TimedOut,
-    /// The peer, or something between, has cut the connection.
+    /// The peer, or a device on the path, cut the connection.
     Reset,
-    /// The locator leads to no address: its name is not known, or it is a URI, or its protocol is not TCP.
+    /// The locator leads to no address: its name is not known, it is a URI, or its protocol is not TCP.
     Unresolved,
-    /// Anything else; the cause says what.
+    /// Any other reason; the cause says which.
     Other,
 }
 
 impl Why {
-    /// What an error of the system means.
+    /// Classifies an error of the system.
     pub(crate) fn of(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as Kind;
         match kind {
@@ -349,7 +368,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// The English text of an error number, `OK` for 0 (graspy's `etext`). `None` from 40 on.
+/// The English text of an error number; `OK` for 0 (graspy's `etext`). `None` from 40 on.
 ///
 /// ```
 /// assert_eq!(grasp::etext(12), Some("Objective already registered"));
@@ -395,7 +414,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The sentence of `Display`: it is what people see when `main` returns the error.
+/// Prints the sentence of `Display`, because this is what people see when `main` returns the error.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -423,7 +442,7 @@ impl From<crate::wire::cbor::SerdeError> for Error {
     }
 }
 
-/// Graspy's errors, from 1 on.
+/// graspy's errors, from 1 on.
 static BY_NUMBER: [Error; 39] = [
     Error::Declined(None),
     Error::NoReply,

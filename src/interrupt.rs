@@ -1,5 +1,5 @@
-//! Calls that their own thread may want to end early, as Python's Ctrl-C does. Every wait of a call of the API asks
-//! here how long it may last at a time: `api`, `net` and `_resolver`'s callers.
+//! API calls that their own thread may end early, as Python's Ctrl-C does. Every wait of an API call asks here how long
+//! it may last at a time: those in `api` and `net`, and those for `_resolver`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,17 +14,17 @@ thread_local! {
 struct Interrupt {
     interval: Duration,
     asked: Box<dyn Fn() -> bool>,
-    /// It has said yes: it is not asked again.
+    /// `asked` has returned `true`: it is not called again.
     over: Cell<bool>,
 }
 
-/// Runs `call`, and ends the calls of the API in it early if `asked` says so.
+/// Runs `call`, and ends API calls in it early if `asked` says so.
 ///
-/// Whenever a call of the API waits in this thread, `asked` is called each `interval`, which is a millisecond at least.
-/// Once it returns `true`, the call returns as if its time were over, and so does every further one until
-/// `interruptible` returns: whatever session the call was in is over, and
+/// Whenever an API call waits in this thread, `asked` is called once per `interval`, which is at least a millisecond.
+/// Once it returns `true`, the call returns as if its time were up, and so does every further call until
+/// `interruptible` returns: the session that the call was in is over, and
 /// [`listen_negotiate`](crate::Engine::listen_negotiate) returns [`Error::Unspec`](crate::Error::Unspec) without having
-/// taken a request. Calls in other threads are not concerned.
+/// taken a request. Calls in other threads are not affected.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +50,7 @@ pub fn interruptible<R>(
     call()
 }
 
-/// Puts back what was there before, also when a panic unwinds.
+/// Restores the previous value, also when a panic unwinds.
 struct Restored(Option<Rc<Interrupt>>);
 
 impl Drop for Restored {
@@ -60,20 +60,20 @@ impl Drop for Restored {
 }
 
 fn current() -> Option<Rc<Interrupt>> {
-    // While a thread ends there is nothing to interrupt.
+    // A thread that is ending has nothing to interrupt.
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-/// How long this thread may wait at a time, of what it wants to wait.
+/// How long this thread may wait at a time, out of `wanted`.
 pub(crate) fn slice(wanted: Duration) -> Duration {
     current().map_or(wanted, |interrupt| wanted.min(interrupt.interval))
 }
 
-/// Whether this thread is to wait no longer. Called between slices; no lock may be held but those of a connection, which
-/// are waited for no longer than its callers want.
+/// Whether this thread must stop waiting. Called between slices. No lock may be held except those of a connection:
+/// other threads wait for these no longer than their own callers want.
 pub(crate) fn is_over() -> bool {
     current().is_some_and(|interrupt| {
-        // `asked` may do anything, even call the API: it is not asked again meanwhile.
+        // `asked` may do anything, even call the API, so it is not called again while it runs.
         if !interrupt.over.replace(true) {
             interrupt.over.set((interrupt.asked)());
         }
@@ -84,13 +84,13 @@ pub(crate) fn is_over() -> bool {
 /// Why nothing was received from a channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotReceived {
-    /// Nobody can send any more.
+    /// All senders are gone.
     Disconnected,
-    /// The time is over, or this thread is to wait no longer.
+    /// The time is up, or this thread must stop waiting.
     Over,
 }
 
-/// Receives from a channel within a time; without limit if it is `None`.
+/// Receives from a channel within `time`; `None` means no limit.
 pub(crate) fn receive<T>(from: &Receiver<T>, time: Option<Duration>) -> Result<T, NotReceived> {
     let Some(interval) = current().map(|interrupt| interrupt.interval) else {
         return match time {
@@ -160,7 +160,7 @@ mod tests {
                 assert!((4 * MOMENT..LONG).contains(&started.elapsed()));
                 assert!(tx.send(7).is_ok());
                 assert_eq!(receive(&rx, None), Ok(7));
-                // One inside another, which may ask this thread again.
+                // One `interruptible` inside another; the inner one may ask about this thread again.
                 interruptible(LONG, is_over, || assert!(is_over()));
                 assert_eq!(slice(LONG), MOMENT);
             },

@@ -1,16 +1,16 @@
-//! What becomes of what arrives or begins. Each thing is a [`Case`], opened once, which counts it; its outcome, one value,
-//! counts what became of it, and tells it where the counter is one of drops. A case that is dropped without an outcome,
-//! because its thread could not be started for instance, has the outcome that its kind declares for that. So the
-//! equations of [`Stats`](crate::Stats) hold by construction.
+//! What happens to everything that arrives or begins. Each such thing is a [`Case`], which is opened once and counted
+//! then. Its outcome is one value, which counts what happened to it, and reports it to the trace if the counter is one
+//! of drops. A case that is dropped without an outcome, for instance because its thread could not be started, gets the
+//! outcome that its kind declares for this. So the equations of [`Stats`](crate::Stats) hold by construction.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::stats::{Counter, Counters};
 
-/// One kind of outcome: which counter stands for it.
+/// One kind of outcome, with the counter for each value.
 pub(crate) trait Outcome: Copy {
-    /// That of a case nobody has settled.
+    /// The outcome of a case that was never settled.
     const LOST: Self;
 
     fn counter(self, counters: &Counters) -> &Counter;
@@ -21,7 +21,7 @@ pub(crate) trait Outcome: Copy {
 #[must_use = "a case that is dropped counts as lost"]
 pub(crate) struct Case<O: Outcome> {
     counters: Option<Arc<Counters>>,
-    /// What is to be counted together with the outcome.
+    /// The counter of the arrival, if it is to be counted together with the outcome.
     arrival: Option<Which>,
     outcome: PhantomData<O>,
 }
@@ -30,18 +30,18 @@ pub(crate) struct Case<O: Outcome> {
 type Which = fn(&Counters) -> &Counter;
 
 impl<O: Outcome> Case<O> {
-    /// Counts an arrival or a beginning.
+    /// Opens a case and counts its arrival or beginning.
     pub(crate) fn open(counters: &Arc<Counters>, arrival: impl FnOnce(&Counters) -> &Counter) -> Self {
         arrival(counters).add();
         Self { counters: Some(Arc::clone(counters)), arrival: None, outcome: PhantomData }
     }
 
-    /// A case that begins when somebody takes it up: its beginning is counted with its outcome.
+    /// Opens a case whose beginning is counted only together with its outcome, when it is taken up.
     pub(crate) fn deferred(counters: &Arc<Counters>, arrival: Which) -> Self {
         Self { counters: Some(Arc::clone(counters)), arrival: Some(arrival), outcome: PhantomData }
     }
 
-    /// Nobody has taken it up, or what became of it is counted elsewhere.
+    /// Closes the case without counting: it was never taken up, or its outcome is counted elsewhere.
     pub(crate) fn withdraw(mut self) {
         self.counters = None;
     }
@@ -51,7 +51,7 @@ impl<O: Outcome> Case<O> {
         self.count(outcome);
     }
 
-    /// Counts the outcome, which is the beginning of another case.
+    /// Counts the outcome, and opens the next case, which begins with this outcome.
     pub(crate) fn becomes<N: Outcome>(mut self, outcome: O) -> Case<N> {
         Case { counters: self.count(outcome), arrival: None, outcome: PhantomData }
     }
@@ -87,7 +87,7 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// Of a message: a datagram, or an item over TCP.
+    /// The outcome of a message: a datagram, or an item over TCP.
     MessageOutcome, lost Lost {
         Undecryptable => dropped_undecryptable,
         Oversize => dropped_oversize,
@@ -118,7 +118,7 @@ outcomes! {
         Lost => dropped_lost,
     }
 
-    /// Of a discovery that is to be handled.
+    /// The outcome of a discovery that is to be handled.
     DiscoveryOutcome, lost Unanswered {
         Answered => discoveries_answered,
         Unanswered => discoveries_unanswered,
@@ -127,7 +127,7 @@ outcomes! {
         RelayOpen => not_relayed_open,
     }
 
-    /// Of a response that is to be sent.
+    /// The outcome of a response that is to be sent.
     ResponseOutcome, lost ResponderFull {
         Sent => responses_sent,
         Failed => responses_failed,
@@ -137,20 +137,20 @@ outcomes! {
         Repeated => dropped_repeated_discovery,
     }
 
-    /// Of a flood that is to be handled.
+    /// The outcome of a flood that is to be handled.
     FloodOutcome, lost NotRelayed {
         Relayed => floods_relayed,
         NotRelayed => floods_not_relayed,
     }
 
-    /// Of an answer that a discovery waits for.
+    /// The outcome of an answer that a discovery waits for.
     AnswerOutcome, lost Late {
         Delivered => answers_delivered,
         MailboxFull => dropped_mailbox_full,
         Late => dropped_late_answer,
     }
 
-    /// Of an accepted connection.
+    /// The outcome of an accepted connection.
     ConnectionOutcome, lost ReaderFailed {
         FirstMessage => first_messages,
         BadRequest => dropped_bad_request,
@@ -159,7 +159,7 @@ outcomes! {
         Outside => dropped_outside,
     }
 
-    /// Of a request to negotiate or synchronize.
+    /// The outcome of a request to negotiate or synchronize.
     RequestOutcome, lost Abandoned {
         Accepted => sessions_accepted,
         Clash => session_clashes,
@@ -173,7 +173,7 @@ outcomes! {
     }
 }
 
-/// Why a multicast that might be relayed is not.
+/// Why a multicast is not relayed although it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotRelayed {
     LoopCount,

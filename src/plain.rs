@@ -1,8 +1,8 @@
-//! What peers have written, for people to read: it must not steer their terminal, nor look like another line.
+//! Makes text from peers safe for people to read: it must not control their terminal, nor look like another line.
 
 use std::fmt::{self, Write as _};
 
-/// Control characters, and those that are invisible, end a line or change the direction of writing.
+/// Whether a character is a control character, is invisible, ends a line, or changes the direction of writing.
 pub(crate) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -12,7 +12,7 @@ pub(crate) fn is_harmful(character: char) -> bool {
         )
 }
 
-/// Text, with harmful characters escaped.
+/// Text that is displayed with harmful characters escaped.
 pub(crate) struct Plain<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Plain<'_> {

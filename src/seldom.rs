@@ -1,14 +1,14 @@
-//! What others may cause as often as they like is not said as often: a storm must not fill the log.
+//! Rate-limits log lines that a peer can trigger, so that a storm does not fill the log.
 
 use std::fmt;
 
 use parking_lot::Mutex;
 
-/// How often one thing is said in a minute.
+/// How many times per minute one line may be logged.
 const TIMES: u32 = 60;
 const MINUTE: u64 = 60_000;
 
-/// How often one thing has been said.
+/// Counts how often one line has been logged.
 #[derive(Debug, Default)]
 pub(crate) struct Seldom(Mutex<Said>);
 
@@ -19,7 +19,7 @@ struct Said {
     unsaid: u64,
 }
 
-/// How often it was not said since it was said last; to be put at the end of a line.
+/// How many lines were suppressed since the last one; appended to a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unsaid(u64);
 
@@ -30,7 +30,8 @@ impl fmt::Display for Unsaid {
 }
 
 impl Seldom {
-    /// Whether it may be said now, in milliseconds of the engine's clock.
+    /// Whether the line may be logged at `now`, in milliseconds of the engine's clock; if so, returns the number of
+    /// suppressed lines.
     pub(crate) fn may_say(&self, now: u64) -> Option<Unsaid> {
         let mut said = self.0.lock();
         if now.saturating_sub(said.since) >= MINUTE {

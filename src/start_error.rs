@@ -5,32 +5,32 @@ use std::io;
 
 use crate::constants::GRASP_LISTEN_PORT;
 
-/// Why an engine cannot start. A retry helps once the cause is gone. `Display` and `Debug` print a sentence, so that `main`
-/// may return it.
+/// Why an engine cannot start. A retry helps once the cause is gone. `Display` and `Debug` print a sentence, so that
+/// `main` may return the error.
 #[non_exhaustive]
 pub enum StartError {
     /// The system has no IPv6.
     NoIpv6(io::Error),
-    /// No interface that may be used is up with an IPv6 link-local address.
+    /// No permitted interface is up with an IPv6 link-local address.
     NoInterface,
     /// Another program holds UDP port 7017 without sharing it.
     PortTaken(io::Error),
     /// The interfaces cannot be listed.
     Interfaces(io::Error),
-    /// A socket cannot be made.
+    /// A socket cannot be created.
     Socket(io::Error),
     /// A thread cannot be started.
     Thread(io::Error),
     /// The system's random generator fails.
     Random,
-    /// The keys of a QUADS domain cannot be had; the text says why and what to do.
+    /// The keys of a QUADS domain are not available; the text says why and what to do.
     Keys(Box<dyn std::error::Error + Send + Sync>),
     /// The page of speech bubbles cannot be served.
     Bubbles(io::Error),
     /// The process-wide engine is already running.
     AlreadyRunning,
-    /// The process-wide engine is being started, and what starts it would have to wait for itself: a logger has called a free
-    /// function, for instance. A retry helps a little later, and from another thread at once.
+    /// The process-wide engine is being started, and the caller would have to wait for itself: for instance, a logger
+    /// has called a free function. A retry helps a little later, and at once from another thread.
     Starting,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for StartError {
     }
 }
 
-/// The sentence of `Display`: it is what people see when `main` returns the error.
+/// Prints the sentence of `Display`, because this is what people see when `main` returns the error.
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

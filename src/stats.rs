@@ -1,11 +1,11 @@
-//! What the engine counts. Everything that is received, sent or dropped is in one of these numbers; the
-//! threads, the registries and the API count, [`Engine::stats`](crate::Engine::stats) reads.
+//! The counters of the engine. Everything that is received, sent or dropped is counted in one of them. The threads, the
+//! registries and the API count; [`Engine::stats`](crate::Engine::stats) reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::trace::{Event, Tracer};
 
-/// Whether a counter is declared as one of drops.
+/// Whether a counter counts drops.
 macro_rules! is_drop {
     () => {
         false
@@ -17,12 +17,12 @@ macro_rules! is_drop {
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident $(: $kind:ident)?,)*) => {
-        /// The counters of an engine at one moment. All count from its start, but for those that end in `_peak`:
-        /// they are high-water marks.
+        /// The counters of an engine at one moment. All count from its start, except those that end in `_peak`, which
+        /// are high-water marks.
         ///
-        /// Everything that arrives or begins has one outcome, and that is counted once. So these equations hold of
-        /// an engine that runs and has nothing in its hands at this moment; while it works, the left side may be
-        /// ahead. The counters are read one by one, without a lock.
+        /// Everything that arrives or begins has exactly one outcome, and the outcome is counted once. So these
+        /// equations hold for an idle engine; while it works, the left side may be ahead. The counters are read one by
+        /// one, without a lock.
         ///
         /// 1. Every message has an outcome: `multicast_received` + `unicast_datagram_received` + `messages_received`
         ///    = `dropped_undecryptable` + `dropped_oversize` + `dropped_malformed` + `dropped_queue_full` +
@@ -48,14 +48,14 @@ macro_rules! counters {
         /// 8. Every session: `sessions_opened` + `sessions_accepted` + `discoveries_begun` +
         ///    `discoveries_relayed` = `sessions_ended` +
         ///    [`Engine::open_sessions`](crate::Engine::open_sessions).
-        /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + those
-        ///    open, of which there is one a session at most, besides those whose peers are waited for to close them.
+        /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + the open ones:
+        ///    at most one for each session, and those that wait for their peers to close them.
         /// 10. Every message sent over TCP: `messages_sent` = `responses_sent` + `synch_sent` +
         ///     `session_messages_sent` + `refusals_sent`.
         ///
-        /// What the engine cannot see it does not count: datagrams that the system drops because the buffer of a
-        /// socket is full (the last column of `/proc/net/udp6`), connections that it refuses (`nstat`), and
-        /// what a peer sends on a connection that is closed without being read any further.
+        /// What the engine cannot see, it does not count: datagrams that the system drops because the buffer of a
+        /// socket is full (the last column of `/proc/net/udp6`), connections that the system refuses (`nstat`), and
+        /// what a peer sends on a connection that is closed without being read further.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
@@ -68,17 +68,17 @@ macro_rules! counters {
             }
         }
 
-        /// The living counters.
+        /// The live counters.
         #[derive(Debug)]
         pub(crate) struct Counters { $(pub(crate) $name: Counter,)* tracer: Tracer }
 
         impl Counters {
-            /// Counters that tell what is dropped.
+            /// Counters that report drops to `tracer`.
             pub(crate) fn new(tracer: &Tracer) -> Self {
                 Self { $($name: Counter::new(stringify!($name), tracer, is_drop!($($kind)?)),)* tracer: tracer.clone() }
             }
 
-            /// Where is told what is done besides counting.
+            /// The tracer for everything besides the counters.
             pub(crate) const fn tracer(&self) -> &Tracer {
                 &self.tracer
             }
@@ -96,12 +96,12 @@ macro_rules! counters {
     };
 }
 
-/// One number that only grows.
+/// One counter that only grows.
 #[derive(Debug)]
 pub(crate) struct Counter {
     number: AtomicU64,
     name: &'static str,
-    /// Who is told: only of what is dropped, so that counting and tracing agree.
+    /// The tracer for drops; `None` for other counters. So counting and tracing agree.
     tracer: Option<Tracer>,
 }
 
@@ -123,12 +123,12 @@ impl Counter {
         }
     }
 
-    /// Adds several: bytes, for instance.
+    /// Adds several at once, for instance bytes.
     pub(crate) fn add_many(&self, count: usize) {
         self.number.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Keeps the largest value seen: for high-water marks.
+    /// Keeps the largest value, for high-water marks.
     pub(crate) fn raise_to(&self, value: usize) {
         self.number.fetch_max(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -144,9 +144,9 @@ counters! {
     multicast_received,
     /// Datagrams received on the unicast sockets of port 7017.
     unicast_datagram_received,
-    /// Bytes of all datagrams received, as they came.
+    /// Bytes of all datagrams received, as they arrived.
     datagram_bytes_received,
-    /// Errors that the system reported in place of a datagram.
+    /// Errors that the system reported instead of a datagram.
     receive_failed: drop,
     /// Datagrams sent, one per interface.
     multicast_sent,
@@ -155,16 +155,16 @@ counters! {
     /// Datagrams that could not be sent on an interface.
     multicast_send_failed: drop,
 
-    // What becomes of a message, before anything is done about it. Those over TCP are in here too.
+    // The outcome of a message before anything is done about it. Messages over TCP are included.
     /// Dropped: datagrams longer than the limit.
     dropped_oversize: drop,
-    /// Dropped: datagrams that do not open with the keys of this domain.
+    /// Dropped: datagrams that cannot be opened with the keys of this domain.
     dropped_undecryptable: drop,
-    /// Dropped: datagrams that are not a GRASP message, or not in its shape.
+    /// Dropped: datagrams that are not a GRASP message, or are malformed.
     dropped_malformed: drop,
-    /// Dropped: a message type that this version does not know.
+    /// Dropped: a message of a type that this version does not know.
     dropped_unknown_type: drop,
-    /// Dropped: a message type that does not belong where it came.
+    /// Dropped: a message of a type that does not belong where it arrived.
     dropped_misplaced: drop,
     /// Ignored: M_NOOP.
     noop_received: drop,
@@ -178,71 +178,74 @@ counters! {
     dropped_link_local_flood: drop,
     /// Dropped by the rules for a DULL instance.
     dropped_dull: drop,
-    /// Dropped: the queue between _mclisten and _mhandler was full, or this neighbour's share of it.
+    /// Dropped: the queue between _mclisten and _mhandler, or this neighbour's share of it, was full.
     dropped_queue_full: drop,
-    /// Dropped: nothing has become of a message, because a panic ended what was done about it.
+    /// Dropped: a message without an outcome, because a panic ended its handling.
     dropped_lost: drop,
-    /// High-water mark of that queue.
+    /// High-water mark of the queue between _mclisten and _mhandler.
     queue_peak,
 
-    // Discoveries of others, and the answers to them.
+    // Discoveries of other nodes, and the answers to them.
     /// M_DISCOVERY received, after all filters.
     discoveries_received,
     /// Discoveries that this node answers, for itself or from its cache.
     discoveries_answered,
     /// Discoveries that are neither answered nor relayed.
     discoveries_unanswered,
-    /// Answers to relayed discoveries that are passed on to the asker.
+    /// Answers to relayed discoveries that this node passes on to the asker.
     answers_relayed,
-    /// Answers to relayed discoveries of which nothing is of use to the asker.
+    /// Answers to relayed discoveries with nothing that the asker can use.
     answers_not_relayed,
     /// M_RESPONSE sent in answer to a discovery, or M_SYNCH in its place.
     responses_sent,
     /// Responses that could not be delivered.
     responses_failed: drop,
-    /// Discoveries answered in rapid mode by a negotiation: the connection was handed to an ASA that listens.
+    /// Discoveries answered in rapid mode by a negotiation: the connection was handed to a listening ASA.
     rapid_negotiations,
     /// Dropped: responses for which no responder thread was free.
     dropped_responder_full: drop,
-    /// Dropped: responses to an asker that has as many on their way as it may.
+    /// Dropped: responses to an asker that already has as many responses in progress as it may have.
     dropped_asker_limit: drop,
-    /// Dropped: responses over the rate, in all, for this asker, or for askers that no response has reached.
+    /// Dropped: responses above the rate limit: in total, for this asker, or for askers that no response has reached
+    /// yet.
     dropped_response_rate: drop,
-    /// Dropped: responses to a discovery that this node has answered before, where messages are protected: it may be a
-    /// recording.
+    /// Dropped: responses to a discovery that this node has answered before, if messages are protected: it may be a
+    /// replayed recording.
     dropped_repeated_discovery: drop,
-    /// High-water mark of the responses on their way.
+    /// High-water mark of the responses in progress.
     responders_peak,
 
     // Discoveries of this node.
-    /// Discoveries begun by ASAs here; each repetition counts.
+    /// Discoveries started by ASAs here; each repetition counts.
     discoveries_begun,
-    /// Times that a discovery of an ASA shared the question of another, instead of sending one of its own.
+    /// How often a discovery of an ASA joined the discovery of another, instead of sending its own.
     discoveries_joined,
     /// M_RESPONSE received and accepted.
     responses_received,
     /// Answers in rapid mode received: M_NEGOTIATE, M_WAIT, M_END or M_SYNCH in place of M_RESPONSE.
     rapid_received,
-    /// Dropped: responses of no discovery that is open here.
+    /// Dropped: responses that belong to no open discovery.
     dropped_stray_response: drop,
-    /// Dropped: responses to a relayed discovery from the link that asked.
+    /// Dropped: responses to a relayed discovery that came from the link that asked.
     dropped_asking_link: drop,
-    /// Locators in responses that cannot be true, and are not cached: of this machine, of nobody, of a group, of another link.
+    /// Locators in responses that cannot be true, and are not cached: those of this machine, unspecified or group
+    /// addresses, and those of another link.
     locators_refused,
     /// Responses put into the mailbox of their discovery.
     answers_delivered,
     /// Dropped: an M_RESPONSE found the mailbox of its discovery full.
     dropped_mailbox_full: drop,
-    /// Dropped: the discovery ended while its response was being handled. The cache has it all the same.
+    /// Dropped: the discovery ended while its response was being handled. The response is in the cache nevertheless.
     dropped_late_answer: drop,
-    /// Delivered, and left: the discovery had what it needed, or the answer came in rapid mode unasked. The
-    /// cache has the locators all the same. One that comes in the moment of the end is not in here.
+    /// Delivered but not used: the discovery already had what it needed, or the answer came in rapid mode without being
+    /// asked for. The locators are in the cache nevertheless. An answer that arrives at the moment of the end is not
+    /// counted here.
     answers_unused,
     /// High-water mark of the mailbox of a discovery.
     mailbox_peak,
-    /// Entries that the discovery cache gave up for want of room: objectives, and locators of one.
+    /// Entries evicted from the discovery cache for lack of room: objectives, and locators of an objective.
     discovery_cache_evicted,
-    /// Locators and values that left the discovery cache because their time was over or their interface gone.
+    /// Locators and values removed from the discovery cache because they expired or their interface is gone.
     discovery_cache_expired,
     /// High-water mark of the objectives in the discovery cache.
     discovery_cache_peak,
@@ -250,16 +253,16 @@ counters! {
     // Floods.
     /// M_FLOOD received, after all filters.
     floods_received,
-    /// Not cached: copies of a flood that has come before.
+    /// Not cached: copies of a flood that was received before.
     duplicate_floods: drop,
     /// Objectives of received floods put into the flood cache.
     flood_entries_cached,
-    /// Objectives of received floods that are not cached: a DULL instance does not handle them, their tag cannot be true, or they
-    /// would replace a value of this node.
+    /// Objectives of received floods that are not cached: a DULL instance does not handle them, their tag cannot be
+    /// true, or they would replace a value of this node.
     flood_entries_refused: drop,
-    /// Entries that the flood cache gave up for want of room.
+    /// Entries evicted from the flood cache for lack of room.
     flood_cache_evicted,
-    /// Entries that left the flood cache because their time was over.
+    /// Entries removed from the flood cache because they expired.
     flood_cache_expired,
     /// High-water mark of the flood cache.
     flood_cache_peak,
@@ -271,26 +274,26 @@ counters! {
     discoveries_relayed,
     /// Floods relayed.
     floods_relayed,
-    /// Floods that stay here: for one of the reasons that follow, or because there is nowhere else to send them.
+    /// Floods not relayed: for one of the following reasons, or because there is no other interface to send them to.
     floods_not_relayed,
     /// Not relayed: the loop count was used up.
     not_relayed_loop_count: drop,
     /// Not relayed: seen before.
     not_relayed_duplicate: drop,
-    /// Discoveries not relayed: one under this identifier is being relayed still.
+    /// Discoveries not relayed: one with this identifier is still being relayed.
     not_relayed_open: drop,
-    /// Not relayed: the rate at which discoveries are relayed, in all or for this neighbour, was reached.
+    /// Not relayed: the rate limit for relayed discoveries, in total or for this neighbour, was reached.
     dropped_discovery_rate: drop,
-    /// Not relayed: the rate at which floods are relayed, in all or for this neighbour, was reached.
+    /// Not relayed: the rate limit for relayed floods, in total or for this neighbour, was reached.
     dropped_flood_rate: drop,
-    /// Discoveries not relayed: no relay was free.
+    /// Discoveries not relayed: no relay slot was free.
     dropped_relay_full: drop,
-    /// High-water mark of the relayed discoveries that are open.
+    /// High-water mark of the open relayed discoveries.
     relays_peak,
-    /// Identifiers of relayed or received multicasts that were forgotten before their time for want of room.
+    /// Identifiers of relayed or received multicasts that were forgotten early for lack of room.
     relay_memory_evicted,
 
-    // Connections and what travels over them.
+    // Connections, and what is sent over them.
     /// TCP connections accepted.
     connections_accepted,
     /// TCP connections that could not be accepted.
@@ -299,31 +302,31 @@ counters! {
     connections_opened,
     /// Peers that could not be connected to.
     connections_failed: drop,
-    /// TCP connections closed, whoever opened them.
+    /// TCP connections closed, no matter which side opened them.
     connections_closed,
-    /// Of those, connections that this node reset: it had said the last word, and the peer did not close in time.
+    /// Of those, connections that this node reset: it had sent the last message, and the peer did not close in time.
     connections_reset,
     /// Messages, or other CBOR items, sent over TCP.
     messages_sent,
-    /// Messages, or other CBOR items, received over TCP as a whole.
+    /// Complete messages, or other CBOR items, received over TCP.
     messages_received,
-    /// Bytes sent over TCP, as they went.
+    /// Bytes sent over TCP, as sent.
     bytes_sent,
-    /// Bytes received over TCP, as they came.
+    /// Bytes received over TCP, as received.
     bytes_received,
-    /// Accepted connections that have sent a message in time which belongs at the beginning, or might.
+    /// Accepted connections that sent, in time, a message that is or may be a valid first one.
     first_messages,
-    /// Connections closed: all readers were busy and this one had waited longest.
+    /// Connections closed: all readers were busy, and this one had waited longest.
     dropped_reader_full: drop,
     /// Connections closed: no thread could be started to read from them.
     dropped_reader_failed: drop,
-    /// Dropped: connections that came in by an interface that is not to be used.
+    /// Dropped: connections that came in on an interface that must not be used.
     dropped_outside: drop,
-    /// Connections closed: no complete request in time, or a broken one.
+    /// Connections closed: no complete request arrived in time, or a broken one did.
     dropped_bad_request: drop,
-    /// Of those, a whole CBOR item that is no GRASP message.
+    /// Of those, connections with a complete CBOR item that is not a GRASP message.
     dropped_undecodable: drop,
-    /// Dropped: a message came on a connection that had just been closed to make room.
+    /// Dropped: a message arrived on a connection that had just been closed to make room.
     dropped_evicted: drop,
     /// High-water mark of the connections that wait for their first message.
     readers_peak,
@@ -333,14 +336,14 @@ counters! {
     negotiation_requests,
     /// M_REQ_SYN received.
     synchronization_requests,
-    /// Requests closed because nobody listens for the objective, or nobody has registered it.
+    /// Requests closed because no ASA listens for the objective or has registered it.
     refused_not_listening: drop,
-    /// Requests closed because as many as allowed were already waiting.
+    /// Requests closed because the maximum number of requests was already waiting.
     refused_queue_full: drop,
     /// Requests closed because their kind does not fit the objective.
     refused_wrong_kind: drop,
-    /// Requests whose listener was deregistered or shut down in the moment that it was given them, or for which no
-    /// thread could be started to wait for a listener.
+    /// Requests whose listener was deregistered or shut down at the moment when it got them, or for which no thread
+    /// could be started to wait for a listener.
     requests_abandoned: drop,
     /// Peers told that their request is refused because of a limit: M_END with O_DECLINE.
     refusals_sent,
@@ -354,9 +357,9 @@ counters! {
     sessions_opened,
     /// Sessions opened by peers.
     sessions_accepted,
-    /// Sessions ended, by whichever side, and discoveries ended, this node's own and relayed ones.
+    /// Sessions ended, by either side, and discoveries ended, this node's own and relayed ones.
     sessions_ended,
-    /// Of those, sessions whose peer had closed long ago, which their ASA had not ended.
+    /// Of those, sessions whose peer closed the connection long before, and which their ASA had not ended.
     sessions_abandoned,
     /// High-water mark of the open sessions.
     sessions_peak,
@@ -364,17 +367,17 @@ counters! {
     session_clashes: drop,
     /// Sessions of peers refused because of the limit on sessions.
     session_limit: drop,
-    /// Sessions that could not be opened from here because of the limit on sessions.
+    /// Sessions that ASAs here could not open because of the limit on sessions.
     sessions_not_opened: drop,
-    /// Messages sent in sessions by ASAs here: requests, steps, ends, and what `gsend` sends.
+    /// Messages sent in sessions by ASAs here: requests, steps, ends, and the messages of `gsend`.
     session_messages_sent,
     /// Messages of a session that could not be sent. The session has ended.
     session_sends_failed: drop,
-    /// Answers received in sessions that fit: M_NEGOTIATE, M_WAIT, M_END, M_SYNCH.
+    /// Valid answers received in sessions: M_NEGOTIATE, M_WAIT, M_END, M_SYNCH.
     replies_received,
     /// M_INVALID received in sessions.
     invalid_received,
-    /// Answers received in sessions that fit no step, or are no message. The session has ended.
+    /// Answers received in sessions that fit no step, or are not messages. The session has ended.
     dropped_bad_reply: drop,
     /// Waits for an answer that ended without one. The session has ended.
     replies_missing,
@@ -388,15 +391,15 @@ counters! {
     thread_failed: drop,
     /// High-water mark of the threads.
     threads_peak,
-    /// Interfaces that came into use.
+    /// Interfaces that were taken into use.
     interfaces_added,
-    /// Interfaces that went out of use.
+    /// Interfaces that are no longer used.
     interfaces_removed,
-    /// Interfaces that could be used and are left out, each time that this or its reason changes.
+    /// Interfaces that could be used but are left out; counted each time that this or its reason changes.
     interfaces_left_out,
-    /// Times that an interface could not be taken into use.
+    /// How often an interface could not be taken into use.
     interfaces_failed: drop,
-    /// Events that did not get into the capture ([`Config::pcap`](crate::Config::pcap)), because the disk was too slow.
+    /// Events that are missing in the capture ([`Config::pcap`](crate::Config::pcap)) because the disk was too slow.
     capture_lost,
 }
 

@@ -1,4 +1,5 @@
-//! Key files for QUADS: text that only its owner may read, made by `quadsmaker`, read at start.
+//! Key files for QUADS: text files that only their owner may read. `quadsmaker` creates them, the engine reads them at
+//! start.
 //!
 //! ```text
 //! # Lines like this one are comments.
@@ -6,8 +7,8 @@
 //! iv = 32 hexadecimal digits
 //! ```
 //!
-//! With `key = No key` there is no encryption. graspy's own key file, `quadsk.py`, is read as it is, too; its lines are
-//! assignments in Python:
+//! `key = No key` means no encryption. graspy's own key file, `quadsk.py`, can be read too; its lines are assignments
+//! in Python:
 //!
 //! ```text
 //! key=b'32 bytes'
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::quads::{BLOCK, KEY, QuadsKeys};
 
-/// How a key file is written. Both forms are read.
+/// The format in which a key file is written. Both formats can be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
     /// Hexadecimal digits.
@@ -36,12 +37,12 @@ pub enum Form {
     Python,
 }
 
-/// Creates a key file that only its owner can read and write (mode 0600). Without keys it says "No key": no
+/// Creates a key file that only its owner can read and write (mode 0600). Without keys, the file says "No key": no
 /// encryption.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if there is a file of this name, which is left alone: a key in use is not
-/// overwritten. Any other error of creating and writing the file; what was written of it is removed.
+/// [`io::ErrorKind::AlreadyExists`] if a file of this name exists; it is left alone, so that a key in use is not
+/// overwritten. Any other error of creating and writing the file; a partly written file is removed.
 pub fn write(path: impl AsRef<Path>, keys: Option<&QuadsKeys>, form: Form) -> io::Result<()> {
     let mut text = Zeroizing::new(String::with_capacity(MOST));
     text.push_str(HEADING);
@@ -71,22 +72,22 @@ impl fmt::Display for Hex<'_> {
 /// Reads a key file. `Ok(None)` if it says "No key".
 ///
 /// # Errors
-/// [`KeyFileError`]. A retry helps once a human has mended the file.
+/// [`KeyFileError`]. A retry helps once somebody has corrected the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Option<QuadsKeys>, KeyFileError> {
     read_as(path.as_ref(), rustix::process::geteuid().as_raw())
 }
 
 fn read_as(path: &Path, own: u32) -> Result<Option<QuadsKeys>, KeyFileError> {
     let io = |error| KeyFileError::Io { path: path.to_owned(), error };
-    // Opening a named pipe would wait for its writer.
+    // Without `NONBLOCK`, opening a named pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io(error.into()))?);
-    // Asked of the open file: nobody can exchange it in between.
+    // Asks about the open file, so that nobody can replace it in between.
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
         return Err(KeyFileError::NotAFile { path: path.to_owned() });
     }
-    // Its owner can exchange the key at any time.
+    // The owner of the file can replace the key at any time.
     let owner = metadata.uid();
     if owner != own && owner != ROOT {
         return Err(KeyFileError::Foreign { path: path.to_owned(), owner, own });
@@ -94,7 +95,7 @@ fn read_as(path: &Path, own: u32) -> Result<Option<QuadsKeys>, KeyFileError> {
     if metadata.mode() & OTHERS != 0 {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
     }
-    // Large enough that it is never copied to a larger place.
+    // Large enough that the buffer never grows, which would copy the key.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MOST.saturating_add(64)));
     let most = u64::try_from(MOST).unwrap_or(u64::MAX);
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
@@ -117,7 +118,7 @@ pub enum KeyFileError {
         /// Why.
         error: io::Error,
     },
-    /// It is a directory, a device or the like.
+    /// It is a directory, a device or the like, not a regular file.
     NotAFile {
         /// The file.
         path: PathBuf,
@@ -186,12 +187,12 @@ impl std::error::Error for KeyFileError {
 fn create(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-        // Half a key file helps nobody. The first error is the one to tell.
+        // Half a key file is useless. Reports the first error, not one of removing the file.
         let _ = fs::remove_file(path);
     })
 }
 
-/// The keys, or in which line what is wrong.
+/// Parses the keys; on failure returns the line number and what is wrong with the line.
 fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
     let (mut key, mut iv, mut no_key) = (None, None, false);
     let quoted = format!("'{NO_KEY}'");
@@ -205,7 +206,7 @@ fn parse(text: &str) -> Result<Option<QuadsKeys>, (usize, &'static str)> {
             ("key", _) if key.is_some() || no_key => return Err((number, "a second key")),
             ("iv", _) if iv.is_some() => return Err((number, "a second iv")),
             ("key", said) if said == NO_KEY || said == quoted => no_key = true,
-            // graspy says it twice.
+            // graspy writes "No key" twice.
             ("iv", said) if said == quoted => {}
             ("key", literal) if python::is_literal(literal) => {
                 key = Some(python::bytes::<KEY>(literal).ok_or((number, "the key is not 32 bytes"))?);
@@ -244,21 +245,21 @@ fn from_hex<const N: usize>(digits: &str) -> Option<Zeroizing<[u8; N]>> {
     Some(bytes)
 }
 
-/// Byte strings as Python writes them (its `repr`).
+/// Byte strings as Python prints them (with `repr`).
 mod python {
     use std::fmt;
 
     use zeroize::Zeroizing;
 
-    /// How they begin: Python takes double quotes where single ones are inside.
+    /// How a literal begins. Python uses double quotes if the string contains single ones.
     const OPENING: [&str; 2] = ["b'", "b\""];
 
-    /// Whether it is to be read as one.
+    /// Whether the text is meant as a byte string literal.
     pub(super) fn is_literal(text: &str) -> bool {
         OPENING.into_iter().any(|opening| text.starts_with(opening))
     }
 
-    /// What is between the quotation marks, all of it in ASCII.
+    /// The content between the quotation marks, all of it in ASCII.
     pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
     impl fmt::Display for Escaped<'_> {
@@ -267,7 +268,7 @@ mod python {
         }
     }
 
-    /// The bytes of a literal, if they are so many.
+    /// The bytes of a literal, if there are exactly `N`.
     pub(super) fn bytes<const N: usize>(literal: &str) -> Option<Zeroizing<[u8; N]>> {
         let inside = OPENING.into_iter().find_map(|opening| {
             let closing = opening.strip_prefix('b')?;
@@ -302,17 +303,17 @@ mod python {
     }
 }
 
-/// The heading of a file written.
+/// The first line of every key file that is written.
 const HEADING: &str = "\
 # A QUADS key for GRASP. Who can read it can read and forge all messages of the network.
 ";
-/// Instead of a key: no encryption.
+/// Stands in place of a key: no encryption.
 const NO_KEY: &str = "No key";
-/// More than any key file needs.
+/// In bytes; larger than any key file needs to be.
 const MOST: usize = 4096;
-/// Who may own everything.
+/// The user that may own any key file.
 const ROOT: u32 = 0;
-/// The permissions for group and others to read or write.
+/// The permission bits that let the group or others read or write.
 const OTHERS: u32 = 0o066;
 
 #[cfg(test)]
@@ -324,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    /// A new directory, removed in the end.
+    /// A new directory, removed when it is dropped.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -378,7 +379,7 @@ mod tests {
 
     #[test]
     fn graspys_own_file_is_read_as_it_is() {
-        // What Python writes: as text what is text, in the quotation marks that need fewer escapes.
+        // What Python writes: printable text unescaped, in the quotation marks that need fewer escapes.
         let every: Vec<u8> = (0x09..0x29).collect();
         let key: [u8; KEY] = every.as_slice().try_into().unwrap();
         let text = r##"key=b'\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f !"#$%&\'('
@@ -409,7 +410,7 @@ iv=b"'\\0123456789abcd"
         let path = directory.file(&text(), 0o600);
         let mut owner = rustix::process::geteuid().as_raw();
         if owner == ROOT {
-            // Whose files are everybody's to trust: so it gives this one away.
+            // Everybody trusts root's files, so root gives this one away.
             owner = 12345;
             std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
         }

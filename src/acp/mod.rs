@@ -1,6 +1,7 @@
-//! What secures GRASP (RFC 8990 §2.5.1; graspy's module `acp`): the substrate below the engine, seen as status,
+//! What secures GRASP (RFC 8990 §2.5.1; graspy's module `acp`): the substrate below the engine, which provides status,
 //! interfaces, addresses, and protection of messages. `Engine::start` chooses one, `_watcher` asks for its status,
-//! `core` and `net` protect what is sent and received. docs/security.md says what each choice is worth.
+//! `core` and `net` use it to protect what is sent and received. docs/security.md says how much security each choice
+//! gives.
 
 #[cfg(feature = "quads")]
 use std::env::VarError;
@@ -24,92 +25,92 @@ use crate::wire::{DecodeError, Limits};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Acp {
-    /// QUADS if the environment has keys for it, in the file that `GRASP_QUADS_KEYFILE` names or as the password
+    /// QUADS if the environment provides keys, in the file that `GRASP_QUADS_KEYFILE` names or as the password
     /// `GRASP_QUADS_PASSWORD`; otherwise [`Acp::Layer2`].
     #[default]
     Environment,
-    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Says so once at start.
+    /// Trust everything on the links, as graspy's simple layer 2 ACP does. Logs this once at start.
     Layer2,
-    /// Use these interfaces only, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
+    /// Use only these interfaces, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
     Interfaces(Vec<String>),
     /// Encrypt every message with the keys of a QUADS domain.
     #[cfg(feature = "quads")]
     Quads(crate::QuadsKeys),
-    /// A substrate of one's own.
+    /// A substrate that the application provides.
     Custom(Arc<dyn Substrate>),
-    /// There is no secure substrate: calls that need one return `noSecurity`, received messages are dropped.
+    /// There is no secure substrate: calls that need one return `noSecurity`, and received messages are dropped.
     None,
 }
 
-/// Whether the substrate secures what is sent now.
+/// Whether the substrate currently secures what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcpStatus {
-    /// It does.
+    /// It secures it.
     Secure,
-    /// It takes that for granted. The engine says why this is not so, once, as a warning.
+    /// It takes security for granted. The engine logs the text once, as a warning; it says why this assumption is weak.
     Trusting(&'static str),
-    /// It does not, at the moment or at all: calls return `noSecurity`, what is received is dropped.
+    /// It does not secure it, at the moment or at all: calls return `noSecurity`, and received messages are dropped.
     Down,
 }
 
-/// What the engine asks of its substrate. For substrates of one's own: [`Acp::Custom`].
+/// What the engine needs from its substrate. Implement it for a substrate of your own: [`Acp::Custom`].
 pub trait Substrate: fmt::Debug + Send + Sync {
-    /// The status now. Asked at start and with every look at the interfaces, each
+    /// The current status. The engine asks for it at start and each time it checks the interfaces, every
     /// [`Config::watch_interval`](crate::Config::watch_interval).
     fn status(&self) -> AcpStatus;
 
-    /// The interfaces to use, by name: an ACP's virtual interfaces. None leaves it to
+    /// The interfaces to use, by name: an ACP's virtual interfaces. `None` leaves the choice to
     /// [`Config::interfaces`](crate::Config::interfaces).
     fn interfaces(&self) -> Option<Vec<String>> {
         None
     }
 
-    /// The node's address in the secure domain. None lets the engine choose among those of its interfaces.
+    /// The node's address in the secure domain. `None` lets the engine choose among those of its interfaces.
     fn address(&self) -> Option<Ipv6Addr> {
         None
     }
 
-    /// What protects each message. None sends and receives them as they are.
+    /// What protects each message. `None` sends and receives messages unprotected.
     fn protection(&self) -> Option<Arc<dyn Protection>> {
         None
     }
 }
 
-/// Protects messages of a domain: those of other domains, and unprotected ones, do not open.
+/// Protects the messages of a domain. Messages of other domains, and unprotected ones, cannot be opened.
 pub trait Protection: fmt::Debug + Send + Sync {
-    /// The protected form of a message.
+    /// Returns the protected form of a message.
     fn seal(&self, message: &[u8]) -> Vec<u8>;
 
-    /// How long the protected form of a message of this length is, in bytes.
+    /// The length in bytes of the protected form of a message of this length.
     fn sealed_length(&self, length: usize) -> usize;
 
-    /// The message in a datagram; `None` if it does not open.
+    /// The message in a datagram; `None` if it cannot be opened.
     fn open(&self, sealed: &[u8]) -> Option<Vec<u8>>;
 
-    /// Finds the next message in a stream.
+    /// Returns a reader that finds the messages in a stream.
     fn reader(&self, limits: Limits) -> Box<dyn SealedReader>;
 }
 
-/// Finds one protected message in a stream, however many pieces it comes in.
+/// Finds protected messages in a stream, however many pieces they come in.
 pub trait SealedReader: fmt::Debug + Send {
-    /// Takes the next piece. Returns the message once it is whole.
+    /// Takes the next piece. Returns a message once it is complete.
     ///
     /// # Errors
-    /// If what has come can be no message. A retry does not help: the stream is lost.
+    /// If the bytes cannot be a message. A retry does not help: the stream is lost.
     fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, DecodeError>;
 }
 
-/// A message out of a stream.
+/// A message from a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
     /// The message, in the clear.
     pub message: Vec<u8>,
-    /// The bytes of the last piece that follow it, as they came: the beginning of the next message.
+    /// The bytes of the last piece that follow the message, unchanged: the beginning of the next message.
     pub rest: Vec<u8>,
 }
 
-/// What the environment says of the keys of a domain: the file that `GRASP_QUADS_KEYFILE` names, and the password
+/// The keys of a domain in the environment: the file that `GRASP_QUADS_KEYFILE` names, and the password
 /// `GRASP_QUADS_PASSWORD`.
 #[derive(Debug, Default)]
 pub(crate) struct KeysWanted {
@@ -119,7 +120,8 @@ pub(crate) struct KeysWanted {
     pub(crate) password: Option<Result<String, VarError>>,
 }
 
-/// The substrate that a configuration asks for, with the keys of the environment where it leaves that to it.
+/// Returns the substrate that a configuration asks for, with the keys of the environment if the configuration leaves
+/// the choice to it.
 pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError> {
     Ok(match acp {
         Acp::Environment => from_environment(wanted)?,
@@ -168,20 +170,20 @@ impl Substrate for Absent {
     }
 }
 
-/// QUADS if the environment has keys for it; otherwise the layer 2 ACP.
+/// QUADS if the environment provides keys; otherwise the layer 2 ACP.
 fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError> {
     #[cfg(feature = "quads")]
     if let Some(keys) = keys_from_environment(wanted)? {
         return Ok(Arc::new(Quads(Arc::new(keys))));
     }
-    // Without QUADS there are no keys to be wanted.
+    // Without QUADS, no keys can be wanted.
     #[cfg(not(feature = "quads"))]
     let KeysWanted {} = wanted;
     Ok(Arc::new(Layer2))
 }
 
-/// The keys that `GRASP_QUADS_KEYFILE` or `GRASP_QUADS_PASSWORD` give. An empty variable, an empty password and a
-/// key file that says "No key" are none.
+/// The keys from `GRASP_QUADS_KEYFILE` or `GRASP_QUADS_PASSWORD`. An empty variable, an empty password, or a key file
+/// that says "No key" give no keys.
 #[cfg(feature = "quads")]
 fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
     if let Some(path) = wanted.file {

@@ -1,12 +1,12 @@
-//! QUADS, the "quick and dirty security" of graspy: every message is encrypted with a key that all nodes
-//! derive from one shared password. A substitute where there is no ACP (RFC 8990 §2.1); not standardized.
+//! QUADS, the "quick and dirty security" of graspy: encrypts every message with a key that all nodes derive from one
+//! shared password. It replaces an ACP where there is none (RFC 8990 §2.1); it is not standardized.
 //!
 //! Key: PBKDF2-HMAC-SHA256 of the password, 100000 rounds, constant salt, 32 bytes. Initialization vector: 16
-//! consecutive bytes of the key, from number (first byte modulo 10). Message: AES-256-CBC with PKCS#7
-//! padding, the same key and vector every time; the ciphertext is all there is in the datagram or the stream,
-//! without a length or a mark. What this is worth is in docs/security.md.
+//! consecutive bytes of the key, starting at index (first byte modulo 10). Message: AES-256-CBC with PKCS#7 padding,
+//! with the same key and vector every time. The datagram or the stream contains only the ciphertext, without a length
+//! or a mark. docs/security.md says how much security this gives.
 //!
-//! [`QuadsKeys`] seals what is sent and opens datagrams; [`QuadsReader`] cuts messages out of a TCP stream.
+//! [`QuadsKeys`] seals what is sent and opens datagrams; [`QuadsReader`] finds messages in a TCP stream.
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt;
@@ -21,8 +21,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::wire::{DecodeError, ItemScanner, Limits, Progress};
 
-/// The key and initialization vector that the nodes of a network share. Copies share one place in memory,
-/// which is wiped when the last of them goes.
+/// The key and initialization vector that the nodes of a network share. All copies share one piece of memory, which is
+/// wiped when the last copy is dropped.
 ///
 /// ```
 /// use grasp::QuadsKeys;
@@ -41,8 +41,8 @@ struct Secret {
 }
 
 impl QuadsKeys {
-    /// The keys for a password, the same in all implementations of QUADS. `None` for the empty password, which
-    /// means no encryption. Takes some hundredths of a second on purpose.
+    /// Derives the keys from a password, with the same result as every other implementation of QUADS. `None` for the
+    /// empty password, which means no encryption. Takes some hundredths of a second on purpose.
     #[must_use]
     pub fn from_password(password: &str) -> Option<Self> {
         if password.is_empty() {
@@ -58,7 +58,7 @@ impl QuadsKeys {
         Some(Self(Arc::new(Secret { key, iv })))
     }
 
-    /// The keys for a key and an initialization vector from elsewhere, such as a key file.
+    /// Makes the keys from a key and an initialization vector that come from elsewhere, such as a key file.
     #[must_use]
     pub fn from_parts(mut key: [u8; 32], mut iv: [u8; 16]) -> Self {
         let keys = Self(Arc::new(Secret { key: Zeroizing::new(key), iv: Zeroizing::new(iv) }));
@@ -67,22 +67,22 @@ impl QuadsKeys {
         keys
     }
 
-    /// Encrypts a message. The result is longer by 1 to 16 bytes, up to a multiple of 16.
+    /// Encrypts a message. The result is 1 to 16 bytes longer, so that its length is a multiple of 16.
     #[must_use]
     pub fn seal(&self, message: &[u8]) -> Vec<u8> {
         Encryptor::<Aes256>::new(self.key().into(), self.iv().into()).encrypt_padded_vec::<Pkcs7>(message)
     }
 
-    /// Decrypts a whole datagram. An incomplete block at its end is ignored, as graspy does. `None` if there is
-    /// no complete block or the padding is wrong: then the sender has other keys, or the bytes were changed.
-    /// The converse does not hold; nothing says that what was opened is what somebody sealed.
+    /// Decrypts a whole datagram. Ignores an incomplete block at its end, as graspy does. `None` if there is no
+    /// complete block or the padding is wrong: then the sender has other keys, or the bytes were changed. `Some` does
+    /// not prove that a node with these keys sealed the message.
     #[must_use]
     pub fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let (blocks, _stray) = sealed.as_chunks::<BLOCK>();
         self.decryptor().decrypt_padded_vec::<Pkcs7>(blocks.as_flattened()).ok()
     }
 
-    /// Reads messages from a TCP stream, each no larger than the limits.
+    /// Returns a reader of messages from a TCP stream, each within the limits.
     #[must_use]
     pub fn reader(&self, limits: Limits) -> QuadsReader {
         QuadsReader {
@@ -117,7 +117,7 @@ impl fmt::Debug for QuadsKeys {
 }
 
 impl PartialEq for QuadsKeys {
-    /// Takes the same time wherever the keys differ.
+    /// Takes the same time no matter where the keys differ.
     fn eq(&self, other: &Self) -> bool {
         let ours = self.key().iter().chain(self.iv());
         let theirs = other.key().iter().chain(other.iv());
@@ -127,9 +127,9 @@ impl PartialEq for QuadsKeys {
 
 impl Eq for QuadsKeys {}
 
-/// Cuts messages out of an encrypted TCP stream. The encryption hides the length of a message, so each block
-/// is decrypted as soon as it is there and its plaintext is scanned for the end of the CBOR item; the end
-/// tells how long the padding must be. Looks at each byte once and keeps no more than one message.
+/// Finds messages in an encrypted TCP stream. The encryption hides the length of a message, so each block is decrypted
+/// as soon as it arrives and its plaintext is scanned for the end of the CBOR item. The position of the end gives the
+/// length of the padding. Looks at each byte once and keeps at most one message.
 ///
 /// ```
 /// use grasp::{QuadsKeys, wire::Limits};
@@ -147,12 +147,12 @@ pub struct QuadsReader {
     keys: QuadsKeys,
     decryptor: Decryptor<Aes256>,
     scanner: ItemScanner,
-    /// Ciphertext that is no complete block yet: the first `filled` bytes.
+    /// Ciphertext that is not a complete block yet: the first `filled` bytes.
     block: [u8; BLOCK],
     filled: usize,
-    /// What was decrypted of this message.
+    /// The decrypted part of the current message.
     plain: Vec<u8>,
-    /// Where in it the message ends, if that is known.
+    /// Where the message ends in `plain`, if known.
     end: Option<usize>,
     failed: Option<DecodeError>,
 }
@@ -160,21 +160,21 @@ pub struct QuadsReader {
 /// A message from a [`QuadsReader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// The message in clear.
+    /// The decrypted message.
     pub message: Vec<u8>,
-    /// Those of the bytes fed that follow the message: encrypted, the beginning of the next one. They are to be
-    /// fed again when the next message is wanted.
+    /// Those of the fed bytes that follow the message, still encrypted: the beginning of the next one. Feed them again
+    /// when the next message is wanted.
     pub rest: &'a [u8],
 }
 
 impl QuadsReader {
-    /// Takes the next piece of the stream, and returns a message once it is complete with its padding. The
-    /// reader is then ready for the next one. How long to wait for more bytes is up to the caller.
+    /// Takes the next piece of the stream, and returns a message once it is complete with its padding. The reader is
+    /// then ready for the next message. The caller decides how long to wait for more bytes.
     ///
     /// # Errors
-    /// [`DecodeError::TooLarge`], [`DecodeError::TooDeep`] or [`DecodeError::Malformed`]: what was decrypted is
-    /// no message within the limits or has wrong padding, as with other keys. The stream cannot be resumed; the
-    /// error remains the same.
+    /// [`DecodeError::TooLarge`], [`DecodeError::TooDeep`] or [`DecodeError::Malformed`]: the decrypted bytes are not a
+    /// message within the limits, or their padding is wrong, as happens with other keys. The stream cannot be resumed;
+    /// the error stays the same.
     pub fn feed<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Opened<'a>>, DecodeError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -185,7 +185,7 @@ impl QuadsReader {
         })
     }
 
-    /// Whether no byte of a next message was fed: the end of the stream is then no loss.
+    /// Whether no byte of a next message was fed: if so, nothing is lost when the stream ends.
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {
         self.filled == 0 && self.plain.is_empty() && self.failed.is_none()
@@ -204,7 +204,7 @@ impl QuadsReader {
             if let Some(end) = self.end
                 && let Some(padding) = self.plain.get(end..).filter(|padding| !padding.is_empty())
             {
-                // The item ended in this block or, filling it, in the block before: the padding is complete.
+                // The item ended in this block, or it filled the block before: the padding is complete.
                 if !padding.iter().all(|byte| usize::from(*byte) == padding.len()) {
                     return Err(DecodeError::Malformed { what: "wrong padding of an encrypted message" });
                 }
@@ -217,7 +217,7 @@ impl QuadsReader {
         Ok(None)
     }
 
-    /// The next complete block, if there is one; else keeps what there is of it.
+    /// Takes the next complete block, if there is one; otherwise keeps the partial block.
     fn next_block(&mut self, rest: &mut &[u8]) -> Option<[u8; BLOCK]> {
         if self.filled == 0
             && let Some((block, behind)) = rest.split_first_chunk()
@@ -238,7 +238,7 @@ impl QuadsReader {
         })
     }
 
-    /// The next message starts again with the initialization vector.
+    /// Prepares for the next message, which starts again with the initialization vector.
     fn begin(&mut self) {
         self.decryptor = self.keys.decryptor();
         self.scanner.reset();
@@ -248,7 +248,7 @@ impl QuadsReader {
 
 impl fmt::Debug for QuadsReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither keys nor the cleartext.
+        // Shows neither keys nor cleartext.
         f.debug_struct("QuadsReader")
             .field("decrypted", &self.plain.len())
             .field("end", &self.end)
@@ -267,7 +267,7 @@ impl Drop for QuadsReader {
 pub(super) const KEY: usize = 32;
 /// Bytes in a block and in an initialization vector.
 pub(super) const BLOCK: usize = 16;
-/// Of all QUADS implementations.
+/// The salt of all QUADS implementations.
 const SALT: [u8; 16] =
     [0xf4, 0x74, 0x52, 0x6a, 0x2e, 0x74, 0xac, 0xce, 0xe1, 0x89, 0xf1, 0xfb, 0xc1, 0xc3, 0x4c, 0xeb];
 const ROUNDS: u32 = 100_000;
@@ -283,14 +283,14 @@ mod tests {
             .collect()
     }
 
-    /// Those of the password "grasp", without the wait.
+    /// The keys for the password "grasp", without the wait.
     fn grasp() -> QuadsKeys {
         let key = hex("acf9db472b6a2971185024fd566bc5ce190bc2309e3b36315835c696f6ece89d");
         let iv = hex("db472b6a2971185024fd566bc5ce190b");
         QuadsKeys::from_parts(key.try_into().unwrap(), iv.try_into().unwrap())
     }
 
-    /// An array with one string: a message of any length from 3, and one of 2 bytes.
+    /// An array with one string: a message of any length from 3; also one of 2 bytes.
     fn message(length: usize) -> Vec<u8> {
         let filled = |head: &[u8], length| {
             let mut message = head.to_vec();
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Everything in pieces of so many bytes through one reader.
+    /// Reads everything through one reader, in pieces of `piece` bytes.
     fn read_in_pieces(stream: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, DecodeError> {
         let mut reader = grasp().reader(Limits::default());
         let mut messages = Vec::new();
@@ -383,7 +383,7 @@ mod tests {
         for piece in 1..=stream.len() {
             assert_eq!(read_in_pieces(&stream, piece), Ok(messages.to_vec()), "pieces of {piece}");
         }
-        // Every cut into three, of the first three messages.
+        // Every way to cut the first three messages into three pieces.
         let sealed = stream.get(..16 + 16 + 32).unwrap();
         for first in 0..=sealed.len() {
             for second in first..=sealed.len() {
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(reader.feed(&grasp().seal(&message(33))), Err(DecodeError::TooLarge { limit: 32 }));
         assert_eq!(reader.feed(&grasp().seal(&message(2))), Err(DecodeError::TooLarge { limit: 32 }));
         assert!(!reader.is_between_messages());
-        // One that never says how long it is: chunks without an end.
+        // A message that never says how long it is: chunks without an end.
         let mut endless = vec![0x9f];
         endless.resize(1 << 16, 0x00);
         let sealed = grasp().seal(&endless);
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn changed_padding_is_refused_byte_by_byte() {
-        // In CBC a bit changed in a block changes the same bit of the next one: here that of the padding.
+        // In CBC, a changed bit in one block changes the same bit of the next block: here, of the padding.
         let sealed = grasp().seal(&message(20));
         for at in 4..16 {
             for bit in 0..8 {
@@ -455,7 +455,7 @@ mod tests {
                 assert_eq!(grasp().open(&changed), None, "byte {at}, bit {bit}");
             }
         }
-        // Through a stream: a message that ends in its first block, with padding that is not PKCS#7.
+        // In a stream: a message that ends in its first block, with padding that is not PKCS#7.
         for (padding, right) in [([14; 14], true), ([13; 14], false), ([0; 14], false)] {
             let mut block = message(2);
             block.extend(padding);
@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn other_keys_and_garbage_neither_panic_nor_pass() {
-        // A generator of its own: the same bytes in every run.
+        // A simple generator, so that every run uses the same bytes.
         let mut state = 8990_u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -486,18 +486,18 @@ mod tests {
                 opened += usize::from(other.open(bytes).is_some());
                 let mut reader = other.reader(Limits::default());
                 let result = reader.feed(bytes);
-                // An item of one byte may come out of anything, but its padding not.
+                // Anything may decrypt to an item of one byte, but not with correct padding.
                 assert!(!matches!(result, Ok(Some(_))), "{result:?}");
             }
         }
-        // Padding of one byte is right in one case of 256.
+        // Padding of one byte is correct in one of 256 cases.
         assert!(opened < 50, "{opened} of 4000");
     }
 
     #[test]
     fn what_holds_a_key_is_wiped_when_dropped() {
-        // Types, not bytes, since the memory of what was dropped cannot be looked at without `unsafe`: this
-        // does not compile when a feature of a crate is missing.
+        // Checks types, not bytes, because dropped memory cannot be inspected without `unsafe`. This does not compile
+        // if a crate lacks a feature.
         const fn wiped<T: zeroize::ZeroizeOnDrop>() {}
         wiped::<Encryptor<Aes256>>();
         wiped::<Decryptor<Aes256>>();

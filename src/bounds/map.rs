@@ -1,17 +1,17 @@
-//! The one bounded map of the engine: both caches, what is remembered of past multicasts, known askers and token buckets
-//! are kept in it. It counts entries and bytes, and returns what it evicts.
+//! The one bounded map of the engine. Both caches, the memory of past multicasts, the known askers and the token
+//! buckets use it. It counts entries and bytes, and returns what it evicts.
 //!
-//! Each entry has a *holder*, who caused it, and the holder belongs to a *group*: an initiator behind a neighbour, for
-//! instance. When a group has filled its share, or everything is full, the holder with the most in it makes room with its
-//! oldest entry; in the latter case that of the group with the most. So whoever fills the map displaces itself. Those with
-//! little are all alike, and among equals the newest goes first: many holders of little, which are easily invented,
-//! displace each other and not those who were there before.
+//! Each entry has a *holder*, which caused it, and each holder belongs to a *group*: for instance an initiator behind a
+//! neighbour. When a group has filled its share, the holder with the most in that group loses its oldest entry. When
+//! the whole map is full, this happens in the group with the most. So a holder that fills the map displaces its own
+//! entries. Holders with little all rank equal, and among equals the newest is evicted first: many small holders, which
+//! are easy to invent, displace each other and not the holders that were there before.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// How much there may be: entries, and bytes of memory.
+/// The size of the map: entries, and bytes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) entries: usize,
@@ -24,33 +24,33 @@ impl Capacity {
         Self { entries, bytes: usize::MAX }
     }
 
-    /// How much of it is used, in thousandths: by entries or by bytes, whichever is more.
+    /// How much of the capacity is used, in thousandths: of the entries or of the bytes, whichever is more.
     fn load(self, used: Usage) -> usize {
         let part = |used: usize, of: usize| used.saturating_mul(1000) / of.max(1);
         part(used.entries, self.entries).max(part(used.bytes, self.bytes))
     }
 
-    /// Whether one more entry of so many bytes is too much.
+    /// Whether one more entry of `bytes` bytes would be too much.
     fn is_exceeded(self, used: Usage, bytes: usize) -> bool {
         used.entries >= self.entries.max(1) || used.bytes.saturating_add(bytes) > self.bytes
     }
 }
 
-/// A holder that uses less than this part of the whole, in thousandths, is like any other that does.
+/// In thousandths of the whole: all holders that use less than this rank equal.
 const LITTLE: usize = 10;
 
-/// What somebody has.
+/// How much a holder or a group has, or all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Usage {
     entries: usize,
     bytes: usize,
 }
 
-/// A map that never holds more than its capacity. `G` are the groups of the holders `H`.
+/// A map that never exceeds its capacity. `G` is the type of the groups, `H` that of the holders.
 #[derive(Debug)]
 pub(crate) struct BoundedMap<K, V, G = (), H = ()> {
     entries: HashMap<K, Entry<V, G, H>>,
-    /// The keys by age, or by last use where `touch` is called: the oldest first.
+    /// The keys by age, or by last use where `touch` is called; the oldest comes first.
     order: BTreeMap<u64, K>,
     groups: Ranking<G>,
     holders: HashMap<G, Ranking<H>>,
@@ -59,7 +59,7 @@ pub(crate) struct BoundedMap<K, V, G = (), H = ()> {
     next: u64,
     capacity: Capacity,
     share: Capacity,
-    /// The group that has no share and makes room last.
+    /// The group that has no share of its own and is evicted last.
     protected: Option<G>,
 }
 
@@ -73,12 +73,12 @@ struct Entry<V, G, H> {
 }
 
 impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
-    /// A map without holders: the oldest entry goes.
+    /// A map without holders: the oldest entry is evicted.
     pub(crate) fn new(capacity: Capacity) -> Self {
         Self::with_shares(capacity, capacity)
     }
 
-    /// Adds or replaces an entry, as the newest. Returns what was evicted for it.
+    /// Adds or replaces an entry, as the newest. Returns the entries that were evicted for it.
     pub(crate) fn insert(&mut self, key: K, value: V, bytes: usize) -> Vec<(K, V)> {
         self.insert_for((), (), key, value, bytes)
     }
@@ -90,7 +90,7 @@ where
     G: Clone + Ord + Hash,
     H: Clone + Ord + Hash,
 {
-    /// A map in which no group has more than `share`.
+    /// A map in which no group may have more than `share`.
     pub(crate) fn with_shares(capacity: Capacity, share: Capacity) -> Self {
         Self {
             entries: HashMap::new(),
@@ -106,13 +106,14 @@ where
         }
     }
 
-    /// The same with a group that has no share of its own and makes room only for itself or when nobody else has anything.
+    /// The same map with a protected group: it has no share of its own, and loses entries only for itself or when no
+    /// other group has any.
     pub(crate) fn protecting(self, group: G) -> Self {
         Self { protected: Some(group), ..self }
     }
 
-    /// Adds or replaces an entry of so many bytes, as the newest. Returns what was evicted for it. An entry that is larger than
-    /// everything is kept alone.
+    /// Adds or replaces an entry of `bytes` bytes, as the newest. Returns the entries that were evicted for it. An
+    /// entry larger than the whole capacity is kept alone.
     pub(crate) fn insert_for(&mut self, group: G, holder: H, key: K, value: V, bytes: usize) -> Vec<(K, V)> {
         self.remove(&key);
         let mut evicted = Vec::new();
@@ -144,7 +145,7 @@ where
         self.entries.get_mut(key).map(|entry| &mut entry.value)
     }
 
-    /// In which group an entry is.
+    /// The group of an entry.
     pub(crate) fn group<Q>(&self, key: &Q) -> Option<&G>
     where
         K: Borrow<Q>,
@@ -153,7 +154,7 @@ where
         self.entries.get(key).map(|entry| &entry.group)
     }
 
-    /// Where an entry stands: the newest has the largest number.
+    /// The position of an entry in the order: the newest has the largest number.
     pub(crate) fn number<Q>(&self, key: &Q) -> Option<u64>
     where
         K: Borrow<Q>,
@@ -162,7 +163,7 @@ where
         self.entries.get(key).map(|entry| entry.number)
     }
 
-    /// Counts as a use: the entry is the newest from here on.
+    /// Counts as a use: makes the entry the newest.
     pub(crate) fn touch<Q>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -189,7 +190,7 @@ where
         self.take(number).map(|(_, value)| value)
     }
 
-    /// Takes out the entries for which `goes` is true, the oldest first.
+    /// Removes and returns the entries for which `goes` is true, the oldest first.
     pub(crate) fn extract(&mut self, goes: impl Fn(&K, &V) -> bool) -> Vec<(K, V)> {
         let gone = |(number, key): (&u64, &K)| {
             self.entries.get(key).is_some_and(|entry| goes(key, &entry.value)).then_some(*number)
@@ -204,7 +205,7 @@ where
         entries.map(|(key, entry)| (key, &entry.value))
     }
 
-    /// A number that no entry has had.
+    /// Returns a number that no entry has had.
     pub(crate) const fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -214,17 +215,17 @@ where
         self.entries.len()
     }
 
-    /// What all entries take, as they were weighed.
+    /// The size of all entries in bytes, as given when they were inserted.
     #[cfg(test)]
     pub(crate) const fn bytes(&self) -> usize {
         self.used.bytes
     }
 
-    /// The number of the entry that has to go, if one has to, before one more of a group has room.
+    /// The number of the entry that must be evicted before another entry of this group fits; `None` if there is room.
     fn in_the_way(&self, group: &G, bytes: usize) -> Option<u64> {
         let has_a_share = self.protected.as_ref() != Some(group);
         let from = if has_a_share && self.share.is_exceeded(self.groups.used(group), bytes) {
-            // A group that has nothing has nothing to give up: one entry is kept, however large it is.
+            // A group that has nothing has nothing to give up: its one entry is kept, however large it is.
             self.holders.contains_key(group).then_some(group)
         } else {
             None
@@ -271,14 +272,14 @@ where
     }
 }
 
-/// Who has how much, and who makes room next.
+/// How much each holder or group has, and which of them is evicted from next.
 #[derive(Debug)]
 struct Ranking<T> {
     used: HashMap<T, (Usage, Rank)>,
     order: BTreeSet<(Rank, T)>,
 }
 
-/// How soon somebody makes room: the largest first. By load, and among equals by when they came.
+/// The order of eviction: the largest first. By load; among equals, the one that came last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     load: usize,
@@ -300,7 +301,7 @@ impl<T: Clone + Ord + Hash> Ranking<T> {
         self.used.get(who).map(|(used, _)| *used).unwrap_or_default()
     }
 
-    /// Who has the most; `last` only if there is nobody else.
+    /// The one with the most; `last` only if there is no other.
     fn most(&self, last: Option<&T>) -> Option<&T> {
         let order = || self.order.iter().rev().map(|(_, who)| who);
         order().find(|who| Some(*who) != last).or_else(|| order().next())

@@ -1,5 +1,5 @@
-//! How much there may be of anything: the one bounded map, the one kind of permit, and rates. Nothing here knows what it
-//! bounds; `node` and `registry` decide.
+//! The bounds of the engine: the one bounded map, the one kind of permit, and rate limits. This module does not know
+//! what it bounds; `node` and `registry` decide that.
 
 mod map;
 mod quota;

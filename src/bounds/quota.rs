@@ -1,7 +1,7 @@
-//! The bounds of the engine: [`Quota`] for what is held for a while, [`RateLimit`] for how often something may happen.
-//! Whoever gets a [`Permit`] holds its share until the permit is dropped, whatever becomes of the activity.
+//! Quotas and rate limits: [`Quota`] bounds how much may be held at a time, [`RateLimit`] how often something may
+//! happen. A [`Permit`] keeps its share until it is dropped, whatever happens to the activity.
 //!
-//! Used by the decider for relays, responses, requests and the queue, by `threads` for readers and name look-ups, by
+//! The decider uses them for relays, responses, requests and the queue; `threads` for readers and name look-ups;
 //! `bubbles` for browsers.
 
 use std::collections::HashMap;
@@ -16,14 +16,14 @@ use parking_lot::{Condvar, Mutex};
 use super::map::{BoundedMap, Capacity};
 use crate::config::Rate;
 
-/// A neighbour: the interface, and its link-local address there. For other addresses the interface is 0.
+/// A neighbour: an interface and the neighbour's link-local address there. For other addresses the interface is 0.
 pub(crate) type Neighbour = (u32, Ipv6Addr);
 
-/// Who causes a multicast: the neighbour that sent it here, and the initiator that the neighbour names. The neighbour is
-/// certain, the initiator is what it says.
+/// The cause of a multicast: the neighbour that sent it here, and the initiator that the neighbour names. The neighbour
+/// is certain; the initiator is only claimed.
 pub(crate) type Cause = (Neighbour, IpAddr);
 
-/// How much of something may be held: in all, and by one holder.
+/// How much may be held: in total, and by one holder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) all: usize,
@@ -31,28 +31,28 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Bounded in all only.
+    /// Limits only the total.
     pub(crate) const fn all(all: usize) -> Self {
         Self { all, each: usize::MAX }
     }
 }
 
-/// Why no permit is given.
+/// Why a permit was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// Everything is in use.
     All,
-    /// This holder has its share.
+    /// This holder has used up its share.
     Share,
 }
 
-/// Something of which only so much may be held at a time, by holder.
+/// A resource of which only a limited amount may be held at a time, in total and by each holder.
 pub(crate) struct Quota<K> {
     books: Arc<Books<K>>,
     bounds: Bounds,
 }
 
-/// What a quota and its permits share.
+/// The state that a quota and its permits share.
 struct Books<K> {
     usage: Mutex<Usage<K>>,
     freed: Condvar,
@@ -75,18 +75,18 @@ impl<K: Clone + Eq + Hash> Quota<K> {
         Self { books: Arc::new(Books { usage, freed: Condvar::new() }), bounds }
     }
 
-    /// Gives out one.
+    /// Claims one unit.
     pub(crate) fn take(&self, holder: K) -> Result<Permit<K>, Refused> {
         self.take_many(holder, 1)
     }
 
-    /// Gives out `amount`. What is larger than everything fits while nothing else is held.
+    /// Claims `amount` units. An amount larger than the whole quota is granted while nothing else is held.
     pub(crate) fn take_many(&self, holder: K, amount: usize) -> Result<Permit<K>, Refused> {
         self.books.usage.lock().add(&holder, amount, self.bounds)?;
         Ok(self.permit(holder, amount))
     }
 
-    /// Gives out one, and waits for somebody to give one back if there is none, once and no longer than `at_most`.
+    /// Claims one unit. If none is free, waits once, for at most `at_most`, until another holder returns one.
     pub(crate) fn take_within(&self, holder: K, at_most: Duration) -> Result<Permit<K>, Refused> {
         let mut usage = self.books.usage.lock();
         if usage.add(&holder, 1, self.bounds).is_err() {
@@ -101,12 +101,12 @@ impl<K: Clone + Eq + Hash> Quota<K> {
         Permit { books: Arc::clone(&self.books), holder, amount }
     }
 
-    /// How much is held.
+    /// How much is held in total.
     pub(crate) fn used(&self) -> usize {
         self.books.usage.lock().used
     }
 
-    /// How much a holder has.
+    /// How much one holder has.
     #[cfg(test)]
     pub(crate) fn used_by(&self, holder: &K) -> usize {
         self.books.usage.lock().by.get(holder).copied().unwrap_or(0)
@@ -159,10 +159,10 @@ impl<K: Eq + Hash> Drop for Permit<K> {
     }
 }
 
-/// How many holders a rate limit remembers; the one that has been silent longest is forgotten.
+/// The number of holders that a rate limit remembers; it forgets the one that has been silent longest.
 const HOLDERS: usize = 4096;
 
-/// How often something may happen: token buckets, one for all and one for each holder.
+/// Limits how often something may happen: token buckets, one for all holders together and one for each holder.
 #[derive(Debug)]
 pub(crate) struct RateLimit<K> {
     inner: Mutex<Buckets<K>>,
@@ -176,7 +176,7 @@ struct Buckets<K> {
     each: BoundedMap<K, Bucket>,
 }
 
-/// Thousandths of tokens, so that whole milliseconds fill it exactly.
+/// Counts thousandths of tokens, so that whole milliseconds fill it exactly.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     millitokens: u64,
@@ -190,14 +190,14 @@ impl Bucket {
         Self { millitokens: rate.burst as u64 * TOKEN, filled: now }
     }
 
-    /// As it is now, filled up to the burst by what has come since the last time.
+    /// The bucket at time `now`: refilled, up to the burst, for the time since the last call.
     fn at(self, rate: Rate, now: u64) -> Self {
         let gained = now.saturating_sub(self.filled).saturating_mul(rate.per_second.into());
         let millitokens = self.millitokens.saturating_add(gained).min(u64::from(rate.burst) * TOKEN);
         Self { millitokens, filled: now }
     }
 
-    /// Without `tokens`; `None` if there are not as many. What costs more than the burst costs the burst.
+    /// The bucket after `tokens` are taken; `None` if it has too few. A cost above the burst counts as the burst.
     fn without(self, tokens: u32, rate: Rate) -> Option<Self> {
         let cost = u64::from(tokens.min(rate.burst).max(1)) * TOKEN;
         let millitokens = self.millitokens.checked_sub(cost)?;
@@ -211,9 +211,9 @@ impl<K: Clone + Eq + Hash> RateLimit<K> {
         Self { inner: Mutex::new(Buckets { all: None, each: each_bucket }), all, each }
     }
 
-    /// Whether a holder may do this now, which costs `tokens`. Takes them from both budgets, or from none.
+    /// Whether a holder may act now, at a cost of `tokens`. Takes them from both budgets, or from neither.
     pub(crate) fn allow(&self, holder: K, tokens: u32, now: u64) -> bool {
-        // What costs more than a holder may ever do at once costs that.
+        // A cost above what a holder may ever use at once counts as that maximum.
         let tokens = tokens.min(self.each.burst);
         let mut inner = self.inner.lock();
         let all = inner.all.unwrap_or_else(|| Bucket::full(self.all, now)).at(self.all, now);

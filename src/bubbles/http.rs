@@ -1,8 +1,9 @@
-//! The little of HTTP/1.1 that the page needs: GET of two paths, answered once a connection. Bounded in time and size.
+//! The small part of HTTP/1.1 that the page needs: GET of two paths, one answer per connection. Bounded in time and
+//! size.
 //!
-//! Who may ask: programs of this machine, or whoever can reach the address that was configured. A page of another
-//! origin must not read what is told here, and cannot: nothing allows it to (no CORS), and a name that somebody lets
-//! lead here (DNS rebinding) is refused by the Host header.
+//! Who may ask: programs on this machine, or anybody who can reach the configured address. A page of another origin
+//! must not read what is shown here, and cannot: no header allows it to (no CORS), and the check of the Host header
+//! refuses names that were made to lead here (DNS rebinding).
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -10,29 +11,29 @@ use std::time::{Duration, Instant};
 
 use crate::net::wait;
 
-/// The longest head of a request, in bytes.
+/// The longest request head, in bytes.
 const HEAD: usize = 8 * 1024;
-/// How long a request may take to come.
+/// How long a request may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a client may take to read what it is sent at once.
+/// How long a client may take to read what is sent at once.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 const PAGE: &str = include_str!("page.html");
 
-/// What is asked for.
+/// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The page, as seen from this host.
     Page {
-        /// As the client names it.
+        /// The host, as the client names it.
         host: String,
     },
-    /// What happens, after the event with this name.
+    /// The events after the one with this name.
     Events {
-        /// Empty for everything.
+        /// The name of the last known event; empty for all events.
         after: String,
     },
-    /// Nothing that there is.
+    /// The request is refused with this status.
     Refused(&'static str),
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn read(stream: &TcpStream) -> io::Result<Asked> {
     }
 }
 
-/// What a request asks for; `None` while it is not whole.
+/// Parses a request; `None` while it is incomplete.
 fn parse(head: &[u8]) -> Option<Asked> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
@@ -85,10 +86,11 @@ fn parse(head: &[u8]) -> Option<Asked> {
     })
 }
 
-/// The host of a Host header, if it is an address or `localhost`: names can be made to lead here, addresses not.
+/// The host of a Host header, if it is an address or `localhost`: other names can be made to lead here, addresses
+/// cannot.
 fn host_name(header: &str) -> Option<&str> {
     let (name, port) = match header.rsplit_once(':') {
-        // Without a port an IPv6 address ends in a bracket.
+        // An IPv6 address without a port ends in a bracket.
         Some((name, port)) if !port.ends_with(']') => (name, port),
         _ => (header, ""),
     };
@@ -97,9 +99,9 @@ fn host_name(header: &str) -> Option<&str> {
     (good && port.chars().all(|digit| digit.is_ascii_digit())).then_some(name)
 }
 
-/// Sends the page. The nonce lets its own script run, and no other.
+/// Sends the page. The nonce allows its own script to run, and no other.
 pub(crate) fn send_page(stream: &TcpStream, host: &str, nonce: &str) -> io::Result<()> {
-    // CSP knows no IPv6 addresses: there, nothing stands beside the page.
+    // CSP does not support IPv6 addresses: with one, no other page can be shown beside this one.
     let beside = if host.starts_with('[') { "'none'".to_owned() } else { format!("http://{host}:*") };
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
@@ -114,7 +116,7 @@ pub(crate) fn send_page(stream: &TcpStream, host: &str, nonce: &str) -> io::Resu
     send(stream, &[head.as_bytes(), page.as_bytes()].concat())
 }
 
-/// Begins the stream of events.
+/// Starts the stream of events.
 pub(crate) fn send_events_head(stream: &TcpStream) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCross-Origin-Resource-Policy: same-origin\r\n{COMMON}\r\n"
@@ -122,7 +124,7 @@ pub(crate) fn send_events_head(stream: &TcpStream) -> io::Result<()> {
     send(stream, head.as_bytes())
 }
 
-/// Says no.
+/// Sends a refusal with this status.
 pub(crate) fn send_refusal(stream: &TcpStream, status: &str) -> io::Result<()> {
     let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
     send(stream, format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{allow}{COMMON}\r\n").as_bytes())

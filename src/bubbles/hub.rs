@@ -1,4 +1,5 @@
-//! What the page is told, kept for those who come late or again: bounded, numbered, and over the restart of an engine.
+//! Keeps the events of the page for browsers that connect late or again. The events are bounded, numbered, and survive
+//! a restart of the engine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,15 +7,15 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// How many events are kept.
+/// The number of events that are kept.
 const EVENTS: usize = 3000;
-/// How many bytes they have together.
+/// The total size of these events in bytes.
 const BYTES: usize = 4 << 20;
 
-/// The latest events, and who waits for more.
+/// The latest events, and the threads that wait for more.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    /// Tells the numbers of this process from those of the one before.
+    /// Distinguishes the event numbers of this process from those of an earlier process.
     pub(crate) epoch: u64,
     inner: Mutex<Kept>,
     more: Condvar,
@@ -33,7 +34,7 @@ impl Hub {
         Self { epoch, inner: Mutex::default(), more: Condvar::new() }
     }
 
-    /// Adds an event; the oldest make room.
+    /// Adds an event; the oldest events make room.
     pub(crate) fn push(&self, event: String) {
         let mut kept = self.inner.lock();
         kept.bytes += event.len();
@@ -47,7 +48,8 @@ impl Hub {
         self.more.notify_all();
     }
 
-    /// The events from this number on, with the number that follows. Waits for one, but not longer than `patience`.
+    /// Returns the events from `number` on, and the number that follows them. Waits for an event, but no longer than
+    /// `patience`.
     pub(crate) fn from(&self, number: u64, patience: Duration) -> (Vec<Arc<str>>, u64) {
         let mut kept = self.inner.lock();
         if kept.next <= number {
@@ -58,7 +60,8 @@ impl Hub {
         (events, kept.next.max(number))
     }
 
-    /// The number after that of an event as the page knows it; 0, the first, if it is of another process.
+    /// The number that follows the event with this `id`, as the page sends it; 0, the first number, if the event is
+    /// from another process.
     pub(crate) fn after(&self, id: &str) -> u64 {
         let Some((epoch, number)) = id.split_once('-') else { return 0 };
         match (epoch.parse::<u64>(), number.parse::<u64>()) {

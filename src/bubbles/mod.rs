@@ -1,5 +1,5 @@
-//! Speech bubbles (graspy's `init_bubble_text`): a page for the browser that shows what an ASA prints, and beside
-//! it the messages with each peer, as they happen. With the feature `bubbles` only; `threads/bubbles.rs` serves it.
+//! Speech bubbles (graspy's `init_bubble_text`): a page for the browser that shows live what an ASA prints, and next to
+//! it the messages with each peer. Only with the feature `bubbles`; `threads/bubbles.rs` serves it.
 
 pub(crate) mod http;
 mod hub;
@@ -14,8 +14,8 @@ pub(crate) use hub::Hub;
 
 use crate::config::environment;
 
-/// Where a page of speech bubbles is served, and what it is called. Clones are the same page, also for one engine
-/// after another: a browser that has it open goes on.
+/// Where a page of speech bubbles is served, and its caption. Clones are the same page, also for several engines in
+/// succession: an open browser page continues with the next engine.
 #[derive(Clone, Debug)]
 pub struct Bubbles {
     pub(crate) caption: String,
@@ -24,16 +24,16 @@ pub struct Bubbles {
 }
 
 impl Bubbles {
-    /// A page at an address; port 0 is one that the system chooses. Whoever can reach the address can read what this
-    /// engine says and hears, in the clear: use a loopback address unless the network is yours.
+    /// A page at an address; with port 0 the system chooses one. Anybody who can reach the address can read, in the
+    /// clear, what this engine sends and receives: use a loopback address unless the network is yours.
     ///
     /// # Errors
-    /// If the address cannot be listened on. A retry helps when it is free.
+    /// If the address cannot be listened on. A retry helps once it is free.
     pub fn bind(caption: &str, address: SocketAddr) -> io::Result<Self> {
         Self::from_listener(caption, TcpListener::bind(address)?)
     }
 
-    /// A page on a socket that listens already. It stays in the network namespace that it was made in.
+    /// A page on a socket that already listens. It stays in the network namespace in which it was created.
     ///
     /// # Errors
     /// If the socket cannot be used. A retry does not help.
@@ -45,12 +45,12 @@ impl Bubbles {
         Ok(Self { caption: caption.to_owned(), listener: Arc::new(listener), hub })
     }
 
-    /// A page where the environment variable `GRASP_BUBBLES` says: a port of 127.0.0.1, or an address with its port,
-    /// or `stdin` if standard input is a listening socket, as inetd and systemd give it. By default on a port of
-    /// 127.0.0.1 that the system chooses.
+    /// A page at the place that the environment variable `GRASP_BUBBLES` names: a port of 127.0.0.1, an address with a
+    /// port, or `stdin` if standard input is a listening socket, as inetd and systemd provide it. The default is a port
+    /// of 127.0.0.1 that the system chooses.
     ///
     /// # Errors
-    /// If the variable says something else, and as [`bind`](Self::bind).
+    /// If the variable has any other value, and as [`bind`](Self::bind).
     pub fn from_environment(caption: &str) -> io::Result<Self> {
         let place = environment::bubbles();
         if place == "stdin" {
@@ -60,15 +60,15 @@ impl Bubbles {
         Self::bind(caption, address(&place)?)
     }
 
-    /// The address that it is served at.
+    /// The address at which the page is served.
     ///
     /// # Errors
-    /// If the system does not tell. A retry does not help.
+    /// If the system does not report the address. A retry does not help.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// The same page under another caption.
+    /// The same page with another caption.
     #[must_use]
     pub fn with_caption(self, caption: &str) -> Self {
         Self { caption: caption.to_owned(), ..self }
@@ -81,7 +81,7 @@ impl Bubbles {
     }
 }
 
-/// An address with a port, or a port of loopback; an empty text is port 0.
+/// Parses an address with a port, or a loopback port; an empty text means port 0.
 fn address(place: &str) -> io::Result<SocketAddr> {
     let local = |port| SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     if place.is_empty() {

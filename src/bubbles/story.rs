@@ -1,5 +1,5 @@
-//! Events of a trace as the page understands them: JSON, one object an event. Names, values and reasons of strangers
-//! are strings in it and nothing else.
+//! Converts trace events to the JSON that the page understands, one object per event. Names, values and reasons from
+//! peers are only strings in it.
 
 use std::net::Ipv6Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,24 +12,24 @@ use crate::trace::echo::Echoes;
 use crate::trace::{Carrier, Direction, Event, MessageEvent, TraceEvent};
 use crate::wire::{Body, Limits, Outcome, WireLocator, WireOption, annotate};
 
-/// The longest text of one event, in bytes.
+/// The longest text of an event, in bytes.
 const TEXT: usize = 16 * 1024;
 /// The longest text on an arrow, in bytes.
 const BRIEF: usize = 200;
 
-/// What an engine tells the page, event by event.
+/// Describes the events of an engine for the page.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     echoes: Echoes,
 }
 
 impl Story {
-    /// The beginning of an engine.
+    /// The event that marks the start of an engine.
     pub(crate) fn start() -> String {
         json!({ "kind": "start", "time": milliseconds(SystemTime::now()) }).to_string()
     }
 
-    /// An event, if the page shows it. `name` names an interface.
+    /// Describes an event if the page shows it. `name` returns the name of an interface.
     pub(crate) fn tell(
         &mut self,
         event: &TraceEvent,
@@ -47,7 +47,7 @@ impl Story {
                 told
             }
             Event::Relayed { session, .. } => note("relays", Some(*session), ""),
-            // Everyone hears the own multicasts.
+            // Every engine hears its own multicasts.
             Event::Dropped { reason: "own_multicast" } => return None,
             Event::Dropped { reason } => {
                 let mut told = note(reason, None, "");
@@ -61,7 +61,7 @@ impl Story {
         Some(told.to_string())
     }
 
-    /// What the page is told when it could not be told everything.
+    /// The event that says that some events are missing.
     pub(crate) fn lost(count: u64) -> String {
         let text =
             format!("{count} events are missing here: they came too fast, or while nobody was connected");
@@ -81,7 +81,7 @@ fn note(text: &str, session: Option<u32>, objective: &str) -> Value {
     json!({ "kind": "note", "text": cut(text, TEXT), "session": session, "objective": cut(objective, TEXT) })
 }
 
-/// An address as people write it: IPv4 is mapped in a trace.
+/// An address as people write it: in a trace, IPv4 addresses are mapped.
 fn readable(address: Ipv6Addr) -> String {
     address.to_canonical().to_string()
 }
@@ -118,7 +118,7 @@ fn tell_message(message: &MessageEvent, interface: Option<String>) -> Value {
     told.into()
 }
 
-/// What a message is about beside its objective: the offer, the outcome, the time to wait, the place.
+/// The content of a message besides its objective: the offer, the outcome, the waiting time, the locator.
 fn brief(body: &Body) -> Option<String> {
     let value = |value: &crate::Value| match value.embedded() {
         Some(Ok(inside)) => inside.to_string(),
@@ -161,7 +161,7 @@ fn objective(body: &Body) -> Option<&str> {
     }
 }
 
-/// No more of a text than the page needs.
+/// Shortens a text to what the page needs.
 fn cut(text: &str, most: usize) -> String {
     let end = text.floor_char_boundary(most);
     match text.get(..end) {
@@ -217,7 +217,7 @@ mod tests {
             "{text}"
         );
         assert_eq!((&step["peer"], &step["address"]), (&json!("::1"), &json!("::1 port 7")));
-        // A link-local address says nothing without its link.
+        // A link-local address is ambiguous without its link.
         let link_local = message_from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), b"\x81\x00");
         assert_eq!(link_local["peer"], "fe80::1%eth0");
         // [5, 9, ["EX3", 3, 6, 24(<<["NZD", 1]>>)]]: what is embedded is what is said.

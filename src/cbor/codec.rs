@@ -1,6 +1,6 @@
-//! [`Value`] to bytes and back (RFC 8949), and the bridge to serde. The only file that names serde_cbor:
-//! its own value type forgets the order of maps, duplicate keys and simple values, so the wire has its own
-//! reader and writer, and serde_cbor serves the types of the ASA.
+//! Converts [`Value`] to bytes and back (RFC 8949), and connects it to serde. This is the only file that names
+//! serde_cbor. The value type of serde_cbor loses the order of maps, duplicate keys and simple values; so the wire has
+//! its own reader and writer, and serde_cbor serves only the types of the ASA.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::framing::{ItemScanner, Progress};
 use super::head::{self, Head, Major, Reader};
 use super::{DecodeError, Limits};
 
-/// Why a Rust value could not become CBOR, or CBOR not a Rust value.
+/// Why a Rust value could not become CBOR, or CBOR a Rust value.
 #[derive(Debug)]
 pub struct SerdeError(Cause);
 
@@ -45,32 +45,32 @@ impl From<DecodeError> for SerdeError {
     }
 }
 
-/// A Rust value as CBOR.
+/// Encodes a Rust value as CBOR.
 ///
 /// # Errors
-/// If `value` has no form in CBOR. A retry does not help.
+/// If CBOR cannot represent `value`. A retry does not help.
 pub fn to_vec(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, SerdeError> {
     serde_cbor::to_vec(&value).map_err(|error| SerdeError(Cause::Serde(error)))
 }
 
-/// A Rust value from one CBOR item.
+/// Decodes a Rust value from one CBOR item.
 ///
 /// # Errors
-/// If `bytes` are not one item, or not of that type. A retry does not help.
+/// If `bytes` are not exactly one item, or do not match the type. A retry does not help.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerdeError> {
-    // serde_cbor believes declared lengths: it gets only what keeps them.
+    // serde_cbor trusts declared lengths, so it gets only items whose lengths were verified.
     item_length(bytes, &VALUE_LIMITS)?;
     serde_cbor::from_slice(bytes).map_err(|error| SerdeError(Cause::Serde(error)))
 }
 
-/// The first item in `bytes` and its length.
+/// Decodes the first item in `bytes`; returns it with its length.
 pub(crate) fn decode_prefix(bytes: &[u8], limits: &Limits) -> Result<(Value, usize), DecodeError> {
     let length = item_length(bytes, limits)?;
     let value = read(&mut Reader::new(bytes))?;
     Ok((value, length))
 }
 
-/// The one item that `bytes` are.
+/// Decodes `bytes`, which must be exactly one item.
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
     match decode_prefix(bytes, limits)? {
         (value, length) if length == bytes.len() => Ok(value),
@@ -78,7 +78,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError
     }
 }
 
-/// The length of the first item in `bytes`, which is thereby known to be well-formed and in the limits.
+/// The length of the first item in `bytes`. `Ok` means that the item is well-formed and within the limits.
 pub(crate) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
     match ItemScanner::new(*limits).feed(bytes)? {
         Progress::Complete(length) => Ok(length),
@@ -86,8 +86,8 @@ pub(crate) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, Decode
     }
 }
 
-/// Builds a value from an item whose shape has been verified: the lengths that it declares are true, hence
-/// good to allocate by. Does not recurse.
+/// Builds a value from an item whose shape was verified: its declared lengths are true, so it is safe to allocate by
+/// them. Does not recurse.
 fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
     let count = |count| usize::try_from(count).map_err(|_| DecodeError::Truncated);
     let mut stack: Vec<Open> = Vec::new();
@@ -127,7 +127,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
             },
             leaf => Some(read_leaf(leaf, reader)?),
         };
-        // What is complete may complete what contains it.
+        // A complete item may complete the item that contains it.
         loop {
             match (complete.take(), stack.last_mut()) {
                 (Some(value), None) => return Ok(value),
@@ -143,7 +143,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
     }
 }
 
-/// What is not complete yet, with the number of items that it misses if that is known.
+/// An item that is not complete yet. `missing` is the number of items that it still needs, if known.
 struct Open {
     missing: Option<usize>,
     built: Built,
@@ -186,7 +186,7 @@ impl From<Built> for Value {
     }
 }
 
-/// The value of an item that contains no other.
+/// Reads an item that contains no other items.
 fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
     Ok(match head {
         Head::Unsigned(number) => Value::Integer(i128::from(number)),
@@ -216,7 +216,7 @@ fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> 
     })
 }
 
-/// The value that a simple value is (RFC 8949 §3.3).
+/// Converts a simple value (RFC 8949 §3.3).
 pub(crate) const fn simple(number: u8) -> Value {
     match number {
         head::FALSE => Value::Bool(false),
@@ -312,8 +312,8 @@ impl From<i128> for Integer {
     }
 }
 
-/// Tags and bignums are written as such by serde_cbor, and left out by other formats; `undefined` becomes
-/// null, which is as near as serde comes. Other simple values cannot be serialized.
+/// serde_cbor writes tags and bignums as such; other formats leave the tags out. `undefined` becomes null, the closest
+/// that serde has. Other simple values cannot be serialized.
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -355,7 +355,7 @@ impl Serialize for AsBytes<'_> {
     }
 }
 
-/// Tags are kept if the format is serde_cbor's.
+/// Keeps tags if the format is serde_cbor's.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
@@ -455,5 +455,5 @@ pub(crate) const TAG_ENCODED_CBOR: u64 = 24;
 const TAG_BIGNUM: u64 = 2;
 /// A negative bignum.
 const TAG_NEGATIVE_BIGNUM: u64 = 3;
-/// How deep the values of an ASA may be nested, in what is decoded outside of any message.
+/// How deep an ASA's values may be nested when they are decoded outside of a message.
 pub(crate) const VALUE_LIMITS: Limits = Limits { size: usize::MAX, depth: 128 };

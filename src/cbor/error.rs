@@ -1,16 +1,16 @@
-//! Why bytes are no message, and how much a decoder takes (RFC 8990 §2.8.3).
+//! Why bytes are not a message, and the limits of a decoder (RFC 8990 §2.8.3).
 
 use std::fmt;
 
 use crate::constants::GRASP_DEF_MAX_SIZE;
 
-/// How much a decoder takes.
+/// The limits of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest message in bytes. Defaults to 2048, GRASP_DEF_MAX_SIZE (RFC 8990 §2.6).
     pub size: usize,
-    /// How deep arrays, maps and tags may be nested; the message itself is the first level. Defaults
-    /// to 32: the known objectives need less than ten.
+    /// How deep arrays, maps and tags may be nested; the message itself is the first level. Defaults to 32: the known
+    /// objectives need less than ten.
     pub depth: usize,
 }
 
@@ -20,14 +20,14 @@ impl Default for Limits {
     }
 }
 
-/// Why bytes were no message. What was wrong lies with the sender; decoding the same bytes again fails
-/// again, but for [`Truncated`](Self::Truncated), which more bytes may cure.
+/// Why bytes are not a message. The fault is the sender's; decoding the same bytes again fails again, except after
+/// [`Truncated`](Self::Truncated), where more bytes can help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end before the item does.
     Truncated,
-    /// The item is longer than the limit, or says that it will be.
+    /// The item is longer than the limit, or its declared length is.
     TooLarge {
         /// The limit in bytes.
         limit: usize,
@@ -44,7 +44,7 @@ pub enum DecodeError {
     },
     /// More bytes follow where one item was expected.
     TrailingBytes,
-    /// CBOR, but no array that begins with a message type.
+    /// CBOR, but not an array that begins with a message type.
     NotAMessage,
     /// An element of the message is missing, has the wrong type or is out of range.
     WrongElement {
@@ -71,7 +71,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// A short constant word for the reason, to count by.
+    /// A short constant word for the reason, for use in counters.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -88,8 +88,8 @@ impl DecodeError {
         }
     }
 
-    /// The session that the faulty message belongs to, if its identifier could be read. An M_INVALID in
-    /// reply needs it (RFC 8990 §2.8.12).
+    /// The session that the faulty message belongs to, if its identifier could be read. An M_INVALID reply needs it
+    /// (RFC 8990 §2.8.12).
     #[must_use]
     pub const fn session(&self) -> Option<u32> {
         match self {
@@ -101,7 +101,7 @@ impl DecodeError {
         }
     }
 
-    /// Malformed CBOR.
+    /// The error for malformed CBOR.
     pub(crate) const fn malformed(what: &'static str) -> Self {
         Self::Malformed { what }
     }

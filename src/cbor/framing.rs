@@ -1,6 +1,6 @@
-//! Where one CBOR item ends in a stream (RFC 8990 §2.5.3: the messages follow each other without any
-//! outer frame). Used by `threads` to cut messages out of a TCP stream, and by the decoder to verify the
-//! shape of an item before it builds anything from it.
+//! Finds where a CBOR item ends in a stream (RFC 8990 §2.5.3: messages follow each other without any outer frame).
+//! `threads` uses it to cut messages out of a TCP stream, and the decoder to verify the shape of an item before it
+//! builds anything from it.
 
 use super::head::Head;
 use super::{DecodeError, Limits};
@@ -8,16 +8,16 @@ use super::{DecodeError, Limits};
 /// What [`ItemScanner::feed`] knows so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The item is complete. It takes this many of all the bytes since the start; those behind it belong
-    /// to the next item.
+    /// The item is complete. Its length is this many bytes, counted from the start of the item; any bytes after these
+    /// belong to the next item.
     Complete(usize),
     /// More bytes are needed.
     Incomplete,
 }
 
-/// Finds the end of one CBOR item in a stream that arrives in pieces. Looks at each byte once, keeps no
-/// more than a stack of [`Limits::depth`] entries, and fails as soon as the item cannot be within the
-/// limits or well-formed. Whether text is UTF-8 is left to the decoder.
+/// Finds the end of one CBOR item in a stream that arrives in pieces. Looks at each byte once, keeps at most a stack of
+/// [`Limits::depth`] entries, and fails as soon as the item cannot be well-formed or within the limits. Checking that
+/// text is UTF-8 is left to the decoder.
 ///
 /// ```
 /// use grasp::wire::{ItemScanner, Limits, Progress};
@@ -40,8 +40,8 @@ impl ItemScanner {
         Self { limits, position: 0, stack: Stack::new(), state: State::Initial }
     }
 
-    /// Takes the next piece of the stream, and says where the item ends if that is known now. After the
-    /// end the answer remains the same until [`reset`](Self::reset); so it does after an error.
+    /// Takes the next piece of the stream, and returns where the item ends if that is known now. After the end, or
+    /// after an error, the result stays the same until [`reset`](Self::reset).
     ///
     /// # Errors
     /// [`DecodeError::TooLarge`], [`DecodeError::TooDeep`] or [`DecodeError::Malformed`]: the stream
@@ -109,7 +109,7 @@ impl ItemScanner {
         Some(byte)
     }
 
-    /// So many more bytes are needed: can that still be within the limit?
+    /// Checks that `more` further bytes are still within the limit.
     fn require(&self, more: u64) -> Result<usize, DecodeError> {
         let room = self.limits.size.saturating_sub(self.position);
         match usize::try_from(more) {
@@ -174,7 +174,7 @@ impl ItemScanner {
     }
 
     const fn check_depth(&self) -> Result<(), DecodeError> {
-        // A string's chunks are no level of their own, and nothing opens inside them.
+        // The chunks of a string are not a level of their own, and nothing can open inside them.
         if self.stack.len() < self.limits.depth {
             Ok(())
         } else {
@@ -182,7 +182,7 @@ impl ItemScanner {
         }
     }
 
-    /// One item has ended, and with it perhaps those that contain it.
+    /// An item has ended, and perhaps the items that contain it.
     fn finish_item(&mut self) {
         while let Some(frame) = self.stack.last_mut() {
             match frame {
@@ -203,7 +203,7 @@ impl ItemScanner {
     }
 }
 
-/// What is open, the outermost first. Messages are seldom deeper than what needs no allocation.
+/// The open items, the outermost first. The fixed part needs no allocation; messages are seldom nested deeper than it.
 #[derive(Clone, Debug)]
 struct Stack {
     outer: [Frame; 6],
@@ -249,20 +249,20 @@ impl Stack {
     }
 }
 
-/// What is open at one level.
+/// An open item.
 #[derive(Clone, Copy, Debug)]
 enum Frame {
-    /// An array, map or tag in which so many items are missing.
+    /// An array, map or tag that still needs `missing` items.
     Items { missing: usize },
-    /// An array up to its break.
+    /// An array that ends at a break.
     OpenArray,
-    /// A map up to its break.
+    /// A map that ends at a break.
     OpenMap { key_read: bool },
-    /// A string in chunks up to its break.
+    /// A string in chunks that ends at a break.
     Chunks { text: bool },
 }
 
-/// What comes next.
+/// What the scanner expects next.
 #[derive(Clone, Debug)]
 enum State {
     /// An initial byte.
@@ -271,9 +271,9 @@ enum State {
     Argument { initial: u8, missing: u8, argument: u64 },
     /// The rest of a string.
     Content { missing: usize },
-    /// Nothing.
+    /// Nothing: the item is complete.
     Complete,
-    /// Nothing either.
+    /// Nothing: the scan failed.
     Failed(DecodeError),
 }
 

@@ -1,5 +1,5 @@
-//! Heads of CBOR items (RFC 8949 §3): the initial byte and the argument that may follow it. The decoder
-//! and the scanner read them through the same two functions, so that they cannot disagree.
+//! Heads of CBOR items (RFC 8949 §3): the initial byte and the argument that may follow it. The decoder and the scanner
+//! read heads with the same two functions, so they cannot disagree.
 
 use super::DecodeError;
 
@@ -10,19 +10,19 @@ pub(crate) enum Head {
     Unsigned(u64),
     /// The integer is -1 minus this.
     Negative(u64),
-    /// A byte string of so many bytes follows.
+    /// A byte string of this many bytes follows.
     Bytes(u64),
-    /// A text string of so many bytes follows.
+    /// A text string of this many bytes follows.
     Text(u64),
-    /// So many items follow.
+    /// This many items follow.
     Array(u64),
-    /// So many pairs follow.
+    /// This many pairs follow.
     Map(u64),
     /// The tagged item follows.
     Tag(u64),
-    /// A simple value, `false`, `true`, `null` and `undefined` among them.
+    /// A simple value, including `false`, `true`, `null` and `undefined`.
     Simple(u8),
-    /// A number of any of the three widths.
+    /// A floating-point number; on the wire it has one of three widths.
     Float(f64),
     /// Chunks of bytes follow, up to a break.
     ByteChunks,
@@ -32,12 +32,12 @@ pub(crate) enum Head {
     OpenArray,
     /// Pairs follow, up to a break.
     OpenMap,
-    /// Ends what has no length.
+    /// Ends an item of indefinite length.
     Break,
 }
 
 impl Head {
-    /// How many bytes of argument follow the initial byte (RFC 8949 §3).
+    /// The number of argument bytes that follow the initial byte (RFC 8949 §3).
     pub(crate) const fn argument_length(initial: u8) -> Result<u8, DecodeError> {
         match (initial >> 5, initial & 0x1f) {
             (_, 0..=23) => Ok(0),
@@ -50,7 +50,7 @@ impl Head {
         }
     }
 
-    /// The head with this initial byte and, if the initial byte asks for one, this argument.
+    /// The head with this initial byte and, if the initial byte needs one, this argument.
     pub(crate) fn new(initial: u8, following: u64) -> Result<Self, DecodeError> {
         let information = initial & 0x1f;
         let argument = if information < 24 { u64::from(information) } else { following };
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
         Head::new(initial, argument.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
     }
 
-    /// Reads so many bytes.
+    /// Reads `length` bytes.
     pub(crate) fn take(&mut self, length: u64) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
@@ -156,7 +156,7 @@ pub(crate) fn put_length(out: &mut Vec<u8>, major: Major, length: usize) {
     put(out, major, u64::try_from(length).unwrap_or(u64::MAX));
 }
 
-/// Writes a head with a length in place of the first byte, which nearly always suffices for it.
+/// Replaces the first byte with a head that has this length. One byte is nearly always enough.
 pub(crate) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
     match (u8::try_from(length), out.first_mut()) {
         (Ok(small @ ..=23), Some(first)) => *first = major.bits() | small,
@@ -168,7 +168,7 @@ pub(crate) fn replace_first(out: &mut Vec<u8>, major: Major, length: usize) {
     }
 }
 
-/// Writes a simple value. 24 to 31 cannot be written (RFC 8949 §3.3): `undefined` stands for them.
+/// Writes a simple value. 24 to 31 cannot be written (RFC 8949 §3.3): `undefined` replaces them.
 pub(crate) fn put_simple(out: &mut Vec<u8>, simple: u8) {
     match simple {
         24..=31 => put(out, Major::Simple, u64::from(UNDEFINED)),
@@ -204,8 +204,8 @@ fn widen(half: u16) -> f64 {
     if half >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-/// The bits of a 64-bit floating-point number in a format with so many bits of exponent and mantissa, if
-/// they express the same number.
+/// The bits of a 64-bit floating-point number in a format with this many bits of exponent and mantissa; `None` if that
+/// format cannot express the number.
 fn narrow(bits: u64, exponent_bits: u32, mantissa_bits: u32) -> Option<u64> {
     let all_ones = 1u64.checked_shl(exponent_bits)?.checked_sub(1)?;
     let bias = i64::try_from(all_ones >> 1).ok()?;
@@ -230,7 +230,7 @@ fn narrow(bits: u64, exponent_bits: u32, mantissa_bits: u32) -> Option<u64> {
     } else if let Some(exponent) = u64::try_from(exponent).ok().filter(|exponent| *exponent > 0) {
         Some(sign | exponent.checked_shl(mantissa_bits)? | shortened(mantissa, surplus)?)
     } else {
-        // Subnormal there: the leading one becomes explicit, and every step below 1 costs a bit.
+        // Subnormal in that format: the leading one becomes explicit, and every step below 1 costs a bit.
         let below = u32::try_from(1i64.checked_sub(exponent)?).ok()?;
         Some(sign | shortened(mantissa | 1 << 52, surplus.checked_add(below)?)?)
     }

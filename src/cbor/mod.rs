@@ -1,5 +1,6 @@
-//! CBOR (RFC 8949): heads, the scanner that finds where an item ends, values, and the way between Rust types and them.
-//! Everything that `wire` and `types` need of it; nothing of GRASP but the reasons why bytes are no message.
+//! CBOR (RFC 8949): heads, the scanner that finds the end of an item, values, and the conversion between Rust types and
+//! CBOR. It has everything that `wire` and `types` need; the only thing it knows of GRASP is why bytes are not a
+//! message.
 //!
 //! Contract: decoding is total, see [`wire`](crate::wire).
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]

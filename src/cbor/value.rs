@@ -10,10 +10,10 @@ use super::codec::{self as cbor, SerdeError, VALUE_LIMITS};
 use super::{DecodeError, Limits};
 use crate::plain::is_harmful;
 
-/// A CBOR data item (RFC 8949). What the wire can say, this can hold; the order of a map is kept.
+/// A CBOR data item (RFC 8949). It can hold everything that CBOR can express, and keeps the order of maps.
 ///
-/// Encoding, printing and dropping recurse as deep as the value is nested. What was decoded is nested no
-/// deeper than a limit; an ASA that builds a value in a loop sets its own.
+/// Encoding, printing and dropping recurse as deep as the value is nested. A limit bounds the depth of decoded values;
+/// an ASA that builds values in a loop must limit the depth itself.
 ///
 /// ```
 /// use grasp::Value;
@@ -41,20 +41,20 @@ pub enum Value {
     Text(String),
     /// An array.
     Array(Vec<Self>),
-    /// A map, in its own order, with whatever keys it has.
+    /// A map, with its entries in their original order and with keys of any type.
     Map(Vec<(Self, Self)>),
     /// An encoded CBOR item: tag 24 around a byte string (RFC 8949 §3.4.5.1). The bytes need not be valid.
     /// This is how an ASA supplies and receives raw CBOR (RFC 8991 §2.3.2.2).
     EncodedCbor(Vec<u8>),
-    /// Any other tag and what it tags.
+    /// Any other tag, and the item that it tags.
     Tag(u64, Box<Self>),
-    /// Any other simple value (RFC 8949 §3.3). Those that have a name are variants of their own, and 24 to
-    /// 31 cannot be expressed: they are sent as `undefined`.
+    /// Any other simple value (RFC 8949 §3.3). The named ones are variants of their own. CBOR cannot express 24 to 31:
+    /// they are sent as `undefined`.
     Simple(u8),
 }
 
 impl Value {
-    /// How much memory it takes, about, in bytes: an array of small items takes many times its size on the wire.
+    /// The approximate memory use in bytes: an array of small items takes many times its size on the wire.
     pub(crate) fn memory(&self) -> usize {
         let inside = match self {
             Self::Bytes(bytes) | Self::EncodedCbor(bytes) => bytes.len(),
@@ -77,17 +77,16 @@ impl Value {
     /// The CBOR form of any serializable Rust value.
     ///
     /// # Errors
-    /// If `value` has no form in CBOR, or is nested deeper than 128 levels. A retry does not help.
+    /// If CBOR cannot represent `value` (rare), or if it is nested deeper than 128 levels. A retry does not help.
     pub fn from_serialize(value: &(impl Serialize + ?Sized)) -> Result<Self, SerdeError> {
         Ok(Self::decode(&cbor::to_vec(value)?)?)
     }
 
-    /// The value as a Rust type. An embedded item ([`EncodedCbor`](Self::EncodedCbor)) is looked into; only
-    /// if it is not of that type, the type is given the bytes. Tags that the type does not ask for are
-    /// looked through, too.
+    /// The value as a Rust type. An embedded item ([`EncodedCbor`](Self::EncodedCbor)) is decoded first; the type gets
+    /// its bytes only if the content does not match the type. Tags that the type does not ask for are skipped, too.
     ///
     /// # Errors
-    /// If the value is not of that type. A retry does not help.
+    /// If the value does not match the type. A retry does not help.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, SerdeError> {
         let direct = match self {
             Self::EncodedCbor(item) => cbor::from_slice(item),
@@ -105,8 +104,8 @@ impl Value {
             })
     }
 
-    /// The same value without tags and with embedded items unpacked, so many levels deep. Embedded items
-    /// inside each other can make more levels than any item has.
+    /// The same value without tags and with embedded items unpacked, down to `levels` levels. The limit is needed
+    /// because embedded items inside each other can make more levels than any single item has.
     fn without_tags(&self, levels: usize) -> Self {
         let Some(levels) = levels.checked_sub(1) else { return self.clone() };
         match self {
@@ -133,18 +132,18 @@ impl Value {
         out
     }
 
-    /// Whether both are the same on the wire. Unlike `==`, which compares numbers, this holds of a NaN and itself, and not of 0.0
-    /// and -0.0.
+    /// Whether both have the same encoding. `==` compares numbers; this compares bytes: a NaN is identical to itself,
+    /// and 0.0 and -0.0 differ.
     #[must_use]
     pub fn is_identical_to(&self, other: &Self) -> bool {
         self.encode() == other.encode()
     }
 
-    /// The one item that `bytes` are, nested no deeper than 128 levels.
+    /// Decodes `bytes`, which must be exactly one item, nested no deeper than 128 levels.
     ///
     /// # Errors
-    /// [`DecodeError`] if `bytes` are not one well-formed item. Only after [`DecodeError::Truncated`] may a
-    /// retry with more bytes help.
+    /// [`DecodeError`] if `bytes` are not exactly one well-formed item. A retry with more bytes can help only after
+    /// [`DecodeError::Truncated`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         cbor::decode(bytes, &VALUE_LIMITS)
     }
@@ -155,7 +154,7 @@ impl Value {
         Self::EncodedCbor(self.encode())
     }
 
-    /// What is inside an embedded item; `None` if this is none.
+    /// Decodes the content of an embedded item; `None` if this value is not one.
     #[must_use]
     pub fn embedded(&self) -> Option<Result<Self, DecodeError>> {
         match self {
@@ -164,9 +163,9 @@ impl Value {
         }
     }
 
-    /// What graspy sends for a Python `bytes` value: if the bytes begin with a CBOR item, an
-    /// [`EncodedCbor`](Self::EncodedCbor) of all of them, else a byte string. Note that `abc` begins with one
-    /// and `hello` does not: for ported ASAs only.
+    /// What graspy sends for a Python `bytes` value: an [`EncodedCbor`](Self::EncodedCbor) of all the bytes if they
+    /// begin with a CBOR item, otherwise a byte string. Note that `abc` begins with an item and `hello` does not. For
+    /// ported ASAs only.
     #[must_use]
     pub fn from_python_bytes(bytes: Vec<u8>) -> Self {
         match cbor::decode_prefix(&bytes, &Limits { size: usize::MAX, ..VALUE_LIMITS }) {
@@ -175,7 +174,7 @@ impl Value {
         }
     }
 
-    /// The integer, if it is one and fits.
+    /// The integer, if the value is one and fits.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         match self {
@@ -184,7 +183,7 @@ impl Value {
         }
     }
 
-    /// The floating-point number, if it is one. An integer is none.
+    /// The floating-point number, if the value is one; `None` for integers.
     #[must_use]
     pub const fn as_f64(&self) -> Option<f64> {
         match self {
@@ -193,7 +192,7 @@ impl Value {
         }
     }
 
-    /// The text, if it is text.
+    /// The text, if the value is text.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -211,7 +210,7 @@ impl Value {
         }
     }
 
-    /// The items, if it is an array.
+    /// The items, if the value is an array.
     #[must_use]
     pub fn as_array(&self) -> Option<&[Self]> {
         match self {
@@ -220,7 +219,7 @@ impl Value {
         }
     }
 
-    /// The truth value, if it is one.
+    /// The truth value, if the value is one.
     #[must_use]
     pub const fn as_bool(&self) -> Option<bool> {
         match self {
@@ -236,8 +235,8 @@ impl Value {
     }
 }
 
-/// CBOR's diagnostic notation (RFC 8949 §8). Characters that a terminal would obey or that reorder what is
-/// read are escaped, so that hostile text can be logged.
+/// CBOR's diagnostic notation (RFC 8949 §8). Escapes characters that control a terminal or change the order in which
+/// text is displayed, so that hostile text is safe to log.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! What a discovery is answered with, on its way from `_drlisten` to whoever waits for it.
+//! Answers to a discovery, on their way from `_drlisten` to the threads that wait for them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::transport::Transport;
 use crate::types::AsaLocator;
 use crate::wire::Message;
 
-/// What answers a discovery.
+/// One answer to a discovery.
 #[derive(Clone, Debug)]
 pub(crate) enum DiscoveryAnswer {
     /// M_RESPONSE.
@@ -18,28 +18,28 @@ pub(crate) enum DiscoveryAnswer {
     Rapid { message: Message, transport: Arc<dyn Transport> },
 }
 
-/// What an M_RESPONSE brought to a discovery.
+/// The content of an M_RESPONSE.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) locators: Vec<AsaLocator>,
     /// Milliseconds from now until the locators expire.
     pub(crate) ttl: u32,
-    /// The interface it came in on.
+    /// The interface on which it came in.
     pub(crate) ifi: u32,
-    /// It brought locators, but only such as are known to be dead.
+    /// Whether it brought locators, all of which are known to be dead.
     pub(crate) stale: bool,
 }
 
-/// Where the answers to one discovery wait. Dropping it tells whoever reads them that the discovery has ended.
+/// Where the answers to one discovery wait. Dropping it tells its readers that the discovery has ended.
 pub(crate) trait Mailbox: fmt::Debug + Send + Sync {
-    /// Puts an answer in without waiting. Returns how many wait now.
+    /// Adds an answer without waiting. Returns the number of answers that wait now.
     ///
     /// # Errors
-    /// [`Undelivered`].
+    /// [`Undelivered`] if there is no room or no reader.
     fn put(&self, answer: DiscoveryAnswer) -> Result<usize, Undelivered>;
 }
 
-/// Why an answer is not in its mailbox.
+/// Why an answer could not be put into its mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undelivered {
     Full,
@@ -57,7 +57,7 @@ impl Mailbox for Sender<DiscoveryAnswer> {
     }
 }
 
-/// Those of all who share a discovery. One that cannot take an answer does not keep it from the others.
+/// The mailboxes of all that share a discovery. A mailbox that cannot take an answer does not keep it from the others.
 impl Mailbox for Vec<Arc<dyn Mailbox>> {
     fn put(&self, answer: DiscoveryAnswer) -> Result<usize, Undelivered> {
         let put = self.iter().map(|mailbox| mailbox.put(answer.clone()));

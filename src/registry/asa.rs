@@ -1,4 +1,4 @@
-//! The ASA registry (graspy's `_asa_registry`): who may call.
+//! The ASA registry (graspy's `_asa_registry`): the ASAs that may make calls.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ impl AsaRegistry {
         Self { inner: Mutex::default(), limit }
     }
 
-    /// Adds an ASA: `ASAfull` before `dupASA`.
+    /// Adds an ASA. Checks for `ASAfull` before `dupASA`.
     pub(crate) fn register(&self, nonce: AsaNonce, name: &str) -> Result<()> {
         let mut inner = self.inner.lock();
         if inner.by_handle.len() >= self.limit {
@@ -39,7 +39,7 @@ impl AsaRegistry {
         Ok(())
     }
 
-    /// Removes an ASA: `noASA` if the name is unknown, `notYourASA` if it is another's.
+    /// Removes an ASA: `noASA` if the name is unknown, `notYourASA` if it belongs to another ASA.
     pub(crate) fn deregister(&self, nonce: AsaNonce, name: &str) -> Result<()> {
         let mut inner = self.inner.lock();
         match inner.by_name.get(name) {
@@ -53,17 +53,17 @@ impl AsaRegistry {
         }
     }
 
-    /// Whether this is the handle of a registered ASA.
+    /// Whether a registered ASA has this handle.
     pub(crate) fn is_registered(&self, nonce: AsaNonce) -> bool {
         self.inner.lock().by_handle.contains_key(&nonce)
     }
 
-    /// `noASA` unless the handle is that of a registered ASA.
+    /// Returns `noASA` unless a registered ASA has this handle.
     pub(crate) fn check(&self, nonce: AsaNonce) -> Result<()> {
         if self.is_registered(nonce) { Ok(()) } else { Err(Error::NoAsa) }
     }
 
-    /// All ASAs by name, for `dump_all`.
+    /// Lists all ASAs by name, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<(String, AsaNonce)> {
         let mut list: Vec<_> = self.inner.lock().by_name.iter().map(|(n, h)| (n.clone(), *h)).collect();
         list.sort();

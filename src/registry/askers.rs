@@ -1,13 +1,14 @@
-//! Which askers a response has reached: half of the responses on their way are for them, however many others ask.
+//! The askers that a response has reached. A part of the responses in progress, by default half, is reserved for them,
+//! no matter how many others ask.
 
 use parking_lot::Mutex;
 
 use crate::bounds::{BoundedMap, Capacity, Neighbour};
 
-/// How many are remembered; the one reached longest ago is forgotten.
+/// The number of askers that are remembered; the one reached longest ago is forgotten first.
 const KNOWN: usize = 1024;
 
-/// Askers that were reached, with the port.
+/// The askers that were reached, each with its port.
 #[derive(Debug)]
 pub(crate) struct AskerRegistry(Mutex<BoundedMap<Neighbour, u16>>);
 
@@ -20,13 +21,13 @@ impl AskerRegistry {
         self.0.lock().get(&asker).is_some()
     }
 
-    /// A response has reached an asker at this port.
+    /// Records that a response has reached an asker at this port.
     pub(crate) fn reached(&self, asker: Neighbour, port: u16) {
         self.0.lock().insert(asker, port, 0);
     }
 
-    /// A response has not reached an asker. It is unknown again; but not because of another port: anybody may ask in its
-    /// name, from a port where nobody takes the answer.
+    /// Records that a response has not reached an asker, which makes it unknown again. A failure at another port does
+    /// not count: anybody can ask in the asker's name, from a port where nobody takes the answer.
     pub(crate) fn failed(&self, asker: Neighbour, port: u16) {
         let mut known = self.0.lock();
         if known.get(&asker) == Some(&port) {

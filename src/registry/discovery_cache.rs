@@ -1,5 +1,6 @@
-//! The discovery cache (graspy's `_discovery_cache`): who answered for which objective, until when
-//! (RFC 8990 §2.5.4.3). Finite in all directions: objectives, least recently used first, locators of each, and memory.
+//! The discovery cache (graspy's `_discovery_cache`): the locators that answered for each objective, and until when
+//! they are valid (RFC 8990 §2.5.4.3). Everything is bounded: the objectives (the least recently used goes first), the
+//! locators of each objective, and memory.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::stats::Counters;
 use crate::trace::{Cache, CacheEvent, Event, Later, Removal};
 use crate::types::{AsaLocator, Locator, Objective};
 
-/// An objective with its value that came with a response, in rapid mode.
+/// An objective with its value, from a response in rapid mode.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RapidValue {
     pub(crate) objective: Objective,
@@ -18,7 +19,7 @@ pub(crate) struct RapidValue {
     pub(crate) expire: u64,
 }
 
-/// Locators by objective. The objective that was used longest ago makes room.
+/// Locators by objective. The least recently used objective makes room.
 #[derive(Debug)]
 pub(crate) struct DiscoveryCache {
     inner: Mutex<Inner>,
@@ -26,42 +27,43 @@ pub(crate) struct DiscoveryCache {
     counters: Arc<Counters>,
 }
 
-/// What an entry takes besides its name, locators and value, about.
+/// The approximate size of an entry in bytes, without its name, locators and value.
 const ENTRY: usize = 300;
 
 #[derive(Debug)]
 struct Inner {
     entries: BoundedMap<String, Entry>,
-    /// The locators where nobody answered.
+    /// The locators at which nobody answered.
     dead: BoundedMap<(String, Place), Dead>,
-    /// Until when an asker counts as diverted.
+    /// When each asker ceases to count as diverted.
     diverted: BoundedMap<(String, Cause), u64>,
 }
 
-/// That nobody answered at a locator.
+/// Records that nobody answered at a locator.
 #[derive(Clone, Copy, Debug)]
 struct Dead {
-    /// How long it counts.
+    /// Until when the locator counts as dead.
     until: u64,
-    /// When what was known of the locator would have expired. Whoever says that it lives longer has heard of it since.
+    /// When the known lifetime of the locator would have ended. A node that reports a longer lifetime has heard of the
+    /// locator since.
     expire: u64,
 }
 
-/// A locator without what is said of it.
+/// Where a locator leads, without the rest of its fields.
 type Place = (Option<Locator>, Option<u16>);
 
 fn place(locator: &AsaLocator) -> Place {
     (locator.locator.clone(), locator.port)
 }
 
-/// How many dead locators and diverted askers are remembered.
+/// The number of dead locators and of diverted askers that are remembered.
 const REMEMBERED: usize = 1024;
-/// How long a locator counts as dead, in milliseconds, unless its node, or a relay that has heard from it since, says that it
-/// lives.
+/// How long a locator counts as dead, in milliseconds. It counts as alive earlier if its node says so, or a relay that
+/// has heard from the node since.
 const DEAD: u64 = 60_000;
-/// By how much a lifetime may differ that relays pass on, in milliseconds: by the time that they take for it.
+/// How much the lifetimes that relays pass on may differ, in milliseconds: relaying takes time.
 const UNEVEN: u64 = 250;
-/// For how long an asker that was diverted and asks again is told more than what is cached, in milliseconds.
+/// How long an asker that was diverted may ask again to get more than the cached answer, in milliseconds.
 const ASKED_AGAIN: u64 = 10_000;
 
 #[derive(Debug, Default)]
@@ -80,9 +82,9 @@ impl DiscoveryCache {
         Self { inner: Mutex::new(inner), locators_limit, counters }
     }
 
-    /// Adds what a response brought, in order of arrival. A known locator keeps its place and the later of its two expiries,
-    /// and what was learnt from the responder itself replaces what a Divert has taught; two ports of one address are two
-    /// locators. Returns those that are good: a Divert to where nobody answered a moment ago is not.
+    /// Adds the content of a response, in order of arrival. A known locator keeps its position and the later of its two
+    /// expiries; what the responder itself said replaces what a Divert said; two ports of one address are two locators.
+    /// Returns the usable locators: a Divert to a locator at which nobody answered a moment ago is not usable.
     pub(crate) fn insert(
         &self,
         name: &str,
@@ -90,7 +92,7 @@ impl DiscoveryCache {
         rapid: Option<RapidValue>,
         now: u64,
     ) -> Vec<AsaLocator> {
-        // Told after what has made room for it.
+        // Reported to the trace after the entries that made room for it.
         let mut added = self.counters.tracer().later();
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -115,7 +117,7 @@ impl DiscoveryCache {
         locators
     }
 
-    /// The valid locators of an objective, in order of arrival. Counts as a use.
+    /// The valid locators of an objective, in order of arrival. Counts as a use of the objective.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<AsaLocator> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -132,21 +134,21 @@ impl DiscoveryCache {
         self.forget(name, |known| !known.is_valid_at(limit.saturating_sub(1)));
     }
 
-    /// The value that came in rapid mode, while it is valid.
+    /// The value that came in rapid mode, if it is still valid.
     pub(crate) fn rapid(&self, name: &str, now: u64) -> Option<Objective> {
         let inner = self.inner.lock();
         let rapid = inner.entries.get(name)?.rapid.as_ref()?;
         (rapid.expire > now).then(|| rapid.objective.clone())
     }
 
-    /// Forgets all about an objective.
+    /// Forgets everything about an objective.
     pub(crate) fn flush(&self, name: &str) {
         self.forget(name, |_| true);
         self.inner.lock().entries.remove(name);
     }
 
-    /// Forgets one locator, because nobody answers there, and does not believe who says otherwise for a while, but for the
-    /// node itself and those that have heard from it later.
+    /// Forgets one locator because nobody answers there. For a while, believes only the node itself, and nodes that
+    /// have heard from it later, that it is alive.
     pub(crate) fn remove(&self, name: &str, dead: &AsaLocator, now: u64) {
         let key = (name.to_owned(), place(dead));
         {
@@ -160,13 +162,14 @@ impl DiscoveryCache {
         self.forget(name, |known| same_place(known, dead));
     }
 
-    /// Somebody has answered at a locator.
+    /// Records that an answer came from a locator.
     pub(crate) fn lives(&self, name: &str, locator: &AsaLocator) {
         self.inner.lock().dead.remove(&(name.to_owned(), place(locator)));
     }
 
-    /// Whether an asker was diverted for this name a moment ago. Then what is cached is in doubt, and forgotten; and so is
-    /// what it is told now, if it asks once more: every relay on the way to the responder has to be doubted in its turn.
+    /// Whether an asker was diverted for this name a moment ago. If so, the cached entries are in doubt and are
+    /// forgotten. The same happens to the new answer if the asker asks once more: each relay on the way to the
+    /// responder must be doubted in turn.
     pub(crate) fn was_diverted(&self, name: &str, asker: Cause, now: u64) -> bool {
         let key = (name.to_owned(), asker);
         let again = self.inner.lock().diverted.get(&key).is_some_and(|until| *until > now);
@@ -189,7 +192,7 @@ impl DiscoveryCache {
         }
     }
 
-    /// Forgets what has expired, and what was learnt on interfaces that are gone.
+    /// Forgets expired entries, and those learned on interfaces that are gone.
     pub(crate) fn purge(&self, now: u64, interface_exists: impl Fn(u32) -> bool) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -222,7 +225,8 @@ fn event(name: &str, locator: &AsaLocator) -> CacheEvent {
 }
 
 impl Inner {
-    /// Whether a locator is not known to be dead. Whoever answers itself lives, and so does who was heard from since.
+    /// Whether a locator is not known to be dead. A node that answers itself is alive, and so is a node that was heard
+    /// from since.
     fn lives(&mut self, name: &str, locator: &AsaLocator, now: u64) -> bool {
         let key = (name.to_owned(), place(locator));
         let Some(dead) = self.dead.get(&key).copied() else { return true };
@@ -236,14 +240,14 @@ impl Inner {
 }
 
 impl Entry {
-    /// What it takes, about. Its name is kept twice.
+    /// The approximate size in bytes. The name is stored twice.
     fn memory(&self, name: &str) -> usize {
         let locators = self.locators.iter().map(AsaLocator::memory).sum::<usize>();
         let rapid = self.rapid.iter().map(|rapid| name.len() + rapid.objective.value.memory()).sum::<usize>();
         ENTRY + 2 * name.len() + locators + rapid
     }
 
-    /// Forgets the locators for which `goes` is true. Returns how many.
+    /// Forgets the locators for which `goes` is true. Returns their number.
     fn forget(
         &mut self,
         name: &str,
@@ -262,7 +266,7 @@ impl Entry {
         before - self.locators.len()
     }
 
-    /// Adds a locator. Returns whether another one had to make room.
+    /// Adds a locator. Returns whether another locator had to make room.
     fn add(
         &mut self,
         name: &str,
@@ -281,7 +285,7 @@ impl Entry {
         }
         let full = self.locators.len() >= limit;
         if full {
-            // The one that ends first makes room; those that never end go last.
+            // The locator that expires first makes room; those that never expire go last.
             let soonest = self.locators.iter().enumerate().min_by_key(|(_, l)| l.expire.wrapping_sub(1));
             if let Some(index) = soonest.map(|(index, _)| index) {
                 let evicted = self.locators.remove(index);
@@ -293,7 +297,7 @@ impl Entry {
     }
 }
 
-/// Whether two locators lead to the same place. A link-local address needs its interface to be one.
+/// Whether two locators lead to the same place. Link-local addresses must also have the same interface.
 pub(crate) fn same_place(a: &AsaLocator, b: &AsaLocator) -> bool {
     a.locator == b.locator
         && a.protocol == b.protocol
@@ -394,7 +398,7 @@ mod tests {
         let cache = DiscoveryCache::new(room(2), 5, Arc::default());
         let said = |expire, diverted| vec![AsaLocator { diverted, ..locator(1, expire) }];
         cache.insert("a", said(600_000, true), None, 0);
-        // Its user has no idea when it expires.
+        // Its user does not know when it expires.
         cache.remove("a", &locator(1, 0), 1000);
         assert!(cache.insert("a", said(600_100, true), None, 1100).is_empty(), "a relay says what it said");
         assert_eq!(cache.insert("a", said(601_000, true), None, 1200).len(), 1, "it has heard from it since");
@@ -424,7 +428,7 @@ mod tests {
             |cache: &DiscoveryCache| cache.list().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
         let last = names(&cache);
         assert!((2..=5).contains(&last.len()) && last.contains(&"uri 19".to_owned()), "{last:?}");
-        // One that is larger than everything displaces everything, and can be used.
+        // An entry larger than the whole cache displaces everything, and can be used.
         let tags = vec![Value::Text("x".repeat(200_000))];
         let huge = RapidValue {
             objective: Objective { value: Value::Array(tags), ..Objective::new("a") },

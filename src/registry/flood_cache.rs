@@ -11,39 +11,39 @@ use crate::stats::Counters;
 use crate::trace::{Cache, CacheEvent, Event, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
 
-/// Flooded objectives by name and tag. When it is full, the neighbour with the most makes room, and there the initiator
-/// with the most, with its oldest. What began here stays, and nobody else can replace it.
+/// Flooded objectives by name and tag. When the cache is full, the neighbour with the most entries makes room: its
+/// initiator with the most loses its oldest entry. Entries that began here stay, and no other node can replace them.
 #[derive(Debug)]
 pub(crate) struct FloodCache {
     inner: Mutex<Inner>,
     counters: Arc<Counters>,
 }
 
-/// Who flooded something: the initiator, behind a neighbour; none where it began here.
+/// Who flooded an objective: the initiator, behind a neighbour; `None` if the flood began here.
 pub(crate) type Source = Option<Cause>;
 
 #[derive(Debug)]
 struct Inner {
     entries: BoundedMap<Key, TaggedObjective, Option<Neighbour>, Option<IpAddr>>,
     by_name: HashMap<String, HashSet<Tag>>,
-    /// Expiry and key of those that expire.
+    /// The keys of the entries that expire, by expiry.
     by_expiry: BTreeMap<u64, HashSet<Key>>,
 }
 
-/// What tells two entries apart: the name and the tag.
+/// Identifies an entry: the name and the tag.
 type Key = (String, Tag);
 
-/// What an entry takes besides its name, value and locator, about.
+/// The approximate size of an entry in bytes, without its name, value and locator.
 const ENTRY: usize = 400;
 
-/// What an entry takes, about. Its name and locator are kept twice.
+/// The approximate size of an entry in bytes. Its name and locator are stored twice.
 fn memory(tagged: &TaggedObjective) -> usize {
     let TaggedObjective { objective, source } = tagged;
     ENTRY + 2 * (objective.name.len() + source.memory()) + objective.value.memory()
 }
 
-/// What tells two entries of one name apart (RFC 8990 §2.8.11): the locator, not the initiator. A link-local
-/// address counts with its interface.
+/// Distinguishes two entries of one name (RFC 8990 §2.8.11) by locator, not by initiator. For a link-local address the
+/// interface counts too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Tag {
     locator: Option<Locator>,
@@ -54,7 +54,7 @@ struct Tag {
 
 impl Tag {
     fn of(source: &AsaLocator) -> Self {
-        // The null tag is one tag, whatever stands in its other fields.
+        // The null tag is one tag, whatever its other fields contain.
         let named = source.locator.is_some();
         Self {
             locator: source.locator.clone(),
@@ -72,11 +72,11 @@ impl FloodCache {
         Self { inner: Mutex::new(inner), counters }
     }
 
-    /// Caches an objective; the same name with the same tag is replaced and counts as newly received. `false` if that would
-    /// replace a value of this node by somebody else's.
+    /// Caches an objective. An entry with the same name and tag is replaced and counts as newly received. `false` if
+    /// that would replace a value of this node by one of another node.
     pub(crate) fn insert(&self, tagged: TaggedObjective, source: Source) -> bool {
         let bytes = memory(&tagged);
-        // Told after what has made room for it.
+        // Reported to the trace after the entries that made room for it.
         let mut added = self.counters.tracer().later();
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -98,7 +98,7 @@ impl FloodCache {
         true
     }
 
-    /// Valid entries of this name, oldest received first.
+    /// The valid entries of this name, the oldest received first.
     pub(crate) fn lookup(&self, name: &str, now: u64) -> Vec<TaggedObjective> {
         let inner = self.inner.lock();
         let mut found: Vec<_> = inner.of(name).filter(|(_, tagged)| tagged.source.is_valid_at(now)).collect();
@@ -113,8 +113,8 @@ impl FloodCache {
         valid.max_by_key(|(number, _)| *number).map(|(_, tagged)| tagged.clone())
     }
 
-    /// Forgets the entry with this name and tag, unless another value has taken its place meanwhile.
-    /// Returns whether there was one.
+    /// Forgets the entry with this name and tag, unless another value has replaced it in the meantime. Returns whether
+    /// there was such an entry.
     pub(crate) fn expire(&self, stale: &TaggedObjective) -> bool {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -129,7 +129,7 @@ impl FloodCache {
         forgotten
     }
 
-    /// Forgets what has expired.
+    /// Forgets expired entries.
     pub(crate) fn purge(&self, now: u64) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -143,14 +143,14 @@ impl FloodCache {
         }
     }
 
-    /// All entries with where they came from, oldest received first.
+    /// All entries with the neighbour that they came from, the oldest received first.
     pub(crate) fn views(&self) -> Vec<(TaggedObjective, Option<Neighbour>)> {
         let inner = self.inner.lock();
         let from = |key: &Key| inner.entries.group(key).copied().flatten();
         inner.entries.iter().map(|(key, tagged)| (tagged.clone(), from(key))).collect()
     }
 
-    /// All entries, oldest received first, for `dump_all`.
+    /// All entries, the oldest received first, for `dump_all`.
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()
     }
@@ -166,7 +166,7 @@ fn entry(tagged: &TaggedObjective) -> CacheEvent {
 }
 
 impl Inner {
-    /// The entries of a name, each with its place in the order of reception.
+    /// The entries of a name, each with its position in the order of reception.
     fn of(&self, name: &str) -> impl Iterator<Item = (u64, &TaggedObjective)> {
         let keys = self.by_name.get(name).into_iter().flatten().map(|tag| (name.to_owned(), tag.clone()));
         keys.filter_map(|key| Some((self.entries.number(&key)?, self.entries.get(&key)?)))
@@ -303,7 +303,7 @@ mod tests {
             cache.insert(tagged(name, None, 0, 1), neighbour(2));
         }
         assert_eq!(names(&cache), ["own", "theirs", "c", "d"]);
-        // Many neighbours displace each other, but neither those that were there before nor what began here.
+        // Many neighbours displace each other, but neither the earlier ones nor the entries that began here.
         for number in 3..9 {
             cache.insert(tagged(&number.to_string(), None, 0, 1), neighbour(number));
         }

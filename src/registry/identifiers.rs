@@ -1,5 +1,5 @@
-//! Session identifiers of this node: strong random numbers, and which of them its multicasts carried, so that it knows them
-//! when they come back (RFC 8990 §2.7).
+//! Session identifiers of this node: draws strong random numbers, and remembers those that its multicasts carried, so
+//! that the node recognizes them when they come back (RFC 8990 §2.7).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,17 +9,17 @@ use parking_lot::Mutex;
 use crate::bounds::{BoundedMap, Capacity};
 use crate::error::{Error, Result};
 
-/// How many of this node's own identifiers are remembered after their end.
+/// The number of this node's own identifiers that are remembered after their end.
 const RECENT_LIMIT: usize = 4096;
-/// How often a number is drawn before giving up; each draw fails with a chance of about one in a million.
+/// The number of draws before giving up; each draw fails with a chance of about one in a million.
 const DRAWS: usize = 100;
-/// How many numbers are drawn at a time.
+/// The number of random numbers that are drawn at a time.
 const BLOCK: usize = 64;
 
 /// Draws a block of random numbers; draws none on failure.
 type Draw = fn(&mut Vec<u32>);
 
-/// The system's strong generator (RFC 8990 §2.7), asked for a block at a time.
+/// Draws a block from the system's strong generator (RFC 8990 §2.7).
 fn draw_block(random: &mut Vec<u32>) {
     let mut bytes = [0; 4 * BLOCK];
     if getrandom::fill(&mut bytes).is_ok() {
@@ -27,7 +27,7 @@ fn draw_block(random: &mut Vec<u32>) {
     }
 }
 
-/// Draws identifiers, and remembers those of own multicasts with their initiator.
+/// Draws identifiers, and remembers those of this node's multicasts with their initiator.
 pub(crate) struct Identifiers {
     inner: Mutex<Inner>,
     draw: Draw,
@@ -49,16 +49,16 @@ impl Identifiers {
         Self::with_generator(draw_block)
     }
 
-    /// With a generator of one's own.
+    /// Like `new`, with another generator.
     pub(crate) fn with_generator(draw: Draw) -> Self {
         let inner = Inner { own: BoundedMap::new(Capacity::entries(RECENT_LIMIT)), random: Vec::new() };
         Self { inner: Mutex::new(inner), draw }
     }
 
-    /// A number that no recent multicast of this node carried.
+    /// Draws a number that no recent multicast of this node carried.
     ///
     /// # Errors
-    /// When the system has no randomness.
+    /// If the system has no randomness.
     pub(crate) fn draw(&self) -> Result<u32> {
         let mut inner = self.inner.lock();
         for _ in 0..DRAWS {
@@ -73,12 +73,12 @@ impl Identifiers {
         Err(Error::NoRandom)
     }
 
-    /// Remembers an identifier as that of an own multicast.
+    /// Remembers an identifier as that of one of this node's multicasts.
     pub(crate) fn own(&self, id: u32, initiator: IpAddr) {
         self.inner.lock().own.insert(id, initiator, 0);
     }
 
-    /// Whether a multicast with this identifier and initiator began at this node (RFC 8990 §2.7).
+    /// Whether this node started the multicast with this identifier and initiator (RFC 8990 §2.7).
     pub(crate) fn is_own(&self, id: u32, initiator: IpAddr) -> bool {
         self.inner.lock().own.get(&id) == Some(&initiator)
     }

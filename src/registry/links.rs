@@ -1,5 +1,5 @@
-//! The addresses of this node, and which interfaces it uses. `_watcher` replaces them whole, so that readers keep a
-//! consistent view.
+//! The addresses of this node, and the interfaces that it uses. `_watcher` replaces them as a whole, so that readers
+//! see a consistent state.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use crate::types::OwnAddress;
 /// The addresses of a node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addresses {
-    /// The preferred address with more than link scope.
+    /// The preferred address of more than link scope.
     pub(crate) global: Option<Ipv6Addr>,
     /// Every interface in use.
     pub(crate) links: Vec<Link>,
-    /// The address of more than link scope of each interface, the preferred first. Empty where `global` is that of all.
+    /// One address of more than link scope for each interface, the preferred first. Empty if `global` is used for all
+    /// interfaces.
     pub(crate) own: Vec<OwnAddress>,
-    /// What makes session identifiers unique, where that is not `global`.
+    /// The address that makes session identifiers unique, if it is not `global`.
     pub(crate) initiator: Option<Ipv6Addr>,
 }
 
@@ -26,13 +27,13 @@ pub(crate) struct Addresses {
 pub(crate) struct Link {
     pub(crate) ifi: u32,
     pub(crate) address: Ipv6Addr,
-    /// Where this engine sends its multicasts from.
+    /// The port from which this engine sends its multicasts.
     pub(crate) port: u16,
 }
 
 impl Addresses {
-    /// Whether a datagram was sent by this very engine. Its address alone would not tell: other processes of
-    /// the host have the same.
+    /// Whether this engine itself sent a datagram. The address alone is not enough: other processes of the host have
+    /// the same address.
     pub(crate) fn are_source_of(&self, ifi: u32, source: Ipv6Addr, port: u16) -> bool {
         self.links.iter().any(|link| (link.ifi, link.address, link.port) == (ifi, source, port))
     }
@@ -47,9 +48,10 @@ impl Addresses {
         self.links.iter().find(|link| link.ifi == ifi).map(|link| link.address)
     }
 
-    /// The addresses that a peer beyond an interface may reach this node at, the likeliest first: that of the link, or the
-    /// link-local one if the link or the peer has no other, then those of other links, which it may have a route to. Those of
-    /// bridges within this host are for their own links only: a peer may have the same address itself.
+    /// The addresses at which a peer behind an interface may reach this node, the likeliest first: the link-local
+    /// address, if the link or the peer has no other; the address of the link; then those of other links, to which the
+    /// peer may have a route. Addresses of bridges within this host are offered only on their own links: a peer may
+    /// have the same address itself.
     pub(crate) fn offered_on(&self, ifi: u32, peer_is_link_local: bool) -> Vec<Ipv6Addr> {
         if self.own.is_empty() {
             return self.global.or_else(|| self.link_local(ifi)).into_iter().collect();
@@ -61,8 +63,8 @@ impl Addresses {
         link_local.into_iter().chain(here).chain(elsewhere).collect()
     }
 
-    /// Whether an address is of a neighbour on an interface: link-local, or with the 64-bit prefix that a link has (RFC 4291
-    /// §2.5.4) of one of this node's own addresses there.
+    /// Whether an address belongs to a neighbour on an interface: it is link-local, or shares the 64-bit prefix of a
+    /// link (RFC 4291 §2.5.4) with one of this node's own addresses there.
     pub(crate) fn is_on_link(&self, ifi: u32, address: Ipv6Addr) -> bool {
         let prefix = |address: Ipv6Addr| address.to_bits() >> 64;
         let own = self.own.iter().filter(|own| own.ifi == ifi).map(|own| own.address);
@@ -70,13 +72,14 @@ impl Addresses {
         address.is_unicast_link_local() || own.into_iter().any(|own| prefix(own) == prefix(address))
     }
 
-    /// Every address that this node may be known by.
+    /// Every address under which this node may be known.
     pub(crate) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
         let links = self.links.iter().map(|link| link.address);
         self.global.into_iter().chain(self.own.iter().map(|own| own.address)).chain(links)
     }
 
-    /// The link that this engine has sent a datagram out of, if it has come in by another: both are on one wire.
+    /// If a datagram of this engine came in on another link than it was sent on, returns the link that it was sent on:
+    /// both links are on one wire.
     pub(crate) fn heard_across(&self, ifi: u32, source: Ipv6Addr, port: u16) -> Option<u32> {
         let sent = self.links.iter().find(|link| (link.address, link.port) == (source, port));
         let elsewhere = sent.filter(|_| self.links.iter().any(|link| link.ifi == ifi));
@@ -84,7 +87,7 @@ impl Addresses {
     }
 }
 
-/// The addresses now.
+/// The current addresses.
 #[derive(Debug, Default)]
 pub(crate) struct LinkRegistry(RwLock<Arc<Addresses>>);
 
@@ -93,7 +96,7 @@ impl LinkRegistry {
         Arc::clone(&self.0.read())
     }
 
-    /// Replaces them. `false` if they are as they were.
+    /// Replaces the addresses. `false` if nothing changed.
     pub(crate) fn set(&self, addresses: &Arc<Addresses>) -> bool {
         let mut current = self.0.write();
         let changed = *current != *addresses;
@@ -111,7 +114,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Links 2, 3 and 4, of which the last is a bridge within the host.
+    /// Links 2 to 5: link 4 is a bridge within the host, and link 5 has only a link-local address.
     fn addresses() -> Addresses {
         let link = |ifi: u32| Link { ifi, address: of(&format!("fe80::{ifi}")), port: 40_000 };
         let own = |ifi: u32, inner| OwnAddress { ifi, address: of(&format!("fd00:{ifi}::1")), inner };

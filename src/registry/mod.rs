@@ -1,7 +1,7 @@
-//! What the engine knows: registries, each one lock and one file. `node` decides by them, `api` looks things up.
+//! What the engine knows: each registry is one lock and one file. `node` decides by them, and `api` looks things up.
 //!
-//! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls
-//! out while it holds it: no lock is held across a send, a receive, a channel operation or a callback.
+//! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls out
+//! while it holds the lock: no lock is held across a send, a receive, a channel operation or a callback.
 
 mod answer;
 mod asa;

@@ -1,4 +1,4 @@
-//! A connection that leads nowhere, for the simulator and for tests of what needs to know its peer only.
+//! A connection that leads nowhere: for the simulator, and for tests that need only the address of a peer.
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Transport, TransportError};
 use crate::bounds::Neighbour;
 
-/// Closed from the beginning; the peer has this address, on this interface if it is link-local.
+/// Closed from the beginning. The peer has this address, on this interface if the address is link-local.
 #[derive(Debug)]
 pub(crate) struct Nowhere(pub(crate) Ipv6Addr, pub(crate) u32);
 

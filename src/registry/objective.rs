@@ -1,4 +1,5 @@
-//! The objective registry (graspy's `_obj_registry`): what this node supports, who owns it, who listens.
+//! The objective registry (graspy's `_obj_registry`): the objectives that this node supports, their owners and their
+//! listeners.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, Objective, ObjectiveView};
 
-/// What a registration says besides the objective.
+/// The parts of a registration besides the objective.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     pub(crate) ttl: u32,
@@ -25,7 +26,7 @@ pub(crate) struct Registration {
     pub(crate) listener: Option<Arc<dyn Close>>,
 }
 
-/// What a discovery is answered with.
+/// The data with which a discovery is answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Offering {
     pub(crate) objective: Objective,
@@ -37,7 +38,7 @@ pub(crate) struct Offering {
     pub(crate) owners: Vec<AsaNonce>,
 }
 
-/// What an objective is for.
+/// The uses of an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) neg: bool,
@@ -47,12 +48,12 @@ pub(crate) struct Kind {
 /// Where a negotiation request goes.
 #[derive(Debug)]
 pub(crate) enum Dispatch {
-    /// To this channel. If a listener is free it will take the request; otherwise one who has just returned is
-    /// waited for. So many requests wait for this owner now.
+    /// To this channel. If a listener is free, it takes the request; otherwise the request waits for one that has just
+    /// returned to listen again. `waiting` requests wait for this owner now.
     Listener { tx: Sender<NegotiationRequest>, owner: AsaNonce, free: bool, waiting: usize },
     /// Nobody listens.
     NotListening,
-    /// As many as allowed are waiting already.
+    /// The queue is full: as many requests wait as the limits allow.
     QueueFull,
 }
 
@@ -69,25 +70,25 @@ struct Entry {
     owners: Vec<AsaNonce>,
     registration: Registration,
     negotiation: HashMap<AsaNonce, Queue>,
-    /// The owner that listens for synchronization, and its queue.
+    /// The owner that listens for synchronization, with its queue.
     synchronization: Option<(AsaNonce, Sender<SynchRequest>)>,
 }
 
-/// The requests for one owner. The channel has no room of its own: a request waits with its reader, so that
-/// nothing is lost when a listener returns or stops.
+/// The requests for one owner. The channel has no room of its own: a request waits with its reader, so nothing is lost
+/// when a listener returns or stops.
 #[derive(Debug)]
 struct Queue {
     tx: Sender<NegotiationRequest>,
     rx: Receiver<NegotiationRequest>,
     listeners: usize,
     waiting: usize,
-    /// Whose requests those are that wait.
+    /// The number of waiting requests of each peer.
     peers: HashMap<Neighbour, usize>,
-    /// When a listener last returned, in milliseconds.
+    /// The time at which a listener last returned, in milliseconds.
     returned: Option<u64>,
 }
 
-/// How many requests may wait for the listeners of one ASA, beyond one for each that listens: in all, and of one peer.
+/// How many requests may wait for the listeners of one ASA, beyond one for each listener: in total, and of one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueLimits {
     pub(crate) all: usize,
@@ -95,7 +96,7 @@ pub(crate) struct QueueLimits {
 }
 
 impl Queue {
-    /// Whether as many requests of the peer wait as may. Who is on this machine is not counted.
+    /// Whether the peer has as many waiting requests as it may have. Requests from this machine are not limited.
     fn has_its_share(&self, transport: &dyn Transport, limit: usize) -> bool {
         let waiting = self.peers.get(&transport.neighbour()).copied().unwrap_or(0);
         waiting >= limit + self.listeners && !transport.is_from_here()
@@ -130,7 +131,8 @@ impl ObjectiveRegistry {
         Self { inner: Mutex::default(), limit }
     }
 
-    /// Whether `register` would succeed: `objFull` before `objReg`. `Ok(true)` if it would only add an owner.
+    /// Whether `register` would succeed. Checks for `objFull` before `objReg`. `Ok(true)` if it would only add an
+    /// owner.
     pub(crate) fn may_register(&self, name: &str, overlap: bool) -> Result<bool> {
         Self::check(&self.inner.lock(), self.limit, name, overlap)
     }
@@ -148,8 +150,8 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// Registers an objective, or adds an owner to one that overlaps. Returns the socket to close if another thread has
-    /// registered the objective meanwhile, with a socket of its own.
+    /// Registers an objective, or adds an owner to one that overlaps. If another thread has registered the objective in
+    /// the meantime with a socket of its own, returns the socket to close.
     pub(crate) fn register(
         &self,
         nonce: AsaNonce,
@@ -173,15 +175,16 @@ impl ObjectiveRegistry {
         Ok(None)
     }
 
-    /// Adds an owner to an objective that overlaps. `false` if there is none: it may have gone just now.
+    /// Adds an owner to an objective that overlaps. `false` if there is no such objective: it may have just been
+    /// removed.
     pub(crate) fn add_owner(&self, nonce: AsaNonce, name: &str) -> bool {
         let mut inner = self.inner.lock();
         let entry = inner.get_mut(name).filter(|entry| entry.registration.overlap);
         entry.map(|entry| entry.own(nonce)).is_some()
     }
 
-    /// Takes an objective off an ASA: `notObj` if nobody has it, `notYourObj` if others have. Returns the
-    /// socket to close if this was the last owner.
+    /// Removes an ASA from the owners of an objective: `notObj` if the objective is not registered, `notYourObj` if
+    /// only others own it. Returns the socket to close if this was the last owner.
     pub(crate) fn deregister(&self, nonce: AsaNonce, name: &str) -> Result<Option<Arc<dyn Close>>> {
         let mut inner = self.inner.lock();
         let entry = inner.get_mut(name).ok_or(Error::NotObj)?;
@@ -195,7 +198,7 @@ impl ObjectiveRegistry {
         Ok(inner.remove(name).and_then(|entry| entry.registration.listener))
     }
 
-    /// Takes an ASA off every objective. Returns the sockets to close.
+    /// Removes an ASA from the owners of every objective. Returns the sockets to close.
     pub(crate) fn deregister_all(&self, nonce: AsaNonce) -> Vec<Arc<dyn Close>> {
         let mut inner = self.inner.lock();
         let mut orphans = Vec::new();
@@ -209,20 +212,20 @@ impl ObjectiveRegistry {
         orphans
     }
 
-    /// Forgets everything, at shutdown: blocked listeners see their channel close. Returns the sockets to close.
+    /// Forgets everything, at shutdown: the channels of blocked listeners close. Returns the sockets to close.
     pub(crate) fn clear(&self) -> Vec<Arc<dyn Close>> {
         let entries = std::mem::take(&mut *self.inner.lock());
         entries.into_values().filter_map(|entry| entry.registration.listener).collect()
     }
 
-    /// `notYourObj` unless the objective is registered by this ASA.
+    /// Returns `notYourObj` unless this ASA has registered the objective.
     pub(crate) fn check_owner(&self, nonce: AsaNonce, name: &str) -> Result<()> {
         let inner = self.inner.lock();
         let owned = inner.get(name).is_some_and(|entry| entry.owners.contains(&nonce));
         if owned { Ok(()) } else { Err(Error::NotYourObj) }
     }
 
-    /// What a discovery of this name is answered with, if the objective can be discovered now.
+    /// The answer to a discovery of this name, if the objective can be discovered now.
     pub(crate) fn offering(&self, name: &str) -> Option<Offering> {
         let inner = self.inner.lock();
         let entry = inner.get(name).filter(|entry| entry.is_discoverable())?;
@@ -238,7 +241,7 @@ impl ObjectiveRegistry {
         })
     }
 
-    /// Begins to listen for negotiations and makes the objective discoverable.
+    /// Starts listening for negotiations, and makes the objective discoverable.
     pub(crate) fn begin_listening(
         &self,
         nonce: AsaNonce,
@@ -255,8 +258,8 @@ impl ObjectiveRegistry {
         Ok(queue.rx.clone())
     }
 
-    /// A listener has returned, with a request or because it was stopped. Then its queue is gone, and one of the same
-    /// name may be that of others, who have begun to listen since: they go on.
+    /// Records that a listener has returned, with a request or because it was stopped. If it was stopped, its queue is
+    /// gone; a queue of the same name may belong to listeners that started since, and stays as it is.
     pub(crate) fn listener_returned(
         &self,
         nonce: AsaNonce,
@@ -272,14 +275,15 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// Ends listening of one ASA: its blocked listeners wake, waiting requests are refused.
+    /// Stops one ASA's listening: its blocked listeners wake, and waiting requests are refused.
     pub(crate) fn stop_negotiate(&self, nonce: AsaNonce, name: &str) {
         if let Some(entry) = self.inner.lock().get_mut(name) {
             entry.negotiation.remove(&nonce);
         }
     }
 
-    /// Where a request for this objective goes. A `Listener` counts as waiting until `dispatched`.
+    /// Decides where a request for this objective goes. A request with the result `Listener` counts as waiting until
+    /// `dispatched`.
     pub(crate) fn dispatch(
         &self,
         name: &str,
@@ -294,7 +298,7 @@ impl ObjectiveRegistry {
         let ready = |queue: &Queue| {
             queue.listeners > 0 || queue.returned.is_some_and(|at| now.saturating_sub(at) <= grace)
         };
-        // The owner with the most listeners that are not spoken for.
+        // The owner with the most listeners that no waiting request will take.
         let best = entry.negotiation.iter_mut().filter(|(_, queue)| ready(queue)).max_by_key(|(_, queue)| {
             (queue.listeners.saturating_sub(queue.waiting), usize::MAX - queue.waiting)
         });
@@ -311,7 +315,7 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// A request given out by `dispatch` has been taken or refused.
+    /// Records that a request given out by `dispatch` was taken or refused.
     pub(crate) fn dispatched(
         &self,
         nonce: AsaNonce,
@@ -332,7 +336,7 @@ impl ObjectiveRegistry {
         }
     }
 
-    /// What a registered objective is for, for checks of what a request may ask.
+    /// The uses of a registered objective, to check what a request may ask for.
     pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
         let inner = self.inner.lock();
         inner.get(name).map(|entry| Kind { neg: entry.objective.neg, synch: entry.objective.synch })
@@ -343,7 +347,7 @@ impl ObjectiveRegistry {
         self.inner.lock().get(name).map(|entry| entry.objective.clone())
     }
 
-    /// Sets the value that synchronization serves; flags and loop count of the first call stay, as in graspy.
+    /// Sets the value that synchronization serves; the flags and loop count of the first call stay, as in graspy.
     /// Returns the receiving end for a new `_synch_listen` if none is running.
     pub(crate) fn begin_synchronization(
         &self,
@@ -366,20 +370,20 @@ impl ObjectiveRegistry {
         Ok(Some(rx))
     }
 
-    /// Ends synchronization: its thread ends, further requests are refused.
+    /// Stops synchronization: its thread ends, and further requests are refused.
     pub(crate) fn stop_synchronize(&self, nonce: AsaNonce, name: &str) {
         if let Some(entry) = self.inner.lock().get_mut(name) {
             entry.stop_synchronize(nonce);
         }
     }
 
-    /// Where requests for the current value go, if anybody serves it.
+    /// The channel for requests for the current value, if any owner serves it.
     pub(crate) fn synchronization(&self, name: &str) -> Option<Sender<SynchRequest>> {
         let inner = self.inner.lock();
         inner.get(name).and_then(|entry| entry.synchronization.as_ref()).map(|(_, tx)| tx.clone())
     }
 
-    /// All objectives by name.
+    /// Lists all objectives by name.
     pub(crate) fn list(&self) -> Vec<ObjectiveView> {
         let inner = self.inner.lock();
         let mut list: Vec<_> = inner
@@ -539,7 +543,7 @@ mod tests {
             registry.dispatch("a", &PEER, 0, 200, LIMITS),
             Dispatch::Listener { free: true, .. }
         ));
-        // Woken only now, on a busy machine; and the request of before is refused only now.
+        // The old listener wakes only now, on a busy machine, and the old request is refused only now.
         registry.listener_returned(A, "a", &stopped, 0);
         registry.dispatched(A, "a", &tx, PEER.neighbour());
         assert!(matches!(

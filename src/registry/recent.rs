@@ -1,5 +1,5 @@
-//! What this node remembers of past multicasts: those that were relayed, those whose objectives were cached, and those that
-//! were answered, each by session and initiator until it may be forgotten (RFC 8990 §2.5.4.4, §2.5.6.2).
+//! Past multicasts that this node remembers: those that it relayed, those whose objectives it cached, and those that it
+//! answered. Each is kept by session and initiator until it may be forgotten (RFC 8990 §2.5.4.4, §2.5.6.2).
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::bounds::{BoundedMap, Capacity, Neighbour};
 use crate::stats::Counters;
 use crate::types::SessionId;
 
-/// Which multicasts were dealt with. Each neighbour has half of the memory at most: what one sends must not make this node
-/// forget what the others have sent.
+/// The multicasts that this node has handled. Each neighbour may use at most half of the memory: the multicasts of one
+/// must not make this node forget those of the others.
 #[derive(Debug)]
 pub(crate) struct RecentRegistry {
     inner: Mutex<Inner>,
     counters: Arc<Counters>,
 }
 
-/// Until when each is remembered.
+/// When each entry may be forgotten.
 type Memory = BoundedMap<SessionId, u64, Neighbour>;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Inner {
     answered: Memory,
 }
 
-/// What has been done about a multicast.
+/// How a multicast was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     Relayed,
@@ -53,12 +53,12 @@ impl RecentRegistry {
         Self { inner: Mutex::new(inner), counters }
     }
 
-    /// Whether this is remembered to have been done.
+    /// Whether the multicast is remembered as handled in this way.
     pub(crate) fn knows(&self, done: Done, id: SessionId, now: u64) -> bool {
         self.inner.lock().memory(done).get(&id).is_some_and(|until| *until > now)
     }
 
-    /// Remembers until `until` that this is done. `false` if it was known already.
+    /// Remembers until `until` that this was done. `false` if it was remembered already.
     pub(crate) fn remember(&self, done: Done, id: SessionId, by: Neighbour, now: u64, until: u64) -> bool {
         let mut inner = self.inner.lock();
         let memory = inner.memory(done);
@@ -71,12 +71,12 @@ impl RecentRegistry {
         true
     }
 
-    /// Forgets it: it was not done after all.
+    /// Forgets an entry, because the multicast was not handled after all.
     pub(crate) fn forget(&self, done: Done, id: SessionId) {
         self.inner.lock().memory(done).remove(&id);
     }
 
-    /// How many relayed multicasts are remembered.
+    /// The number of relayed multicasts that are remembered.
     #[cfg(feature = "_simulator")]
     pub(crate) fn relayed_count(&self) -> usize {
         self.inner.lock().relayed.len()

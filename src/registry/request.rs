@@ -1,4 +1,4 @@
-//! What comes to the port of an objective, on its way to whoever listens, and the port itself.
+//! Requests that come to the port of an objective, on their way to a listener, and the port itself.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The session registry (graspy's `_session_id_cache`): what is open, under which identifier, with whom (RFC 8990 §2.7).
+//! The session registry (graspy's `_session_id_cache`): the open sessions, their identifiers and their peers
+//! (RFC 8990 §2.7).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,16 +20,16 @@ use crate::wire::Flags;
 /// A negotiation, synchronization or messaging session.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
-    /// The ASA that opened or accepted it: with its end the session ends.
+    /// The ASA that opened or accepted it: the session ends when this ASA ends.
     pub(crate) owner: AsaNonce,
     pub(crate) transport: Arc<dyn Transport>,
-    /// The objective's name: every step is about it.
+    /// The name of the objective: every step is about it.
     pub(crate) name: Arc<str>,
     /// A session is wholly live or wholly a dry run (RFC 8990 §2.10.2).
     pub(crate) dry: bool,
 }
 
-/// The identifier with the peer's address; with the initiator's for a relayed discovery; with none for what
+/// The identifier and a source: the peer's address, or the initiator's for a relayed discovery; none for sessions that
 /// began here.
 type Key = (u32, Option<IpAddr>);
 
@@ -38,11 +39,11 @@ fn key_of(nonce: SessionNonce) -> Key {
 
 #[derive(Debug)]
 enum Session {
-    /// A discovery of this node that collects answers, for all whose mailboxes are there.
+    /// A discovery of this node that collects answers for all its mailboxes.
     Discovery(OpenDiscovery),
-    /// A discovery of another node that this one relays.
+    /// A discovery of another node, which this node relays.
     Relay(OpenRelay),
-    /// A connection with a peer; if the peer opened it, what it takes of the peer's share.
+    /// A connection with a peer. If the peer opened it, the permit counts it against the peer's share.
     Exchange(
         Exchange,
         #[expect(dead_code, reason = "held until the session ends")] Option<Permit<Neighbour>>,
@@ -67,14 +68,14 @@ impl OpenDiscovery {
     }
 }
 
-/// What a discovery of this node asks.
+/// The question of a discovery of this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
-    /// What is looked for.
+    /// The name that is looked for.
     pub(crate) name: Arc<str>,
-    /// Its flags and loop count; `None` if nobody else can do with the answers.
+    /// The flags and loop count; `None` if nobody else can use the answers.
     pub(crate) shared: Option<(Flags, u8)>,
-    /// When.
+    /// When it was asked.
     pub(crate) asked: u64,
 }
 
@@ -82,12 +83,12 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct OpenRelay {
     pub(crate) name: Arc<str>,
-    /// Who has asked: nothing that comes from this interface answers the discovery.
+    /// The asker's interface: nothing that comes from this interface answers the discovery.
     pub(crate) asker_ifi: u32,
     pub(crate) mailbox: Arc<dyn Mailbox>,
     pub(crate) opened: u64,
     pub(crate) cause: Cause,
-    /// Its place, until it ends.
+    /// Its relay permit, held until the relay ends.
     pub(crate) _place: Permit<Neighbour>,
 }
 
@@ -95,14 +96,14 @@ pub(crate) struct OpenRelay {
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) mailbox: Arc<dyn Mailbox>,
-    /// What is looked for.
+    /// The name that is looked for.
     pub(crate) name: Arc<str>,
-    /// The interface that a relayed discovery came from.
+    /// The interface that a relayed discovery came from; `None` for a discovery of this node.
     pub(crate) asker_ifi: Option<u32>,
 }
 
 impl Session {
-    /// What is told of it.
+    /// What the trace says about it.
     fn event(&self, (session, source): Key) -> SessionEvent {
         let (kind, peer, objective) = match self {
             Self::Discovery(open) => (SessionKind::Discovery, None, &open.question.name),
@@ -120,9 +121,10 @@ impl Session {
 pub(crate) struct SessionRegistry {
     inner: Mutex<HashMap<Key, Session>>,
     limit: usize,
-    /// The sessions that each peer has opened here.
+    /// Counts the sessions that each peer has opened here.
     accepted: Quota<Neighbour>,
-    /// Those whose peers had closed when they were last looked at, and since when this is known.
+    /// The sessions whose peers had closed the connection at the last check, each with the time at which this was first
+    /// seen.
     left: Mutex<HashMap<Key, u64>>,
     counters: Arc<Counters>,
 }
@@ -133,7 +135,7 @@ impl SessionRegistry {
         Self { inner: Mutex::default(), limit, accepted, left: Mutex::default(), counters }
     }
 
-    /// Takes up a session and tells of it.
+    /// Adds a session and reports it to the trace.
     fn begin(&self, inner: &mut HashMap<Key, Session>, events: &mut Later<'_>, key: Key, session: Session) {
         events.push(|| Event::SessionOpened(session.event(key)));
         let displaced = inner.insert(key, session);
@@ -141,12 +143,12 @@ impl SessionRegistry {
         self.counters.sessions_peak.raise_to(inner.len());
     }
 
-    /// Whether an identifier is that of an open session which began here.
+    /// Whether a session that began here is open under this identifier.
     pub(crate) fn is_in_use(&self, id: u32) -> bool {
         self.inner.lock().contains_key(&(id, None))
     }
 
-    /// Opens a discovery of this node. `false` if the identifier is in use.
+    /// Opens a discovery of this node. `false` if the identifier is already in use.
     pub(crate) fn open_discovery(
         &self,
         id: SessionId,
@@ -166,8 +168,9 @@ impl SessionRegistry {
         true
     }
 
-    /// Lets somebody take part in the answers to a discovery that asks the same since `since` or later and that nobody has
-    /// answered yet: what came before is lost to who joins. Returns its identifier and when it was asked.
+    /// Adds a mailbox to a discovery that asks the same, was asked at `since` or later, and has had no answer yet:
+    /// earlier answers would be lost to a mailbox that joins later. Returns the identifier of the discovery and when it
+    /// was asked.
     pub(crate) fn join_discovery(
         &self,
         question: &Question,
@@ -192,7 +195,7 @@ impl SessionRegistry {
         Some((id, open.question.asked))
     }
 
-    /// Opens a relayed discovery under the identifier it came with. `false` if there is one already.
+    /// Opens a relayed discovery under the identifier that it came with. `false` if one is already open under it.
     pub(crate) fn open_relay(&self, id: SessionId, relay: OpenRelay) -> bool {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -204,8 +207,9 @@ impl SessionRegistry {
         true
     }
 
-    /// Ends the relay that makes room for another: of those that were opened before `since`, of this neighbour if one is
-    /// given, the oldest of the cause with the most. `false` if there is none.
+    /// Ends one relay to make room for another. Considers the relays that were opened before `since`, only those of one
+    /// neighbour if `of` is given; among these, ends the oldest one of the cause with the most relays. `false` if there
+    /// is none.
     pub(crate) fn displace_relay(&self, of: Option<Neighbour>, since: u64) -> bool {
         let victim = {
             let inner = self.inner.lock();
@@ -224,7 +228,7 @@ impl SessionRegistry {
         victim.is_some_and(|key| self.remove(key, Ending::Stopped, is_relay).is_some())
     }
 
-    /// Where the answers to a discovery go, this node's own or one that it relays (RFC 8990 §2.8.5).
+    /// Where the answers to a discovery go, whether the discovery is this node's own or relayed (RFC 8990 §2.8.5).
     pub(crate) fn waiting(&self, id: SessionId) -> Option<Waiting> {
         let mut inner = self.inner.lock();
         if let Some(Session::Discovery(open)) = inner.get_mut(&(id.session, None))
@@ -244,7 +248,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Where an answer in rapid mode to a discovery of this node goes; it names the session only.
+    /// Where an answer in rapid mode to a discovery of this node goes; such an answer names only the session.
     pub(crate) fn own_mailbox(&self, id: u32) -> Option<Arc<dyn Mailbox>> {
         match self.inner.lock().get(&(id, None)) {
             Some(Session::Discovery(open)) => Some(open.mailbox()),
@@ -252,7 +256,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Opens a session towards a peer. Fails with `SessionLimit`.
+    /// Opens a session with a peer. Fails with `SessionLimit`.
     pub(crate) fn open_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -265,9 +269,9 @@ impl SessionRegistry {
         Ok(SessionNonce { id_value: id, id_source: None })
     }
 
-    /// Takes up a session that a peer opened. `IDclash` if one with this identifier is open with it (RFC 8990
-    /// §2.8.6), `SessionLimit` at the limits, of all or of one peer. Those of this machine have no limit of their
-    /// own.
+    /// Accepts a session that a peer opened. `IDclash` if a session with this identifier is open with this peer
+    /// (RFC 8990 §2.8.6); `SessionLimit` if the limit for all sessions or for one peer is reached. Peers on this
+    /// machine have no limit of their own.
     pub(crate) fn accept_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
@@ -291,7 +295,7 @@ impl SessionRegistry {
         is_open_with(&self.inner.lock(), id, transport)
     }
 
-    /// The exchange of a session: `noSession` if there is none, `noSocket` if it is a discovery.
+    /// The exchange of a session: `noSession` if there is none, `noSocket` if the session is a discovery.
     pub(crate) fn exchange(&self, nonce: SessionNonce) -> Result<Exchange> {
         match self.inner.lock().get(&key_of(nonce)) {
             None => Err(Error::NoSession),
@@ -300,8 +304,8 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends a session and returns its exchange, whose transport the caller closes. `None` if it is none, or none
-    /// any more.
+    /// Ends a session and returns its exchange; the caller closes its transport. `None` if the session is not an
+    /// exchange or has already ended.
     pub(crate) fn end(&self, nonce: SessionNonce, how: Ending) -> Option<Exchange> {
         match self.remove(key_of(nonce), how, |session| matches!(session, Session::Exchange(..))) {
             Some(Session::Exchange(exchange, _)) => Some(exchange),
@@ -309,7 +313,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Takes a mailbox out of a discovery of this node, which ends with the last of them.
+    /// Removes a mailbox from a discovery of this node. The discovery ends when its last mailbox is removed.
     pub(crate) fn leave_discovery(&self, id: u32, mailbox: &Arc<dyn Mailbox>) {
         if let Some(Session::Discovery(open)) = self.inner.lock().get_mut(&(id, None)) {
             open.mailboxes.retain(|one| !Arc::ptr_eq(one, mailbox));
@@ -335,20 +339,21 @@ impl SessionRegistry {
         Some(session)
     }
 
-    /// Ends the sessions of an ASA; the caller closes the transports.
+    /// Ends all sessions of an ASA; the caller closes the transports.
     pub(crate) fn end_owned(&self, owner: AsaNonce) -> Vec<Exchange> {
         let owned =
             |session: &Session| matches!(session, Session::Exchange(exchange, _) if exchange.owner == owner);
         self.end_where(owned)
     }
 
-    /// Ends everything, at shutdown: the caller closes the transports; waiting discoveries see their mailbox close.
+    /// Ends all sessions, at shutdown: the caller closes the transports, and waiting discoveries see their mailbox
+    /// close.
     pub(crate) fn end_all(&self) -> Vec<Exchange> {
         self.end_where(|_| true)
     }
 
-    /// Ends the sessions whose peers had closed the connection `grace` milliseconds ago, as far as is known, and of which
-    /// nothing is unread; the caller closes the transports.
+    /// Ends the sessions whose peers closed the connection at least `grace` milliseconds ago, as far as this node
+    /// noticed, and that have no unread data; the caller closes the transports.
     pub(crate) fn end_abandoned(&self, now: u64, grace: u64) -> Vec<Exchange> {
         let open: Vec<_> = {
             let inner = self.inner.lock();
@@ -393,12 +398,12 @@ impl SessionRegistry {
         exchanges.collect()
     }
 
-    /// Number of open sessions.
+    /// The number of open sessions.
     pub(crate) fn open_count(&self) -> usize {
         self.inner.lock().len()
     }
 
-    /// Open sessions: key, what is told of them, and the ASA that has them.
+    /// The open sessions: key, description for the trace, and the ASA that owns the session.
     pub(crate) fn views(&self) -> Vec<(Key, SessionEvent, Option<AsaNonce>)> {
         let owner = |it: &Session| if let Session::Exchange(it, _) = it { Some(it.owner) } else { None };
         let inner = self.inner.lock();

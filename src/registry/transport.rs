@@ -1,4 +1,5 @@
-//! What the registries know of a connection: `net::tcp::Connection` is the real one, `Nowhere` one for tests.
+//! The view that the registries have of a connection: `net::tcp::Connection` is the real one, `Nowhere` is one for
+//! tests.
 
 use std::fmt;
 use std::io;
@@ -10,13 +11,13 @@ use crate::bounds::Neighbour;
 /// Why nothing could be read from or written to a peer.
 #[derive(Debug)]
 pub(crate) enum TransportError {
-    /// The peer closed the connection and had sent nothing more.
+    /// The peer closed the connection, and no more data is left to read.
     Closed,
-    /// The time is over.
+    /// The time is up.
     Timeout,
-    /// What came is not one CBOR item within the limits.
+    /// The data is not one CBOR item within the limits.
     Broken,
-    /// The connection failed, as the system says.
+    /// The connection failed; the error of the system says why.
     Failed(io::Error),
 }
 
@@ -26,22 +27,22 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn send(&self, message: &[u8], deadline: Instant) -> std::result::Result<(), TransportError>;
     /// Receives one whole CBOR item, however many pieces it comes in.
     fn receive(&self, deadline: Instant) -> std::result::Result<Vec<u8>, TransportError>;
-    /// Whether something that the peer has sent waits to be received, though the peer may have closed since.
+    /// Whether data from the peer waits to be received. The peer may have closed since.
     fn has_unread(&self) -> bool;
-    /// Whether the peer has closed the connection, or broken it off, and nothing it has sent waits to be received. A peer that
-    /// has only shut its own direction down cannot be told from one that has closed.
+    /// Whether the peer has closed or reset the connection, and no data from it waits to be received. A peer that has
+    /// only shut down its own direction looks the same as one that has closed.
     fn is_over(&self) -> bool;
-    /// Holds the next `send` back: a peer that reads one message at a time would lose what follows at once.
+    /// Delays the next `send`: a peer that reads one message at a time would lose a message that follows at once.
     fn pause_before_next(&self, pause: Duration);
-    /// Closes the connection and wakes whoever waits on it.
+    /// Closes the connection and wakes the threads that wait on it.
     fn close(&self);
-    /// Lets the connection go without a trace: the peer sees a reset, unless it is gone, and the system does not remember the
-    /// port. The socket is closed with the last reference.
+    /// Drops the connection without a trace: the peer, unless it is gone, sees a reset, and the system does not
+    /// remember the port. The socket is closed with the last reference.
     fn reset(&self);
-    /// The peer's address; an IPv4 one is mapped.
+    /// The peer's address; an IPv4 address is mapped.
     fn peer(&self) -> Ipv6Addr;
-    /// The peer as quotas count it: link-local addresses of two links are two peers.
+    /// The peer as quotas count it: the same link-local address on two links is two peers.
     fn neighbour(&self) -> Neighbour;
-    /// Whether the peer is on this machine, where two ASAs of one engine share a session's identifier.
+    /// Whether the peer is on this machine. There, two ASAs of one engine share a session identifier.
     fn is_from_here(&self) -> bool;
 }

@@ -1,20 +1,20 @@
-//! Telling apart what others multicast and what comes back of this engine's own, for listeners that show each
-//! message once.
+//! Tells the multicasts of other nodes apart from this engine's own that come back, for listeners that show each
+//! message only once.
 
 use std::collections::HashSet;
 use std::net::SocketAddrV6;
 
 use super::{Carrier, Direction, MessageEvent};
 
-/// How many senders are remembered: there is one an interface and start.
+/// The number of senders that are remembered. Each start uses one per interface.
 const REMEMBERED: usize = 10_000;
 
-/// Where the engine sends multicasts from, as seen in its trace.
+/// The addresses from which the engine sends multicasts, as seen in its trace.
 #[derive(Debug, Default)]
 pub(crate) struct Echoes(HashSet<SocketAddrV6>);
 
 impl Echoes {
-    /// Takes note of what is sent. Returns whether this message has come back to its sender.
+    /// Records the source of a sent message. Returns whether this message came back to its sender.
     pub(crate) fn is_echo(&mut self, message: &MessageEvent) -> bool {
         match (message.carrier, message.direction) {
             (Carrier::Multicast, Direction::Out) => {

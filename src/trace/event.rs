@@ -1,4 +1,4 @@
-//! What a trace tells: the events, and when and in which thread each happened.
+//! Trace events: what happened, when, and in which thread.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -13,11 +13,11 @@ use crate::types::AsaLocator;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TraceEvent {
-    /// When, by the system's clock, which may be set.
+    /// The time, by the system's clock, which can be set.
     pub time: SystemTime,
-    /// When, in milliseconds of [`monotonic_ms`](crate::monotonic_ms), which only grows.
+    /// The time in milliseconds of [`monotonic_ms`](crate::monotonic_ms), which never goes back.
     pub monotonic_ms: u64,
-    /// The name of the thread that did it; empty if it has none.
+    /// The name of the thread in which it happened; empty if the thread has none.
     pub thread: Arc<str>,
     /// What happened.
     pub event: Event,
@@ -27,10 +27,10 @@ pub struct TraceEvent {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message came or was sent. One that goes out is told before the system gets it, so that it always stands
-    /// before its answer; if it cannot be sent, a failure follows.
+    /// A message arrived or was sent. An outgoing message is reported before the system gets it, so that it always
+    /// precedes its answer. If it cannot be sent, a failure follows.
     Message(MessageEvent),
-    /// A TCP connection is open.
+    /// A TCP connection was opened.
     Connected {
         /// The address of this side. An IPv4 address is mapped.
         local: SocketAddrV6,
@@ -46,60 +46,60 @@ pub enum Event {
         /// The address of the peer.
         peer: SocketAddrV6,
     },
-    /// A session began.
+    /// A session started.
     SessionOpened(SessionEvent),
-    /// A session is over.
+    /// A session ended.
     SessionEnded(SessionEvent, Ending),
-    /// Something was put into a cache, or its lifetime was renewed.
+    /// An entry was added to a cache, or its lifetime was renewed.
     CacheAdded(CacheEvent),
-    /// Something left a cache.
+    /// An entry was removed from a cache.
     CacheRemoved(CacheEvent, Removal),
-    /// A discovery or a flood is sent on to the other interfaces; the messages follow.
+    /// A discovery or a flood is relayed to the other interfaces; the messages follow.
     Relayed {
-        /// The session that it came with.
+        /// The session identifier that it came with.
         session: u32,
-        /// Index of the interface that it came in on, to which it is not sent.
+        /// The index of the interface on which it came in, and to which it is not relayed.
         except: u32,
     },
-    /// Something was dropped, refused, or could not be done.
+    /// Something was dropped or refused, or could not be done.
     Dropped {
-        /// Why: the name of the counter in [`Stats`](crate::Stats) that has just counted it.
+        /// The reason: the name of the counter in [`Stats`](crate::Stats) that has just counted it.
         reason: &'static str,
     },
-    /// A line of [`tprint!`](crate::tprint) or, in test mode, [`ttprint!`](crate::ttprint), by any thread of the
-    /// process, also one that is not printed because the engine is silent. Without the name of the thread.
+    /// A line of [`tprint!`](crate::tprint) or, in test mode, [`ttprint!`](crate::ttprint), from any thread of the
+    /// process; also if it is not printed because the engine is silent. Without the name of the thread.
     Line(String),
 }
 
-/// A message on its way in or out.
+/// An incoming or outgoing message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MessageEvent {
-    /// Whether it came or goes.
+    /// Whether it came in or goes out.
     pub direction: Direction,
     /// How it travels.
     pub carrier: Carrier,
-    /// The address of this side; for what came to the group, the group's. An IPv4 address is mapped.
+    /// The address of this side; the group address for a message that came to the group. An IPv4 address is mapped.
     pub local: SocketAddrV6,
-    /// The address of the peer; for what goes to the group, the group's.
+    /// The address of the peer; the group address for a message that goes to the group.
     pub peer: SocketAddrV6,
-    /// Index of the interface; 0 where it is not known, as for TCP with addresses of more than link scope.
+    /// The index of the interface; 0 if unknown, as for TCP with addresses of more than link scope.
     pub ifi: u32,
-    /// The message in the clear; what came, where it could not be opened. It need not be a valid message.
+    /// The message in the clear; the bytes as received if they could not be opened. It need not be a valid message.
     pub bytes: Arc<[u8]>,
-    /// As it is on the wire, where a substrate protects it. `None` where it travels in the clear.
+    /// The bytes on the wire, if a substrate protects the message. `None` if it travels in the clear.
     pub sealed: Option<Arc<[u8]>>,
 }
 
 impl MessageEvent {
-    /// As it is on the wire.
+    /// The bytes on the wire.
     #[must_use]
     pub fn on_wire(&self) -> &[u8] {
         self.sealed.as_deref().unwrap_or(&self.bytes)
     }
 }
 
-/// Which way.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// To this engine.
@@ -120,21 +120,21 @@ pub enum Carrier {
     Tcp,
 }
 
-/// A session that begins or ends.
+/// A session that starts or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionEvent {
-    /// Its identifier.
+    /// The session identifier.
     pub session: u32,
-    /// What it is for.
+    /// The purpose of the session.
     pub kind: SessionKind,
-    /// With whom; the initiator for a relayed discovery, nobody for an own one. An IPv4 address is mapped.
+    /// The peer; the initiator for a relayed discovery, `None` for a discovery of this node. An IPv4 address is mapped.
     pub peer: Option<Ipv6Addr>,
     /// The name of the objective.
     pub objective: String,
 }
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionKind {
@@ -154,15 +154,16 @@ pub enum Ending {
     Accepted,
     /// One side declined, with its reason if it gave one.
     Declined(Option<String>),
-    /// This side said that a message was invalid.
+    /// This side reported a message as invalid.
     Invalid,
-    /// The value came.
+    /// The value arrived.
     Synchronized,
-    /// A discovery is over. What it found is in the cache.
+    /// The discovery is over. Its results are in the cache.
     Discovered,
     /// The ASA is no longer registered, or the engine was shut down.
     Stopped,
-    /// The peer had closed the connection some time ago, everything that it sent was read, and the ASA had not ended the session.
+    /// The peer closed the connection some time ago, everything that it sent was read, and the ASA did not end the
+    /// session.
     Abandoned,
     /// Anything else.
     Failed(Error),

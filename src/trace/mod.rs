@@ -1,8 +1,9 @@
-//! Looking at an engine while it works: [`Engine::trace`](crate::Engine::trace) gives a bounded channel of
-//! [`TraceEvent`]s. The capture file and the page of speech bubbles are listeners like any other.
+//! Observing an engine while it works: [`Engine::trace`](crate::Engine::trace) returns a bounded channel of
+//! [`TraceEvent`]s. The capture file and the page of speech bubbles are ordinary listeners.
 //!
-//! Whatever the engine does calls `Tracer::emit`. While nobody listens that is one relaxed load of a number, and
-//! the event is not made. A listener that does not keep up loses events, counted; the engine waits for nobody.
+//! Everything that the engine does calls `Tracer::emit`. While nobody listens, that costs one relaxed load of a number,
+//! and the event is not made. A listener that does not keep up loses events, which are counted; the engine never waits
+//! for a listener.
 
 pub(crate) mod echo;
 mod event;
@@ -25,15 +26,15 @@ use parking_lot::RwLock;
 
 use crate::clock::monotonic_ms;
 
-/// How many events wait for a listener, if it does not say.
+/// The default number of events that may wait for a listener.
 pub(crate) const CAPACITY: usize = 4096;
 
-/// Lines belong to the process: they go to the listeners of all its engines.
+/// Lines belong to the process, so they go to the listeners of all its engines.
 static LINES: LazyLock<Listeners> = LazyLock::new(Listeners::default);
-/// Numbers listeners.
+/// The next listener number.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Where the engine says what it does. Clones are the same.
+/// Reports what the engine does. All clones are the same tracer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tracer(Arc<Listeners>);
 
@@ -43,25 +44,27 @@ impl Tracer {
         self.0.is_on()
     }
 
-    /// Tells an event, if anybody listens. Never blocks. Not to be called with a lock held: see [`Tracer::later`].
+    /// Reports an event, if anybody listens. Never blocks. Do not call it with a lock held: see [`Tracer::later`].
     pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
         if self.is_on() {
             self.0.tell(event());
         }
     }
 
-    /// Events to be told when this is dropped. Made before a lock is taken, it is dropped after that is free.
+    /// Collects events and reports them when it is dropped. Create it before taking a lock, so that it is dropped after
+    /// the lock is released.
     pub(crate) fn later(&self) -> Later<'_> {
         Later { tracer: self, events: Vec::new() }
     }
 
-    /// A listener that `capacity` events wait for.
+    /// Adds a listener for which at most `capacity` events can wait.
     pub(crate) fn subscribe(&self, capacity: usize) -> Trace {
         let (tx, rx) = bounded(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
-        // Before the engine's own: its end, which may come just now, takes those away that it finds there.
+        // Added here before the engine's own list: `end` may run at the same time, and removes from `LINES` what it
+        // finds there.
         LINES.add(Arc::clone(&listener));
         if !self.0.add(listener) {
             LINES.remove(id);
@@ -69,7 +72,7 @@ impl Tracer {
         Trace { events: rx, lost, id, tracer: self.clone() }
     }
 
-    /// No more events: listeners see the end once they have read what waits for them.
+    /// Ends the trace: listeners see the end once they have read the events that wait for them.
     pub(crate) fn end(&self) {
         for listener in self.0.end().iter() {
             LINES.remove(listener.id);
@@ -77,20 +80,20 @@ impl Tracer {
     }
 }
 
-/// Tells the listeners of all engines of this process that it has said a line ([`Event::Line`]), without printing it. For
-/// programs that print in a way of their own; [`tprint!`](crate::tprint) does both.
+/// Reports a line ([`Event::Line`]) to the listeners of all engines of this process, without printing it. For programs
+/// with their own way of printing; [`tprint!`](crate::tprint) does both.
 pub fn line(text: impl Into<String>) {
     emit_line(|| text.into());
 }
 
-/// Tells a line of the process to the listeners of all engines.
+/// Reports a line of the process to the listeners of all engines.
 pub(crate) fn emit_line(line: impl FnOnce() -> String) {
     if LINES.is_on() {
         LINES.tell(Event::Line(line()));
     }
 }
 
-/// Events that are told when it is dropped.
+/// Events that are reported when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Later<'a> {
     tracer: &'a Tracer,
@@ -98,7 +101,7 @@ pub(crate) struct Later<'a> {
 }
 
 impl Later<'_> {
-    /// Remembers an event, if anybody listens.
+    /// Adds an event, if anybody listens.
     pub(crate) fn push(&mut self, event: impl FnOnce() -> Event) {
         if self.tracer.is_on() {
             self.events.push(event());
@@ -114,7 +117,7 @@ impl Drop for Later<'_> {
     }
 }
 
-/// One who listens.
+/// One listener.
 #[derive(Debug)]
 struct Listener {
     id: u64,
@@ -122,7 +125,8 @@ struct Listener {
     lost: Arc<AtomicU64>,
 }
 
-/// All who listen. The list is replaced whole: who tells has its own reference, and holds no lock.
+/// All listeners. The list is replaced as a whole: a thread that reports an event has its own reference, and holds no
+/// lock.
 #[derive(Debug, Default)]
 struct Listeners {
     count: AtomicUsize,
@@ -131,7 +135,7 @@ struct Listeners {
 
 #[derive(Debug, Default)]
 struct List {
-    /// No more are taken.
+    /// Whether the trace has ended: if so, no more listeners are added.
     ended: bool,
     listeners: Arc<Vec<Arc<Listener>>>,
 }
@@ -156,7 +160,7 @@ impl Listeners {
         }
     }
 
-    /// Returns whether it was taken.
+    /// Returns whether the listener was added.
     fn add(&self, listener: Arc<Listener>) -> bool {
         let mut list = self.list.write();
         if !list.ended {
@@ -185,10 +189,11 @@ impl Listeners {
     }
 }
 
-/// The events of an engine, for one listener ([`Engine::trace`](crate::Engine::trace)). A bounded number of them
-/// waits to be read; what comes beyond is lost for this listener, and counted. Dropped, it listens no more.
+/// The events of an engine, for one listener ([`Engine::trace`](crate::Engine::trace)). A bounded number of events can
+/// wait to be read; further ones are lost for this listener, and counted. Drop it to stop listening.
 ///
-/// As an iterator it waits for the next event, and ends when the engine was shut down and everything has been read.
+/// As an iterator it waits for the next event. It ends when the engine has been shut down and all events have been
+/// read.
 pub struct Trace {
     events: Receiver<Arc<TraceEvent>>,
     lost: Arc<AtomicU64>,
@@ -197,7 +202,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// How many events this listener has lost because it did not keep up.
+    /// The number of events that this listener has lost because it did not keep up.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -206,20 +211,20 @@ impl Trace {
     /// Waits for the next event.
     ///
     /// # Errors
-    /// If the engine was shut down and everything has been read. A retry does not help.
+    /// If the engine has been shut down and all events have been read. A retry does not help.
     pub fn recv(&self) -> Result<Arc<TraceEvent>, RecvError> {
         self.events.recv()
     }
 
-    /// Waits for the next event, but not longer than `timeout`.
+    /// Waits for the next event, but no longer than `timeout`.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), and if the time is over: then a retry may help.
+    /// As [`recv`](Self::recv), and if the time is up: then a retry may help.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<TraceEvent>, RecvTimeoutError> {
         self.events.recv_timeout(timeout)
     }
 
-    /// The next event, if it is there.
+    /// Returns the next event if there is one.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and if there is none: then a retry may help.
@@ -227,7 +232,7 @@ impl Trace {
         self.events.try_recv()
     }
 
-    /// The channel itself, to be waited for together with others in crossbeam-channel's `select!`.
+    /// The channel itself, for waiting on several channels with crossbeam-channel's `select!`.
     #[must_use]
     pub const fn receiver(&self) -> &Receiver<Arc<TraceEvent>> {
         &self.events
@@ -255,7 +260,7 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// What a test's caches did, as it was told.
+/// The cache events of a test's trace.
 #[cfg(test)]
 pub(crate) fn cache_story(tracer: &Tracer, trace: Trace) -> Vec<String> {
     tracer.end();
@@ -295,7 +300,7 @@ mod tests {
         for _ in 0..1_000_000 {
             std::hint::black_box(&tracer).emit(|| unreachable!("nobody listens"));
         }
-        // A few nanoseconds each; without optimization, and on a busy machine, still well below a microsecond.
+        // A few nanoseconds each. Without optimization, and on a busy machine, still well below a microsecond.
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
 
@@ -326,7 +331,7 @@ mod tests {
         let trace = tracer.subscribe(5);
         let ending = tracer.clone();
         let thread = std::thread::Builder::new().spawn(move || ending.end());
-        // Other tests of the process print, too.
+        // Other tests of the process print lines, too.
         assert_eq!(trace.filter(|event| !matches!(event.event, Event::Line(_))).count(), 0);
         thread.unwrap().join().unwrap();
     }
@@ -344,7 +349,7 @@ mod tests {
             start.wait();
             let trace = tracer.subscribe(5);
             thread.unwrap().join().unwrap();
-            // Lines of other tests may come before.
+            // Lines of other tests may come first.
             let end = loop {
                 if let Err(end) = trace.recv_timeout(Duration::from_secs(5)) {
                     break end;
@@ -378,7 +383,7 @@ mod tests {
         let thread = std::thread::Builder::new().name("Gray".to_owned());
         thread.spawn(|| emit_line(|| "a line of this test".to_owned())).unwrap().join().unwrap();
         for trace in &traces {
-            // Other tests of the process print, too.
+            // Other tests of the process print lines, too.
             let mine = |event: &Arc<TraceEvent>| matches!(&event.event, Event::Line(line) if line == "a line of this test");
             let event = std::iter::from_fn(|| trace.try_recv().ok()).find(mine).unwrap();
             assert_eq!(&*event.thread, "Gray");

@@ -1,5 +1,5 @@
-//! IP packets around a payload, with right checksums, and what Ethernet puts in front: for captures only, nothing
-//! sends them.
+//! Builds IP packets with correct checksums around a payload, and the Ethernet header in front of them. For captures
+//! only: nothing sends them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,11 +10,11 @@ pub(super) const ACK: u8 = 0x10;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// Where the checksum is in the header.
+/// The offset of the checksum in the header.
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 
-/// The numbers of a TCP segment.
+/// The variable fields of a TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) sequence: u32,
@@ -22,7 +22,7 @@ pub(super) struct Segment {
     pub(super) flags: u8,
 }
 
-/// A UDP packet; none for a payload that does not fit.
+/// Builds a UDP packet; `None` if the payload does not fit.
 pub(super) fn udp_packet(from: (Ipv6Addr, u16), to: (Ipv6Addr, u16), payload: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(payload.len().checked_add(8)?).ok()?;
     let mut datagram = ports(from.1, to.1);
@@ -32,7 +32,7 @@ pub(super) fn udp_packet(from: (Ipv6Addr, u16), to: (Ipv6Addr, u16), payload: &[
     ip_packet(from.0, to.0, UDP, datagram, UDP_CHECKSUM)
 }
 
-/// A TCP packet; none for a payload that does not fit.
+/// Builds a TCP packet; `None` if the payload does not fit.
 pub(super) fn tcp_packet(
     from: (Ipv6Addr, u16),
     to: (Ipv6Addr, u16),
@@ -52,7 +52,7 @@ fn ports(from: u16, to: u16) -> Vec<u8> {
     [from.to_be_bytes(), to.to_be_bytes()].concat()
 }
 
-/// Puts the checksum into what is carried, and the header in front: of IPv4 if both addresses are mapped.
+/// Fills in the checksum of the transport packet and puts an IP header in front: IPv4 if both addresses are mapped.
 fn ip_packet(
     from: Ipv6Addr,
     to: Ipv6Addr,
@@ -68,7 +68,7 @@ fn ip_packet(
     };
     let pseudo = [&addresses[..], &[0, protocol], &length.to_be_bytes()].concat();
     let sum = match checksum(&[&pseudo, &carried]) {
-        // RFC 8200 §8.1: no checksum of UDP is 0.
+        // RFC 8200 §8.1: a UDP checksum must not be 0.
         0 if protocol == UDP => u16::MAX,
         sum => sum,
     };
@@ -93,8 +93,8 @@ fn v4_header(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, length: u16) -> Vec<u8>
     [&begin[..], &sum, &addresses].concat()
 }
 
-/// A header of Ethernet for a packet between these addresses: destination, source, EtherType. An engine does not see the
-/// addresses of cards, so that they are made of those of IP.
+/// Builds an Ethernet header for a packet between these addresses: destination, source, EtherType. The engine does not
+/// see Ethernet addresses, so they are made from the IP addresses.
 pub(super) fn ethernet_header(from: Ipv6Addr, to: Ipv6Addr) -> [u8; 14] {
     let is_v4 = from.to_ipv4_mapped().is_some() && to.to_ipv4_mapped().is_some();
     let ether_type = if is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
@@ -104,8 +104,8 @@ pub(super) fn ethernet_header(from: Ipv6Addr, to: Ipv6Addr) -> [u8; 14] {
     header
 }
 
-/// The address of the card that has an address: that of a group (RFC 2464 §7, RFC 1112 §6.4), the one in a modified
-/// EUI-64 identifier (RFC 4291, appendix A), or else one that is locally administered.
+/// The Ethernet address for an IP address: that of the multicast group (RFC 2464 §7, RFC 1112 §6.4), that in a modified
+/// EUI-64 identifier (RFC 4291, appendix A), or else a locally administered one.
 fn card(address: Ipv6Addr) -> [u8; 6] {
     if let Some([a, b, c, d]) = address.to_ipv4_mapped().map(|v4| v4.octets()) {
         return if a >> 4 == 0xe { [0x01, 0, 0x5e, b & 0x7f, c, d] } else { [0x02, 0, a, b, c, d] };
@@ -117,7 +117,7 @@ fn card(address: Ipv6Addr) -> [u8; 6] {
     }
 }
 
-/// The Internet checksum (RFC 1071) of parts; all but the last have an even length.
+/// The Internet checksum (RFC 1071) of several parts. All but the last must have an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u64 = 0;
     for part in parts {
@@ -151,7 +151,7 @@ mod tests {
         let (from, to) = ((Ipv6Addr::LOCALHOST, 1), ("ff02::13".parse().unwrap(), 7017));
         let packet = udp_packet(from, to, b"odd").unwrap();
         assert_eq!(packet.len(), 40 + 8 + 3);
-        // Over the addresses, the length, the protocol and the datagram with its checksum the sum is 0.
+        // Over the addresses, the length, the protocol and the datagram with its checksum, the sum is 0.
         let pseudo = [&packet[8..40], &[0, 17, 0, 11]].concat();
         assert_eq!(checksum(&[&pseudo, &packet[40..]]), 0);
         assert_eq!(packet[7], 1, "the group is of this link");
@@ -166,7 +166,7 @@ mod tests {
             header("fe80::211:22ff:fe33:4455", "ff02::13"),
             *[&group[..], &own, &[0x86, 0xdd]].concat().as_array().unwrap()
         );
-        // One that says nothing of its card has one of its own, and the same each time.
+        // An IP address without an Ethernet address in it gets one of its own, the same each time.
         let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|address| card(address.parse().unwrap()));
         assert_eq!((one, other), ([0x02, 0, 0, 0, 0, 1], [0x02, 0, 0, 0, 0, 2]));
         let v4 = header("::ffff:192.0.2.1", "::ffff:224.0.0.119");

@@ -1,8 +1,8 @@
-//! Messages as a pcapng file that Wireshark opens (draft-ietf-opsawg-pcapng). Used by `_pcap`.
+//! Writes messages as a pcapng file that Wireshark can open (draft-ietf-opsawg-pcapng). Used by `_pcap`.
 //!
-//! The engine sees messages, not packets: the headers around them are made here, with right checksums. A TCP
-//! connection gets its handshake, consistent numbers and its end, so that a stream can be followed; what is in it
-//! is what was sent, as it was sent, sealed if it was.
+//! The engine sees messages, not packets: this module makes the headers around them, with correct checksums. A TCP
+//! connection gets its handshake, consistent sequence numbers and its end, so that Wireshark can follow the stream. The
+//! content is exactly what was sent, sealed if it was sealed.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -13,17 +13,17 @@ use super::echo::Echoes;
 use super::packet::{ACK, FIN, PSH, SYN, Segment, ethernet_header, tcp_packet, udp_packet};
 use super::{Carrier, Direction, Event, TraceEvent};
 
-/// What is in front of an IP packet.
+/// The link-layer header in front of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Nothing.
     Raw,
-    /// A header of Ethernet.
+    /// An Ethernet header.
     Ethernet,
 }
 
 impl Link {
-    /// LINKTYPE_RAW, LINKTYPE_ETHERNET.
+    /// LINKTYPE_RAW or LINKTYPE_ETHERNET.
     const fn number(self) -> u16 {
         match self {
             Self::Raw => 101,
@@ -36,40 +36,40 @@ const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
-/// The most that one TCP segment carries here.
+/// The largest payload of one TCP segment in a capture.
 const SEGMENT: usize = 32 * 1024;
-/// How many connections are remembered. Only events that were lost let the number grow so far.
+/// The number of connections that are remembered. It can become this large only if events were lost.
 const REMEMBERED: usize = 20_000;
 
-/// An end of a connection: link-local addresses of two links are two.
+/// One end of a connection.
 type End = (Ipv6Addr, u16);
 
 fn end(address: SocketAddrV6) -> End {
     (*address.ip(), address.port())
 }
 
-/// What is known of a TCP connection.
+/// The state of a TCP connection in the capture.
 #[derive(Clone, Copy, Debug)]
 enum Stream {
     /// The next sequence numbers of this side and of the peer.
     Open { out: u32, incoming: u32 },
-    /// Both ends are in this engine, and the other end is written.
+    /// Both ends are in this engine, and the other end is the one that is written.
     Mirror,
 }
 
-/// A capture that is being written.
+/// A capture file that is being written.
 #[derive(Debug)]
 pub(crate) struct Capture<W> {
     file: W,
     link: Link,
-    /// The numbers of interfaces in the file, by index.
+    /// The number of each interface in the file, by interface index.
     interfaces: HashMap<u32, u32>,
     streams: HashMap<(End, End), Stream>,
     echoes: Echoes,
 }
 
 impl<W: Write> Capture<W> {
-    /// Begins a file.
+    /// Starts a file.
     pub(crate) fn new(file: W, link: Link) -> io::Result<Self> {
         let mut capture = Self {
             file,
@@ -81,7 +81,7 @@ impl<W: Write> Capture<W> {
         let mut body = Vec::new();
         body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         body.extend_from_slice(&[1, 0, 0, 0]);
-        // The length of the section is not known.
+        // The length of the section is unknown.
         body.extend_from_slice(&u64::MAX.to_le_bytes());
         option(&mut body, 4, concat!("anima-grasp ", env!("CARGO_PKG_VERSION")).as_bytes());
         option(&mut body, 0, &[]);
@@ -89,7 +89,7 @@ impl<W: Write> Capture<W> {
         Ok(capture)
     }
 
-    /// Writes what an event puts on the wire, if anything. `name` names an interface.
+    /// Writes the packets of an event, if it has any. `name` returns the name of an interface.
     pub(crate) fn write(
         &mut self,
         event: &TraceEvent,
@@ -104,7 +104,7 @@ impl<W: Write> Capture<W> {
                 Ok(())
             }
             Event::Message(message) => {
-                // It is on the wire once.
+                // It was on the wire only once.
                 if self.echoes.is_echo(message) {
                     return Ok(());
                 }
@@ -147,7 +147,7 @@ impl<W: Write> Capture<W> {
         }
     }
 
-    /// Writes how many events did not get here, if any.
+    /// Writes how many events the capture lost, if any.
     pub(crate) fn finish(&mut self, lost: u64, now: SystemTime) -> io::Result<()> {
         if lost > 0 && !self.interfaces.is_empty() {
             let mut body = 0_u32.to_le_bytes().to_vec();
@@ -174,7 +174,7 @@ impl<W: Write> Capture<W> {
         name: &impl Fn(u32) -> Option<String>,
     ) -> io::Result<()> {
         let key = (end(local), end(peer));
-        // A connection whose beginning was lost begins in the middle.
+        // A connection whose start was lost starts in the middle.
         let stream = self.streams.entry(key).or_insert(Stream::Open { out: 1, incoming: 1 });
         let Stream::Open { out, incoming } = stream else { return Ok(()) };
         let (next, acknowledged, from, to) = match direction {
@@ -221,7 +221,7 @@ impl<W: Write> Capture<W> {
         self.block(ENHANCED_PACKET, &body)
     }
 
-    /// The number of an interface in the file, which is described when it is first met.
+    /// The number of an interface in the file. An interface is described there when it is first used.
     fn interface(&mut self, ifi: u32, name: &impl Fn(u32) -> Option<String>) -> io::Result<u32> {
         if let Some(number) = self.interfaces.get(&ifi) {
             return Ok(*number);

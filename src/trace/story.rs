@@ -1,5 +1,5 @@
-//! What an engine does, in sentences for the log: a line for each discovery, response, session, relay and flood. Told by
-//! `_story`, a listener like any other: see [`Engine::trace`](crate::Engine::trace).
+//! Describes what an engine does in sentences for the log: one line for each discovery, response, session, relay and
+//! flood. `_story` writes them; it is an ordinary listener: see [`Engine::trace`](crate::Engine::trace).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,28 +12,28 @@ use super::{Carrier, Direction, Ending, Event, MessageEvent, SessionEvent, Sessi
 use crate::plain::Plain;
 use crate::wire::{Body, Limits, Response, annotate};
 
-/// How many sessions are remembered; beyond that a line says less.
+/// The number of sessions that are remembered. If there are more, lines say less.
 const REMEMBERED: usize = 4096;
 
-/// Puts events into words.
+/// Describes events in words.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     matters: HashMap<u32, Matter>,
     echoes: Echoes,
 }
 
-/// What is known of a session.
+/// What is known about a session.
 #[derive(Debug)]
 struct Matter {
     what: &'static str,
     objective: String,
-    /// When it was first heard of, in milliseconds.
+    /// When it was first seen, in milliseconds.
     since: u64,
     answers: usize,
 }
 
 impl Story {
-    /// What is to be said about an event, and how loudly. `name` names an interface.
+    /// The sentence for an event, and its log level. `name` returns the name of an interface.
     pub(crate) fn tell(
         &mut self,
         event: &TraceEvent,
@@ -85,7 +85,7 @@ impl Story {
             SessionKind::Discovery | SessionKind::RelayedDiscovery => "discovery",
         };
         self.remember(*id, what, objective, now);
-        // A discovery is told when it is over, and one that is relayed when it is.
+        // A discovery is described when it ends, and a relayed one when it is relayed.
         let peer = peer.filter(|_| *kind == SessionKind::Exchange)?;
         Some(format!("{} with {peer} begins", self.named(*id)))
     }
@@ -141,7 +141,7 @@ impl Story {
             }
             Body::Flood(flood) => {
                 let (objective, _) = flood.objectives.first()?;
-                // On several interfaces, or again: it has been told.
+                // The flood came on several interfaces or once more, and has already been described.
                 let is_new = self.remember(flood.session, "flood", &objective.name, now);
                 let summary = annotation.summary;
                 is_new.then(|| match comes {
@@ -154,7 +154,7 @@ impl Story {
     }
 }
 
-/// A peer and the interface to it.
+/// A peer, with the interface to it.
 struct Peer<'a, N>(SocketAddrV6, u32, &'a N);
 
 impl<N: Fn(u32) -> Option<String>> fmt::Display for Peer<'_, N> {
@@ -166,7 +166,7 @@ impl<N: Fn(u32) -> Option<String>> fmt::Display for Peer<'_, N> {
     }
 }
 
-/// An interface by its name, or by its number.
+/// The name of an interface, or its number if it has none.
 struct Interface<'a, N>(u32, &'a N);
 
 impl<N: Fn(u32) -> Option<String>> fmt::Display for Interface<'_, N> {
@@ -212,7 +212,7 @@ mod tests {
             line(&mut story, 1012, Event::SessionEnded(exchange.clone(), declined)).unwrap(),
             r"session 7 of EX\n3 with fd00::9 is over after 12 ms: declined: mean\u{1b}"
         );
-        // One whose beginning was lost.
+        // A session whose beginning was lost.
         let failed = Ending::Failed(Error::NoPeer);
         assert_eq!(
             line(&mut story, 2000, Event::SessionEnded(exchange, failed)).unwrap(),

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What [`register_asa`](crate::register_asa) gives an ASA to identify itself by: 32 unpredictable bits
-/// (RFC 8991 §2.3.2.5, `asa_handle`). Never equal to the identifier of a session.
+/// The handle by which an ASA identifies itself: 32 unpredictable bits (RFC 8991 §2.3.2.5, `asa_handle`).
+/// [`register_asa`](crate::register_asa) returns it. Never equal to the identifier of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AsaNonce(pub(crate) u32);
 
 impl AsaNonce {
-    /// A handle from its 32 bits, for bindings to other languages, which carry it as a number. It is one only if
-    /// [`id`](Self::id) of a registered ASA's handle gave them: otherwise calls return
+    /// Makes a handle from its 32 bits, for bindings to other languages, which carry it as a number. It is valid only
+    /// if the bits come from [`id`](Self::id) of a registered ASA's handle; otherwise calls return
     /// [`Error::NoAsa`](crate::Error::NoAsa).
     #[must_use]
     pub const fn from_id(id: u32) -> Self {
@@ -55,7 +55,7 @@ impl fmt::Debug for SessionNonce {
     }
 }
 
-/// What identifies a discovery, a response or a flood: the session identifier is unique together with its initiator only
+/// Identifies a discovery, a response or a flood: the session identifier is unique only together with its initiator
 /// (RFC 8990 §2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId {

@@ -1,4 +1,4 @@
-//! Where a peer is: `asa_locator` of RFC 8991 §2.3.2.3 and the locator options of RFC 8990 §2.9.5.
+//! Locators: `asa_locator` of RFC 8991 §2.3.2.3 and the locator options of RFC 8990 §2.9.5.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::constants::{GRASP_LISTEN_PORT, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 use crate::plain::Plain;
 
-/// The transport protocol of a locator (RFC 8990 §2.9.5.1). GRASP itself uses TCP only: a locator of another
-/// protocol is carried as it is, for the ASAs that know what to do with it, and never connected to.
+/// The transport protocol of a locator (RFC 8990 §2.9.5.1). GRASP itself uses only TCP. A locator with another protocol
+/// is passed on unchanged, for ASAs that can use it; the engine never connects to it.
 ///
 /// Two protocols are equal if their numbers are.
 ///
@@ -23,15 +23,15 @@ pub enum Protocol {
     Tcp,
     /// IANA's number 17.
     Udp,
-    /// IANA's number 41, IPv6 in IP: a join proxy of BRSKI that forwards statelessly (RFC 8995).
+    /// IANA's number 41, IPv6 in IP: used by a join proxy of BRSKI that forwards statelessly (RFC 8995).
     Ipv6,
-    /// Any other number. Those above 255 would be from a registry that does not exist yet (RFC 8990 §2.9.5.1,
+    /// Any other number. Numbers above 255 would be from a registry that does not exist yet (RFC 8990 §2.9.5.1,
     /// note 3).
     Other(u64),
 }
 
 impl Protocol {
-    /// The protocol number: IANA's up to 255.
+    /// The protocol number; those up to 255 are IANA's.
     #[must_use]
     pub const fn number(self) -> u64 {
         match self {
@@ -54,7 +54,7 @@ impl Protocol {
     }
 }
 
-/// `TCP`, `UDP`, `IPv6`, or `protocol` and the number.
+/// `TCP`, `UDP`, `IPv6`, or `protocol` followed by the number.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::from_number(self.number()) {
@@ -96,7 +96,7 @@ impl Ord for Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Locator {
-    /// An IPv6 address (§2.9.5.1). A link-local one is valid on the interface named beside it.
+    /// An IPv6 address (§2.9.5.1). A link-local address is valid only on the interface that is stored with it.
     Ipv6(Ipv6Addr),
     /// An IPv4 address (§2.9.5.2).
     Ipv4(Ipv4Addr),
@@ -107,7 +107,7 @@ pub enum Locator {
 }
 
 impl Locator {
-    /// How much memory it takes besides itself, in bytes.
+    /// The memory that the locator uses besides its own size, in bytes.
     pub(crate) const fn memory(&self) -> usize {
         match self {
             Self::Ipv6(_) | Self::Ipv4(_) => 0,
@@ -147,21 +147,21 @@ impl From<Ipv4Addr> for Locator {
     }
 }
 
-/// A locator with all that is known of it (RFC 8991 §2.3.2.3; graspy's `asa_locator`).
+/// A locator with everything that is known about it (RFC 8991 §2.3.2.3; graspy's `asa_locator`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AsaLocator {
-    /// Where; `None` only in the source of a flooded objective that was sent without a locator.
+    /// The locator; `None` only in the source of a flooded objective that was sent without a locator.
     pub locator: Option<Locator>,
-    /// The index of the interface where it was learnt; `None` for one made by the ASA itself. A
-    /// link-local address can be reached only with it.
+    /// The index of the interface on which it was learned; `None` if the ASA made it itself. A link-local address can
+    /// be reached only with an interface.
     pub ifi: Option<u32>,
-    /// When it ceases to be valid, in milliseconds of [`monotonic_ms`](crate::monotonic_ms); 0 is never.
+    /// When it expires, in milliseconds of [`monotonic_ms`](crate::monotonic_ms); 0 means never.
     pub expire: u64,
-    /// It came in a Divert option (RFC 8990 §2.9.2).
+    /// Whether it came in a Divert option (RFC 8990 §2.9.2).
     pub diverted: bool,
-    /// The transport protocol; only a URI may go without one.
+    /// The transport protocol; only a URI may have none.
     pub protocol: Option<Protocol>,
-    /// The port; only a URI may go without one.
+    /// The port; only a URI may have none.
     pub port: Option<u16>,
 }
 
@@ -172,14 +172,14 @@ impl AsaLocator {
         Self { locator: Some(locator.into()), ifi, ..Self::null() }
     }
 
-    /// A name that the engine resolves before it connects (RFC 8990 §2.8.6).
+    /// A domain name, which the engine resolves before it connects (RFC 8990 §2.8.6).
     #[must_use]
     pub fn fqdn(name: &str, protocol: Protocol, port: u16) -> Self {
         let (protocol, port) = (Some(protocol), Some(port));
         Self { locator: Some(Locator::Fqdn(name.to_owned())), protocol, port, ..Self::null() }
     }
 
-    /// A URI, carried faithfully; the engine cannot connect to it.
+    /// A URI. It is passed on unchanged; the engine cannot connect to it.
     #[must_use]
     pub fn uri(uri: &str) -> Self {
         Self { locator: Some(Locator::Uri(uri.to_owned())), protocol: None, port: None, ..Self::null() }
@@ -213,15 +213,14 @@ impl AsaLocator {
         self
     }
 
-    /// The same locator with another end of its validity, in milliseconds of
-    /// [`monotonic_ms`](crate::monotonic_ms); 0 is never.
+    /// The same locator with another expiry, in milliseconds of [`monotonic_ms`](crate::monotonic_ms); 0 means never.
     #[must_use]
     pub const fn with_expire(mut self, expire: u64) -> Self {
         self.expire = expire;
         self
     }
 
-    /// The same locator, marked as one that came in a Divert option, or not.
+    /// The same locator, marked as from a Divert option or not.
     #[must_use]
     pub const fn with_diverted(mut self, diverted: bool) -> Self {
         self.diverted = diverted;
@@ -252,7 +251,7 @@ impl AsaLocator {
         matches!(self.locator, Some(Locator::Ipv6(address)) if address.is_unicast_link_local())
     }
 
-    /// How much memory it takes, about, in bytes.
+    /// The approximate memory use in bytes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + self.locator.as_ref().map_or(0, Locator::memory)
     }
@@ -264,7 +263,7 @@ impl AsaLocator {
     }
 }
 
-/// Address and port as in a URI, with the interface of a link-local address; the protocol if it is not TCP.
+/// Address and port as in a URI, with the interface of a link-local address, and with the protocol if it is not TCP.
 impl fmt::Display for AsaLocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.locator {
@@ -286,7 +285,7 @@ impl fmt::Display for AsaLocator {
     }
 }
 
-/// The address of a peer as sessions know it: an IPv4 one is mapped.
+/// The address of a peer as sessions store it: an IPv4 address is mapped.
 pub(crate) fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V6(address) => address,

@@ -1,4 +1,4 @@
-//! The data types of the API (RFC 8991 §2.3): what an ASA holds in its hands, and what the wire carries.
+//! The data types of the API (RFC 8991 §2.3), which ASAs use and the wire carries.
 
 mod handle;
 mod locator;

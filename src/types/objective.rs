@@ -1,4 +1,4 @@
-//! What is discovered, negotiated, synchronized or flooded: objectives (RFC 8990 §2.10, RFC 8991 §2.3.2.2).
+//! Objectives, which are discovered, negotiated, synchronized or flooded (RFC 8990 §2.10, RFC 8991 §2.3.2.2).
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,15 +29,15 @@ pub struct Objective {
     pub synch: bool,
     /// May be discovered: bit `F_DISC` on the wire (RFC 8990 §2.10.2).
     pub discoverable: bool,
-    /// How often the objective may still be relayed or answered (RFC 8990 §2.10.4). Between the steps of a
-    /// negotiation an ASA passes it on as it got it.
+    /// How often the objective may still be relayed or answered (RFC 8990 §2.10.4). Between the steps of a negotiation
+    /// an ASA passes the loop count on unchanged.
     pub loop_count: u8,
     /// The value: any CBOR; [`Value::Null`] if there is none.
     pub value: Value,
 }
 
 impl Objective {
-    /// An objective with graspy's defaults: no flag but `discoverable`, loop count 6, null value.
+    /// An objective with graspy's defaults: only the flag `discoverable` is set, loop count 6, null value.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -54,33 +54,33 @@ impl Objective {
     /// The same objective with a value made from any serializable Rust value.
     ///
     /// # Errors
-    /// If `value` has no form in CBOR, which few Rust values have not. A retry does not help.
+    /// If CBOR cannot represent `value` (rare). A retry does not help.
     pub fn with_value(mut self, value: impl Serialize) -> Result<Self, cbor::SerdeError> {
         self.value = Value::from_serialize(&value)?;
         Ok(self)
     }
 
-    /// The value as a Rust type. Looks into an embedded CBOR item ([`Value::EncodedCbor`]).
+    /// The value as a Rust type. Unpacks an embedded CBOR item ([`Value::EncodedCbor`]).
     ///
     /// # Errors
-    /// If the value is not of that type. A retry does not help.
+    /// If the value does not match the type. A retry does not help.
     pub fn value_as<T: DeserializeOwned>(&self) -> Result<T, cbor::SerdeError> {
         self.value.deserialize()
     }
 }
 
-/// An objective with the locator that goes with it in a flood (RFC 8991 §2.3.2.4).
+/// An objective with the locator that accompanies it in a flood (RFC 8991 §2.3.2.4).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaggedObjective {
     /// The objective.
     pub objective: Objective,
-    /// Its source: [`AsaLocator::null`] if there is none. In what [`get_flood`](crate::get_flood) returns,
-    /// `expire` tells until when the value is valid.
+    /// Its source: [`AsaLocator::null`] if there is none. In results of [`get_flood`](crate::get_flood), its `expire`
+    /// says until when the value is valid.
     pub source: AsaLocator,
 }
 
 impl TaggedObjective {
-    /// Tags an objective; `None` is the null tag.
+    /// Adds a locator to an objective; `None` gives the null tag.
     #[must_use]
     pub fn new(objective: Objective, source: Option<AsaLocator>) -> Self {
         Self { objective, source: source.unwrap_or(AsaLocator::null()) }

@@ -1,4 +1,4 @@
-//! What the registries hold, as values for ASAs to look at. Made by `registry`, given out by `api`.
+//! The contents of the registries, as values that ASAs can look at. `registry` makes them, `api` returns them.
 
 use std::net::Ipv6Addr;
 
@@ -20,37 +20,37 @@ pub struct AsaView {
 pub struct ObjectiveView {
     /// The objective, with the value that is served if it is synchronized.
     pub objective: Objective,
-    /// The ASAs that have registered it, in that order.
+    /// The ASAs that have registered it, in the order of registration.
     pub owners: Vec<AsaNonce>,
-    /// How many threads wait in `listen_negotiate`, and one more while its value is served.
+    /// The number of threads that wait in `listen_negotiate`, plus one while its value is served.
     pub listening: usize,
-    /// The TCP port of its requests; 0 if it has none because it is only discovered.
+    /// The TCP port for its requests; 0 if it has none because it is only discovered.
     pub port: u16,
-    /// Discoveries are answered always, not only while an ASA listens.
+    /// Whether discoveries are always answered, not only while an ASA listens.
     pub discoverable: bool,
-    /// Other ASAs may register it too.
+    /// Whether other ASAs may register it too.
     pub overlap: bool,
-    /// It is announced with link-local addresses only.
+    /// Whether it is announced with link-local addresses only.
     pub local: bool,
-    /// Its value goes into responses to discoveries.
+    /// Whether its value is included in responses to discoveries.
     pub rapid: bool,
     /// How long discovered locators are valid, in milliseconds.
     pub ttl: u32,
-    /// What it is announced with instead of this node's address.
+    /// The locators that are announced instead of this node's address.
     pub locators: Vec<AsaLocator>,
 }
 
-/// What is cached of discoveries of one objective.
+/// The cached discovery results for one objective.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DiscoveryView {
     /// The objective's name.
     pub name: String,
-    /// Its locators in order of arrival, each with its own expiry. Those that have expired are removed with the next use.
+    /// Its locators in order of arrival, each with its own expiry. Expired ones are removed at the next use.
     pub locators: Vec<AsaLocator>,
-    /// The value that came in rapid mode, if one did.
+    /// The value that came in rapid mode, if any.
     pub rapid: Option<Objective>,
-    /// When that value expires, in milliseconds of [`monotonic_ms`](crate::monotonic_ms); 0 without one.
+    /// When that value expires, in milliseconds of [`monotonic_ms`](crate::monotonic_ms); 0 if there is no value.
     pub rapid_expire: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Messages for people: what a decoder makes of bytes, and where and why it makes nothing of them. Called by
-//! programs that show traffic; the engine decides nothing by it.
+//! Explains messages to people: what a decoder makes of the bytes, and where and why it fails. Programs that show
+//! traffic call it; the engine bases no decision on it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,37 +17,38 @@ use crate::constants::option_type::{
 use crate::constants::{message_type_name, option_type_name};
 use crate::types::{Protocol, Value};
 
-/// A message in words. All of it can be written to a terminal: harmful characters are escaped.
+/// A message in words. All of its text can be written to a terminal: harmful characters are escaped.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Annotation {
-    /// What [`decode`](super::decode()) says of the bytes.
+    /// The result of [`decode`](super::decode()).
     pub message: Result<Message, DecodeError>,
-    /// The message type, also of a malformed message if it could be read.
+    /// The message type; also that of a malformed message if it could be read.
     pub message_type: Option<u64>,
-    /// The session identifier, likewise.
+    /// The session identifier; also that of a malformed message if it could be read.
     pub session: Option<u32>,
     /// The message on one line of at most 512 characters.
     pub summary: String,
-    /// The message in diagnostic notation (RFC 8949 §8) on several lines, each ended by a newline, with the
-    /// names of everything as `/ comments /`. At most 64 KiB and eight times the message.
+    /// The message in diagnostic notation (RFC 8949 §8) on several lines, each of which ends with a newline.
+    /// `/ comments /` name every element. At most 64 KiB plus eight times the message.
     pub text: String,
-    /// What is wrong, by position. Empty, or all forgiven, if and only if `message` is one. At most 65.
+    /// What is wrong, ordered by position. Empty, or all forgiven, if and only if `message` is `Ok`. At most 65
+    /// entries.
     pub problems: Vec<Problem>,
 }
 
-/// Who sends a message.
+/// The sender of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
     /// The initiator of the session.
     Initiator,
-    /// Its peer, which answers.
+    /// The initiator's peer, which answers.
     Responder,
-    /// Either of them, or unknown.
+    /// Either of them, or not known.
     Either,
 }
 
-/// Who sends messages of this type (RFC 8990 §2.8).
+/// Which side sends messages of this type (RFC 8990 §2.8).
 #[must_use]
 pub const fn sender(message_type: u64) -> Sender {
     match message_type {
@@ -57,8 +58,8 @@ pub const fn sender(message_type: u64) -> Sender {
     }
 }
 
-/// Explains the bytes of one message, whatever they are. Of bytes beyond [`Limits::size`] nothing is read. Takes
-/// time and memory in proportion to the message.
+/// Explains the bytes of one message, whatever they contain. Does not read bytes beyond [`Limits::size`]. Takes time
+/// and memory in proportion to the message.
 ///
 /// ```
 /// use grasp::wire::{Limits, annotate};
@@ -107,17 +108,17 @@ pub fn annotate(bytes: &[u8], limits: &Limits) -> Annotation {
     Annotation { message, message_type, session, summary: shortened(&summary, SUMMARY), text, problems }
 }
 
-/// The decoder has the last word on whether the message is taken.
+/// Lets the decoder have the last word on whether the message is accepted.
 fn settle(problems: &mut Vec<Problem>, message: &Result<Message, DecodeError>) {
     match message {
         Ok(_) => problems.iter_mut().for_each(|problem| problem.forgiven = true),
         Err(error) if problems.iter().all(|problem| problem.forgiven) => {
-            // What the reader above does not know of.
+            // The reader above does not know of this problem.
             problems.push(Problem { position: 0, what: format!("refused: {error}"), forgiven: false });
         }
         Err(_) => {}
     }
-    // What spoils the message must not be lost among what does not.
+    // Problems that spoil the message must not be lost among forgiven ones.
     problems.sort_by_key(|problem| (problem.forgiven, problem.position));
     if let Some(more) = problems.len().checked_sub(PROBLEMS).filter(|more| *more > 0) {
         problems.truncate(PROBLEMS);
@@ -128,7 +129,7 @@ fn settle(problems: &mut Vec<Problem>, message: &Result<Message, DecodeError>) {
     problems.sort_by_key(|problem| problem.position);
 }
 
-/// Names what it knows of a message that was read, and says what it misses.
+/// Names the known elements of a message, and records what is missing.
 struct Reader {
     problems: Vec<Problem>,
     /// Where the message ends, as far as it was read.
@@ -137,7 +138,7 @@ struct Reader {
     session: Option<u32>,
 }
 
-/// Elements that have not been looked at.
+/// The elements that have not been checked yet.
 type Elements<'a> = std::slice::IterMut<'a, Item>;
 
 impl Reader {
@@ -223,14 +224,14 @@ impl Reader {
         }
     }
 
-    /// The next element, which must be there.
+    /// Takes the next element, which must be present.
     fn element<'a>(&mut self, elements: &mut Known<'a>, what: &str) -> Option<&'a mut Item> {
         let next = elements.elements.next();
         if next.is_none() && elements.complete {
             let what = format!("{what} is missing");
             self.problems.push(Problem { position: self.end, what, forgiven: false });
         }
-        // Why it is not complete has been said.
+        // The reason why it is not complete has already been recorded.
         next.filter(|item| item.complete || matches!(item.content, Content::Array(_)))
     }
 
@@ -274,7 +275,7 @@ impl Reader {
         let mut locators = false;
         for item in elements.elements.by_ref() {
             if is_objective(item) {
-                // Without flags and loop count it is no objective, and a response needs none.
+                // Without flags and a loop count it is not an objective, and a response does not need one.
                 let before = self.problems.len();
                 self.objective(item, false);
                 self.problems.iter_mut().skip(before).for_each(|problem| problem.forgiven = true);
@@ -378,7 +379,7 @@ impl Reader {
         }
     }
 
-    /// An option that is no locator leaves the objective without one (RFC 8990 §2.8.2).
+    /// An option that is not a locator leaves the objective without one (RFC 8990 §2.8.2).
     fn flooded_locator(&mut self, item: &mut Item) {
         let before = self.problems.len();
         self.locator(item);
@@ -515,7 +516,7 @@ impl Reader {
         }
     }
 
-    /// An element that this message does not have: not fatal (RFC 8990 §2.8.2).
+    /// Notes an element that does not belong to this message: not fatal (RFC 8990 §2.8.2).
     fn extra(&mut self, item: &mut Item) {
         if !item.complete || !item.note.is_empty() {
             return;
@@ -532,7 +533,7 @@ impl Reader {
     }
 }
 
-/// The elements of a message, and whether those are all.
+/// The elements of a message, and whether they are complete.
 struct Known<'a> {
     elements: Elements<'a>,
     complete: bool,
@@ -551,5 +552,5 @@ fn milliseconds(time: u32) -> String {
 
 /// How long the text of a short message may be, in bytes.
 const TEXT: usize = 48 * 1024;
-/// How many problems are told.
+/// The largest number of problems that are reported.
 const PROBLEMS: usize = 64;

@@ -1,4 +1,4 @@
-//! Between what the wire says and what an ASA holds (RFC 8991 §2.3). Called by `api` and `node`.
+//! Converts between wire types and the types of the ASA (RFC 8991 §2.3). Called by `api` and `node`.
 
 use super::{Body, Flags, Message, WireLocator, WireObjective};
 use crate::constants::message_type::{
@@ -9,14 +9,14 @@ use crate::constants::message_type_name;
 use crate::types::{AsaLocator, Locator, Objective, Value};
 
 impl Message {
-    /// A message with nothing behind its known elements.
+    /// A message without extra elements.
     #[must_use]
     pub const fn new(body: Body) -> Self {
         Self { body, extra: Vec::new() }
     }
 
-    /// The session identifier: absent in M_NOOP (RFC 8990 §2.8.2), and in an unknown message whose second
-    /// element is none.
+    /// The session identifier. It is absent in M_NOOP (RFC 8990 §2.8.2), and in an unknown message whose second element
+    /// is not one.
     #[must_use]
     pub const fn session(&self) -> Option<u32> {
         match &self.body {
@@ -71,19 +71,19 @@ impl From<Body> for Message {
 }
 
 impl WireObjective {
-    /// The objective of an ASA, always with its value: null if it has none (RFC 8990 §2.10.3).
+    /// Converts an ASA's objective. It always has a value: null if the ASA gave none (RFC 8990 §2.10.3).
     #[must_use]
     pub fn from_objective(objective: &Objective) -> Self {
         objective.clone().into()
     }
 
-    /// The objective as an ASA sees it. Flags that this version does not know are left behind.
+    /// The objective as an ASA sees it, without the flags that this version does not know.
     #[must_use]
     pub fn to_objective(&self) -> Objective {
         self.clone().into_objective()
     }
 
-    /// The objective as an ASA sees it. Flags that this version does not know are left behind.
+    /// The objective as an ASA sees it, without the flags that this version does not know.
     #[must_use]
     pub fn into_objective(self) -> Objective {
         Objective {
@@ -97,7 +97,7 @@ impl WireObjective {
         }
     }
 
-    /// The objective as the item it is on the wire.
+    /// The objective as a CBOR item, as on the wire.
     pub(super) fn into_value(self) -> Value {
         let mut items = vec![Value::Text(self.name), Value::from(self.flags.0), Value::from(self.loop_count)];
         items.extend(self.value);
@@ -106,7 +106,7 @@ impl WireObjective {
 }
 
 impl From<Objective> for WireObjective {
-    /// As [`from_objective`](Self::from_objective), without a copy.
+    /// Like [`from_objective`](Self::from_objective), without a copy.
     fn from(objective: Objective) -> Self {
         let bits = [
             (objective.discoverable, Flags::F_DISC),
@@ -125,8 +125,8 @@ impl From<Objective> for WireObjective {
 }
 
 impl WireLocator {
-    /// The locator of an ASA, or nothing if it is the null tag or lacks the protocol or the port, which
-    /// only a URI may (RFC 8990 §2.9.5.4).
+    /// Converts an ASA's locator. `None` for the null tag, and for a locator that lacks the protocol or the port: only
+    /// a URI may lack them (RFC 8990 §2.9.5.4).
     #[must_use]
     pub fn from_locator(locator: &AsaLocator) -> Option<Self> {
         let AsaLocator { locator, protocol, port, .. } = locator;
@@ -138,7 +138,7 @@ impl WireLocator {
         }
     }
 
-    /// The locator as an ASA sees it, with what is known of its origin.
+    /// The locator as an ASA sees it, with what is known about its origin.
     #[must_use]
     pub fn into_locator(self, ifi: Option<u32>, expire: u64, diverted: bool) -> AsaLocator {
         let Self { locator, protocol, port } = self;

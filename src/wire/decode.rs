@@ -1,6 +1,5 @@
-//! Bytes to [`Message`] (RFC 8990 §2.8, §4). Any well-formed spelling of CBOR is understood. Elements
-//! behind those that a message needs are carried in [`Message::extra`]: unknown options are not fatal
-//! (RFC 8990 §2.8.2).
+//! Decodes bytes to [`Message`] (RFC 8990 §2.8, §4). Accepts any well-formed encoding of CBOR. Elements after those
+//! that a message needs are kept in [`Message::extra`]: unknown options are not fatal (RFC 8990 §2.8.2).
 
 use std::net::IpAddr;
 use std::vec::IntoIter;
@@ -20,14 +19,14 @@ use crate::types::Value;
 /// # Errors
 /// Any [`DecodeError`]: the sender is at fault, and a retry does not help.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, DecodeError> {
-    // RFC 8990 §2.8.3: the parser defends itself against what is too long.
+    // RFC 8990 §2.8.3: the parser protects itself against messages that are too long.
     if bytes.len() > limits.size {
         return Err(DecodeError::TooLarge { limit: limits.size });
     }
     message(cbor::decode(bytes, limits)?)
 }
 
-/// Decodes the message that `bytes` begin with, and tells how many of them it takes.
+/// Decodes the message at the start of `bytes`; returns it with its length.
 ///
 /// # Errors
 /// Any [`DecodeError`]. After [`DecodeError::Truncated`] a retry with more bytes helps.
@@ -51,8 +50,8 @@ fn message(value: Value) -> Result<Message, DecodeError> {
         M_DISCOVERY => elements.discovery(),
         M_RESPONSE => elements.response(),
         M_REQ_NEG => elements.step(true).map(|(step, extra)| (Body::RequestNegotiate(step), extra).into()),
-        // RFC 8990 §2.10.3 wants a value in all but Discovery and Response; a request to synchronize asks
-        // for one, and is understood without.
+        // RFC 8990 §2.10.3 requires a value in all messages except Discovery and Response. A request to synchronize
+        // asks for the value, so it is accepted without one.
         M_REQ_SYN => elements.step(false).map(|(step, extra)| (Body::RequestSynchronize(step), extra).into()),
         M_NEGOTIATE => elements.step(true).map(|(step, extra)| (Body::Negotiate(step), extra).into()),
         M_END => elements.end(),
@@ -84,7 +83,7 @@ impl Elements {
         let session = self.session()?;
         let initiator = self.initiator()?;
         let objective = self.objective(false)?;
-        // RFC 8990 §2.8.4: a discovery is for exactly one objective.
+        // RFC 8990 §2.8.4: a discovery asks for exactly one objective.
         let second = |value: &Value| matches!(value.as_array(), Some([Value::Text(_), ..]));
         if self.items.as_slice().iter().any(second) {
             return Err(self.wrong("a second objective"));
@@ -102,8 +101,8 @@ impl Elements {
         let session = self.session()?;
         let initiator = self.initiator()?;
         let ttl = match self.items.as_slice().first() {
-            // graspy computes the ttl of a Divert from an expiry that may have passed: its locators serve
-            // now and are not kept.
+            // graspy computes the ttl of a Divert from an expiry that may have passed. Its locators can be used now,
+            // but must not be kept.
             Some(Value::Integer(..0)) => {
                 self.items.next();
                 1
@@ -117,7 +116,7 @@ impl Elements {
             let other = match element {
                 Value::Array(items) => match option::objective(items) {
                     Ok(found) => {
-                        // The last one counts.
+                        // If there are several, the last one counts.
                         options
                             .extend(objective.replace(found).map(|one| WireOption::Other(one.into_value())));
                         options.extend(extra.drain(..).map(WireOption::Other));
@@ -137,7 +136,8 @@ impl Elements {
                 },
                 other => other,
             };
-            // RFC 8990 §2.8.2: options that do not belong here are dropped, here by whoever reads them.
+            // RFC 8990 §2.8.2: options that do not belong here are ignored. That is left to the reader of the
+            // message.
             if objective.is_some() {
                 extra.push(other);
             } else {
@@ -175,7 +175,7 @@ impl Elements {
             match element.as_array() {
                 Some(items) if option::is_outcome(items) => match option::outcome(items) {
                     Some(found) if outcome.is_none() => outcome = Some(found),
-                    // RFC 8990 §2.8.8: one of them, and well-formed.
+                    // RFC 8990 §2.8.8: exactly one option, and a well-formed one.
                     _ => return Err(invalid),
                 },
                 // RFC 8990 §2.8.2: options that do not belong here are not fatal.
@@ -229,8 +229,8 @@ impl Elements {
         Ok(Message { body: Body::Invalid { session, content }, extra: self.rest() })
     }
 
-    /// RFC 8990 §2.8.2: a type that is not known is for the receiver to discard, so that there must be
-    /// something to log and perhaps to answer.
+    /// RFC 8990 §2.8.2: the receiver discards messages of unknown type. So it needs a value to log and perhaps to
+    /// answer.
     fn unknown(mut self, message_type: u64) -> Message {
         let session = self.items.as_slice().first().and_then(uint);
         if session.is_some() {
@@ -261,7 +261,7 @@ impl Elements {
     fn objective(&mut self, needs_value: bool) -> Result<WireObjective, DecodeError> {
         let element = self.items.next().unwrap_or_default();
         let objective = objective(element).ok_or_else(|| self.wrong("objective"))?;
-        // RFC 8990 §2.10.3: only some messages carry an objective without its value.
+        // RFC 8990 §2.10.3: only some messages may carry an objective without a value.
         if needs_value && objective.value.is_none() {
             return Err(DecodeError::MissingValue { session: self.session });
         }
@@ -277,9 +277,10 @@ impl Elements {
     }
 }
 
-/// `[objective, (locator-option / [])]`: what is no pair spoils the message, since nobody can tell what its sender meant
-/// by the others. An option in it that is not known, malformed or no locator is discarded alone (RFC 8990 §2.8.2; §2.9.2
-/// to §2.9.4 for those of other messages), which leaves the objective without a locator.
+/// Parses `[objective, (locator-option / [])]`. An element that is not such a pair spoils the whole message, because it
+/// is no longer clear what the sender meant by the others. If the option in the pair is unknown, malformed or not a
+/// locator, only the option is discarded (RFC 8990 §2.8.2; §2.9.2 to §2.9.4 for options of other messages), and the
+/// objective has no locator.
 fn flooded(
     element: Value,
     session: Option<u32>,

@@ -1,7 +1,7 @@
-//! CBOR in diagnostic notation (RFC 8949 §8), for people, and of as much of an item as can be read: where the
-//! decoder gives up, this keeps what came before and says where and why it stopped. Embedded items (tag 24) are
-//! opened (`<<` and `>>` of RFC 8610, appendix G.3), remarks are `/ comments /` (appendix G.6). Used by
-//! [`annotate`](super::annotate()) alone.
+//! Writes CBOR in diagnostic notation (RFC 8949 §8) for people, also of items that are only partly readable: where the
+//! decoder gives up, this module keeps what it has read, and reports where and why it stopped. It opens embedded items
+//! (tag 24; `<<` and `>>` of RFC 8610, appendix G.3), and writes remarks as `/ comments /` (appendix G.6). Only
+//! [`annotate`](super::annotate()) uses it.
 
 use std::fmt::{self, Write as _};
 
@@ -10,40 +10,40 @@ use crate::cbor::codec::{self as cbor, TAG_ENCODED_CBOR};
 use crate::cbor::head::{Head, Reader};
 use crate::types::Value;
 
-/// An item, or what there is of it.
+/// An item, or the part of it that could be read.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// Where in the message it begins.
+    /// Where it begins in the message.
     pub(super) position: usize,
-    /// What it is.
+    /// Its content.
     pub(super) content: Content,
-    /// All of it could be read.
+    /// Whether all of it could be read.
     pub(super) complete: bool,
-    /// What is to be said about it.
+    /// A remark about it; empty if there is none.
     pub(super) note: String,
 }
 
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Nothing is inside it. `None`: it could not be read at all.
+    /// An item that contains no other. `None` if it could not be read at all.
     Leaf(Option<Value>),
     Array(Vec<Item>),
-    /// Keys and values in turn.
+    /// Keys and values alternate.
     Map(Vec<Item>),
-    /// Tag and what it tags, if that could be read.
+    /// A tag, and the tagged item if it could be read.
     Tag(u64, Vec<Item>),
-    /// Tag 24 around a byte string that was read as an item.
+    /// Tag 24 around a byte string that could be read as an item.
     Embedded(Vec<Item>),
 }
 
-/// Something wrong at a place of the message.
+/// Something wrong at a position in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The first byte concerned, counted from 0.
     pub position: usize,
-    /// What is wrong. Constant words and numbers, nothing that a peer wrote.
+    /// What is wrong. Only constant words and numbers, no text that a peer wrote.
     pub what: String,
-    /// A receiver takes the message in spite of it.
+    /// Whether a receiver accepts the message in spite of it.
     pub forgiven: bool,
 }
 
@@ -54,16 +54,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What [`read`] found.
+/// The result of [`read`].
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) item: Item,
     pub(super) problems: Vec<Problem>,
-    /// How many bytes belong to the item as far as it was read.
+    /// The number of bytes that belong to the item, as far as it was read.
     pub(super) length: usize,
 }
 
-/// Reads one item as far as that is possible, and no deeper than so many levels (at most 128).
+/// Reads one item as far as possible, at most `depth` levels deep (and at most 128).
 pub(super) fn read(bytes: &[u8], depth: usize) -> Reading {
     let mut parser = Parser::new(bytes, Place::At(0));
     let item = parser.item(depth.min(DEEPEST)).unwrap_or_else(|| Item::new(0, Content::Leaf(None), false));
@@ -75,7 +75,7 @@ impl Item {
         Self { position, content, complete, note: String::new() }
     }
 
-    /// The value, if nothing is inside it and all of it is there.
+    /// The value, if the item contains no other and is complete.
     pub(super) const fn leaf(&self) -> Option<&Value> {
         match &self.content {
             Content::Leaf(value) if self.complete => value.as_ref(),
@@ -83,7 +83,7 @@ impl Item {
         }
     }
 
-    /// The unsigned integer, if it is one.
+    /// The unsigned integer, if the item is one.
     pub(super) fn uint(&self) -> Option<u64> {
         match self.leaf() {
             Some(Value::Integer(number @ 0..)) => u64::try_from(*number).ok(),
@@ -100,12 +100,12 @@ impl Item {
     }
 }
 
-/// Where what is read lies in the message.
+/// Where the bytes that are being read lie in the message.
 #[derive(Clone, Copy)]
 enum Place {
-    /// It begins there.
+    /// They begin at this position.
     At(usize),
-    /// It was put together from the chunks of a string that begins there.
+    /// They were joined from the chunks of a string that begins at this position.
     Within(usize),
 }
 
@@ -142,7 +142,7 @@ impl<'a> Parser<'a> {
         None
     }
 
-    /// The next item; nothing if not even its head could be read.
+    /// The next item; `None` if not even its head could be read.
     fn item(&mut self, levels: usize) -> Option<Item> {
         let position = self.position();
         let head = self.head()?;
@@ -169,7 +169,7 @@ impl<'a> Parser<'a> {
         Some(Item::new(position, content, complete))
     }
 
-    /// So many items, or those up to a break.
+    /// Reads `count` items, or all items up to a break.
     fn items(&mut self, count: Option<u64>, levels: usize) -> (Vec<Item>, bool) {
         let mut items = Vec::new();
         let mut read: u64 = 0;
@@ -199,8 +199,8 @@ impl<'a> Parser<'a> {
         (Content::Map(items), complete && !odd)
     }
 
-    /// Tag 24 was read: if a byte string follows, it is opened. What is wrong inside is no fault of the message
-    /// (RFC 8949 §3.4.5.1).
+    /// Called after tag 24 was read: opens the byte string that follows. Errors inside it are not a fault of the
+    /// message (RFC 8949 §3.4.5.1).
     fn embedded(&mut self, levels: usize) -> (Content, bool) {
         let mut peek = Reader::new(self.reader.rest());
         if let Ok(Head::Bytes(length)) = peek.head()
@@ -223,7 +223,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What is embedded in `bytes`, or, if that is no item, the byte string.
+    /// The item that is embedded in `bytes`, or the byte string if it does not contain one.
     fn open(&mut self, bytes: &[u8], place: Place, string: usize, levels: usize) -> Content {
         let mut inner = Parser::new(bytes, place);
         let item = inner.item(levels);
@@ -237,7 +237,7 @@ impl<'a> Parser<'a> {
         }));
         match item {
             Some(item) if is_whole => Content::Embedded(vec![item]),
-            // As bytes, it can be seen what it is.
+            // Shown as bytes, so that the reader can see what it is.
             _ => {
                 let bytes = Content::Leaf(Some(Value::Bytes(bytes.to_vec())));
                 Content::Tag(TAG_ENCODED_CBOR, vec![Item::new(string, bytes, true)])
@@ -272,7 +272,7 @@ impl<'a> Parser<'a> {
         (Some(value), true)
     }
 
-    /// So many bytes, or as many as there are.
+    /// Reads `length` bytes, or as many as there are.
     fn string(&mut self, length: u64, position: usize) -> (&'a [u8], bool) {
         if let Ok(bytes) = self.reader.take(length) {
             return (bytes, true);
@@ -294,7 +294,7 @@ impl<'a> Parser<'a> {
                 Some(Head::Break) => return (bytes, true),
                 Some(Head::Text(length)) if text => {
                     let (chunk, complete) = self.string(length, position);
-                    // Each chunk is text by itself (RFC 8949 §3.2.3).
+                    // Each chunk must be valid text by itself (RFC 8949 §3.2.3).
                     if complete && std::str::from_utf8(chunk).is_err() {
                         self.problem(position, NOT_UTF8);
                     }
@@ -319,7 +319,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The text, or the bytes that are none.
+    /// The text, or the bytes if they are not valid text.
     fn text(&mut self, bytes: Vec<u8>, complete: bool, position: usize) -> (Option<Value>, bool) {
         let text = match String::from_utf8(bytes) {
             Ok(text) => Value::Text(text),
@@ -341,7 +341,7 @@ fn wrap<T>((content, complete): (T, bool), kind: impl FnOnce(T) -> Content) -> (
     (kind(content), complete)
 }
 
-/// Writes an item on as many lines as it needs, remarks at their ends. Stops after so many bytes.
+/// Writes an item on as many lines as it needs, with remarks at the ends of the lines. Stops after `room` bytes.
 pub(super) fn print(item: &Item, room: usize) -> String {
     let mut printer = Printer { out: String::new(), room };
     match printer.item(item, 0, "") {
@@ -351,7 +351,7 @@ pub(super) fn print(item: &Item, room: usize) -> String {
     printer.out
 }
 
-/// An item on one line without remarks, if it fits into so many bytes.
+/// Writes an item on one line without remarks; `None` if it needs more than `room` bytes.
 fn one_line(item: &Item, room: usize) -> Option<String> {
     let mut printer = Printer { out: String::new(), room };
     printer.flat(item).ok()?;
@@ -417,7 +417,7 @@ impl Printer {
         self.write_char('\n')
     }
 
-    /// Fails if something inside has a remark, which would be lost.
+    /// Fails if an inner item has a remark, because the remark would be lost.
     fn flat(&mut self, item: &Item) -> fmt::Result {
         let (open, items, close) = match &item.content {
             Content::Leaf(None) => return self.write_str("..."),
@@ -458,9 +458,9 @@ const fn is_flat(item: &Item) -> bool {
 
 const NOT_UTF8: &str = "malformed CBOR: text is not UTF-8";
 const BREAK: u8 = 0xff;
-/// However deep the limits let messages be nested: reading and printing recurse.
+/// The depth limit of this module, whatever the other limits allow: reading and printing recurse.
 const DEEPEST: usize = 128;
-/// How long an item may be that is written on one line.
+/// The longest item that is written on one line.
 const WIDTH: usize = 60;
-/// In which column remarks begin.
+/// The column in which remarks begin.
 const NOTES: usize = 44;

@@ -1,5 +1,5 @@
-//! [`Message`] to bytes (RFC 8990 §2.8, §4): definite lengths and the shortest form of every number
-//! (RFC 8949 §4.1), which is what graspy writes too, but for floats.
+//! Encodes a [`Message`] (RFC 8990 §2.8, §4) with definite lengths and the shortest form of every number
+//! (RFC 8949 §4.1). graspy writes the same, except for floats.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,14 @@ use crate::constants::option_type::{
 };
 use crate::types::{Locator, Protocol, Value};
 
-/// Encodes a message. Does not know any limit of size: the caller compares (RFC 8990 §2.5.3, §2.8.3).
+/// Encodes a message. Does not check any size limit: the caller compares the length (RFC 8990 §2.5.3, §2.8.3).
 ///
-/// What follows the elements of the type is written behind them, so that an `extra` behind an absent last
-/// element takes its place.
+/// `extra` is written after the elements of the message type. So if the last element is absent, the first `extra` takes
+/// its place.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
     let mut elements = Elements { count: 0, bytes: Vec::with_capacity(USUAL) };
-    // In place of the head, which is known at the end.
+    // A placeholder for the head, which is known only at the end.
     elements.bytes.push(0);
     elements.uint(message.message_type());
     if let Some(session) = message.session() {
@@ -31,10 +31,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
     elements.bytes
 }
 
-/// How many bytes a message usually has no more of.
+/// The length in bytes that most messages do not exceed.
 const USUAL: usize = 128;
 
-/// The elements of a message, which are counted as they are written.
+/// The elements of a message, counted as they are written.
 struct Elements {
     count: usize,
     bytes: Vec<u8>,
@@ -69,7 +69,7 @@ impl Elements {
                     write_objective(out, objective);
                     match locator {
                         Some(locator) => write_locator(out, locator),
-                        // RFC 8990 §2.8.11: an empty array stands for no locator.
+                        // RFC 8990 §2.8.11: an empty array means that there is no locator.
                         None => head::put(out, Major::Array, 0),
                     }
                 }
@@ -78,7 +78,7 @@ impl Elements {
         }
     }
 
-    /// The buffer, for one more element.
+    /// Counts one more element and returns the buffer for it.
     const fn next(&mut self) -> &mut Vec<u8> {
         self.count = self.count.saturating_add(1);
         &mut self.bytes
@@ -140,7 +140,7 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Always four elements, in a Divert too; null for what a URI goes without (RFC 8990 §2.9.5.4).
+/// Writes four elements always, also in a Divert; null for a missing protocol or port of a URI (RFC 8990 §2.9.5.4).
 fn write_locator(out: &mut Vec<u8>, locator: &WireLocator) {
     head::put(out, Major::Array, 4);
     match &locator.locator {

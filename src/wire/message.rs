@@ -1,25 +1,25 @@
-//! The messages of RFC 8990 §2.8 as values. What can be built here can be encoded; what was decoded
-//! encodes to the same bytes wherever those were in CBOR's preferred form and in the order of the grammar.
-//! Exceptions are what graspy is forgiven: a negative ttl in M_RESPONSE becomes 1, a short URI option gets
-//! its nulls.
+//! The messages of RFC 8990 §2.8 as values. Everything that can be built here can be encoded. A decoded message encodes
+//! to the same bytes if those were in CBOR's preferred form and in the order of the grammar. There are two exceptions,
+//! where graspy's deviations are accepted: a negative ttl in M_RESPONSE becomes 1, and a short URI option gets its
+//! nulls.
 
 use std::net::IpAddr;
 
 use crate::types::{Locator, Protocol, Value};
 
-/// A message with whatever stood behind its known elements: options that this version does not know are
-/// carried, not judged (RFC 8990 §2.8.2).
+/// A message, with any elements that follow the known ones: options that this version does not know are kept, not
+/// rejected (RFC 8990 §2.8.2).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// What it says.
+    /// The content.
     pub body: Body,
-    /// Elements behind those that RFC 8990 defines for this type, in their order. In M_END and M_FLOOD also
-    /// options between those elements; in M_RESPONSE only what follows the objective.
+    /// The elements after those that RFC 8990 defines for this type, in their order. In M_END and M_FLOOD also options
+    /// between those elements; in M_RESPONSE only what follows the objective.
     pub extra: Vec<Value>,
 }
 
 impl Message {
-    /// How much memory it takes, about, in bytes.
+    /// The approximate memory use in bytes.
     pub(crate) fn memory(&self) -> usize {
         let of = |objective: &WireObjective| {
             let value = objective.value.as_ref().map_or(0, Value::memory);
@@ -43,7 +43,7 @@ impl Message {
                 let options = response.options.iter().map(WireOption::memory);
                 options.chain(response.objective.as_ref().map(of)).sum()
             }
-            // What these hold is no more than what stood on the wire, which is counted elsewhere.
+            // These hold no more than they took on the wire, and that is counted elsewhere.
             Body::Noop | Body::End { .. } | Body::Wait { .. } | Body::Unknown { .. } => 0,
             Body::Invalid { content, .. } => content.as_ref().map_or(0, Value::memory),
         };
@@ -63,7 +63,7 @@ pub enum Body {
         session: u32,
         /// The initiator's address, which makes the session identifier unique.
         initiator: IpAddr,
-        /// What is looked for.
+        /// The objective that is looked for.
         objective: WireObjective,
     },
     /// `[2, session-id, initiator, ttl, (+locator-option // divert-option), ?objective]` (§2.8.5).
@@ -78,7 +78,7 @@ pub enum Body {
     End {
         /// Session identifier.
         session: u32,
-        /// How it ended.
+        /// How the negotiation ended.
         outcome: Outcome,
     },
     /// `[7, session-id, waiting-time]` (§2.8.9).
@@ -108,7 +108,7 @@ pub enum Body {
     },
 }
 
-/// A message that is a session identifier and an objective: a request, an offer, a value.
+/// A message that consists of a session identifier and an objective: a request, an offer or a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Session identifier.
@@ -117,7 +117,7 @@ pub struct Step {
     pub objective: WireObjective,
 }
 
-/// What M_RESPONSE says (RFC 8990 §2.8.5).
+/// The content of M_RESPONSE (RFC 8990 §2.8.5).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     /// Session identifier of the discovery.
@@ -132,14 +132,14 @@ pub struct Response {
     pub objective: Option<WireObjective>,
 }
 
-/// What M_FLOOD says (RFC 8990 §2.8.11).
+/// The content of M_FLOOD (RFC 8990 §2.8.11).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flood {
     /// Session identifier.
     pub session: u32,
     /// The address of the node that began the flood.
     pub initiator: IpAddr,
-    /// How long the values are valid, in milliseconds; 0 is for ever.
+    /// How long the values are valid, in milliseconds; 0 means for ever.
     pub ttl: u32,
     /// The objectives, at least one, each with its locator if it has one.
     pub objectives: Vec<(WireObjective, Option<WireLocator>)>,
@@ -161,7 +161,7 @@ pub enum WireOption {
     Locator(WireLocator),
     /// `[100, +locator-option]`.
     Divert(Vec<WireLocator>),
-    /// An option that is unknown or does not belong here, as it came.
+    /// An option that is unknown or does not belong here, unchanged.
     Other(Value),
 }
 
@@ -179,11 +179,11 @@ impl WireOption {
 /// A locator option (RFC 8990 §2.9.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WireLocator {
-    /// Where.
+    /// The address, name or URI.
     pub locator: Locator,
-    /// The transport protocol; never absent but for a URI.
+    /// The transport protocol; absent only for a URI.
     pub protocol: Option<Protocol>,
-    /// The port; never absent but for a URI.
+    /// The port; absent only for a URI.
     pub port: Option<u16>,
 }
 
@@ -198,7 +198,7 @@ impl WireLocator {
 pub struct WireObjective {
     /// The name.
     pub name: String,
-    /// The flags, unknown bits included.
+    /// The flags, including unknown bits.
     pub flags: Flags,
     /// The loop count.
     pub loop_count: u8,
@@ -231,7 +231,7 @@ impl Flags {
 mod tests {
     use super::*;
 
-    /// What waits in the queue of datagrams is bounded by this, whatever type it is of.
+    /// The queue of datagrams is bounded by this number for messages of every type.
     #[test]
     fn what_is_large_in_memory_is_known_to_be() {
         let large = Value::Array(vec![Value::from(0); 1000]);

@@ -1,10 +1,9 @@
-//! Bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: no socket, no lock, no clock.
+//! Converts bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: uses no socket, no lock and no clock.
 //!
-//! Contract: decoding is total. Whatever bytes come in, it neither panics nor recurses, builds nothing
-//! deeper than [`Limits::depth`], and allocates no more than a small multiple of the input: the shape of an
-//! item is verified (by the [`ItemScanner`], which keeps a bounded stack) before anything is built from it.
-//! What can be constructed can be encoded. Called by `threads` for what arrives, by `api` and `node` for
-//! what is sent.
+//! Contract: decoding is total. For any input, it neither panics nor recurses, builds nothing deeper than
+//! [`Limits::depth`], and allocates no more than a small multiple of the input. The [`ItemScanner`], which keeps a
+//! bounded stack, verifies the shape of an item before anything is built from it. Everything that can be constructed
+//! can be encoded. `threads` calls this module for what arrives, `api` and `node` for what is sent.
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::arithmetic_side_effects)]
 

@@ -1,4 +1,4 @@
-//! Options and objectives from decoded items (RFC 8990 §2.9, §2.10).
+//! Parses options and objectives from decoded items (RFC 8990 §2.9, §2.10).
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::constants::option_type::{
 };
 use crate::types::{Locator, Protocol, Value};
 
-/// An unsigned integer that fits; floats, booleans, bignums and negative numbers do not.
+/// An unsigned integer that fits into `T`; not a float, boolean, bignum or negative number.
 pub(super) fn uint<T: TryFrom<i128>>(value: &Value) -> Option<T> {
     match value {
         Value::Integer(number @ 0..) => T::try_from(*number).ok(),
@@ -16,12 +16,12 @@ pub(super) fn uint<T: TryFrom<i128>>(value: &Value) -> Option<T> {
     }
 }
 
-/// What an option begins with: an unsigned integer (RFC 8990 §2.9.1).
+/// The type of an option: its first element, an unsigned integer (RFC 8990 §2.9.1).
 pub(super) fn option_type(items: &[Value]) -> Option<u64> {
     items.first().and_then(uint)
 }
 
-/// An address by its length: 4 bytes are IPv4, 16 are IPv6. An IPv4-mapped address remains IPv6.
+/// Parses an address by its length: 4 bytes are IPv4, 16 are IPv6. An IPv4-mapped address stays IPv6.
 ///
 /// ```cddl
 /// initiator = ipv4-address / ipv6-address
@@ -36,7 +36,7 @@ pub(super) fn address(value: &Value) -> Option<IpAddr> {
         .ok()
 }
 
-/// A locator option (RFC 8990 §2.9.5), or nothing if it is another option or malformed.
+/// Parses a locator option (RFC 8990 §2.9.5). `None` if the option is another one or malformed.
 ///
 /// ```cddl
 /// locator-option = ipv6-locator-option / ipv4-locator-option / fqdn-locator-option / uri-locator-option
@@ -48,15 +48,15 @@ pub(super) fn address(value: &Value) -> Option<IpAddr> {
 /// port-number = 0..65535
 /// ```
 ///
-/// Any other protocol number is taken too: BRSKI floods 41, and §2.9.5.1 (note 3) foresees numbers that are not in
-/// IANA's registry yet. A null protocol or port is for a URI only, "if not required" (§2.9.5.4); an address or a name
-/// is followed by "the protocol number and port number to be used" (§2.9.5.1 to §2.9.5.3), and null is none.
+/// Any other protocol number is accepted too: BRSKI floods 41, and §2.9.5.1 (note 3) expects numbers that are not in
+/// IANA's registry yet. Only a URI may have a null protocol or port, "if not required" (§2.9.5.4). For an address or a
+/// name, "the protocol number and port number to be used" must follow (§2.9.5.1 to §2.9.5.3), and null is not a number.
 pub(super) fn locator(items: &[Value]) -> Option<WireLocator> {
     let kind = option_type(items)?;
     let (locator, protocol, port) = match (kind, items) {
         // graspy puts a URI without protocol and port into a Divert as `[106, text]`.
         (O_URI_LOCATOR, [_, Value::Text(uri)]) => (Locator::Uri(uri.clone()), None, None),
-        // RFC 8990 §2.9.5.4: only a URI may go without protocol or port.
+        // RFC 8990 §2.9.5.4: only a URI may have no protocol or port.
         (O_URI_LOCATOR, [_, Value::Text(uri), protocol, port]) => {
             let protocol = if protocol.is_null() { None } else { Some(transport(protocol)?) };
             let port = if port.is_null() { None } else { Some(uint(port)?) };
@@ -80,7 +80,8 @@ fn transport(value: &Value) -> Option<Protocol> {
     uint(value).map(Protocol::from_number)
 }
 
-/// A Divert option (RFC 8990 §2.9.2), or nothing. Nesting, which graspy once sent, is malformed.
+/// Parses a Divert option (RFC 8990 §2.9.2). `None` if it is another option or malformed. Nested locators, which graspy
+/// once sent, are malformed.
 ///
 /// ```cddl
 /// divert-option = [O_DIVERT, +locator-option]
@@ -94,12 +95,12 @@ pub(super) fn divert(items: &[Value]) -> Option<Vec<WireLocator>> {
     }
 }
 
-/// Whether this is an Accept or a Decline, well-formed or not.
+/// Whether this is an Accept or a Decline option, well-formed or not.
 pub(super) fn is_outcome(items: &[Value]) -> bool {
     matches!(option_type(items), Some(O_ACCEPT | O_DECLINE))
 }
 
-/// An Accept or a Decline (RFC 8990 §2.9.3, §2.9.4), or nothing.
+/// Parses an Accept or a Decline option (RFC 8990 §2.9.3, §2.9.4).
 ///
 /// ```cddl
 /// accept-option = [O_ACCEPT]
@@ -115,8 +116,8 @@ pub(super) fn outcome(items: &[Value]) -> Option<Outcome> {
     }
 }
 
-/// An objective option (RFC 8990 §2.10.1), or the items again if they are none. A name must not be empty:
-/// nothing could be registered under it.
+/// Parses an objective (RFC 8990 §2.10.1). Returns the items unchanged if they are not one. The name must not be empty,
+/// because no objective can be registered with an empty name.
 ///
 /// ```cddl
 /// objective = [objective-name, objective-flags, loop-count, ?objective-value]

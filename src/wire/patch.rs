@@ -1,14 +1,14 @@
-//! Relaying without rewriting: the value of an objective is opaque, so a relay changes the loop count and
-//! no other byte (RFC 8990 §2.5.4.4, §2.5.6.2, §2.10.1).
+//! Relays a message without rewriting it: the value of an objective is opaque, so a relay changes only the loop count
+//! and no other byte (RFC 8990 §2.5.4.4, §2.5.6.2, §2.10.1).
 
 use super::Limits;
 use crate::cbor::codec as cbor;
 use crate::cbor::head::{self, Head, Major, Reader};
 use crate::constants::message_type::{M_DISCOVERY, M_FLOOD};
 
-/// A copy of an encoded M_DISCOVERY or M_FLOOD in which the loop count of the first objective is another
-/// one, and everything else is the same, byte for byte. `None` if `datagram` is no such message, as far as
-/// it must be read for that: it is meant for what [`decode`](super::decode()) has accepted.
+/// A copy of an encoded M_DISCOVERY or M_FLOOD with another loop count in the first objective; all other bytes are the
+/// same. `None` if `datagram` is not such a message, as far as this function must read it. It is meant for datagrams
+/// that [`decode`](super::decode()) has accepted.
 #[must_use]
 pub fn with_loop_count(datagram: &[u8], loop_count: u8) -> Option<Vec<u8>> {
     let mut reader = Reader::new(datagram);
@@ -42,7 +42,7 @@ pub fn with_loop_count(datagram: &[u8], loop_count: u8) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Passes the options that may stand before the first pair, as the decoder does.
+/// Skips the options that may stand before the first pair, as the decoder does.
 fn enter_first_pair(reader: &mut Reader<'_>) -> Option<()> {
     loop {
         let mut inside = Reader::new(reader.rest());
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_the_loop_count_changes() {
-        // A long session identifier, an indefinite name and array, a wide float, an option behind.
+        // A long session identifier, an indefinite name and array, a wide float, and an option at the end.
         let before = [0x85, 0x01, 0x1b, 0, 0, 0, 0, 0, 0, 0, 7, 0x44, 192, 0, 2, 1];
         let objective = [0x9f, 0x7f, 0x61, b'a', 0x61, b'b', 0xff, 0x18, 0x05];
         let value = [0xfa, 0x3f, 0x80, 0, 0, 0xff, 0x81, 0x18, 0x6b];

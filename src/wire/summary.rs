@@ -1,10 +1,10 @@
-//! Messages on one line. Called by [`annotate`](super::annotate()).
+//! Describes messages on one line. Called by [`annotate`](super::annotate()).
 
 use super::{Body, Flags, Message, Outcome, WireLocator, WireObjective, WireOption};
 use crate::constants::message_type_name;
 use crate::types::Value;
 
-/// A message on one line.
+/// Describes a message on one line.
 pub(super) fn summary(message: &Message) -> String {
     let name = type_label(message.message_type());
     let Some(session) = message.session() else { return name };
@@ -94,7 +94,7 @@ fn quoted(text: &str) -> String {
     shortened(&Value::from(text).to_string(), WORDS)
 }
 
-/// The text, or so many characters of it.
+/// Shortens a text to `length` characters.
 pub(super) fn shortened(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         None => text.to_owned(),
@@ -105,7 +105,7 @@ pub(super) fn shortened(text: &str, length: usize) -> String {
     }
 }
 
-/// The name of a message type, or its number.
+/// The name of a message type, or its number if it has none.
 pub(super) fn type_label(message_type: u64) -> String {
     message_type_name(message_type)
         .map_or_else(|| format!("unknown message type {message_type}"), ToOwned::to_owned)
@@ -134,9 +134,9 @@ const FLAGS: [(u64, &str); 4] = [
     (Flags::F_SYNCH, "F_SYNCH"),
     (Flags::F_NEG_DRY, "F_NEG_DRY"),
 ];
-/// How long a summary may be, in characters.
+/// The longest summary, in characters.
 pub(super) const SUMMARY: usize = 512;
-/// How much of a name or a value a summary has, in characters.
+/// The longest part of a name or value in a summary, in characters.
 const WORDS: usize = 80;
-/// How many options or objectives a summary has.
+/// The number of options or objectives that a summary lists.
 const LISTED: usize = 3;
