@@ -48,6 +48,18 @@ fn end(address: SocketAddrV6) -> End {
     (*address.ip(), address.port())
 }
 
+/// A connection: this side, the peer, and the interface, since link-local addresses of two links are two peers.
+type Ends = (End, End, u32);
+
+fn connection(local: SocketAddrV6, peer: SocketAddrV6) -> Ends {
+    (end(local), end(peer), interface_of(local, peer))
+}
+
+/// The interface of a connection between link-local addresses; 0 for others.
+fn interface_of(local: SocketAddrV6, peer: SocketAddrV6) -> u32 {
+    if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() }
+}
+
 /// The state of a TCP connection in the capture.
 #[derive(Clone, Copy, Debug)]
 enum Stream {
@@ -64,7 +76,7 @@ pub(crate) struct Capture<W> {
     link: Link,
     /// The number of each interface in the file, by interface index.
     interfaces: HashMap<u32, u32>,
-    streams: HashMap<(End, End), Stream>,
+    streams: HashMap<Ends, Stream>,
     echoes: Echoes,
 }
 
@@ -117,11 +129,11 @@ impl<W: Write> Capture<W> {
                 self.packet(event.time, message.ifi, message.direction, &packet, &name)
             }
             Event::Connected { local, peer, direction } => {
-                let key = (end(*local), end(*peer));
+                let key = connection(*local, *peer);
                 if self.streams.len() >= REMEMBERED {
                     self.streams.clear();
                 }
-                if self.streams.contains_key(&(key.1, key.0)) {
+                if self.streams.contains_key(&connection(*peer, *local)) {
                     self.streams.insert(key, Stream::Mirror);
                     return Ok(());
                 }
@@ -140,7 +152,7 @@ impl<W: Write> Capture<W> {
                 {
                     self.segment(event.time, ends, direction, flags, &[], &name)?;
                 }
-                self.streams.remove(&(end(*local), end(*peer)));
+                self.streams.remove(&connection(*local, *peer));
                 Ok(())
             }
             _ => Ok(()),
@@ -173,7 +185,7 @@ impl<W: Write> Capture<W> {
         payload: &[u8],
         name: &impl Fn(u32) -> Option<String>,
     ) -> io::Result<()> {
-        let key = (end(local), end(peer));
+        let key = connection(local, peer);
         // A connection whose start was lost starts in the middle.
         let stream = self.streams.entry(key).or_insert(Stream::Open { out: 1, incoming: 1 });
         let Stream::Open { out, incoming } = stream else { return Ok(()) };
@@ -187,8 +199,7 @@ impl<W: Write> Capture<W> {
         *next = next.wrapping_add(taken).wrapping_add(u32::from(flags & (SYN | FIN) != 0));
         let Some(packet) = tcp_packet(end(from), end(to), &segment, payload) else { return Ok(()) };
         let packet = self.framed((from, to), packet);
-        let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
-        self.packet(time, ifi, direction, &packet, name)
+        self.packet(time, interface_of(local, peer), direction, &packet, name)
     }
 
     fn framed(&self, (from, to): (SocketAddrV6, SocketAddrV6), packet: Vec<u8>) -> Vec<u8> {
@@ -266,4 +277,28 @@ fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
 
 fn pad(body: &mut Vec<u8>) {
     body.resize(body.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_link_local_addresses_on_two_links_are_two_connections() {
+        let mut capture = Capture::new(Vec::new(), Link::Raw).unwrap();
+        let of =
+            |last, ifi| SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last), 7000 + last, 0, ifi);
+        for ifi in [2, 3] {
+            let (local, peer) = (of(1, ifi), of(2, ifi));
+            let connected = Event::Connected { local, peer, direction: Direction::Out };
+            let (time, thread) = (UNIX_EPOCH, "test".into());
+            let event = TraceEvent { time, monotonic_ms: 0, thread, event: connected };
+            capture.write(&event, |_| None).unwrap();
+            capture
+                .segment(UNIX_EPOCH, (local, peer), Direction::Out, PSH | ACK, &[0; 5], &|_| None)
+                .unwrap();
+        }
+        let sent: Vec<_> = capture.streams.values().map(|stream| format!("{stream:?}")).collect();
+        assert_eq!(sent, ["Open { out: 6, incoming: 1 }"; 2]);
+    }
 }
