@@ -1,4 +1,4 @@
-//! What the threads and the calls of one engine share.
+//! The state that the threads and calls of one engine share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,7 +35,7 @@ pub(crate) struct Interface {
     /// Absent while another program holds port 7017 of this address for itself.
     pub(crate) unicasts: OnceLock<multicast::Receiver>,
     pub(crate) responses: Arc<dyn Close>,
-    /// It has been said that another interface is on the same link.
+    /// Whether it has been logged that another interface is on the same link.
     pub(crate) shares_link: AtomicBool,
 }
 
@@ -49,13 +49,13 @@ impl Interface {
     }
 }
 
-/// The interfaces in use. Addresses are replaced whole, so that readers keep a consistent view.
+/// The interfaces in use. The addresses are replaced as a whole, so that readers keep a consistent view.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pub(crate) interfaces: BTreeMap<u32, Arc<Interface>>,
-    /// The interfaces that peers may connect by; `None` where all are.
+    /// The interfaces that peers may connect through; `None` if all may be used.
     pub(crate) permitted: Option<BTreeSet<u32>>,
-    /// The interfaces that are left out, and why, as it was last said.
+    /// The interfaces that are left out, with the reasons, as last logged.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
@@ -68,9 +68,9 @@ pub(crate) struct Switches {
 
 /// One engine.
 pub(crate) struct Core {
-    /// What decides.
+    /// The part that decides.
     pub(crate) node: Arc<Node>,
-    /// What of the configuration was changed to be workable.
+    /// The settings that were changed to supported values.
     pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) threads: ThreadGroup<Self>,
     pub(crate) readers: ReaderTable,
@@ -78,17 +78,17 @@ pub(crate) struct Core {
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) substrate: Arc<dyn Substrate>,
-    /// What the substrate protects messages with. A DULL instance uses nothing (RFC 8990 §2.5.2).
+    /// The substrate's protection of messages. A DULL instance uses none (RFC 8990 §2.5.2).
     pub(crate) protection: Option<Arc<dyn Protection>>,
     stopping: AtomicBool,
-    /// Dropped at shutdown, which wakes everyone who waits on `stop`.
+    /// Dropped at shutdown, which wakes all threads that wait on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
     stop: Receiver<()>,
     /// What `_watcher` waits on.
     changes: OnceLock<Arc<Changes>>,
-    /// The process that its threads are in.
+    /// The process that the engine's threads belong to.
     process: u32,
-    /// Where its sockets are.
+    /// The network namespace of the engine's sockets.
     namespace: Option<Namespace>,
 }
 
@@ -131,7 +131,7 @@ impl Core {
         }
     }
 
-    /// How messages of this engine travel over TCP.
+    /// The framing of this engine's TCP connections.
     pub(crate) fn framing(&self) -> Framing {
         Framing {
             limits: self.node.unicast_limits(),
@@ -147,7 +147,8 @@ impl Core {
         limit.saturating_sub(sealed.saturating_sub(limit))
     }
 
-    /// `Stopped` once the engine has been shut down, and `Forked` in a process that was forked off the engine's.
+    /// Returns `Stopped` once the engine has been shut down, and `Forked` in a process that was forked from the
+    /// engine's.
     pub(crate) fn check_running(&self) -> Result<()> {
         if self.is_forked() {
             Err(Error::Forked)
@@ -158,15 +159,15 @@ impl Core {
         }
     }
 
-    /// For what opens a socket: an error if it would be in another network namespace than the engine's.
+    /// Called before opening a socket. Fails if the socket would be in another network namespace than the engine's.
     pub(crate) fn check_namespace(&self) -> Result<()> {
         let elsewhere =
             self.namespace.as_ref().zip(Namespace::current()).is_some_and(|(own, caller)| *own != caller);
         if elsewhere { Err(Error::OtherNamespace) } else { Ok(()) }
     }
 
-    /// Whether this process was forked off the engine's. It has neither the threads nor identifiers of its own: those that are
-    /// drawn already are the other process's too.
+    /// Whether this process was forked from the engine's. It has none of the threads, and no identifiers of its own:
+    /// the other process uses those already drawn.
     fn is_forked(&self) -> bool {
         self.process != std::process::id()
     }
@@ -180,18 +181,18 @@ impl Core {
         &self.stop
     }
 
-    /// What shutdown has to wake `_watcher` by.
+    /// Stores what shutdown uses to wake `_watcher`.
     pub(crate) fn set_changes(&self, changes: &Arc<Changes>) {
         let _ = self.changes.set(Arc::clone(changes));
     }
 
-    /// Waits, but not beyond shutdown. Returns whether the engine still runs.
+    /// Waits, but not beyond shutdown. Returns whether the engine is still running.
     pub(crate) fn pause(&self, time: Duration) -> bool {
         matches!(self.stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
     }
 
-    /// Closes the connection of a request that nobody takes up, and tells the peer why if that is known. Does not wait: a new
-    /// connection has room for a few words.
+    /// Closes the connection of a request that nobody takes, and tells the peer why if there is a message for it. Does
+    /// not wait: a short message fits into the send buffer of a new connection.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         let Refusal { transport, farewell } = refusal;
         let told =
@@ -213,12 +214,12 @@ impl Core {
         self.node.addresses()
     }
 
-    /// The name of an interface that is in use.
+    /// The name of an interface in use.
     pub(crate) fn interface_name(&self, ifi: u32) -> Option<String> {
         self.network.read().interfaces.get(&ifi).map(|interface| interface.name.clone())
     }
 
-    /// Says, once, that two interfaces are on one link: what was sent out of one has come in by the other.
+    /// Logs once that two interfaces are on one link: a message sent out of one has come in by the other.
     pub(crate) fn say_shared_link(&self, ifi: u32, other: u32) {
         let (interface, other) = {
             let interfaces = &self.network.read().interfaces;
@@ -234,21 +235,21 @@ impl Core {
         }
     }
 
-    /// Whether a connection came in by an interface that is to be used, or from this machine. An objective's port is open
-    /// at all addresses, of which others than those of the secure interfaces may lead here too.
+    /// Whether a connection came in by a permitted interface, or from this machine. An objective's port is open at all
+    /// addresses, including those that are not on the secure interfaces.
     pub(crate) fn may_connect(&self, connection: &Connection) -> bool {
         let network = self.network.read();
         let Some(permitted) = &network.permitted else { return true };
         connection.interface().is_ok_and(|ifi| permitted.contains(&ifi)) || connection.is_from_here()
     }
 
-    /// The longest datagram that may ever be accepted.
+    /// The longest datagram that is ever accepted.
     pub(crate) fn largest_datagram(&self) -> usize {
         let largest = self.node.sizes.largest_multicast();
         self.protection.as_ref().map_or(largest, |protection| protection.sealed_length(largest))
     }
 
-    /// Sends a datagram to the group on every interface but one. Returns how many it went out of.
+    /// Sends a datagram to the group on every interface except `except`. Returns how many interfaces it went out of.
     pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, except: Option<u32>) -> usize {
         let interfaces: Vec<_> = self
             .network
@@ -285,8 +286,8 @@ impl Core {
         sent
     }
 
-    /// Ends everything: wakes blocked callers, closes sockets, joins threads. The second call does nothing; nor does one in a
-    /// forked process, whose sockets are those of the other one.
+    /// Ends everything: wakes blocked callers, closes sockets, joins threads. A second call does nothing; neither does
+    /// a call in a forked process, whose sockets belong to the other process.
     pub(crate) fn shutdown(&self) {
         if self.is_forked() {
             return;
@@ -311,7 +312,7 @@ impl Core {
         for interface in network.interfaces.values() {
             interface.close();
         }
-        // Those who listen are threads, too, and end once they have read what has happened.
+        // Trace listeners are threads too; they end once they have read the remaining events.
         self.node.counters.tracer().end();
         self.threads.join_all();
     }
@@ -328,7 +329,7 @@ mod tests {
         let substrate = crate::acp::substrate(&config.acp, Default::default()).unwrap();
         let mut core = Core::new(config, substrate, Vec::new());
         assert!(core.check_running().is_ok());
-        // As the other process sees it.
+        // As the forked process sees it.
         core.process = core.process.wrapping_add(1);
         assert!(matches!(core.check_running(), Err(Error::Forked)));
         core.shutdown();

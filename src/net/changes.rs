@@ -1,4 +1,4 @@
-//! Waits until the system says that interfaces or IPv6 addresses have changed. Used by `_watcher`.
+//! Waits for notices from the system that interfaces or IPv6 addresses have changed. Used by `_watcher`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,13 +9,13 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-/// rtnetlink's groups for links and for IPv6 addresses: RTMGRP_LINK, RTMGRP_IPV6_IFADDR.
+/// The rtnetlink groups for links and IPv6 addresses: RTMGRP_LINK, RTMGRP_IPV6_IFADDR.
 const GROUPS: u32 = 0x001 | 0x100;
 
-/// What the system says of changes, and a way to end the waiting.
+/// The system's notices of changes, and a way to end the wait.
 #[derive(Debug)]
 pub(crate) struct Changes {
-    /// Absent where the system does not tell: then only time passes.
+    /// Absent if the system sends no notices: then every wait lasts the full time.
     notices: Option<OwnedFd>,
     stop: OwnedFd,
 }
@@ -28,7 +28,7 @@ impl Changes {
         Ok(Self { notices: notices.ok(), stop })
     }
 
-    /// Waits for a change, for the end, or for the time. An error at once if the system does not let it wait.
+    /// Waits for a change, for `stop`, or for the time to pass. Fails at once if the system does not let it wait.
     pub(crate) fn wait(&self, time: Duration) -> io::Result<()> {
         if self.ready(time)? {
             let mut buffer = [0_u8; 8192];
@@ -41,20 +41,20 @@ impl Changes {
         Ok(())
     }
 
-    /// Whether the system has notices within the time.
+    /// Waits for a notice or `stop`. Returns whether there are notices.
     fn ready(&self, time: Duration) -> io::Result<bool> {
         let mut waiting = vec![PollFd::new(&self.stop, PollFlags::IN)];
         waiting.extend(self.notices.iter().map(|notices| PollFd::new(notices, PollFlags::IN)));
         let time = Timespec::try_from(time).ok();
         match poll(&mut waiting, time.as_ref()) {
-            // A signal: whoever waits looks once more than needed.
+            // After a signal, the caller merely looks once more than needed.
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(waiting.get(1).is_some_and(|notices| !notices.revents().is_empty()))
     }
 
-    /// Ends `wait`, now and for ever.
+    /// Ends this and every later `wait`.
     pub(crate) fn stop(&self) {
         if let Err(error) = rustix::io::write(&self.stop, &1_u64.to_ne_bytes()) {
             log::debug!("waking _watcher: {error}");

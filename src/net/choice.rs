@@ -1,6 +1,7 @@
-//! Which interfaces are used, and which of their addresses: decided from what was seen, without looking. Used by `interfaces`.
+//! Decides which interfaces and which of their addresses to use. It works on a list and does not query the system. Used
+//! by `interfaces`.
 //!
-//! What is used stays in use for as long as it is valid, so that what changes nothing changes nothing here.
+//! What is in use stays in use as long as it is valid, so that irrelevant changes have no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
@@ -17,7 +18,7 @@ pub(crate) struct Link {
     pub(crate) link_local: Ipv6Addr,
 }
 
-/// An interface that could be used and is not.
+/// An interface that GRASP could use but does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     pub(crate) name: String,
@@ -27,35 +28,35 @@ pub(crate) struct LeftOut {
 /// Why an interface is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// It is a part of another interface, a bridge for instance, which gets what comes in by it.
+    /// It is part of another interface, for instance a bridge, which receives its traffic.
     PartOf(String),
     /// It is on the same link as another.
     SameLink(String),
     /// There are more than `Config::interface_limit`.
     Limit,
-    /// The process may not have the descriptors.
+    /// The process may not open enough descriptors.
     Descriptors,
 }
 
 /// The interfaces and addresses at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// One entry an interface, in the order of their indices.
+    /// One entry per interface, ordered by index.
     pub(crate) links: Vec<Link>,
-    /// The address of more than link scope that is offered of each interface, the preferred first. Empty where the substrate
-    /// says which address is the node's.
+    /// The address wider than link scope that each interface offers, the preferred one first. Empty if the substrate
+    /// determines the node's address.
     pub(crate) own: Vec<OwnAddress>,
-    /// The node's preferred address of more than link scope.
+    /// The node's preferred address wider than link scope.
     pub(crate) global: Option<Ipv6Addr>,
     /// What makes session identifiers unique (RFC 8990 §2.8.4).
     pub(crate) initiator: Option<Ipv6Addr>,
-    /// The interfaces that peers may connect by, the loopback interface among them; `None` where the configuration and
-    /// the substrate leave none out.
+    /// The interfaces that peers may connect through, including the loopback interface; `None` if the configuration and
+    /// the substrate exclude none.
     pub(crate) permitted: Option<BTreeSet<u32>>,
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// What is in use now.
+/// The interfaces and addresses in use now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InUse {
     pub(crate) link_locals: BTreeMap<u32, Ipv6Addr>,
@@ -64,14 +65,14 @@ pub(crate) struct InUse {
     pub(crate) initiator: Option<Ipv6Addr>,
 }
 
-/// What the substrate wants.
+/// The interfaces and the address that the substrate asks for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub(super) interfaces: Option<Vec<String>>,
     pub(super) address: Option<Ipv6Addr>,
 }
 
-/// Chooses among the interfaces and addresses that the system has.
+/// Chooses among the interfaces and addresses of the system.
 pub(super) fn choose(
     config: &Config,
     wanted: &Wanted,
@@ -81,7 +82,8 @@ pub(super) fn choose(
     devices.sort_by_key(|device| device.ifi);
     let all = Seen { valid: addresses.into_iter().filter(is_valid).collect(), devices };
     let secured = |name: &String| wanted.interfaces.as_ref().is_none_or(|names| names.contains(name));
-    // A unique local address on the loopback interface is good practice, whatever the configuration names.
+    // Having a unique local address on the loopback interface is good practice, whatever interfaces the configuration
+    // names.
     let is_ours =
         |device: &Device| device.loopback || secured(&device.name) && is_permitted(config, &device.name);
     let ours: Vec<_> = all.devices.iter().filter(|device| is_ours(device)).collect();
@@ -95,7 +97,7 @@ pub(super) fn choose(
     (found.links, found.left_out) = all.without_duplicates(links.collect());
     limit(&mut found, most(config), config.dull, used);
     let mut own: Vec<_> = ours.iter().filter_map(|device| all.own_address(device, used)).collect();
-    // A stable sort: among equals the first interface wins.
+    // The sort is stable: among equals, the first interface wins.
     own.sort_by_key(|(own, rank)| (own.inner, used.global != Some(own.address), *rank));
     own.sort_by_key(|(own, rank)| (own.inner, rank.deprecated, rank.temporary));
     let own: Vec<_> = own.into_iter().map(|(own, _)| own).collect();
@@ -107,21 +109,21 @@ pub(super) fn choose(
     found
 }
 
-/// What the system has: no address in it is tentative, or that of another node too.
+/// The system's interfaces and addresses, without tentative addresses and without those that another node has too.
 struct Seen {
     devices: Vec<Device>,
     valid: Vec<Address>,
 }
 
-/// What speaks against an address, the most important first.
+/// The drawbacks of an address, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     deprecated: bool,
     temporary: bool,
     unused: bool,
-    /// Given by a router, which anyone on the link can claim to be.
+    /// Assigned by a router; any node on the link can claim to be one.
     dynamic: bool,
-    /// Not a unique local one.
+    /// Not a unique local address.
     global: bool,
     made: u32,
 }
@@ -133,12 +135,13 @@ impl Seen {
 
     fn of(&self, device: &Device) -> impl Iterator<Item = &Address> {
         let ifi = device.ifi;
-        // The oldest first.
+        // The oldest comes first.
         self.valid.iter().rev().filter(move |address| address.ifi == ifi)
     }
 
-    /// The interface with its link-local address. One address an interface: two would make one link look like two. Best is one that
-    /// the system has made, which nobody else has: a router may have one that it shares with others (RFC 9568).
+    /// Returns the interface with its link-local address. Each interface has one address: with two, one link would look
+    /// like two. An address that the system generated for this interface is best: a router may have one that it shares
+    /// with other routers (RFC 9568).
     fn link(&self, device: &Device, used: &InUse) -> Option<Link> {
         let used = used.link_locals.get(&device.ifi);
         let rank = |address: &&Address| {
@@ -151,7 +154,7 @@ impl Seen {
         Some(Link { ifi: device.ifi, name: device.name.clone(), link_local: best.address })
     }
 
-    /// The address of more than link scope that is offered of an interface.
+    /// Returns the address wider than link scope that an interface offers.
     fn own_address(&self, device: &Device, used: &InUse) -> Option<(OwnAddress, Rank)> {
         let rank = |one: &Address| Rank {
             deprecated: one.flags & flags::DEPRECATED != 0,
@@ -164,20 +167,20 @@ impl Seen {
         let candidates = self.of(device).filter(|one| is_wider_than_link(one.address));
         let (best, rank) = candidates.map(|one| (one, rank(one))).min_by_key(|(_, rank)| *rank)?;
         let inner = self.is_inner(device);
-        // Interfaces are not compared by the age of their addresses.
+        // The age of addresses does not count between interfaces.
         let rank = Rank { made: 0, ..rank };
         Some((OwnAddress { ifi: device.ifi, address: best.address, inner }, rank))
     }
 
-    /// Whether an interface is a bridge that no port of leads out of this host.
+    /// Whether an interface is a bridge none of whose ports leads out of this host.
     fn is_inner(&self, device: &Device) -> bool {
         let is_port = |port: &&Device| port.master.as_ref().is_some_and(|(of, _)| *of == device.ifi);
         let stays = |port: &Device| ["veth", "tun"].contains(&port.kind.as_str());
         device.kind == "bridge" && self.devices.iter().filter(is_port).all(stays)
     }
 
-    /// Leaves out the interfaces whose link another one is on too: what is sent would go out twice, and floods would be
-    /// relayed back to where they came from.
+    /// Leaves out an interface if another one is on the same link: otherwise messages would go out twice, and floods
+    /// would be relayed back to where they came from.
     fn without_duplicates(&self, links: Vec<Link>) -> (Vec<Link>, Vec<LeftOut>) {
         let mut left_out = Vec::new();
         let mut first_on: BTreeMap<u32, (u32, String)> = BTreeMap::new();
@@ -202,8 +205,8 @@ impl Seen {
         (kept.collect(), left_out)
     }
 
-    /// The name of the interface that an interface is a part of: a bridge, a bond. All that comes in by the part is the
-    /// whole's. Those that are only routed apart (VRF) are interfaces of their own.
+    /// Returns the name of the interface that an interface is part of: a bridge or a bond. Traffic that comes in by the
+    /// part belongs to the whole. Interfaces of a VRF only have separate routing, so they count as independent.
     fn whole(&self, ifi: u32) -> Option<String> {
         let (master, part) = self.device(ifi)?.master.as_ref()?;
         let master = self.device(*master);
@@ -211,15 +214,15 @@ impl Seen {
         (kind != "vrf").then(|| master.map_or_else(|| "another interface".to_owned(), |it| it.name.clone()))
     }
 
-    /// The interface whose link an interface is on too, because it is only another address there.
+    /// Returns the lower interface if an interface is only another address on its link.
     fn shared_lower(&self, ifi: u32) -> Option<u32> {
         let device = self.device(ifi)?;
         let shares = ["macvlan", "macvtap", "ipvlan", "ipvtap"].contains(&device.kind.as_str());
         device.lower.filter(|_| shares)
     }
 
-    /// A globally unique address, else a link-local one that is likely to be unique (RFC 8990 §2.8.4). The addresses of inner
-    /// bridges are neither: every host with containers may have the same.
+    /// Returns a globally unique address, or else a link-local one that is probably unique (RFC 8990 §2.8.4). Addresses
+    /// of inner bridges do not qualify: every host with containers may have the same ones.
     fn initiator(&self, own: &[OwnAddress], links: &[Link], used: &InUse) -> Option<Ipv6Addr> {
         let inner = |ifi| self.device(ifi).is_some_and(|device| self.is_inner(device));
         let stays = |one: &Address| {
@@ -241,14 +244,14 @@ impl Seen {
     }
 }
 
-/// How many interfaces are used.
+/// The maximum number of interfaces in use.
 fn most(config: &Config) -> usize {
     let limit = config.interface_limit;
     // RFC 8990 §2.5.2: a DULL instance has a single interface.
     if config.dull { config.dull_links.min(limit) } else { limit }
 }
 
-/// Uses no more interfaces than so many: those that are in use, then the first.
+/// Limits the number of interfaces to `most`: those already in use come first, then those with the lowest index.
 fn limit(found: &mut Snapshot, most: usize, silently: bool, used: &InUse) {
     found.links.sort_by_key(|link| (!used.link_locals.contains_key(&link.ifi), link.ifi));
     let beyond = found.links.split_off(most.min(found.links.len()));
@@ -262,7 +265,7 @@ fn is_valid(address: &Address) -> bool {
     address.flags & (flags::TENTATIVE | flags::DADFAILED) == 0
 }
 
-/// Whether a link-local address is made from something that only this interface has.
+/// Whether a link-local address is derived from something that is unique to this interface.
 fn is_made_unique(one: &Address) -> bool {
     let from_hardware = matches!(one.address.octets(), [.., 0xff, 0xfe, _, _, _]);
     one.automatic || one.flags & flags::STABLE_PRIVACY != 0 || from_hardware

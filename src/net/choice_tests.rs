@@ -1,4 +1,4 @@
-//! Tests of [`choose`](super::choose): what the system may say, and what is to be made of it.
+//! Tests of [`choose`](super::choose): possible states of the system and the expected choice.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn device(ifi: u32, kind: &str) -> Device {
     Device { ifi, name: format!("eth{ifi}"), kind: kind.to_owned(), ..Device::default() }
 }
 
-/// Later ones in a list are newer here; the system names the newest first.
+/// Later addresses in a list are newer; the system lists the newest first.
 fn address(ifi: u32, text: &str, flags: u32) -> Address {
     Address { ifi, address: of(text), prefix: 64, flags, automatic: false, made: 0 }
 }
@@ -77,7 +77,7 @@ fn stable_addresses_come_first_then_temporary_and_deprecated_ones() {
         ("fd00::5", flags::TEMPORARY | flags::DEPRECATED),
     ];
     for (first, (best, _)) in order.iter().enumerate() {
-        // In every order of adding.
+        // In every order of insertion.
         let mut addresses: Vec<_> =
             order[first..].iter().map(|(text, flags)| address(2, text, *flags)).collect();
         for _ in 0..2 {
@@ -104,7 +104,7 @@ fn what_is_used_stays_used_until_it_is_deprecated_or_gone() {
     addresses[1].flags |= flags::DEPRECATED;
     let second = see(&devices, &addresses, &in_use(&first));
     assert_eq!((second.global, second.own[0].address), (Some(of("fd00::1")), of("fd00::1")));
-    // It still tells this node from others.
+    // It still distinguishes this node from others.
     assert_eq!((second.initiator, &second.links), (first.initiator, &first.links));
     addresses.remove(1);
     assert_eq!(see(&devices, &addresses, &in_use(&second)).initiator, Some(of("fd00::1")));
@@ -148,7 +148,7 @@ fn of_interfaces_on_one_link_one_is_used() {
     let same =
         |name: &str, other: &str| LeftOut { name: name.to_owned(), why: Why::SameLink(other.to_owned()) };
     assert_eq!(seen.left_out, [same("eth3", "eth2"), same("eth5", "eth2")]);
-    // Without an address on the interface below, the first upon it.
+    // If the lower interface has no address, the first interface on top of it is used.
     let seen = see(&all, &addresses[1..], &InUse::default());
     assert_eq!(seen.links.iter().map(|link| link.ifi).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(seen.left_out, [same("eth5", "eth3")]);
@@ -166,7 +166,7 @@ fn the_address_of_a_bridge_within_the_host_identifies_nobody() {
     addresses.push(address(2, "2001:db8::2", 0));
     let wider = see(&devices, &addresses, &in_use(&seen));
     assert_eq!((wider.initiator, wider.global), (Some(of("2001:db8::2")), Some(of("2001:db8::2"))));
-    // One with a port to the outside is an interface like any other.
+    // A bridge with a port that leads outside is an ordinary interface.
     devices.push(port(12, ""));
     let bridged = see(&devices, &addresses, &InUse::default());
     assert_eq!((bridged.own[0].inner, bridged.initiator), (false, Some(of("fd00:d0c::1"))));

@@ -1,4 +1,4 @@
-//! Making TCP connections before a deadline. Used by `tcp` and `_responder`.
+//! Opens TCP connections before a deadline. Used by `tcp` and `_responder`.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ use crate::interrupt;
 use crate::registry::TransportError;
 use crate::stats::Counters;
 
-/// How long one address is tried before the next is tried beside it (RFC 8305 §5).
+/// How long one address is tried before the next one is tried in parallel (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// The shortest such time, where there are many addresses (RFC 8305 §5).
+/// The shortest such delay, used when there are many addresses (RFC 8305 §5).
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 
-/// Connects to whichever of some addresses answers first.
+/// Connects to the first of several addresses that answers.
 pub(crate) fn open(
     addresses: &[SocketAddr],
     deadline: Instant,
@@ -35,8 +35,8 @@ pub(crate) fn open(
     }
 }
 
-/// Connects to whichever address answers first. They are tried in their order, the next one as soon as one has failed or
-/// has not answered for a while; those that are tried already go on (RFC 8305).
+/// Connects to the first address that answers. Tries them in order: the next one starts as soon as one has failed or
+/// has not answered for a while; attempts in progress continue (RFC 8305).
 fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStream, SocketAddr)> {
     let mut addresses = addresses.iter();
     let mut begun: Vec<(Socket, SocketAddr)> = Vec::new();
@@ -44,7 +44,7 @@ fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStrea
     loop {
         if let Some(address) = addresses.next() {
             match begin(address) {
-                // In a fast network the answer has come by now.
+                // In a fast network the answer has arrived by now.
                 Ok(socket) if is_made(&socket) => return Ok((socket.into(), *address)),
                 Ok(socket) => begun.push((socket, *address)),
                 Err(error) => {
@@ -71,7 +71,8 @@ fn first_of(addresses: &[SocketAddr], deadline: Instant) -> io::Result<(TcpStrea
     }
 }
 
-/// When the next address is tried if none has answered or failed by then: so soon that all have a turn.
+/// Returns when to try the next address if none has answered or failed by then: soon enough for every address to be
+/// tried.
 fn next_attempt(remaining: usize, deadline: Instant) -> Instant {
     let Some(remaining) = u32::try_from(remaining).ok().filter(|remaining| *remaining > 0) else {
         return deadline;
@@ -81,7 +82,7 @@ fn next_attempt(remaining: usize, deadline: Instant) -> Instant {
     deadline.min(now + share.clamp(SHORTEST_DELAY, ATTEMPT_DELAY))
 }
 
-/// A connection that is being made.
+/// A connection attempt in progress.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     socket: Socket,
@@ -90,7 +91,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Begins to connect. Waits for nothing.
+    /// Starts to connect, without waiting.
     pub(crate) fn begin(peer: SocketAddr, framing: Framing) -> Result<Self, TransportError> {
         match begin(&peer) {
             Ok(socket) => Ok(Self { socket, peer, framing }),
@@ -98,8 +99,8 @@ impl Attempt {
         }
     }
 
-    /// The connection, if it is there already: on the same machine it takes no time. It never blocks: what is sent on it at
-    /// first, no more than a new connection has room for, is sent at once.
+    /// Returns the connection if it is already established, as on the same machine. Never blocks: a first message that
+    /// fits into the buffer of a new connection is sent at once.
     pub(crate) fn made(self) -> Result<Connection, Self> {
         if !is_made(&self.socket) {
             return Err(self);
@@ -123,30 +124,31 @@ fn failed(peer: &SocketAddr, error: io::Error, counters: &Counters) -> Transport
     error.into()
 }
 
-/// Begins to connect and waits for nothing. One write is one message: there is nothing to gain by waiting for more
+/// Starts to connect, without waiting. Each write is one whole message, so waiting for more data would gain nothing
 /// (TCP_NODELAY).
 fn begin(address: &SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&SockAddr::from(*address)) {
-        // Interrupted or not, the system goes on connecting.
+        // The system continues to connect even if the call was interrupted.
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
         Err(error) if error.kind() == ErrorKind::Interrupted => Ok(socket),
         result => result.map(|()| socket),
     }
 }
 
-/// Whether a connection that has begun is there. Only then the system knows its peer, which is quicker asked than polling.
+/// Whether a connection attempt has succeeded. Only then does the system know the peer, and this check is faster than
+/// polling.
 fn is_made(socket: &Socket) -> bool {
     socket.peer_addr().is_ok()
 }
 
-/// Waits for a connection that has begun.
+/// Waits for a connection attempt to finish.
 fn finish_before(socket: Socket, deadline: Instant) -> io::Result<TcpStream> {
     if wait(&socket, For::Room, deadline)? { finish(socket) } else { Err(ErrorKind::TimedOut.into()) }
 }
 
-/// What has become of a connection that has been waited for.
+/// Returns the result of a finished connection attempt.
 fn finish(socket: Socket) -> io::Result<TcpStream> {
     match socket.take_error()? {
         Some(error) => Err(error),
@@ -162,7 +164,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// An address that does not answer: the system makes no more connections than a listener has room for.
+    /// An address that does not answer: the system accepts no more connections than fit into the listener's backlog.
     fn silent() -> (SocketAddr, Socket, Vec<Socket>) {
         let full = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).unwrap();
         full.bind(&SockAddr::from(std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0)))
@@ -222,7 +224,7 @@ mod tests {
             let addresses = [&before[..], &[answering]].concat();
             let (_, reached) = first_of(&addresses, started + 20 * SECOND).unwrap();
             assert_eq!(reached, answering);
-            // An address after the other would have taken the whole time.
+            // Trying one address after another would take the whole time.
             assert!(started.elapsed() < 15 * SECOND, "{:?} for {addresses:?}", started.elapsed());
         }
     }
@@ -232,7 +234,7 @@ mod tests {
         let (deaf, ..) = &silent();
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let addresses = [&vec![*deaf; 31][..], &[listener.local_addr().unwrap()]].concat();
-        // 31 times the ordinary delay would be longer.
+        // 31 ordinary delays would take longer.
         let (_, reached) = first_of(&addresses, Instant::now() + 5 * SECOND).unwrap();
         assert_eq!(reached, addresses[31]);
     }

@@ -1,12 +1,12 @@
-//! How many descriptors the process may open, and has open. `_watcher` asks before it opens interfaces.
+//! How many descriptors the process may open and has open. `_watcher` checks this before it opens interfaces.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// How many more descriptors may be opened. The soft limit is raised first, if that is allowed, up to what is `wanted`: no
-/// further, for the sake of programs that use select(2), which knows no descriptor beyond 1023. `None` where the
-/// system does not say.
+/// Returns how many more descriptors the process may open. Raises the soft limit first, if allowed, but only as far as
+/// `wanted` requires: programs that use select(2) cannot handle descriptors above 1023. `None` if the system does not
+/// tell.
 pub(crate) fn room(wanted: usize, may_raise: bool) -> Option<usize> {
-    // One of them is the directory that is read.
+    // One of them is the directory being read.
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     let limit = limit();
     let needed = open.saturating_add(wanted);
@@ -16,7 +16,7 @@ pub(crate) fn room(wanted: usize, may_raise: bool) -> Option<usize> {
     Some(self::limit().saturating_sub(open))
 }
 
-/// How many descriptors the process may have.
+/// The maximum number of descriptors of the process.
 pub(crate) fn limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }

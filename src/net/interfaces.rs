@@ -1,4 +1,4 @@
-//! Which interfaces there are and which addresses are ours (graspy's `acp._get_my_address`). `_watcher` looks.
+//! Finds the interfaces and addresses of this machine (graspy's `acp._get_my_address`). Used by `_watcher`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use super::netlink::{self, Address, Device};
 use crate::acp::Substrate;
 use crate::config::Config;
 
-/// Whether there is an interface of this name, in whatever state. One that cannot be asked for is taken for one.
+/// Whether an interface of this name exists, in any state. If the system cannot be asked, assumes that it does.
 pub(crate) fn exists(name: &str) -> bool {
     if name.len() >= IFNAMSIZ {
         return false;
@@ -25,16 +25,16 @@ pub(crate) fn exists(name: &str) -> bool {
     socket.map_or(true, |socket| name_to_index(&socket, name) != Err(Errno::NODEV))
 }
 
-/// The room that Linux has for a name, with its end.
+/// The size of an interface name on Linux, including the terminating zero.
 const IFNAMSIZ: usize = 16;
 
-/// Looks at the interfaces that the configuration permits.
+/// Queries the system and chooses among the interfaces that the configuration permits.
 pub(crate) fn snapshot(config: &Config, substrate: &dyn Substrate, used: &InUse) -> io::Result<Snapshot> {
     let wanted = Wanted { interfaces: substrate.interfaces(), address: substrate.address() };
     Ok(choose(config, &wanted, look()?, used))
 }
 
-/// All interfaces and addresses, as rtnetlink says; where it may not be asked, as much as can be had otherwise.
+/// Returns all interfaces and addresses from rtnetlink; if that is not permitted, whatever else the system provides.
 fn look() -> io::Result<(Vec<Device>, Vec<Address>)> {
     netlink::devices().and_then(|devices| Ok((devices, netlink::addresses()?))).or_else(|refusal| {
         static SAID: Once = Once::new();
@@ -47,7 +47,8 @@ fn look() -> io::Result<(Vec<Device>, Vec<Address>)> {
     })
 }
 
-/// What getifaddrs(3) says, which uses netlink too in most C libraries, and the flags in /proc; else /proc alone.
+/// Uses getifaddrs(3), which also relies on netlink in most C libraries, and the flags in /proc; if it fails, /proc
+/// alone.
 fn look_without_netlink() -> io::Result<(Vec<Device>, Vec<Address>)> {
     let listed = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
     let listed: Vec<_> = listed.iter().flat_map(|text| text.lines().filter_map(if_inet6)).collect();
@@ -86,7 +87,7 @@ fn look_without_netlink() -> io::Result<(Vec<Device>, Vec<Address>)> {
     Ok((devices.into_values().collect(), addresses))
 }
 
-/// A line of /proc/net/if_inet6: address, interface, length of the prefix, scope, flags (all hexadecimal), name.
+/// Parses a line of /proc/net/if_inet6: address, interface, prefix length, scope, flags (all hexadecimal), name.
 fn if_inet6(line: &str) -> Option<(String, Address)> {
     let mut words = line.split_ascii_whitespace();
     let mut hexadecimal = || u128::from_str_radix(words.next()?, 16).ok();

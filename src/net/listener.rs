@@ -1,4 +1,4 @@
-//! A listening TCP socket whose blocked `accept` can be ended from another thread.
+//! A listening TCP socket. Another thread can end its blocked `accept`.
 
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use super::wait::{For, wait_any, wait_for_input};
 use crate::registry::Close;
 
-/// How many connections the system may hold for us until we accept them.
+/// How many connections the system may queue until we accept them.
 const BACKLOG: i32 = 128;
 
 /// A listening socket.
@@ -22,8 +22,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on all addresses of the machine, on this port, or on one that the system chooses if it is 0; on the addresses of
-    /// IPv4 only if that is wanted.
+    /// Listens on all addresses of the machine, on this port or, if it is 0, on one that the system chooses. Includes
+    /// IPv4 only if `ipv4` is set.
     pub(crate) fn on(port: u16, ipv4: bool) -> io::Result<Self> {
         Self::listen(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0), ipv4)
     }
@@ -36,9 +36,9 @@ impl Listener {
     fn listen(address: SocketAddrV6, ipv4: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_only_v6(!ipv4)?;
-        // Connections of before, which the system remembers for a minute, do not hold a port that is wanted again.
+        // Old connections, which the system remembers for a minute, must not block a port that is wanted again.
         socket.set_reuse_address(address.port() != 0)?;
-        // One write is one message: there is nothing to gain by waiting for more. Accepted sockets inherit it.
+        // Each write is one whole message, so waiting for more data would gain nothing. Accepted sockets inherit this.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
@@ -51,13 +51,13 @@ impl Listener {
 
     /// Waits for a connection; `None` once the listener is closed.
     pub(crate) fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        // Linux sets a descriptor aside for the connection that `accept` waits for, so it is not asked before there is one.
+        // Linux reserves a descriptor while `accept` waits, so it is called only when a connection is there.
         let accepted = wait_for_input(&self.socket).and_then(|()| self.socket.accept());
         if self.closed.load(Ordering::Acquire) { None } else { Some(accepted) }
     }
 
-    /// Waits until something comes on an accepted connection, which it says, but neither beyond the deadline nor while
-    /// another connection waits to be accepted.
+    /// Waits for data on an accepted connection, until the deadline or until another connection waits to be accepted.
+    /// Returns whether there is data.
     pub(super) fn wait_for(&self, connection: &TcpStream, deadline: Instant) -> io::Result<bool> {
         let ready = wait_any(&[connection.as_fd(), self.socket.as_fd()], For::Input, deadline)?;
         Ok(ready == Some(0))
@@ -65,7 +65,7 @@ impl Listener {
 }
 
 impl Close for Listener {
-    /// On Linux, shutting a listening socket down ends an `accept` that is blocked in it, now or later.
+    /// On Linux, shutting down a listening socket ends an `accept` that blocks on it, now or later.
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);

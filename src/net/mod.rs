@@ -1,5 +1,5 @@
-//! Sockets: the interfaces of this machine, the multicast sockets, TCP with deadlines. The only place that
-//! names socket2 and if_addrs. Called by `threads` and `api`.
+//! Sockets: the interfaces of this machine, the multicast sockets, and TCP with deadlines. The only module that names
+//! socket2 and if_addrs. Called by `threads` and `api`.
 
 pub(crate) mod changes;
 mod choice;

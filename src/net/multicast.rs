@@ -1,7 +1,7 @@
 //! The UDP sockets of one interface (graspy's `_mcssocks` and the socket of `_mclisten`).
 //!
-//! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the port on which their responses
-//! are accepted over TCP.
+//! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the same port on which their responses are
+//! accepted over TCP.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,12 +17,13 @@ use super::listener::Listener;
 use super::wait::{For, wait};
 use crate::constants::{ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT};
 
-/// How often another port is tried where UDP and TCP cannot have the same, as in graspy.
+/// How many ports are tried until UDP and TCP get the same one, as in graspy.
 const PORT_TRIES: usize = 10;
-/// The receive buffer asked of the system, in bytes: a burst of floods should not be lost while one is handled.
+/// The receive buffer requested from the system, in bytes: a burst of floods must not be lost while one is being
+/// handled.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// How long sending waits for room in the send buffer: a burst has left it by then, where the link takes anything.
+/// How long sending waits for room in the send buffer: a working link has sent a burst by then.
 const ROOM: Duration = Duration::from_millis(50);
 
 /// All GRASP neighbours on an interface.
@@ -30,8 +31,9 @@ pub(crate) const fn group(ifi: u32) -> SocketAddrV6 {
     SocketAddrV6::new(ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT, 0, ifi)
 }
 
-/// The interfaces on which the system takes in what is sent to the group; `None` where it does not say. It forgets
-/// memberships when an interface loses IPv6, while the MTU is too small for instance, and the sockets do not notice.
+/// Returns the interfaces on which the system receives multicasts to the group; `None` if it does not tell. The system
+/// drops memberships when an interface loses IPv6, for instance while the MTU is too small, and the sockets do not
+/// notice.
 pub(crate) fn joined() -> Option<BTreeSet<u32>> {
     let memberships = std::fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
     let group = format!("{:032x}", u128::from(ALL_GRASP_NEIGHBORS_6));
@@ -43,17 +45,17 @@ pub(crate) fn joined() -> Option<BTreeSet<u32>> {
     Some(memberships.lines().filter_map(interface).collect())
 }
 
-/// A socket that receives datagrams, whose blocked `receive` can be ended from another thread.
+/// A socket that receives datagrams. Another thread can end its blocked `receive`.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     socket: UdpSocket,
-    /// The interface on which it is in the group, if it is.
+    /// The interface on which it has joined the group, if any.
     joined: Option<u32>,
     closed: AtomicBool,
 }
 
 impl Receiver {
-    /// Receives what is sent to the group on one interface, and nothing else (RFC 8990 §2.6): bound to the
+    /// Receives datagrams to the group on one interface, and nothing else (RFC 8990 §2.6): the socket is bound to the
     /// group's address there, so that a unicast datagram cannot pass for a multicast.
     pub(crate) fn multicast(ifi: u32) -> io::Result<Self> {
         let socket = Self::bound(group(ifi))?;
@@ -61,8 +63,8 @@ impl Receiver {
         Ok(Self { socket: socket.into(), joined: Some(ifi), closed: AtomicBool::new(false) })
     }
 
-    /// Receives what comes in by an interface for port 7017 of any address of this node, and nothing that is sent to a group;
-    /// of its link-local address only, where the system does not let this process choose by the interface.
+    /// Receives datagrams that come in by an interface for port 7017 of any unicast address of this node; only for its
+    /// link-local address if the system does not let this process bind to the interface.
     pub(crate) fn unicast(ifi: u32, name: &str, link_local: Ipv6Addr) -> io::Result<Self> {
         let socket = match Self::bound_to_device(name) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
@@ -88,7 +90,7 @@ impl Receiver {
     fn shared() -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(true)?;
-        // Every instance on the machine hears every multicast (RFC 8990 §2.3).
+        // Every instance on the machine receives every multicast (RFC 8990 §2.3).
         socket.set_reuse_address(true)?;
         Ok(socket)
     }
@@ -101,16 +103,16 @@ impl Receiver {
         Ok(socket)
     }
 
-    /// Waits for a datagram; `None` once the socket is closed. Longer ones than `buffer` are cut. What the
-    /// system gives no sender for comes as an error.
+    /// Waits for a datagram; `None` once the socket is closed. Longer datagrams are cut to the size of `buffer`. A
+    /// datagram without a sender is an error.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
-        // std's recv_from takes for granted that there is a sender, which a closed socket has not.
+        // std's recv_from assumes that there is a sender, but a closed socket reports none.
         let received = loop {
             let received = recvfrom(&self.socket, &mut *buffer, RecvFlags::empty());
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
-            // A signal is no error, and what comes meanwhile must not have to wait.
+            // A signal is not an error, and datagrams that arrive in the meantime must not wait.
             if !matches!(received, Err(Errno::INTR)) {
                 break received;
             }
@@ -121,12 +123,12 @@ impl Receiver {
         }))
     }
 
-    /// On Linux, shutting a datagram socket down ends a `recv` that is blocked in it, now or later, although
-    /// it reports that the socket is not connected.
+    /// On Linux, shutting down a datagram socket ends a `recv` that blocks on it, now or later, although the call
+    /// reports that the socket is not connected.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // Now, and not when the last thread lets go of the socket: where the system has forgotten the membership, it takes
-        // that of the socket away which has been opened meanwhile. The interface may be gone.
+        // Leaves now, and not when the last thread releases the socket: if the system has dropped this membership,
+        // leaving later would remove that of the socket opened in the meantime. The interface may no longer exist.
         if let Some(ifi) = self.joined {
             let _ = self.socket.leave_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi);
         }
@@ -140,7 +142,7 @@ pub(crate) struct Sender {
     socket: UdpSocket,
     ifi: u32,
     port: u16,
-    /// There was no room last time.
+    /// Whether there was no room last time.
     congested: AtomicBool,
 }
 
@@ -166,19 +168,20 @@ impl Sender {
         socket.set_only_v6(true)?;
         socket.set_multicast_if_v6(address.scope_id())?;
         socket.set_multicast_hops_v6(1)?;
-        // Other processes on this host are peers like any other.
+        // Other processes on this host are ordinary peers.
         socket.set_multicast_loop_v6(true)?;
         socket.bind(&SockAddr::from(address))?;
         Ok(socket.into())
     }
 
-    /// The port that datagrams are sent from and responses come to.
+    /// The port that datagrams are sent from and responses arrive at.
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends to the group. A link that is congested or stands still must hold up neither the others nor who calls: it is
-    /// waited for a moment, and not again until something has left. What has no room then is lost, as datagrams are.
+    /// Sends to the group. A congested or stalled link must delay neither the other links nor the caller: sending waits
+    /// for it only briefly, and not again until a datagram has left. What finds no room then is lost, as datagrams may
+    /// be.
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
         let send = || sendto(&self.socket, datagram, SendFlags::DONTWAIT, &group(self.ifi));
         let mut sent = send();

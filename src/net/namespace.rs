@@ -1,15 +1,16 @@
-//! The network namespace of the calling thread: where the sockets are that it makes (namespaces(7)).
+//! The network namespace of the calling thread, in which its new sockets are created (namespaces(7)).
 
 use rustix::fs::readlink;
 
-/// A network namespace. While a socket is open in it no other has the same name.
+/// A network namespace. While a socket in it is open, no other namespace has the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Namespace(Vec<u8>);
 
 impl Namespace {
-    /// That of the calling thread; `None` where the system does not say, without /proc for instance.
+    /// Returns the namespace of the calling thread; `None` if the system does not tell, for instance without /proc.
     pub(crate) fn current() -> Option<Self> {
-        // `net:[4026531840]`. To read the link takes half as long as to look at what it leads to, and each connection asks.
+        // For instance `net:[4026531840]`. Reading the link takes half as long as stat(2) on its target, and every
+        // connection does it.
         let name = readlink("/proc/thread-self/ns/net", Vec::with_capacity(32)).ok()?;
         Some(Self(name.into_bytes()))
     }

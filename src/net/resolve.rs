@@ -1,11 +1,12 @@
-//! From a locator to addresses that one can connect to (RFC 8990 §2.8.6).
+//! Resolves a locator to addresses to connect to (RFC 8990 §2.8.6).
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 use crate::types::{AsaLocator, Locator, Protocol};
 
-/// The addresses behind a locator, to be tried in order. Empty if there are none: a URI, another protocol than TCP, no
-/// port, or a name that cannot be resolved. A name takes the time of the system's resolver.
+/// Returns the addresses of a locator, to be tried in order. Empty if there are none: for a URI, a protocol other than
+/// TCP, a missing port, or a name that cannot be resolved. Resolving a name takes as long as the system's resolver
+/// needs.
 pub(crate) fn resolve(locator: &AsaLocator) -> Vec<SocketAddr> {
     let Some(port) = locator.port.filter(|_| locator.protocol.is_none_or(|it| it == Protocol::Tcp)) else {
         return Vec::new();

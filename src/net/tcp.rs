@@ -1,7 +1,7 @@
 //! One TCP connection that carries messages (graspy's `_recvraw` and the sockets of its sessions).
 //!
-//! There is no framing but CBOR's own (RFC 8990 §2.5.3): a message ends where its item ends, however TCP cuts
-//! it. Everything has a deadline and a size limit.
+//! CBOR itself is the only framing (RFC 8990 §2.5.3): a message ends where its item ends, however TCP splits it. Every
+//! operation has a deadline and a size limit.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -24,10 +24,10 @@ use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
 
-/// How much is read at once.
+/// How many bytes one read takes at most.
 const CHUNK: usize = 2048;
 
-/// How messages travel: how large they may be, what protects them, and what counts them.
+/// How messages are transferred: their limits, their protection, and their counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
@@ -36,13 +36,13 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    /// For one connection without an engine.
+    /// Creates the framing of one connection without an engine.
     #[cfg(feature = "_simulator")]
     pub(crate) fn of_its_own(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
         Self { limits, protection, counters: Arc::default() }
     }
 
-    /// What was counted.
+    /// The counters at this moment.
     #[cfg(feature = "_simulator")]
     pub(crate) fn stats(&self) -> crate::stats::Stats {
         self.counters.snapshot()
@@ -56,7 +56,7 @@ impl Framing {
     }
 }
 
-/// A message that is being put together.
+/// A message that is being reassembled.
 #[derive(Debug)]
 pub(crate) enum Assembly {
     Plain { scanner: ItemScanner, message: Vec<u8> },
@@ -64,7 +64,7 @@ pub(crate) enum Assembly {
 }
 
 impl Assembly {
-    /// Takes the next piece. Returns the message once it is whole.
+    /// Adds the next piece. Returns the message once it is complete.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
         match self {
             Self::Plain { scanner, message } => {
@@ -82,7 +82,7 @@ impl Assembly {
         }
     }
 
-    /// Whether nothing has come yet.
+    /// Whether nothing has been received yet.
     #[cfg(feature = "_simulator")]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
@@ -92,16 +92,16 @@ impl Assembly {
     }
 }
 
-/// A connection with a peer. Its socket may block or not: every wait is one for a deadline, in `wait`.
+/// A connection to a peer. Its socket may be blocking or not: every wait has a deadline, in `wait`.
 pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddrV6,
     framing: Framing,
-    /// What has come and belongs to the next message. Locked by who receives.
+    /// Data received for the next message. Locked by the receiving thread.
     incoming: Mutex<Vec<u8>>,
-    /// Locked by who sends.
+    /// Locked by the sending thread.
     outgoing: Mutex<()>,
-    /// Nothing is sent before.
+    /// Nothing is sent before this time.
     not_before: Mutex<Option<Instant>>,
     closed: AtomicBool,
 }
@@ -139,14 +139,14 @@ impl Connection {
         connection
     }
 
-    /// The interface that an accepted connection came in by. Linux keeps it where a datagram socket has the interface
-    /// for its multicasts.
+    /// Returns the interface that an accepted connection came in by. Linux stores it where a datagram socket stores the
+    /// interface for its multicasts.
     pub(crate) fn interface(&self) -> io::Result<u32> {
         SockRef::from(&self.stream).multicast_if_v6()
     }
 
-    /// The first message, if the whole of it comes before the deadline and before `listener` has another connection;
-    /// otherwise `None`, and `receive` goes on with what has come.
+    /// Returns the first message if it arrives completely before the deadline and before `listener` has another
+    /// connection; otherwise `None`, and `receive` continues with the data that has arrived.
     pub(crate) fn receive_at_once(
         &self,
         listener: &Listener,
@@ -158,8 +158,8 @@ impl Connection {
         }
     }
 
-    /// Receives a message. `wait` returns whether there is more to read, which there is not where it would have to wait for
-    /// too long.
+    /// Receives a message. `wait` returns whether there is more to read; it returns `false` to stop instead of waiting
+    /// longer.
     fn receive_while(
         &self,
         deadline: Instant,
@@ -168,7 +168,7 @@ impl Connection {
         let mut incoming = lock_before(&self.incoming, deadline).ok_or(TransportError::Timeout)?;
         let mut raw = std::mem::take(&mut *incoming);
         let assembled = self.assemble(&mut raw, deadline, wait);
-        // As it came: the sealed form cannot be told from the message.
+        // The trace needs the bytes as received: the sealed form cannot be reconstructed from the message.
         let is_sealed = self.framing.protection.is_some();
         match assembled {
             Ok(Whole { message, rest }) => {
@@ -190,7 +190,7 @@ impl Connection {
         }
     }
 
-    /// Reads until a message is whole. `raw` is what has come already, and grows by what is read.
+    /// Reads until a message is complete. `raw` holds the data already received, and grows with what is read.
     fn assemble(
         &self,
         raw: &mut Vec<u8>,
@@ -204,7 +204,7 @@ impl Connection {
             if let Some(whole) = whole {
                 return Ok(whole);
             }
-            // Also while there is more to read: a peer may send without end.
+            // Check also while there is more to read: a peer may send without end.
             if Instant::now() >= deadline {
                 return Err(TransportError::Timeout);
             }
@@ -223,12 +223,12 @@ impl Connection {
         }
     }
 
-    /// The address of this side; unspecified if the system does not tell.
+    /// The local address; unspecified if the system does not tell.
     fn local(&self) -> SocketAddrV6 {
         self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
     }
 
-    /// Tells of a message.
+    /// Traces a message.
     fn trace(&self, direction: Direction, message: &[u8], sealed: Option<&[u8]>) {
         self.framing.counters.tracer().emit(|| {
             let (local, peer) = (self.local(), self.peer);
@@ -238,7 +238,7 @@ impl Connection {
         });
     }
 
-    /// Tells, once, that this side has closed.
+    /// Traces once that this side has closed.
     fn trace_closed(&self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
             self.framing
@@ -248,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// Waits until something may be sent.
+    /// Waits until the next message may be sent.
     fn pause(&self, deadline: Instant) -> Result<(), TransportError> {
         let Some(not_before) = self.not_before.lock().take() else { return Ok(()) };
         std::thread::sleep(not_before.min(deadline).saturating_duration_since(Instant::now()));
@@ -262,7 +262,7 @@ impl From<io::Error> for TransportError {
     }
 }
 
-/// An address, an IPv4 one mapped.
+/// Converts an address to IPv6, mapping an IPv4 address.
 fn mapped(address: SocketAddr) -> SocketAddrV6 {
     match address {
         SocketAddr::V6(address) => address,
@@ -295,12 +295,12 @@ impl Transport for Connection {
     }
 
     fn has_unread(&self) -> bool {
-        // Who receives has it, or will.
+        // The receiving thread has the data, or will get it.
         self.incoming.try_lock().is_none_or(|incoming| !incoming.is_empty() || wait::has_input(&self.stream))
     }
 
     fn is_over(&self) -> bool {
-        // Who receives finds out by itself.
+        // The receiving thread notices the end itself.
         self.incoming.try_lock().is_some_and(|incoming| incoming.is_empty() && wait::has_ended(&self.stream))
     }
 
@@ -310,13 +310,13 @@ impl Transport for Connection {
 
     fn close(&self) {
         self.trace_closed();
-        // The peer may have closed first: then there is nothing left to do.
+        // The peer may have closed first: then nothing remains to be done.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn reset(&self) {
         self.trace_closed();
-        // If it fails, the system remembers the port for a minute, no more.
+        // If this fails, the system merely remembers the port for a minute.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
@@ -333,7 +333,7 @@ impl Transport for Connection {
     }
 }
 
-/// A lock that another thread may hold while it waits for the peer.
+/// Takes a lock that another thread may hold while it waits for the peer.
 fn lock_before<T>(mutex: &Mutex<T>, deadline: Instant) -> Option<MutexGuard<'_, T>> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -422,7 +422,7 @@ mod tests {
         let (connection, mut client) = pair(2048);
         let trickle = std::thread::Builder::new().spawn(move || {
             let started = Instant::now();
-            // An array that never ends, a byte at a time, for longer than the receiver waits.
+            // An array that never ends, one byte at a time, for longer than the receiver waits.
             while started.elapsed() < SECOND && client.write_all(&[0x9f]).is_ok() {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -439,7 +439,7 @@ mod tests {
     fn a_peer_that_takes_a_little_does_not_extend_the_deadline() {
         let (connection, client) = pair(2048);
         let started = Instant::now();
-        // More than any buffer holds: the first part goes out, and then nothing more.
+        // More than any buffer holds: the first part goes out, and then sending stalls.
         let result = connection.send(&vec![0; 64 << 20], after(Duration::from_millis(400)));
         assert!(matches!(result, Err(TransportError::Timeout)), "{result:?}");
         assert!(started.elapsed() < Duration::from_millis(750), "{:?}", started.elapsed());

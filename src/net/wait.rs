@@ -1,7 +1,8 @@
-//! Waiting for sockets until an absolute deadline. Every wait of the engine on a descriptor ends up here.
+//! Waits for sockets until an absolute deadline. Every wait of the engine on a descriptor ends up here.
 //!
-//! Heads up: a timeout that is given to the system as a duration begins anew after a signal, and, where the system restarts the
-//! call itself, after the process was stopped (signal(7)). So the time left is calculated again after each return.
+//! Heads up: a timeout that is passed to the system as a duration starts again after a signal and, if the system itself
+//! restarts the call, after the process was stopped (signal(7)). So the remaining time is recalculated after each
+//! return.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,15 +14,16 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::interrupt;
 
-/// The longest single poll. Where poll(2) is made of ppoll(2), as on arm64, a stop of the process (SIGSTOP) stretches it.
+/// The longest single poll. On systems that implement poll(2) with ppoll(2), such as arm64, stopping the process
+/// (SIGSTOP) prolongs it.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum For {
-    /// Something to read, or the end.
+    /// Data to read, or the end of the stream.
     Input,
-    /// Room to write, a connection that is made, or an error.
+    /// Room to write, an established connection, or an error.
     Room,
 }
 
@@ -34,14 +36,14 @@ impl For {
     }
 }
 
-/// Waits until a descriptor is ready or has failed. `false` once the deadline has passed, or this thread is to wait no
-/// longer ([`interruptible`](crate::interruptible)).
+/// Waits until a descriptor is ready or has failed. Returns `false` once the deadline has passed, or if this thread
+/// must stop waiting ([`interruptible`](crate::interruptible)).
 pub(crate) fn wait(descriptor: impl AsFd, what: For, deadline: Instant) -> io::Result<bool> {
     Ok(wait_any(&[descriptor.as_fd()], what, deadline)?.is_some())
 }
 
-/// Waits until one of some descriptors is ready or has failed. Returns the position of the first one; `None` where
-/// [`wait`] returns `false`.
+/// Waits until one of several descriptors is ready or has failed. Returns the index of the first one; `None` in the
+/// cases in which [`wait`] returns `false`.
 pub(crate) fn wait_any(
     descriptors: &[BorrowedFd<'_>],
     what: For,
@@ -66,7 +68,7 @@ pub(crate) fn wait_any(
     }
 }
 
-/// Waits for something to read or the end, without a deadline: for whoever is woken by a shutdown of the socket.
+/// Waits for data or the end of the stream, without a deadline: for threads that a shutdown of the socket wakes up.
 pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
     let mut waiting = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
     loop {
@@ -78,13 +80,13 @@ pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Rounded up: rounded down, the last millisecond would be spent in polls of no time.
+/// Rounds up: with rounding down, the last millisecond would be spent in polls of zero length.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);
     u16::try_from(milliseconds).map_or_else(|_| PollTimeout::from(u16::MAX), PollTimeout::from)
 }
 
-/// Reads what is there, and waits for it until the deadline. 0 is the end of the stream.
+/// Reads the available data, waiting for it until the deadline. 0 means the end of the stream.
 ///
 /// # Errors
 /// `TimedOut` once the deadline has passed.
@@ -100,7 +102,7 @@ pub(crate) fn read(socket: impl AsFd, buffer: &mut [u8], deadline: Instant) -> i
     }
 }
 
-/// Reads what is there; `None` if that is nothing yet. 0 is the end of the stream.
+/// Reads the available data; `None` if there is none yet. 0 means the end of the stream.
 pub(crate) fn read_present(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match recv(&socket, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -112,13 +114,13 @@ pub(crate) fn read_present(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<O
     }
 }
 
-/// Whether something that has come can still be read.
+/// Whether there is unread data.
 pub(crate) fn has_input(socket: impl AsFd) -> bool {
     let mut byte = [0];
     matches!(recv(&socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((_, count)) if count > 0)
 }
 
-/// Whether the peer has closed or broken off, and nothing that it has sent is left to read.
+/// Whether the peer has closed or reset the connection and everything it sent has been read.
 pub(crate) fn has_ended(socket: impl AsFd) -> bool {
     let mut byte = [0];
     match recv(&socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
@@ -127,10 +129,10 @@ pub(crate) fn has_ended(socket: impl AsFd) -> bool {
     }
 }
 
-/// Writes everything, and waits for room until the deadline. Tells `wrote` how many bytes have been written each time.
+/// Writes everything, waiting for room until the deadline. Calls `wrote` with the number of bytes after each write.
 ///
 /// # Errors
-/// `TimedOut` once the deadline has passed; what has been written until then is.
+/// `TimedOut` once the deadline has passed; part of the data may have been written.
 pub(crate) fn write_all(
     socket: impl AsFd,
     mut bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Answers to discoveries, this node's own and relayed ones (RFC 8990 §2.5.4.3, §2.8.5).
+//! Handles answers to discoveries, to this node's own and to relayed ones (RFC 8990 §2.5.4.3, §2.8.5).
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::types::{AsaLocator, SessionId};
 use crate::wire::{Body, Message, Response, WireLocator, WireOption};
 
 impl Node {
-    /// Takes up what has come to the port that a discovery was sent from: caches it, and puts it into the mailbox of the
-    /// discovery that waits for it. The connection goes along where it may be needed, and is closed when it is dropped.
+    /// Handles a message that arrived on the port that a discovery was sent from: caches it, and puts it into the
+    /// mailbox of the waiting discovery. The connection goes along if it may be needed, and closes when it is dropped.
     pub(crate) fn answer(
         &self,
         ifi: u32,
@@ -25,13 +25,13 @@ impl Node {
         if !self.may_handle() {
             return case.settle(MessageOutcome::Insecure);
         }
-        // RFC 8990 §2.5.2: from off the link, a DULL instance believes nothing.
+        // RFC 8990 §2.5.2: a DULL instance accepts nothing from beyond the link.
         if self.config.dull && !transport.peer().is_unicast_link_local() {
             return case.settle(MessageOutcome::Dull);
         }
         let session = match &message.body {
             Body::Response(response) => return self.response(ifi, transport.peer(), response, case, now),
-            // RFC 8990 §2.5.4.5: in rapid mode these come in place of M_RESPONSE.
+            // RFC 8990 §2.5.4.5: in rapid mode these arrive instead of M_RESPONSE.
             Body::Negotiate(step) | Body::Synch(step) if !self.config.dull => step.session,
             Body::End { session, .. } | Body::Wait { session, .. } if !self.config.dull => *session,
             _ => return case.settle(MessageOutcome::Misplaced),
@@ -43,13 +43,15 @@ impl Node {
         self.deliver(mailbox.as_ref(), answer, case.becomes(MessageOutcome::Rapid));
     }
 
-    /// Takes up an M_RESPONSE, if a discovery with this session and initiator is open (§2.8.5) and asked where it came from.
+    /// Handles an M_RESPONSE if a discovery with this session and initiator is open (§2.8.5) and has asked on the link
+    /// it came from.
     fn response(&self, ifi: u32, peer: Ipv6Addr, response: &Response, case: Case<MessageOutcome>, now: u64) {
         let id = SessionId { session: response.session, initiator: response.initiator };
         let Some(waiting) = self.registries.sessions.waiting(id) else {
             return case.settle(MessageOutcome::StrayResponse);
         };
-        // A relay asks on the other links. Who is on the asker's own can answer it directly; here it could only forge.
+        // A relay asks on the other links. A node on the asker's own link can answer directly; an answer from it here
+        // could only be forged.
         if waiting.asker_ifi == Some(ifi) {
             return case.settle(MessageOutcome::AskingLink);
         }
@@ -70,13 +72,13 @@ impl Node {
         self.deliver(waiting.mailbox.as_ref(), DiscoveryAnswer::Found(found), case);
     }
 
-    /// The locators of a response that can be true.
+    /// Returns the plausible locators of a response.
     fn believed(&self, ifi: u32, peer: Ipv6Addr, response: &Response, expire: u64) -> Vec<AsaLocator> {
         let mut locators = Vec::new();
         for option in &response.options {
             let (found, diverted): (&[WireLocator], bool) = match option {
                 WireOption::Locator(locator) => (std::slice::from_ref(locator), false),
-                // RFC 8990 §2.5.2: a DULL instance neither sends nor believes a Divert.
+                // RFC 8990 §2.5.2: a DULL instance neither sends nor accepts a Divert.
                 WireOption::Divert(locators) if !self.config.dull => (locators, true),
                 WireOption::Divert(_) | WireOption::Other(_) => continue,
             };
@@ -96,7 +98,7 @@ impl Node {
                 case.settle(AnswerOutcome::Delivered);
             }
             Err(Undelivered::Full) => case.settle(AnswerOutcome::MailboxFull),
-            // The discovery ended just now; what it asked for is in the cache.
+            // The discovery has just ended; the answer is in the cache.
             Err(Undelivered::Gone) => case.settle(AnswerOutcome::Late),
         }
     }

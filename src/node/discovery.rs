@@ -11,16 +11,17 @@ use crate::registry::{Addresses, Offering};
 use crate::types::{AsaLocator, Objective, Protocol, SessionId};
 use crate::wire::{Body, Flags, Message, Response, Step, WireLocator, WireObjective, WireOption};
 
-/// How long a locator is valid whose response says "long": ten times the default timeout (RFC 8990 §2.8.5).
+/// How long a locator is valid if the response gives no lifetime ("long"): ten times the default timeout
+/// (RFC 8990 §2.8.5).
 pub(super) const LONG: u32 = 600_000;
-/// What expires sooner, in milliseconds, is not diverted to: it might be useless when it arrives, or when the asker
-/// has collected its answers, while the discovery that is relayed instead brings news.
+/// Entries that expire sooner than this, in milliseconds, are not used in a Divert: they might expire before the Divert
+/// arrives, or before the asker has collected its answers. The discovery is relayed instead and brings new answers.
 const SHORTEST_DIVERT: u64 = 1000;
-/// The most addresses of this node that a response offers: each is tried in turn.
+/// The maximum number of this node's addresses in a response: the asker tries each in turn.
 const MOST_LOCATORS: usize = 8;
 
 impl Node {
-    /// Decides about an M_DISCOVERY: answer for this node, divert to what is cached, relay, or keep silent.
+    /// Handles an M_DISCOVERY: answers for this node, diverts to cached locators, relays, or stays silent.
     pub(super) fn discovery(
         self: &Arc<Self>,
         heard: &Heard<'_>,
@@ -52,7 +53,8 @@ impl Node {
         self.respond(arrival, id, message, case, now)
     }
 
-    /// Whether this asker was diverted a moment ago, and asks again: what it was told leads nowhere, it seems.
+    /// Whether this asker was diverted a moment ago and asks again, which suggests that the locators it got do not
+    /// work.
     fn asks_again(&self, arrival: Arrival, id: SessionId, objective: &WireObjective, now: u64) -> bool {
         let asker = (arrival.neighbour(), id.initiator);
         let again = self.registries.discovery.was_diverted(&objective.name, asker, now);
@@ -71,7 +73,7 @@ impl Node {
         case: Case<DiscoveryOutcome>,
         now: u64,
     ) -> Option<Effect> {
-        // Whoever asks in its own name under a link-local address has no other (RFC 8990 §2.8.4).
+        // An asker that uses its link-local source address as initiator has no other address (RFC 8990 §2.8.4).
         let in_own_name = id.initiator == IpAddr::V6(arrival.source);
         let from = (arrival.ifi, in_own_name && arrival.source.is_unicast_link_local());
         let locators = own_locators(self.config.dull, &self.addresses(), offering, from);
@@ -96,7 +98,7 @@ impl Node {
             }
             Some(Rapid::InResponse(objective)) => {
                 if offering.locators.is_empty() {
-                    // The value needs the room that other addresses would take.
+                    // The value needs the space of the other addresses.
                     options.truncate(1);
                 }
                 let message = response(id, offering.ttl, options, Some(objective));
@@ -106,8 +108,8 @@ impl Node {
         }
     }
 
-    /// Whether, and how, a discovery of an objective of this node is answered in rapid mode. A relay could not pass
-    /// on what comes in place of M_RESPONSE, so that is for discoveries of loop count 1 only: those come from the
+    /// Returns whether, and how, to answer a discovery of this node's objective in rapid mode. A relay cannot pass on a
+    /// message that replaces M_RESPONSE. So these are only used for discoveries with loop count 1, which come from the
     /// initiator itself.
     fn rapid_reply(&self, session: u32, wanted: &WireObjective, offering: &Offering) -> Option<Rapid> {
         if !offering.rapid || self.config.dull {
@@ -127,16 +129,17 @@ impl Node {
             && has_wish
             && self.config.rapid_negotiation
         {
-            // The discovery's own count kept it on the link; the negotiation begins with that of a request (§2.8.6).
+            // The discovery's own loop count kept it on the link; the negotiation starts with the loop count of a
+            // request (§2.8.6).
             Some(Rapid::Negotiate(Objective { loop_count: GRASP_DEF_LOOPCT, ..wanted.to_objective() }))
         } else {
             None
         }
     }
 
-    /// What a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): nothing that was
-    /// learnt there, no link-local address, no name that is valid only on a link (§2.9.5.3), nothing that is about to
-    /// expire. The lifetime is the shortest that remains.
+    /// Returns what a Divert option can offer for a name on an interface (RFC 8990 §2.5.4.3, §2.9.2): no locator
+    /// learned on that interface, no link-local address, no name that is valid on one link only (§2.9.5.3), and no
+    /// entry that is about to expire. The lifetime is the shortest remaining one.
     fn divert(&self, ifi: u32, name: &str, now: u64) -> Option<(u32, Vec<WireLocator>)> {
         if self.config.dull {
             return None;
@@ -154,7 +157,7 @@ impl Node {
     }
 }
 
-/// An M_RESPONSE.
+/// Builds an M_RESPONSE.
 pub(super) fn response(
     id: SessionId,
     ttl: u32,
@@ -167,17 +170,17 @@ pub(super) fn response(
 
 /// How a discovery is answered in rapid mode (RFC 8990 §2.5.4.5).
 enum Rapid {
-    /// M_SYNCH in place of M_RESPONSE (§2.5.6.3).
+    /// M_SYNCH instead of M_RESPONSE (§2.5.6.3).
     Value(Message),
-    /// The value in the M_RESPONSE, as graspy does it.
+    /// The value in the M_RESPONSE, as in graspy.
     InResponse(WireObjective),
-    /// A negotiation about this wish (§2.5.5.1).
+    /// A negotiation that starts with this offer (§2.5.5.1).
     Negotiate(Objective),
 }
 
-/// The locators that a response gives for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
-/// registered with, or this node's addresses; the link-local one of the interface where the link or the peer has no
-/// other, where the objective is for the link only, and in a DULL instance (§2.5.2).
+/// Returns the locators of a response for an objective of this node (RFC 8990 §2.8.5, §2.9.5.1): those it was
+/// registered with, or else this node's addresses. The interface's link-local address is used if the link or the peer
+/// has no other address, if the objective is only for the link, and in a DULL instance (§2.5.2).
 fn own_locators(
     dull: bool,
     addresses: &Addresses,
@@ -199,12 +202,12 @@ fn own_locators(
         .collect()
 }
 
-/// The locators under which ASAs of the same engine find each other.
+/// Returns the locators under which ASAs of the same engine find each other.
 pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
     let ifi = addresses.links.first().map_or(0, |link| link.ifi);
     let mut found = own_locators(false, addresses, offering, (ifi, false));
     if !found.is_empty() {
-        // Within an engine one address is as good as another.
+        // Within an engine, any address works.
         found.truncate(if offering.locators.is_empty() { 1 } else { found.len() });
         return found;
     }
@@ -213,7 +216,7 @@ pub(crate) fn local_locators(addresses: &Addresses, offering: &Offering) -> Vec<
     vec![locator]
 }
 
-/// Every locator that a response of this engine may give for an objective, on whichever link.
+/// Returns every locator that a response of this engine may give for an objective, on any link.
 pub(crate) fn all_locators(addresses: &Addresses, offering: &Offering) -> Vec<AsaLocator> {
     if !offering.locators.is_empty() {
         return offering.locators.clone();
@@ -226,10 +229,10 @@ pub(super) fn is_for_elsewhere(locator: &AsaLocator) -> bool {
     !locator.is_link_local() && !is_mdns_name(locator.locator.as_ref())
 }
 
-/// As many locators as have room in a message that everyone takes (RFC 8990 §2.6, §2.8.3), those with long names last: who
-/// answers with such must not keep those of others from being passed on.
+/// Returns the locators that fit into a message that every node accepts (RFC 8990 §2.6, §2.8.3). Long names come last,
+/// so that a peer that answers with long names cannot displace the locators of others.
 pub(super) fn that_fit(mut locators: Vec<WireLocator>) -> Vec<WireLocator> {
-    // More than what stands around the locators, and around what is in one.
+    // Upper bounds for the encoding around all locators, and around each one.
     const AROUND_ALL: usize = 64;
     const AROUND_ONE: usize = 16;
     const LONG_NAME: usize = 255;
@@ -244,7 +247,7 @@ pub(super) fn that_fit(mut locators: Vec<WireLocator>) -> Vec<WireLocator> {
     locators
 }
 
-/// The shortest remaining life of some locators in milliseconds, never 0, which would mean "long".
+/// Returns the shortest remaining lifetime in milliseconds; never 0, because 0 means "long".
 fn remaining<'a>(locators: impl Iterator<Item = &'a AsaLocator>, now: u64) -> u32 {
     let left = locators
         .filter(|locator| locator.expire != 0)

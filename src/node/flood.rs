@@ -11,11 +11,11 @@ use crate::registry::Done;
 use crate::types::{AsaLocator, SessionId, TaggedObjective};
 use crate::wire::{Flood, WireLocator, WireObjective, with_loop_count};
 
-/// A flood counts for its names, and for its length in units of so many bytes, whichever is more.
+/// The cost of a flood is the number of its objectives or its length in units of this many bytes, whichever is larger.
 const UNIT: usize = 512;
 
 impl Node {
-    /// Decides about an M_FLOOD: every objective goes into the cache, the datagram on to the other interfaces.
+    /// Handles an M_FLOOD: caches every objective and relays the datagram to the other interfaces.
     pub(super) fn flood(
         &self,
         heard: &Heard<'_>,
@@ -32,7 +32,7 @@ impl Node {
             case.settle(MessageOutcome::Dull);
             return None;
         }
-        // RFC 8990 §2.5.6.2. Over UDP every IP source is link-local, so the rule is applied to the initiator.
+        // RFC 8990 §2.5.6.2. Over UDP every IP source is link-local, so the rule applies to the initiator instead.
         if first.loop_count != 1 && is_link_local(flood.initiator) {
             case.settle(MessageOutcome::LinkLocalFlood);
             return None;
@@ -52,7 +52,7 @@ impl Node {
         Some(Effect::RelayFlood { except: arrival.ifi, session: id.session, datagram, case })
     }
 
-    /// RFC 8990 §2.8.11: every objective is cached with its tag.
+    /// Caches every objective with its tag (RFC 8990 §2.8.11).
     fn cache(&self, arrival: Arrival, flood: &Flood, id: SessionId, now: u64) {
         let count = &self.counters;
         let expire = self.expiry(flood.ttl, now);
@@ -69,8 +69,9 @@ impl Node {
         }
     }
 
-    /// The tag that an objective is cached with; `None` if it is not to be cached. A link-local address is a tag where the
-    /// flood cannot have come through a relay only: there it would name somebody on another link.
+    /// Returns the tag to cache an objective with; `None` if the objective must not be cached. A link-local address is
+    /// valid as a tag only if the flood cannot have come through a relay: after a relay it would name a node on another
+    /// link.
     fn tag(
         &self,
         arrival: Arrival,
@@ -92,7 +93,7 @@ impl Node {
         acceptable(&locator.locator, via).then_some(tag)
     }
 
-    /// RFC 8990 §2.5.6.2: one loop count less, of the first objective only; each flood once.
+    /// Relays each flood once, with the loop count of the first objective reduced by one (RFC 8990 §2.5.6.2).
     fn relay_flood(&self, heard: &Heard<'_>, flood: &Flood) -> Option<Vec<u8>> {
         let Heard { arrival, id, raw, now, .. } = *heard;
         let loop_count = flood.objectives.first()?.0.loop_count.saturating_sub(1);
@@ -111,7 +112,7 @@ impl Node {
         with_loop_count(raw, loop_count)
     }
 
-    /// A flood was sent on.
+    /// Records that a flood was relayed.
     pub(crate) fn flood_relayed(&self, session: u32, except: u32, case: Case<FloodOutcome>) {
         self.tell_relayed(session, except);
         case.settle(FloodOutcome::Relayed);

@@ -1,5 +1,5 @@
-//! The gate: what a datagram or a first message must be before anything is decided about it. Each check is made once, the
-//! cheapest first, and as much as possible before anything is decrypted or decoded.
+//! The gate: the checks that a datagram or a first message must pass before it is handled. Each check runs once, the
+//! cheapest first, and as many as possible run before decryption and decoding.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use crate::bounds::{Neighbour, Permit};
 use crate::outcome::{Case, ConnectionOutcome, MessageOutcome};
 use crate::wire::{Body, Message, decode};
 
-/// A datagram that has passed, and holds its room in the queue.
+/// A datagram that has passed the gate, with its permits for the queue.
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub(super) arrival: Arrival,
     pub(super) message: Message,
-    /// As it came, to be relayed byte for byte.
+    /// The received bytes, which are relayed unchanged.
     pub(super) raw: Vec<u8>,
     pub(super) case: Case<MessageOutcome>,
     _room: (Permit<Neighbour>, Permit<Neighbour>),
 }
 
 impl Datagram {
-    /// Whether it is a discovery, whose answer somebody waits for.
+    /// Whether it is a discovery, for whose answer an asker waits.
     pub(crate) const fn is_discovery(&self) -> bool {
         matches!(self.message.body, Body::Discovery { .. })
     }
@@ -30,27 +30,27 @@ impl Datagram {
 #[derive(Debug)]
 pub(crate) enum FirstMessage {
     Message(Box<Message>, Case<MessageOutcome>),
-    /// Nothing to us: what follows counts.
+    /// Not relevant: the next message counts.
     Skipped,
     Wrong,
 }
 
 impl Node {
-    /// Counts a datagram, and drops it for what needs no look inside. `None` if it is dropped.
+    /// Counts a datagram, and drops it for reasons that need no decoding. `None` if it is dropped.
     pub(crate) fn gate(&self, arrival: &Arrival, length: usize) -> Option<Case<MessageOutcome>> {
         let case: Case<MessageOutcome> = Case::open(&self.counters, |count| {
             if arrival.multicast { &count.multicast_received } else { &count.unicast_datagram_received }
         });
         self.counters.datagram_bytes_received.add_many(length);
         let outcome = if !self.may_handle() {
-            // RFC 8990 §2.5.1, §2.5.6.2: without security nothing is done but what a DULL instance may do.
+            // RFC 8990 §2.5.1, §2.5.6.2: without security, a node does only what a DULL instance may do.
             MessageOutcome::Insecure
         } else if !self.may_come_from(arrival) {
             MessageOutcome::BadSource
         } else if !self.config.listen_self
             && self.addresses().are_source_of(arrival.ifi, arrival.source, arrival.port)
         {
-            // While this node sends, it hears itself: that should keep nobody busy.
+            // A node hears its own multicasts; they must not cost processing time.
             MessageOutcome::Own
         } else {
             return Some(case);
@@ -59,15 +59,16 @@ impl Node {
         None
     }
 
-    /// RFC 8990 §2.6: the group is link-local, and so is every source. What is sent to an address of wider scope comes from such
-    /// an address of a neighbour (see also docs/design.md on unicast).
+    /// RFC 8990 §2.6: the group is link-local, and so is every source. A datagram to an address of wider scope comes
+    /// from such an address of a neighbour (see also docs/design.md on unicast).
     fn may_come_from(&self, arrival: &Arrival) -> bool {
         let near = |address| self.addresses().is_on_link(arrival.ifi, address);
         arrival.source.is_unicast_link_local()
             || (!arrival.multicast && !self.config.dull && near(arrival.source))
     }
 
-    /// Decodes a datagram in the clear, and gives it room in the queue if it is for `datagram`. `None`, counted, otherwise.
+    /// Decodes a datagram in the clear, and takes its permits for the queue if `datagram` handles its kind. Otherwise
+    /// counts it and returns `None`.
     pub(crate) fn take_datagram(
         &self,
         case: Case<MessageOutcome>,
@@ -127,25 +128,25 @@ impl Node {
         Case::open(&self.counters, |count| &count.connections_accepted)
     }
 
-    /// Counts a connection that is opened from here, for those who have no sockets.
+    /// Counts a connection that this node opens, for callers without sockets.
     #[cfg(feature = "_simulator")]
     pub(crate) fn connection_opened(&self) {
         self.counters.connections_opened.add();
     }
 
-    /// Counts a connection that is closed, for those who have no sockets.
+    /// Counts a closed connection, for callers without sockets.
     #[cfg(feature = "_simulator")]
     pub(crate) fn connection_closed(&self) {
         self.counters.connections_closed.add();
     }
 
-    /// Counts a message that has come over TCP.
+    /// Counts a message that was received over TCP.
     pub(crate) fn received(&self) -> Case<MessageOutcome> {
         Case::open(&self.counters, |count| &count.messages_received)
     }
 
-    /// Decodes the first message of an accepted connection. RFC 8990 §2.8.13, §2.8.2: M_NOOP and unknown messages are
-    /// discarded, no more.
+    /// Decodes the first message of an accepted connection. M_NOOP and unknown messages are only discarded
+    /// (RFC 8990 §2.8.13, §2.8.2).
     pub(crate) fn first_message(self: &Arc<Self>, bytes: &[u8]) -> FirstMessage {
         let case = self.received();
         match decode(bytes, &self.unicast_limits()) {

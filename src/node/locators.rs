@@ -1,4 +1,4 @@
-//! Which received locators are believed: one check in front of every cache, relay and connection.
+//! Checks which received locators are plausible: one check before every cache, relay and connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,14 +7,15 @@ use crate::types::Locator;
 /// How a locator reached this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// It was said by the neighbour with this address on the link it came in on.
+    /// The neighbour with this address announced it on the link it arrived on.
     Link(Ipv6Addr),
-    /// It has come through a relay, or may have.
+    /// It came, or may have come, through a relay.
     Relay,
 }
 
-/// Whether a locator can lead to whoever it is said to lead to. Not to this machine, nobody or a group; not to another
-/// link; and a link-local address is valid on the link of the neighbour that said it only (RFC 8990 §2.9.5.1).
+/// Whether a locator can lead to the node it is announced for. Rejected are this machine, unspecified addresses, groups
+/// and other links; a link-local address is valid only on the link of the neighbour that announced it
+/// (RFC 8990 §2.9.5.1).
 pub(crate) fn acceptable(locator: &Locator, via: Via) -> bool {
     match locator {
         Locator::Ipv6(address) => is_acceptable(IpAddr::V6(*address), via),
@@ -45,7 +46,7 @@ fn is_acceptable_v4(address: Ipv4Addr, via: Via) -> bool {
     !leads_nowhere && (via != Via::Relay || !address.is_link_local())
 }
 
-/// A name that is an address is judged as that, and may not choose an interface of this machine.
+/// A name that is an address follows the rules of addresses, and must not choose an interface of this machine.
 fn is_acceptable_host(host: &str, via: Via) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let bare = host.trim_end_matches('.').to_ascii_lowercase();
@@ -55,7 +56,7 @@ fn is_acceptable_host(host: &str, via: Via) -> bool {
     host.parse().map_or(true, |address| is_acceptable(address, via))
 }
 
-/// The host of a URI: what stands between `//`, or the scheme, and the port or path.
+/// Returns the host of a URI: the part between `//` and the port or path.
 fn host_of(uri: &str) -> &str {
     let after_scheme = uri.split_once("://").map_or("", |(_, rest)| rest);
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();

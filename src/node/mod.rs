@@ -1,8 +1,9 @@
-//! The one decider: what becomes of a datagram, an answer, a request, a message in a session, or a call. Events go in with
-//! the time; effects come out, and what has become of the event is counted.
+//! Decides what happens with a datagram, an answer, a request, a session message, or a call. Events and the current
+//! time go in; effects come out, and the outcome of each event is counted.
 //!
-//! No socket, no thread, no channel and no clock in here, and no lock but those of the registries and quotas. `threads` and
-//! `api` feed it and carry out its effects; the simulator does the same on virtual time, and the fuzzers drive it directly.
+//! This module uses no socket, no thread, no channel and no clock, and no lock except those of the registries and
+//! quotas. `threads` and `api` feed it and carry out its effects; the simulator does the same on virtual time, and the
+//! fuzzers drive it directly.
 //!
 //! | event | method | effect |
 //! |---|---|---|
@@ -60,7 +61,8 @@ use crate::types::{AsaNonce, Objective, SessionId};
 use crate::wire::{Body, Limits};
 use quotas::Quotas;
 
-/// How often an identifier is drawn before giving up; each draw fails with a chance of about one in a million.
+/// How many times an identifier is drawn before giving up; each draw fails with a probability of about one in a
+/// million.
 const DRAWS: usize = 100;
 
 /// Where a datagram came from.
@@ -69,34 +71,34 @@ pub(crate) struct Arrival {
     /// Index of the interface it came in on.
     pub(crate) ifi: u32,
     pub(crate) source: Ipv6Addr,
-    /// The source port, which is where a response goes (RFC 8990 §2.8.4).
+    /// The source port, to which a response goes (RFC 8990 §2.8.4).
     pub(crate) port: u16,
-    /// Sent to the group; otherwise to this node alone.
+    /// Whether it was sent to the group, and not only to this node.
     pub(crate) multicast: bool,
 }
 
 impl Arrival {
-    /// Who has sent it here.
+    /// The neighbour that sent it.
     pub(crate) const fn neighbour(&self) -> Neighbour {
         (self.ifi, self.source)
     }
 }
 
-/// What is to be done.
+/// An action that the caller must carry out.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Send a message to an asker.
     Respond(Response),
-    /// Open the negotiation that a discovery asks for, in rapid mode: hand it to whoever listens, with a
-    /// connection to the asker; send the response if nobody does.
+    /// Open the negotiation that a discovery asks for in rapid mode: hand it to a listener, with a connection to the
+    /// asker; send the response if there is no listener.
     Negotiate { session: u32, objective: Objective, otherwise: Response },
     /// Send a flood on to the other interfaces.
     RelayFlood { except: u32, session: u32, datagram: Vec<u8>, case: Case<FloodOutcome> },
-    /// Open a relay: send a discovery on, and pass what is found to the asker until the time is over.
+    /// Open a relay: send a discovery on, and pass the answers to the asker until the time is over.
     RelayDiscovery(RelayTask),
 }
 
-/// One GRASP node: everything that decisions depend on and change.
+/// One GRASP node: everything that decisions depend on or change.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) config: Config,
@@ -104,7 +106,7 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     pub(crate) sizes: Sizes,
     quotas: Quotas,
-    /// Whether messages are protected: then a recording of one must not make this node do anything twice.
+    /// Whether messages are protected. If so, a replayed message must not make this node act twice.
     protected: bool,
     secure: AtomicBool,
     test_divert: AtomicBool,
@@ -133,7 +135,7 @@ impl Node {
         self.counters.snapshot()
     }
 
-    /// Where is told what happens.
+    /// The tracer that reports what happens.
     pub(crate) fn tracer(&self) -> &Tracer {
         self.counters.tracer()
     }
@@ -142,12 +144,12 @@ impl Node {
         self.registries.links.get()
     }
 
-    /// Whether the substrate is secure, as last told. Never in a DULL instance (RFC 8990 §2.5.2).
+    /// Whether the substrate is secure, as last reported. Never in a DULL instance (RFC 8990 §2.5.2).
     pub(crate) fn is_secure(&self) -> bool {
         self.secure.load(Ordering::Relaxed)
     }
 
-    /// The substrate is up or down. Returns whether that is news.
+    /// Records whether the substrate is up. Returns whether that is a change.
     pub(crate) fn set_secure(&self, up: bool) -> bool {
         let secure = up && !self.config.dull;
         self.secure.swap(secure, Ordering::Relaxed) != secure
@@ -168,17 +170,17 @@ impl Node {
         self.test_divert.load(Ordering::Relaxed)
     }
 
-    /// What a unicast message may be.
+    /// The size and nesting limits of a unicast message.
     pub(crate) fn unicast_limits(&self) -> Limits {
         Limits { size: self.sizes.unicast(), depth: self.config.nesting }
     }
 
-    /// What a multicast message may be.
+    /// The size and nesting limits of a multicast message.
     fn multicast_limits(&self) -> Limits {
         Limits { size: self.sizes.multicast(), depth: self.config.nesting }
     }
 
-    /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
+    /// Draws an identifier that is neither in use nor was used recently (RFC 8990 §2.7).
     pub(crate) fn new_id(&self) -> Result<u32> {
         let (identifiers, sessions) = (&self.registries.identifiers, &self.registries.sessions);
         for _ in 0..DRAWS {
@@ -190,15 +192,15 @@ impl Node {
         Err(Error::NoRandom)
     }
 
-    /// When something that was learnt now for `ttl` milliseconds expires: after `learned_ttl_limit` at the latest. 0 is for
-    /// ever.
+    /// Returns when information learned now with a lifetime of `ttl` milliseconds expires: after `learned_ttl_limit` at
+    /// the latest. A `ttl` of 0 means for ever.
     fn expiry(&self, ttl: u32, now: u64) -> u64 {
         let limit = self.config.learned_ttl_limit;
         let ttl = if ttl == 0 { limit } else { ttl.min(limit) };
         now.saturating_add(ttl.into())
     }
 
-    /// Decides about a datagram that has waited its turn.
+    /// Handles a datagram that has waited in the queue.
     pub(crate) fn datagram(self: &Arc<Self>, datagram: Datagram, now: u64) -> Option<Effect> {
         let Datagram { arrival, message, raw, case, .. } = datagram;
         match message.body {
@@ -209,7 +211,7 @@ impl Node {
                     case.settle(MessageOutcome::Own);
                     return None;
                 }
-                // RFC 8990 §2.5.2: a DULL instance takes nothing that has come, or could go, further than the link.
+                // RFC 8990 §2.5.2: a DULL instance ignores messages that have come, or could go, beyond the link.
                 let beyond_link = self.config.dull && objective.loop_count != 1;
                 if beyond_link || !self.config.permits(&objective.name) {
                     case.settle(MessageOutcome::Dull);
@@ -235,8 +237,8 @@ impl Node {
         }
     }
 
-    /// What began here is known by session and initiator, also if it comes back by way of a relay. What was only
-    /// relayed from here comes from our own socket.
+    /// A message that started at this node is recognized by its session and initiator, even if it comes back through a
+    /// relay. A message that this node only relayed comes from its own socket.
     fn origin(&self, arrival: &Arrival, id: SessionId) -> Origin {
         let own = self.registries.identifiers.is_own(id.session, id.initiator);
         if !own && !self.addresses().are_source_of(arrival.ifi, arrival.source, arrival.port) {
@@ -248,41 +250,41 @@ impl Node {
         }
     }
 
-    /// Whether this node relays: it has somewhere else to relay to, and is no DULL instance (RFC 8990 §2.5.2,
+    /// Whether this node relays: it has another link to relay to, and is not a DULL instance (RFC 8990 §2.5.2,
     /// §2.5.4.4).
     fn may_relay(&self, origin: Origin) -> bool {
         origin == Origin::Other && !self.config.dull && self.addresses().links.len() > 1
     }
 
-    /// Clears away what has expired, and what was learnt on interfaces that are gone.
+    /// Removes expired entries, and entries learned on interfaces that no longer exist.
     pub(crate) fn purge(&self, now: u64) {
         self.registries.floods.purge(now);
         let addresses = self.addresses();
         self.registries.discovery.purge(now, |ifi| addresses.links.iter().any(|link| link.ifi == ifi));
     }
 
-    /// Tells that a multicast is sent on.
+    /// Traces that a multicast is relayed.
     fn tell_relayed(&self, session: u32, except: u32) {
         self.tracer().emit(|| Event::Relayed { session, except });
     }
 }
 
-/// A multicast that is to be handled.
+/// A multicast to be handled.
 struct Heard<'a> {
     arrival: Arrival,
     id: SessionId,
     origin: Origin,
-    /// The datagram as it came, which is what a relay sends on.
+    /// The received datagram, which a relay sends on.
     raw: &'a [u8],
     now: u64,
 }
 
-/// Whose multicast this is.
+/// The origin of a multicast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// Another node's.
     Other,
-    /// This node's own, and the configuration wants it handled, though never relayed.
+    /// This node's own. The configuration wants it handled, though never relayed.
     Own,
     /// This node's own.
     Ignore,

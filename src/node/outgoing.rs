@@ -1,4 +1,5 @@
-//! What this node itself floods (RFC 8990 §2.5.6.2): the datagrams, and what its own cache keeps. Called by `api`.
+//! The floods that this node starts (RFC 8990 §2.5.6.2): their datagrams and their entries in its own cache. Called by
+//! `api`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,7 +18,7 @@ pub(crate) struct FloodPlan<'a> {
 }
 
 impl FloodPlan<'_> {
-    /// The flood is sent now: this node knows it as its own, and has it in its cache.
+    /// Records the flood as this node's own and caches it, just before it is sent.
     pub(crate) fn begin(&self, now: u64) {
         let node = self.node;
         node.registries.identifiers.own(self.id.session, self.id.initiator);
@@ -26,7 +27,7 @@ impl FloodPlan<'_> {
         node.counters.floods_sent.add();
     }
 
-    /// As it leaves by an interface with this link-local address.
+    /// Returns the datagram for an interface with this link-local address.
     pub(crate) fn datagram(&self, link_local: Option<Ipv6Addr>) -> Vec<u8> {
         let objectives = self.tagged.iter().map(|one| {
             let source = with_address(&one.source, link_local);
@@ -43,8 +44,8 @@ impl FloodPlan<'_> {
 }
 
 impl Node {
-    /// What flooding objectives with their tags sends out of every interface. All loop counts are 1 where the flood is for
-    /// the links only. Nothing is changed before [`FloodPlan::begin`].
+    /// Prepares a flood of objectives with their tags for every interface. All loop counts are 1 if the flood stays on
+    /// the links. Changes nothing before [`FloodPlan::begin`].
     ///
     /// # Errors
     /// `TooLarge` if the message is larger than `limit` bytes, `NoRandom`.
@@ -62,7 +63,7 @@ impl Node {
         }
         let id = SessionId { session: self.new_id()?, initiator: IpAddr::V6(address) };
         let plan = FloodPlan { node: self, id, ttl, tagged };
-        // An address is 16 bytes whichever it is.
+        // Every IPv6 address takes 16 bytes.
         let size = plan.datagram(None).len();
         if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(plan) }
     }
@@ -83,12 +84,12 @@ impl Node {
     }
 }
 
-/// Whether a flood with this first locator is for the links only.
+/// Whether a flood with this first locator stays on the links.
 pub(crate) fn is_unspecified(source: &AsaLocator) -> bool {
     source.locator == Some(Locator::Ipv6(Ipv6Addr::UNSPECIFIED))
 }
 
-/// The source with `::` replaced by an interface's address.
+/// Replaces `::` in the source with the interface's address.
 fn with_address(source: &AsaLocator, link_local: Option<Ipv6Addr>) -> AsaLocator {
     match link_local {
         Some(address) if is_unspecified(source) => {
@@ -98,8 +99,8 @@ fn with_address(source: &AsaLocator, link_local: Option<Ipv6Addr>) -> AsaLocator
     }
 }
 
-/// An M_DISCOVERY of at most `limit` bytes, or `None`. A discovery needs no value (RFC 8990 §2.10.3), and goes
-/// without if there is no room.
+/// Returns an M_DISCOVERY of at most `limit` bytes, or `None`. A discovery needs no value (RFC 8990 §2.10.3), so the
+/// value is left out if it does not fit.
 pub(super) fn discovery_datagram(
     SessionId { session, initiator }: SessionId,
     objective: &Objective,

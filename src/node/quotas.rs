@@ -3,22 +3,22 @@
 use crate::bounds::{Bounds, Cause, Neighbour, Quota, RateLimit};
 use crate::config::{Config, Rate};
 
-/// More than anybody can do.
+/// A rate that no peer can reach.
 const UNLIMITED: Rate = Rate::new(u32::MAX, u32::MAX);
 
-/// What one node may have in hand, and how often it does what others ask for.
+/// How much work one node may have in progress, and how often it acts for others.
 #[derive(Debug)]
 pub(super) struct Quotas {
     pub(super) discoveries: Lane,
     pub(super) floods: Lane,
     /// Open relays by the neighbour that asked.
     pub(super) relays: Quota<Neighbour>,
-    /// Responses on their way by asker.
+    /// Responses in progress, by asker.
     pub(super) responses: Quota<Neighbour>,
-    /// Responses on their way to askers that were not reached before.
+    /// Responses in progress to askers that were not reached before.
     pub(super) strangers: Quota<()>,
     pub(super) discovery_rate: RateLimit<Neighbour>,
-    /// Each initiator behind a neighbour has half of the neighbour's rate.
+    /// Each initiator behind a neighbour gets half of the neighbour's rate.
     pub(super) discovery_cause_rate: RateLimit<Cause>,
     pub(super) flood_rate: RateLimit<Neighbour>,
     pub(super) flood_cause_rate: RateLimit<Cause>,
@@ -26,7 +26,7 @@ pub(super) struct Quotas {
     pub(super) stranger_rate: RateLimit<()>,
 }
 
-/// What waits to be decided about, of one kind: discoveries or floods. A neighbour has half of it at most.
+/// A queue of one kind of message, discoveries or floods, before they are handled. A neighbour gets at most half of it.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) entries: Quota<Neighbour>,

@@ -1,4 +1,4 @@
-//! Relaying discoveries (RFC 8990 §2.5.4.4): which are relayed, for how long, and what of the answers goes back.
+//! Relaying discoveries (RFC 8990 §2.5.4.4): which discoveries are relayed, for how long, and which answers go back.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use crate::registry::{DiscoveryAnswer, Done, Found, Mailbox, OpenRelay};
 use crate::types::SessionId;
 use crate::wire::{WireLocator, WireObjective, WireOption, with_loop_count};
 
-/// The time that a relay gives each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
+/// The time that a relay allows for each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
 const HOP_TIME: u64 = 100;
-/// How long a relay keeps its place, in milliseconds, where others wait for one: what a discovery of the default loop count
-/// needs.
+/// How long a relay keeps its permit, in milliseconds, while other discoveries need one: the time that a discovery with
+/// the default loop count needs.
 const HELD: u64 = 500;
 
-/// A discovery that is to be relayed, and has a place. Dropped unopened, its place is another's, and it may come again.
+/// A discovery to be relayed, which holds a permit. Dropping it unopened releases the permit, and the discovery may
+/// come again.
 #[derive(Debug)]
 pub(crate) struct RelayTask {
     node: Arc<Node>,
@@ -31,7 +32,8 @@ pub(crate) struct RelayTask {
 }
 
 impl RelayTask {
-    /// Opens the relay: its answers go into the mailbox from here on. `None` if one of this identity is open.
+    /// Opens the relay; from here on its answers go into the mailbox. `None` if a relay with this identity is already
+    /// open.
     pub(crate) fn open(mut self, mailbox: Arc<dyn Mailbox>, now: u64) -> Option<Relay> {
         let (case, permit) = self.admission.take()?;
         let open = OpenRelay {
@@ -63,8 +65,8 @@ impl Drop for RelayTask {
     }
 }
 
-/// A relayed discovery that is open. It ends when this is dropped, and earlier where others need its place: then its
-/// mailbox is dropped.
+/// An open relay of a discovery. It ends when this is dropped, or earlier if another discovery needs its permit: then
+/// its mailbox is dropped.
 #[derive(Debug)]
 pub(crate) struct Relay {
     node: Arc<Node>,
@@ -74,12 +76,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// What goes back to the asker of an answer that has come.
+    /// Returns the response that passes an answer back to the asker, if any.
     pub(crate) fn pass_on(&self, answer: &DiscoveryAnswer, now: u64) -> Option<Response> {
         let count = &self.node.counters;
         let found = match answer {
             DiscoveryAnswer::Found(found) => found,
-            // What comes in rapid mode is for the initiator alone.
+            // A rapid-mode answer is only for the initiator.
             DiscoveryAnswer::Rapid { .. } => {
                 count.answers_unused.add();
                 return None;
@@ -95,7 +97,7 @@ impl Relay {
         self.node.admit_response(self.asker, message, None, case, now)
     }
 
-    /// So many answers were left in the mailbox.
+    /// Ends the relay. `answers` is the number of answers that remain in the mailbox.
     pub(crate) fn leave(self, answers: usize) {
         self.node.counters.answers_unused.add_many(answers);
     }
@@ -107,8 +109,8 @@ impl Drop for Relay {
     }
 }
 
-/// What a relay sends back of an answer: a Divert to what means the same to the asker. `None` if nothing of it does, or if
-/// the answer came from the asker's own link, where the asker has heard it too.
+/// Returns what a relay sends back for an answer: a Divert to the locators that mean the same to the asker. `None` if
+/// there are none, or if the answer came from the asker's own link, where the asker has received it too.
 fn passed_on(asker_ifi: u32, answer: &Found) -> Option<Vec<WireOption>> {
     if answer.ifi == asker_ifi {
         return None;
@@ -118,14 +120,14 @@ fn passed_on(asker_ifi: u32, answer: &Found) -> Option<Vec<WireOption>> {
     (!locators.is_empty()).then(|| vec![WireOption::Divert(locators)])
 }
 
-/// Who causes what this node does for a multicast.
+/// The neighbour and the initiator that cause the work this node does for a multicast.
 pub(super) fn cause(arrival: &Arrival, id: SessionId) -> Cause {
     (arrival.neighbour(), id.initiator)
 }
 
 impl Node {
-    /// RFC 8990 §2.5.4.4: relays with one loop count less, each discovery once, for 100 ms a remaining hop. Gives the case
-    /// back if it is not relayed.
+    /// Relays each discovery once, with the loop count reduced by one, for 100 ms per remaining hop
+    /// (RFC 8990 §2.5.4.4). Returns the case if the discovery is not relayed.
     pub(super) fn relay(
         self: &Arc<Self>,
         heard: &Heard<'_>,
@@ -149,7 +151,7 @@ impl Node {
             return Err(case);
         }
         let Some(permit) = self.relay_place(arrival.neighbour(), now) else {
-            // It is not remembered as relayed: it may come again by another way.
+            // It is not remembered as relayed: it may arrive again on another path.
             case.settle(DiscoveryOutcome::RelayFull);
             return Ok(None);
         };
@@ -171,7 +173,7 @@ impl Node {
         u64::from(self.config.default_timeout).saturating_mul(2)
     }
 
-    /// A place for one more relay. Where there is none, one that was open long enough makes room.
+    /// Takes a permit for another relay. If none is free, takes the permit of a relay that has been open long enough.
     fn relay_place(&self, neighbour: Neighbour, now: u64) -> Option<Permit<Neighbour>> {
         let refused = match self.quotas.relays.take(neighbour) {
             Ok(permit) => return Some(permit),
@@ -182,8 +184,8 @@ impl Node {
         if displaced { self.quotas.relays.take(neighbour).ok() } else { None }
     }
 
-    /// Whether a multicast was not relayed yet, and the rates allow one that costs `tokens` more. What is over the rate is not
-    /// remembered: it may come again by another way.
+    /// Whether a multicast has not been relayed yet and the rates allow another one that costs `tokens`. A multicast
+    /// over the rate is not remembered: it may arrive again on another path.
     pub(super) fn is_new_and_within(
         &self,
         (of_cause, of_neighbour): (&RateLimit<Cause>, &RateLimit<Neighbour>),

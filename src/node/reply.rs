@@ -9,8 +9,8 @@ use crate::registry::Exchange;
 use crate::types::Objective;
 use crate::wire::{Body, DecodeError, Flags, Message, Outcome, decode};
 
-/// Waiting for the peer's next message in a session. However often the peer asks for time, it gets no more than
-/// `wait_limit`.
+/// Waiting for the peer's next message in a session. The peer may ask for more time repeatedly, but gets at most
+/// `wait_limit` in total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Await {
     deadline: Instant,
@@ -23,18 +23,18 @@ impl Await {
         Self { deadline, patience: now + Duration::from_millis(node.config.wait_limit.into()) }
     }
 
-    /// When waiting ends, as it looks now.
+    /// When waiting ends, as of now.
     pub(crate) const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// M_WAIT: so many milliseconds from now replace what is left (RFC 8990 §2.8.9).
+    /// M_WAIT: this many milliseconds from now replace the remaining time (RFC 8990 §2.8.9).
     pub(crate) fn extend(&mut self, time: u32, now: Instant) {
         self.deadline = (now + Duration::from_millis(time.into())).min(self.patience);
     }
 }
 
-/// A message of a session with its meaning, which says what it counts as.
+/// The meaning of a session message, which also determines how it is counted.
 trait Meaning {
     fn fits(&self) -> bool;
     fn insecure() -> Self;
@@ -61,7 +61,7 @@ impl Meaning for SynchReply {
 }
 
 impl Node {
-    /// What a message means that has come in a negotiation.
+    /// Returns the meaning of a message received in a negotiation.
     pub(crate) fn negotiation_message(
         &self,
         session: u32,
@@ -71,12 +71,12 @@ impl Node {
         self.message(bytes, |received| negotiation_reply(session, &exchange.name, exchange.dry, received))
     }
 
-    /// What a message means that has come after a request for a value.
+    /// Returns the meaning of a message received after a request for a value.
     pub(crate) fn synch_message(&self, session: u32, exchange: &Exchange, bytes: &[u8]) -> SynchReply {
         self.message(bytes, |received| synch_reply(session, &exchange.name, received))
     }
 
-    /// Decodes the next message of a session, says what it means, and counts it as that.
+    /// Decodes the next message of a session, classifies it, and counts it accordingly.
     fn message<R: Meaning>(
         &self,
         bytes: &[u8],
@@ -101,18 +101,18 @@ impl Node {
     }
 }
 
-/// What the peer's message means to whoever waits in a negotiation.
+/// The meaning of the peer's message for the waiting side of a negotiation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NegotiationReply {
-    /// M_NEGOTIATE: its turn to us.
+    /// M_NEGOTIATE: it is this side's turn.
     Offer(Objective),
     /// M_END with accept.
     Accepted,
     /// M_END with decline.
     Declined(Option<String>),
-    /// M_WAIT: these milliseconds replace what is left of the timeout.
+    /// M_WAIT: this many milliseconds replace the remaining timeout.
     Wait(u32),
-    /// Nothing to us: go on waiting.
+    /// Not relevant: keep waiting.
     Ignore,
     /// The session has failed.
     Failed(Error),
@@ -134,7 +134,7 @@ pub(crate) fn negotiation_reply(
         Err(_) => return NegotiationReply::Failed(Error::NoValidStep),
     };
     match message.body {
-        // RFC 8990 §2.8.13, §2.8.2: M_NOOP and unknown messages are discarded, no more.
+        // RFC 8990 §2.8.13, §2.8.2: M_NOOP and unknown messages are only discarded.
         Body::Noop | Body::Unknown { .. } => NegotiationReply::Ignore,
         Body::Negotiate(step) if step.session == session => {
             let (objective, flags) = (&step.objective, step.objective.flags);
@@ -143,7 +143,7 @@ pub(crate) fn negotiation_reply(
             if objective.name != name || !negotiable || flags.has(Flags::F_NEG_DRY) != dry {
                 NegotiationReply::Failed(Error::InvalidNeg)
             } else if objective.loop_count == 0 {
-                // RFC 8990 §2.8.7: a count of zero is never sent.
+                // RFC 8990 §2.8.7: a loop count of zero is never sent.
                 NegotiationReply::Failed(Error::NoValidStep)
             } else {
                 NegotiationReply::Offer(step.objective.into_objective())
@@ -158,14 +158,14 @@ pub(crate) fn negotiation_reply(
     }
 }
 
-/// What the peer's message means to whoever waits for a value.
+/// The meaning of the peer's message for an asker that waits for a value.
 #[derive(Debug, PartialEq)]
 pub(crate) enum SynchReply {
     /// M_SYNCH with the value.
     Value(Objective),
-    /// Nothing to us: go on waiting.
+    /// Not relevant: keep waiting.
     Ignore,
-    /// Nothing that helps.
+    /// No usable answer.
     Failed(Error),
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn synch_reply(session: u32, name: &str, received: Result<Message, De
     }
 }
 
-/// Whether the bytes were no CBOR item within the limits, as against an item that is no message.
+/// Whether the bytes were not a CBOR item within the limits, rather than an item that is not a message.
 const fn is_not_cbor(error: &DecodeError) -> bool {
     matches!(
         error,

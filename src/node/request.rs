@@ -1,4 +1,4 @@
-//! What a peer that connects to an objective's port may ask, and who gets it (RFC 8990 §2.8.6).
+//! Decides what a peer that connects to an objective's port may ask, and who handles the request (RFC 8990 §2.8.6).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,30 +13,31 @@ use crate::registry::{Dispatch, Exchange, NegotiationRequest, QueueLimits, Synch
 use crate::types::{AsaNonce, Objective, SessionId, SessionNonce};
 use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 
-/// A request that somebody is to get.
+/// A request and who is to handle it.
 #[derive(Debug)]
 pub(crate) enum Requested {
-    /// For a listener: hand it over at the place.
+    /// For a listener: hand it over with the slot.
     Negotiate(Place, NegotiationRequest),
-    /// For the `_synch_listen` at the other end.
+    /// For the `_synch_listen` thread at the other end.
     Synchronize(Sender<SynchRequest>, SynchRequest),
     /// A discovery: send the response on the same connection.
     Respond(Response, Arc<dyn Transport>),
-    /// For nobody, of which the peer is to be told.
+    /// For nobody; the peer must be told.
     Refuse(Refusal),
 }
 
-/// A request that nobody takes up, which has been counted: its connection is to be closed.
+/// A request that nobody takes. It has been counted, and its connection must be closed.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) transport: Arc<dyn Transport>,
-    /// What the peer is told first where a limit is the reason, so that it does not take this for the absence of a listener.
+    /// What to send to the peer first if a limit is the reason, so that the peer does not conclude that there is no
+    /// listener.
     pub(crate) farewell: Option<Box<Message>>,
 }
 
 impl Refusal {
-    /// Counts a request to negotiate as refused. RFC 8990 §2.5.5 lets a negotiation end with M_END and O_DECLINE at any time;
-    /// for other reasons than a limit §2.8.6 wants the connection closed.
+    /// Counts a request to negotiate as refused. RFC 8990 §2.5.5 lets a negotiation end with M_END and O_DECLINE at any
+    /// time; for reasons other than a limit, §2.8.6 requires closing the connection.
     fn of(
         session: u32,
         transport: Arc<dyn Transport>,
@@ -56,8 +57,8 @@ impl Refusal {
     }
 }
 
-/// A place among the requests that wait for a listener, which is another's when dropped. Whoever waits keeps it: a later
-/// request must not take it.
+/// A slot among the requests that wait for a listener, freed on drop. A waiting request keeps its slot: a later request
+/// must not take it.
 #[derive(Debug)]
 pub(crate) struct Place {
     node: Arc<Node>,
@@ -70,7 +71,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Where the listener takes requests.
+    /// The channel on which the listener takes requests.
     pub(crate) const fn listener(&self) -> &Sender<NegotiationRequest> {
         &self.tx
     }
@@ -80,7 +81,7 @@ impl Place {
         self.patience
     }
 
-    /// Nobody has taken the request: closes its connection (RFC 8990 §2.8.6).
+    /// Closes the connection of a request that no listener has taken (RFC 8990 §2.8.6).
     pub(crate) fn refuse(self, request: NegotiationRequest) {
         request.refuse(RequestOutcome::NotListening);
     }
@@ -93,8 +94,8 @@ impl Drop for Place {
 }
 
 impl Node {
-    /// Decides about the first message on a connection to an objective's port. What is not for anybody is counted, and its
-    /// connection closed.
+    /// Handles the first message on a connection to an objective's port. If nobody can handle it, counts it and closes
+    /// its connection.
     pub(crate) fn request(
         self: &Arc<Self>,
         message: Message,
@@ -128,7 +129,7 @@ impl Node {
                 return None;
             }
         };
-        // Any port of this node will do for any of its objectives, as in graspy.
+        // Any port of this node works for any of its objectives, as in graspy.
         let outcome = match self.registries.objectives.kind(&step.objective.name) {
             None => RequestOutcome::NotListening,
             Some(own) if negotiate && own.neg && is_negotiable(&step.objective) => {
@@ -152,8 +153,8 @@ impl Node {
         None
     }
 
-    /// RFC 8990 §2.5.4.2: a discovery by TCP is answered on the same connection, and goes no further than this node: a relay
-    /// would have to connect to a port that nobody has named.
+    /// RFC 8990 §2.5.4.2: a discovery over TCP is answered on the same connection and is not relayed: a relay would
+    /// have to connect to a port that nobody has announced.
     fn discovery_by_tcp(
         self: &Arc<Self>,
         id: SessionId,
@@ -176,8 +177,8 @@ impl Node {
         }
     }
 
-    /// RFC 8990 §2.8.6: a request under an identifier that is in use is dropped. One to negotiate is known to `accept` as a
-    /// clash.
+    /// RFC 8990 §2.8.6: a request with an identifier that is in use is dropped. For a request to negotiate, `accept`
+    /// detects the clash.
     fn synchronization(
         &self,
         step: &Step,
@@ -197,7 +198,7 @@ impl Node {
         None
     }
 
-    /// A place for a request at a listener, or why there is none.
+    /// Takes a slot for a request at a listener, or returns why there is none.
     pub(crate) fn place_for(
         self: &Arc<Self>,
         request: &NegotiationRequest,
@@ -209,7 +210,7 @@ impl Node {
         match self.registries.objectives.dispatch(name, transport, now, whole_ms(grace), limits) {
             Dispatch::Listener { tx, owner, free, waiting } => {
                 self.counters.request_queue_peak.raise_to(waiting);
-                // Who has begun to listen may be on its way to the channel still, on a busy machine.
+                // On a busy machine, a caller that has begun to listen may not have reached the channel yet.
                 let patience = if free { grace.max(longest) } else { grace };
                 let (node, name, peer) = (Arc::clone(self), name.clone(), transport.neighbour());
                 Ok(Place { node, tx, owner, name, peer, patience })
@@ -219,7 +220,8 @@ impl Node {
         }
     }
 
-    /// Takes up a session that a peer asks for, unless a session of this identity is open or there are as many as may be.
+    /// Accepts a session that a peer asks for, unless a session with this identity is open or the session limit is
+    /// reached.
     pub(crate) fn accept(
         &self,
         owner: AsaNonce,
@@ -239,26 +241,26 @@ impl Node {
         Err(Refusal::of(session, exchange.transport, case, outcome))
     }
 
-    /// Ends the sessions whose peers closed the connection some time ago and have said nothing that is unread: their ASAs have
-    /// left them. The caller closes the transports.
+    /// Ends the sessions whose peers closed the connection some time ago and left nothing unread: their ASAs have
+    /// abandoned them. The caller closes the transports.
     pub(crate) fn end_abandoned(&self, now: u64) -> Vec<Exchange> {
         self.registries.sessions.end_abandoned(now, whole_ms(self.config.abandoned_after))
     }
 
-    /// Opens a session with a peer that an ASA is connected with.
+    /// Opens a session with a peer that an ASA is connected to.
     pub(crate) fn open_exchange(&self, id: u32, exchange: Exchange) -> Result<SessionNonce> {
         self.registries.sessions.open_exchange(id, exchange)
     }
 
-    /// What answers a request for a value, with its present value.
+    /// Returns the answer to a request for a value, with the current value.
     pub(crate) fn value_for(&self, name: &str, session: u32) -> Option<Message> {
         let objective = self.registries.objectives.get(name)?;
         Some(Message::new(Body::Synch(Step { session, objective: WireObjective::from(objective) })))
     }
 }
 
-/// RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized. One that says it
-/// is both would be refused by every call of the ASA that took it up.
+/// RFC 8990 §2.10.3: negotiation objectives are negotiated, synchronization objectives synchronized. If a request says
+/// it is both, every later call of the accepting ASA would refuse it.
 const fn is_negotiable(objective: &WireObjective) -> bool {
     objective.flags.has(Flags::F_NEG) && !objective.flags.has(Flags::F_SYNCH)
 }

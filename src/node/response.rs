@@ -1,5 +1,5 @@
-//! Which responses are sent: as many at a time as there is room for, and as often as the budgets allow, in all, for one
-//! asker, and for askers that no response has reached before, whose addresses may be invented.
+//! Decides which responses are sent. Limits apply to the number of responses at a time and to their rate: in total, per
+//! asker, and for askers that no response has reached before, whose addresses may be forged.
 
 use std::sync::Arc;
 
@@ -10,21 +10,22 @@ use crate::registry::{Done, NegotiationRequest, Transport};
 use crate::types::{Objective, SessionId};
 use crate::wire::Message;
 
-/// A message to an asker, which may be sent.
+/// A message to an asker that may be sent.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// Who has asked, and where the response goes, out of the interface that it came in by (RFC 8990 §2.8.5).
+    /// The asker, to which the response goes out of the interface that the discovery came in by (RFC 8990 §2.8.5).
     pub(crate) to: Arrival,
     pub(crate) message: Message,
     pub(crate) ticket: Ticket,
 }
 
-/// The right to send one response. Dropped unused, the response counts as one that nobody was free to send.
+/// The right to send one response. If it is dropped unused, the response counts as dropped because no responder was
+/// free.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     node: Arc<Node>,
     to: Arrival,
-    /// The discovery that counts as answered once, if it does.
+    /// The discovery to remember as answered, if this one must be answered only once.
     once: Option<SessionId>,
     case: Option<Case<ResponseOutcome>>,
     _share: Permit<Neighbour>,
@@ -32,7 +33,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// The response is sent.
+    /// Records that the response was sent.
     pub(crate) fn sent(mut self) {
         self.reached();
         if let Some(case) = self.case.take() {
@@ -40,7 +41,7 @@ impl Ticket {
         }
     }
 
-    /// The asker could not be reached.
+    /// Records that the asker could not be reached.
     pub(crate) fn failed(mut self) {
         self.node.registries.askers.failed(self.to.neighbour(), self.to.port);
         if let Some(case) = self.case.take() {
@@ -49,8 +50,8 @@ impl Ticket {
         self.forget();
     }
 
-    /// Offers the connection to whoever listens for a negotiation, in place of a response. `hand_over` gives the request back
-    /// if nobody takes it. Returns whether somebody has.
+    /// Offers the connection to a negotiation listener instead of sending a response. `hand_over` returns the request
+    /// if no listener takes it. Returns whether a listener took it.
     pub(crate) fn offer(
         &mut self,
         session: u32,
@@ -59,7 +60,7 @@ impl Ticket {
         now: u64,
         hand_over: impl FnOnce(&Place, NegotiationRequest) -> std::result::Result<(), NegotiationRequest>,
     ) -> bool {
-        // Counts as a request, in place of a response, once somebody has taken it up.
+        // Counts as a request instead of a response once a listener has taken it.
         let case = Case::deferred(&self.node.counters, |count| &count.rapid_negotiations);
         let request = NegotiationRequest { session, objective, transport, case };
         let handed = match self.node.place_for(&request, now) {
@@ -95,7 +96,7 @@ impl Drop for Ticket {
 }
 
 impl Node {
-    /// Answers a discovery, if its asker may have one more response now.
+    /// Answers a discovery if the asker may get another response now.
     pub(super) fn respond(
         self: &Arc<Self>,
         to: Arrival,
@@ -112,8 +113,8 @@ impl Node {
         self.admit_response(to, message, once, case, now).map(Effect::Respond)
     }
 
-    /// A recording of a discovery can be sent again by somebody without the keys, from any address: within its lifetime each
-    /// is answered once. Returns the discovery if it is remembered now.
+    /// An attacker without the keys can replay a recorded discovery from any address, so each one is answered once
+    /// within its lifetime. Returns the discovery if it is remembered now.
     fn answers_once(&self, to: Arrival, id: SessionId, now: u64) -> Option<SessionId> {
         let until = now.saturating_add(self.memory());
         let first =
@@ -121,7 +122,7 @@ impl Node {
         first.then_some(id)
     }
 
-    /// Takes what a response needs, or counts why there is none.
+    /// Takes the permits and tokens of a response, or counts why there is no response.
     pub(super) fn admit_response(
         self: &Arc<Self>,
         to: Arrival,

@@ -1,6 +1,7 @@
-//! One search of an ASA for peers: when it asks, when it asks again, and what it takes of the answers (RFC 8990 §2.5.4.3).
-//! `api::discovery` runs it in the caller's thread, the simulator on virtual time. Searches that ask the same at the same
-//! time share their questions, each with its own timeout and idea of what is enough.
+//! A search for peers on behalf of an ASA: when it asks, when it asks again, and which answers it uses
+//! (RFC 8990 §2.5.4.3). `api::discovery` runs it in the caller's thread, the simulator on virtual time. Concurrent
+//! searches for the same objective share their questions, but each keeps its own timeout and its own number of answers
+//! that are enough.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use crate::wire::{Message, WireObjective};
 /// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
 const HOP_TIME: u64 = 100;
 
-/// How long a discovery waits, and when it asks again under a new session: with exponential back-off while
-/// nothing is found (RFC 8990 §2.5.4.3). All times are milliseconds since it began.
+/// How long a discovery waits, and when it asks again with a new session: with exponential back-off while nothing is
+/// found (RFC 8990 §2.5.4.3). All times are milliseconds since the search began.
 #[derive(Clone, Debug)]
 struct Asking {
     floor: u64,
@@ -33,13 +34,13 @@ impl Asking {
         Self { floor, deadline, pause: floor, last: false }
     }
 
-    /// When the call ends, whatever has been found.
+    /// When the call ends, whether or not anything was found.
     const fn deadline(&self) -> u64 {
         self.deadline
     }
 
-    /// Until when to wait for the answers to a question that is asked now; `None` if none is asked any more,
-    /// because the time is over.
+    /// Returns how long to wait for the answers to a question that is asked now; `None` if the time is over and no
+    /// further question is asked.
     fn next(&mut self, elapsed: u64) -> Option<u64> {
         if self.last {
             return None;
@@ -54,17 +55,17 @@ impl Asking {
 /// What a search is for.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    /// It ends as soon as so many locators are known.
+    /// The search ends as soon as this many locators are known.
     pub(crate) enough: usize,
-    /// No more locators are kept: whoever answers may send any number.
+    /// At most this many locators are kept, because a peer may send any number.
     pub(crate) most: usize,
-    /// Locators that are no answer.
+    /// Locators that do not count as an answer.
     pub(crate) not: Vec<AsaLocator>,
-    /// An answer in rapid mode is wanted; otherwise one, which nobody has asked for, must not end the search.
+    /// Whether an answer in rapid mode is wanted. If not, an unsolicited one must not end the search.
     pub(crate) rapid: bool,
 }
 
-/// An answer in rapid mode, with the connection it came on.
+/// An answer in rapid mode, with the connection it arrived on.
 #[derive(Debug)]
 pub(crate) struct RapidAnswer {
     pub(crate) message: Message,
@@ -74,15 +75,15 @@ pub(crate) struct RapidAnswer {
 /// What a search needs next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Send this to the group on every interface.
+    /// Send this datagram to the group on every interface.
     Ask(Vec<u8>),
-    /// Take answers until this time, in milliseconds, or until one makes a difference.
+    /// Accept answers until this time, in milliseconds, or until one changes the result.
     Wait(u64),
-    /// It is over.
+    /// The search is over.
     Done,
 }
 
-/// A search that is going on. Its discoveries end with it.
+/// A running search. Dropping it ends its discoveries.
 #[derive(Debug)]
 pub(crate) struct Search {
     node: Arc<Node>,
@@ -90,13 +91,14 @@ pub(crate) struct Search {
     wanted: Wanted,
     asking: Asking,
     began: u64,
-    /// Until when answers to the last question are waited for.
+    /// When the wait for answers to the last question ends.
     until: u64,
-    /// When to ask again before, because what was answered is known to be dead.
+    /// When to ask again earlier, because the answer is known to be stale.
     early: Option<u64>,
-    /// Such an answer has come just now.
+    /// A stale answer has just arrived.
     stale: bool,
-    /// How often that is asked again at most: each time the next relay on the way has its doubts, and forgets.
+    /// How many early questions are left after stale answers: each one makes the next relay on the path doubt its cache
+    /// entry and forget it.
     doubts: u8,
     sessions: Vec<u32>,
     mailbox: Arc<dyn Mailbox>,
@@ -107,7 +109,7 @@ pub(crate) struct Search {
 }
 
 impl Node {
-    /// Begins to search for an objective, for `timeout` milliseconds. Its datagrams have `limit` bytes at most.
+    /// Starts a search for an objective that lasts `timeout` milliseconds. Its datagrams have at most `limit` bytes.
     pub(crate) fn search(
         self: &Arc<Self>,
         objective: &Objective,
@@ -122,7 +124,7 @@ impl Node {
             objective.loop_count = DULL_LOOP_COUNT;
         }
         if !wanted.rapid {
-            // A value would be the wish of a negotiation in rapid mode (RFC 8990 §2.5.4.5).
+            // A peer would take a value for the opening offer of a rapid-mode negotiation (RFC 8990 §2.5.4.5).
             objective.value = Value::Null;
         }
         Search {
@@ -146,10 +148,10 @@ impl Node {
 }
 
 impl Search {
-    /// What is to be done now.
+    /// Returns what to do now.
     ///
     /// # Errors
-    /// `TooLarge` if the question is, `NoRandom`, `noSecurity` if the substrate has gone down.
+    /// `TooLarge` if the question is too large, `NoRandom`, `noSecurity` if the substrate has gone down.
     pub(crate) fn next(&mut self, now: u64) -> Result<Step> {
         if self.locators.len() >= self.wanted.enough || self.rapid.is_some() {
             return Ok(Step::Done);
@@ -177,8 +179,8 @@ impl Search {
         }
     }
 
-    /// After an answer that is known to be dead it asks again soon, instead of waiting for what is none either: a relay that
-    /// is asked again by the same asker passes the discovery on.
+    /// After a stale answer, asks again soon instead of waiting for the full time: a relay that hears the same asker
+    /// again relays the discovery.
     fn ask_early(&mut self, now: u64) {
         let early = now.saturating_add(HOP_TIME);
         if self.early.is_none_or(|known| known > early)
@@ -188,7 +190,7 @@ impl Search {
         }
     }
 
-    /// A time that is so many milliseconds after the beginning.
+    /// Converts milliseconds since the search began to a time.
     const fn at(&self, elapsed: u64) -> u64 {
         self.began.saturating_add(elapsed)
     }
@@ -197,8 +199,8 @@ impl Search {
         Step::Wait(self.early.unwrap_or(self.until).min(self.until))
     }
 
-    /// Asks, or takes part in the answers to another search of this node that has asked the same. Before it asks again it
-    /// takes what others have learnt meanwhile.
+    /// Asks, or shares the answers to the same question of another search of this node. Before it asks again, it uses
+    /// what other searches have learned in the meantime.
     fn ask(&mut self, now: u64) -> Result<Step> {
         self.early = None;
         if !self.sessions.is_empty() && !self.wanted.rapid && !self.node.test_divert() {
@@ -213,9 +215,9 @@ impl Search {
         if self.join(&question, now) { Ok(self.wait()) } else { self.open(question).map(Step::Ask) }
     }
 
-    /// Joins another search, if its question can still be answered. One that was asked a moment ago is as good as an own
-    /// one. Otherwise the time must suffice to ask once more as soon as its own is over: who has begun to offer what is
-    /// looked for meanwhile must be found.
+    /// Joins another search if its question can still be answered. A question that was asked a moment ago is as good as
+    /// a new one. An older one is joined only if there is time to ask once more after it ends, because a peer that has
+    /// started to offer the objective in the meantime must be found.
     fn join(&mut self, question: &Question, now: u64) -> bool {
         let again =
             now.saturating_add(self.asking.floor.saturating_mul(2)) <= self.at(self.asking.deadline());
@@ -230,7 +232,7 @@ impl Search {
         true
     }
 
-    /// Opens one more discovery and returns its datagram.
+    /// Opens another discovery and returns its datagram.
     fn open(&mut self, question: Question) -> Result<Vec<u8>> {
         let initiator = IpAddr::V6(self.node.addresses().session_locator());
         let id = SessionId { session: self.node.new_id()?, initiator };
@@ -258,14 +260,14 @@ impl Search {
         }
     }
 
-    /// Takes up an answer from the mailbox.
+    /// Handles an answer from the mailbox.
     pub(crate) fn take(&mut self, answer: DiscoveryAnswer) {
         match answer {
             DiscoveryAnswer::Found(found) => {
                 self.stale |= found.stale;
                 self.add(found.locators);
             }
-            // Ordinary answers that came first have decided (RFC 8990 §2.5.4.5).
+            // Ordinary answers that arrived first take precedence (RFC 8990 §2.5.4.5).
             DiscoveryAnswer::Rapid { message, transport }
                 if self.wanted.rapid && self.locators.is_empty() =>
             {
@@ -275,19 +277,19 @@ impl Search {
         }
     }
 
-    /// How many locators are found by now.
+    /// The number of locators found so far.
     #[cfg(feature = "_simulator")]
     pub(crate) fn found(&self) -> usize {
         self.locators.len()
     }
 
-    /// Whether there is an answer that is known to be dead, so that the next step comes sooner.
+    /// Whether a stale answer makes the next step come earlier.
     #[cfg(feature = "_simulator")]
     pub(crate) const fn is_doubted(&self) -> bool {
         self.stale
     }
 
-    /// What was found. So many answers were left in the mailbox.
+    /// Ends the search and returns its results. `left` is the number of answers that remain in the mailbox.
     pub(crate) fn end(mut self, left: usize) -> (Vec<AsaLocator>, Option<RapidAnswer>) {
         self.unused = self.unused.saturating_add(left);
         (std::mem::take(&mut self.locators), self.rapid.take())
@@ -303,7 +305,8 @@ impl Drop for Search {
     }
 }
 
-/// Whether a locator leads to a place of this node, on whichever interface it was learnt.
+/// Whether a locator leads to the same address and port as one of this node, regardless of the interface it was learned
+/// on.
 pub(crate) fn is_there(own: &AsaLocator, found: &AsaLocator) -> bool {
     (&own.locator, own.port) == (&found.locator, found.port)
 }
@@ -330,7 +333,7 @@ mod tests {
         Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last)
     }
 
-    /// A search for EX1 of loop count 6, and what comes for it.
+    /// A search for EX1 with loop count 6, and the mailbox of its answers.
     fn search(
         node: &Arc<Node>,
         timeout: Option<u32>,
@@ -346,7 +349,7 @@ mod tests {
         Wanted { enough, ..Wanted::default() }
     }
 
-    /// The identity of the discovery that a search sends; must send one.
+    /// Returns the identity of the discovery that the search sends; panics if it sends none.
     fn asks(search: &mut Search, now: u64) -> SessionId {
         let Step::Ask(datagram) = search.next(now).unwrap() else { panic!("{search:?}") };
         match decode(&datagram, &Limits { size: 2000, depth: 10 }).unwrap().body {
@@ -355,7 +358,7 @@ mod tests {
         }
     }
 
-    /// Until when a search waits; must wait.
+    /// Returns how long the search waits; panics if it does not wait.
     fn waits(search: &mut Search, now: u64) -> u64 {
         match search.next(now).unwrap() {
             Step::Wait(until) => until,
@@ -363,7 +366,7 @@ mod tests {
         }
     }
 
-    /// Puts an answer with a locator, or with none that is alive, where a discovery waits for it.
+    /// Delivers an answer with a locator, or a stale one without, to the waiting discovery.
     fn answer(node: &Node, id: SessionId, locator: Option<u16>) {
         let locators: Vec<_> = locator.map(|last| AsaLocator::new(address(last), None)).into_iter().collect();
         let stale = locators.is_empty();
@@ -391,7 +394,7 @@ mod tests {
         assert!(matches!(first.next(70).unwrap(), Step::Done));
         assert_eq!(waits(&mut not_own, 70), 660, "it goes on: that is its own");
         drop(first);
-        // The others go on without the one that has asked, and each ends at its own time.
+        // The other searches continue without the one that asked, and each ends at its own time.
         answer(&node, id, Some(8));
         for ((mut other, answers), number) in others.into_iter().zip(1..) {
             other.take(answers.try_recv().unwrap());
@@ -414,13 +417,13 @@ mod tests {
         asks(&mut node.search(&far, None, until_enough(1), Arc::new(tx), 1000, 10), 10);
         let rapid = Wanted { rapid: true, ..until_enough(1) };
         asks(&mut search(&node, None, rapid, 10).0, 10);
-        // It has no time to ask again should somebody have begun to answer since the first has asked.
+        // This search has no time to ask again, in case a peer began to answer after the first question.
         asks(&mut search(&node, None, until_enough(1), 300).0, 300);
-        // This one has the time, and does.
+        // This one has the time, and asks again.
         let (mut patient, _answers) = search(&node, Some(3000), until_enough(1), 300);
         assert_eq!(waits(&mut patient, 300), 600);
         asks(&mut patient, 600);
-        // What has been answered is over for who comes later.
+        // A later search cannot join a question that has been answered.
         answer(&node, id, Some(7));
         drop(patient);
         asks(&mut search(&node, Some(3000), until_enough(1), 310).0, 310);

@@ -1,4 +1,4 @@
-//! Decisions about datagrams and responses, on a node without network.
+//! Tests decisions about datagrams and responses on a node without a network.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -84,14 +84,14 @@ impl Fixture {
         self.registries.discovery.insert(name, vec![locator], None, 0);
     }
 
-    /// Opens the relay that an effect wants.
+    /// Opens the relay that an effect asks for.
     fn open(&self, effect: Option<Effect>, now: u64) -> (Relay, Receiver<DiscoveryAnswer>) {
         let Some(Effect::RelayDiscovery(task)) = effect else { panic!("{effect:?}") };
         let (tx, rx) = crossbeam_channel::bounded(4);
         (task.open(Arc::new(tx), now).unwrap(), rx)
     }
 
-    /// Opens a discovery of this node.
+    /// Opens a discovery from this node.
     fn ask(&self, session: u32) -> Receiver<DiscoveryAnswer> {
         let (tx, rx) = crossbeam_channel::bounded(1);
         let id = SessionId { session, initiator: INITIATOR };
@@ -120,7 +120,7 @@ fn flood(session: u32, initiator: IpAddr, loop_counts: &[u8], ttl: u32) -> Body 
     Body::Flood(Flood { session, initiator, ttl, objectives: objectives.collect() })
 }
 
-/// The response that is sent, which reaches its asker.
+/// Returns the response that is sent and reaches its asker.
 fn response(effect: Option<Effect>) -> Response {
     let Some(Effect::Respond(super::Response { to, message, ticket })) = effect else { panic!("{effect:?}") };
     assert_eq!((to.source, to.port, to.ifi), (PEER, 50_000, 2));
@@ -346,7 +346,7 @@ fn a_dull_instance_handles_its_own_objectives_only() {
     assert_eq!((stats.dropped_dull, stats.flood_entries_refused), (1, 1));
 }
 
-/// An answer with these locators, or a Divert to them.
+/// An answer with these locators, or with a Divert to them.
 fn answer(locators: &[AsaLocator], diverts: bool) -> Response {
     let wire = locators.iter().filter_map(WireLocator::from_locator);
     let options = if diverts {
@@ -373,7 +373,7 @@ fn a_relay_sends_back_what_others_can_use() {
     assert!(matches!(sent.options.as_slice(), [WireOption::Divert(locators)] if locators.len() == 1));
     node.answer_from(3, PEER, &answer(&[AsaLocator::new(PEER, Some(3))], false), 0);
     assert!(passed(&node).is_none());
-    // Known on the asker's link too, but whoever answers from elsewhere may be the only one who is heard.
+    // Also known on the asker's link, but the peer that answers from elsewhere may be the only one that is heard.
     node.cache("EX1", global(5, 2));
     node.answer_from(3, PEER, &answer(&[global(5, 3)], false), 0);
     assert!(passed(&node).is_some());
@@ -484,7 +484,7 @@ fn an_asker_that_asks_again_is_told_what_is_new() {
     let node = Fixture::new(Config::new());
     node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 3) });
     response(node.receive(discovery(7, "EX1", 6), 0));
-    // And again, if it still asks: meanwhile the relay has been told the same by another.
+    // And again if it still asks: in the meantime another peer has told the relay the same.
     for (session, now) in [(8, 5000), (9, 5100)] {
         let again = node.receive(discovery(session, "EX1", 6), now);
         assert!(matches!(again, Some(Effect::RelayDiscovery(_))), "{again:?}");
@@ -502,7 +502,7 @@ fn who_repeats_a_question_first_gets_the_answer_and_its_asker_does_when_it_asks_
     assert!(node.receive(discovery(7, "EX1", 6), 1).is_none(), "each is relayed once, for whoever was first");
     node.answer_from(3, PEER, &Response { ttl: 60_000, ..answer(&[global(5, 3)], false) }, 2);
     assert_eq!(relay.pass_on(&answers.try_recv().unwrap(), 2).unwrap().to, thief);
-    // The next question, repeated first again: what was found is in the cache, and everybody is told.
+    // The next question, which is replayed first again: the answer is in the cache, and every asker gets it.
     assert!(matches!(node.receive_at(thief, discovery(8, "EX1", 6), 200), Some(Effect::Respond(_))));
     let told = response(node.receive(discovery(8, "EX1", 6), 201));
     assert!(matches!(told.options.as_slice(), [WireOption::Divert(_)]), "{told:?}");
@@ -548,7 +548,7 @@ fn where_messages_are_protected_a_recording_is_answered_once() {
         assert!(node.receive_from(source, true, discovery(7, "EX1", 6), 1000).is_none());
     }
     assert_eq!(node.stats().dropped_repeated_discovery, 9);
-    // What has not reached its asker may be asked for again.
+    // A discovery whose response did not reach its asker may be asked again.
     let Some(Effect::Respond(lost)) = node.receive(discovery(8, "EX1", 6), 0) else { panic!() };
     lost.ticket.failed();
     response(node.receive(discovery(8, "EX1", 6), 0));

@@ -1,5 +1,4 @@
-//! The receiving side of a TCP connection, as the engine has it, for fuzzing: around a socket of the caller, or
-//! without any.
+//! The receiving side of the engine's TCP connection, for fuzzing: with the caller's socket, or without a socket.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,11 +13,11 @@ use crate::wire::Limits;
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveError {
-    /// The peer closed the connection and had sent nothing more.
+    /// The peer closed the connection and sent nothing more.
     Closed,
     /// The time is over.
     Timeout,
-    /// What came is not one CBOR item within the limits, or does not open.
+    /// The data is not one CBOR item within the limits, or cannot be decrypted.
     Broken,
     /// The connection failed.
     Failed,
@@ -43,7 +42,7 @@ pub struct SimulatedConnection {
 }
 
 impl SimulatedConnection {
-    /// Around a connected socket.
+    /// Wraps a connected socket.
     #[must_use]
     pub fn new(
         stream: TcpStream,
@@ -58,30 +57,30 @@ impl SimulatedConnection {
     /// Receives one whole item within the time.
     ///
     /// # Errors
-    /// [`ReceiveError`]. A retry does not help: what had come of the item is lost.
+    /// [`ReceiveError`]. A retry does not help: a part of the item that was received is lost.
     pub fn receive(&self, timeout: Duration) -> Result<Vec<u8>, ReceiveError> {
         Ok(self.connection.receive(Instant::now() + timeout)?)
     }
 
-    /// What the connection has counted.
+    /// The counters of the connection.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.framing.stats()
     }
 }
 
-/// A message that is put together from pieces, as a connection does it.
+/// A message that is reassembled from pieces, as a connection does it.
 #[derive(Debug)]
 pub struct SimulatedAssembly(Assembly);
 
 impl SimulatedAssembly {
-    /// Nothing has come yet.
+    /// Creates an empty one.
     #[must_use]
     pub fn new(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
         Self(Framing::of_its_own(limits, protection).assembly())
     }
 
-    /// Takes the next piece. Returns the message once it is whole, with what came behind it.
+    /// Adds the next piece. Returns the message once it is complete, with the data behind it.
     ///
     /// # Errors
     /// [`ReceiveError::Broken`].
@@ -89,7 +88,7 @@ impl SimulatedAssembly {
         Ok(self.0.feed(piece)?)
     }
 
-    /// Whether nothing has come yet.
+    /// Whether nothing has been received yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

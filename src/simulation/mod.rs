@@ -1,10 +1,10 @@
-//! Drives a node on virtual time, without threads, sockets or a clock. Internal: only the feature `_simulator` has it,
-//! for `grasptests`, and it may change at any time.
+//! Drives a node on virtual time, without threads, sockets or a clock. Internal: only available with the feature
+//! `_simulator`, for `grasptests`, and subject to change at any time.
 //!
-//! A [`SimulatedNode`] stands for one engine. The simulator tells it what arrives and what time it is; the node decides, with
-//! the code and the bounds of the engine, and its effects come back as [`Output`]s. What the engine's threads and blocked
-//! callers keep in their hands is kept here: responses on their way ([`SimulatedNode::response_sent`]), open relays and
-//! searches ([`SimulatedNode::advance`]).
+//! A [`SimulatedNode`] stands for one engine. The simulator tells it which messages arrive and what time it is; the
+//! node decides with the engine's code and limits, and its effects come back as [`Output`]s. This module keeps the
+//! state that the engine's threads and blocked callers would hold: responses in progress
+//! ([`SimulatedNode::response_sent`]), open relays and searches ([`SimulatedNode::advance`]).
 
 mod connection;
 mod requests;
@@ -28,18 +28,18 @@ use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::encode;
 use requests::Values;
 
-/// An interface of a node, or a sender as it is seen on one: the index is the one of the node that is asked.
+/// An interface of a node, or a sender as seen on one: the index is that of the receiving node's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// Index of the interface.
     pub ifi: u32,
     /// Link-local address.
     pub address: Ipv6Addr,
-    /// The port that multicasts are sent from and responses come to.
+    /// The port that multicasts are sent from and responses arrive at.
     pub port: u16,
 }
 
-/// What the simulator has to do for a node.
+/// What the simulator must do for a node.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Send a datagram to the group on an interface.
@@ -49,7 +49,7 @@ pub enum Output {
         /// The datagram.
         datagram: Arc<[u8]>,
     },
-    /// Connect to an asker, send it a message, and then say [`SimulatedNode::response_sent`].
+    /// Connect to an asker, send it a message, and then call [`SimulatedNode::response_sent`].
     Respond {
         /// The asker, on this node's interface.
         to: Endpoint,
@@ -58,10 +58,10 @@ pub enum Output {
     },
     /// Call [`SimulatedNode::advance`] at this time, in milliseconds.
     Wake {
-        /// When.
+        /// The time.
         at: u64,
     },
-    /// A discovery that began here was given so many locators.
+    /// A discovery that started here has returned this many locators.
     Found {
         /// How many.
         locators: usize,
@@ -72,7 +72,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct SimulatedNode {
     node: Arc<Node>,
-    /// Responses on their way.
+    /// Responses in progress.
     responses: Vec<(Endpoint, Ticket)>,
     relays: Vec<OpenRelay>,
     searches: Vec<OpenSearch>,
@@ -80,7 +80,7 @@ pub struct SimulatedNode {
     values: Values,
 }
 
-/// What `_disc_relay` has in its hands.
+/// The state of a `_disc_relay` thread.
 #[derive(Debug)]
 struct OpenRelay {
     relay: Relay,
@@ -88,18 +88,18 @@ struct OpenRelay {
     answers: Receiver<DiscoveryAnswer>,
 }
 
-/// What a blocked `discover` has in its hands.
+/// The state of a blocked `discover` call.
 #[derive(Debug)]
 struct OpenSearch {
     search: Search,
     answers: Receiver<DiscoveryAnswer>,
 }
 
-/// The one ASA of a node.
+/// The only ASA of a node.
 const ASA: AsaNonce = AsaNonce(1);
 
 impl SimulatedNode {
-    /// A node with these interfaces and a global address.
+    /// Creates a node with these interfaces and a global address.
     #[must_use]
     pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
@@ -119,7 +119,7 @@ impl SimulatedNode {
         }
     }
 
-    /// The substrate is up or down from here on.
+    /// Reports the substrate as up or down from now on.
     pub fn set_secure(&self, up: bool) {
         self.node.set_secure(up);
     }
@@ -164,7 +164,7 @@ impl SimulatedNode {
         Ok(self.multicast(plan.datagram(None), None))
     }
 
-    /// Begins a discovery, as a call of `discover` does that finds nothing in its cache.
+    /// Starts a discovery, like a call of `discover` that finds nothing in the cache.
     ///
     /// # Errors
     /// As [`Engine::discover`](crate::Engine::discover).
@@ -179,7 +179,7 @@ impl SimulatedNode {
         Ok(outputs.unwrap_or_default())
     }
 
-    /// Lets a search do what it has to; `None` once it is over.
+    /// Lets a search do its next steps; `None` once it is over.
     fn go_on(&self, open: &mut OpenSearch, now: u64) -> Result<Option<Vec<Output>>> {
         let mut outputs = Vec::new();
         loop {
@@ -194,12 +194,12 @@ impl SimulatedNode {
         }
     }
 
-    /// A datagram has come to the group; the endpoint is its source, on this node's interface.
+    /// Receives a datagram sent to the group; `from` is its source, on this node's interface.
     pub fn receive_datagram(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
         self.receive(from, true, datagram, now)
     }
 
-    /// A datagram has come to port 7017 of this node alone.
+    /// Receives a datagram sent to port 7017 of this node only.
     pub fn receive_unicast(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> Vec<Output> {
         self.receive(from, false, datagram, now)
     }
@@ -211,7 +211,7 @@ impl SimulatedNode {
         match datagram.and_then(|datagram| self.node.datagram(*datagram, now)) {
             None => Vec::new(),
             Some(Effect::Respond(response)) => vec![self.respond(response)],
-            // Nobody waits for negotiations here.
+            // Nobody listens for negotiations here.
             Some(Effect::Negotiate { otherwise, .. }) => vec![self.respond(otherwise)],
             Some(Effect::RelayFlood { except, session, datagram, case }) => {
                 self.node.flood_relayed(session, except, case);
@@ -226,7 +226,7 @@ impl SimulatedNode {
         let (datagram, except) = (std::mem::take(&mut task.datagram), task.asker.ifi);
         let until = now.saturating_add(task.timeout);
         let Some(relay) = task.open(Arc::new(mailbox), now) else { return Vec::new() };
-        // Some other may have made room for it.
+        // Another relay may have made room for this one.
         self.relays.retain(|open| !matches!(open.answers.try_recv(), Err(TryRecvError::Disconnected)));
         self.relays.push(OpenRelay { relay, until, answers });
         let mut outputs = self.multicast(datagram, Some(except));
@@ -234,7 +234,7 @@ impl SimulatedNode {
         outputs
     }
 
-    /// A response, or what stands for one in rapid mode, has come by TCP, on an interface, from an address.
+    /// Receives a response over TCP, or the message that replaces it in rapid mode, on an interface from an address.
     pub fn receive_response(&mut self, ifi: u32, peer: Ipv6Addr, message: &[u8], now: u64) -> Vec<Output> {
         let Some((message, case, transport)) = self.first_message(ifi, peer, message) else {
             return Vec::new();
@@ -245,7 +245,7 @@ impl SimulatedNode {
         outputs
     }
 
-    /// The first message of a new connection.
+    /// Decodes the first message of a new connection.
     fn first_message(
         &self,
         ifi: u32,
@@ -259,7 +259,7 @@ impl SimulatedNode {
                 accepted.settle(requests::FIRST);
                 Some((*message, case, transport))
             }
-            // Nothing comes after it here.
+            // No further message follows here.
             FirstMessage::Skipped | FirstMessage::Wrong => {
                 accepted.settle(requests::BAD);
                 None
@@ -267,7 +267,7 @@ impl SimulatedNode {
         }
     }
 
-    /// What the relays do with the answers in their mailboxes.
+    /// Lets the relays pass on the answers in their mailboxes.
     fn pass_on(&mut self, now: u64) -> Vec<Output> {
         let mut responses = Vec::new();
         for open in &self.relays {
@@ -276,7 +276,7 @@ impl SimulatedNode {
         responses.into_iter().map(|response| self.respond(response)).collect()
     }
 
-    /// What the searches do with the answers in their mailboxes.
+    /// Lets the searches take the answers in their mailboxes.
     fn take_answers(&mut self, now: u64) -> Vec<Output> {
         let mut outputs = Vec::new();
         for open in &mut self.searches {
@@ -302,12 +302,12 @@ impl SimulatedNode {
         Output::Respond { to, message: encode(&message) }
     }
 
-    /// A response has reached its asker.
+    /// Records that a response has reached its asker.
     pub fn response_sent(&mut self, to: Endpoint) {
         self.take_ticket(to).into_iter().for_each(Ticket::sent);
     }
 
-    /// A response did not reach its asker.
+    /// Records that a response did not reach its asker.
     pub fn response_failed(&mut self, to: Endpoint) {
         self.take_ticket(to).into_iter().for_each(Ticket::failed);
     }
@@ -317,7 +317,7 @@ impl SimulatedNode {
         Some(self.responses.swap_remove(index).1)
     }
 
-    /// Ends the relays whose time is over; asks again, or ends, where a discovery has waited long enough.
+    /// Ends the relays whose time is over; lets discoveries that have waited long enough ask again or end.
     pub fn advance(&mut self, now: u64) -> Vec<Output> {
         self.relays.retain(|open| open.until > now);
         let mut outputs = Vec::new();
@@ -337,43 +337,43 @@ impl SimulatedNode {
         links.map(|link| Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }).collect()
     }
 
-    /// What the node has counted. What the engine counts where it sends is not in it.
+    /// The node's counters. They do not include what the engine counts when it sends.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.node.stats()
     }
 
-    /// How many values of an objective are in the flood cache.
+    /// The number of values of an objective in the flood cache.
     #[must_use]
     pub fn flooded(&self, name: &str, now: u64) -> usize {
         self.node.registries.floods.lookup(name, now).len()
     }
 
-    /// What is known of an objective.
+    /// The known locators of an objective.
     #[must_use]
     pub fn found(&self, name: &str, now: u64) -> Vec<AsaLocator> {
         self.node.registries.discovery.lookup(name, now)
     }
 
-    /// Open sessions: discoveries that began here or are relayed.
+    /// The number of open sessions: discoveries that started here or are relayed.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
         self.node.registries.sessions.open_count()
     }
 
-    /// Relays that are open, and how many were at most.
+    /// The number of open relays now, and its maximum so far.
     #[must_use]
     pub fn relays(&self) -> (usize, usize) {
         (self.relays.len(), usize::try_from(self.node.stats().relays_peak).unwrap_or(usize::MAX))
     }
 
-    /// Responses on their way.
+    /// The number of responses in progress.
     #[must_use]
     pub const fn responses_on_their_way(&self) -> usize {
         self.responses.len()
     }
 
-    /// How many relayed discoveries and floods the node remembers.
+    /// The number of relayed discoveries and floods that the node remembers.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.node.registries.recent.relayed_count()

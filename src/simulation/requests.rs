@@ -1,5 +1,5 @@
-//! Requests, sessions and listeners of a simulated node, for fuzzing: what the threads and the calls of `api` feed to the
-//! node once a message has come, on connections that lead nowhere.
+//! Requests, sessions and listeners of a simulated node, for fuzzing: the events that the engine's threads and the
+//! `api` calls pass to the node, on connections without a peer.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -29,18 +29,18 @@ pub(super) type Values = HashMap<String, Receiver<SynchRequest>>;
 pub(super) struct Session {
     nonce: SessionNonce,
     exchange: Exchange,
-    /// It waits for a value; otherwise for a step of a negotiation.
+    /// Whether it waits for a value; otherwise it waits for a step of a negotiation.
     wants_value: bool,
 }
 
-/// A connection that is known to the node, and leads nowhere.
+/// A connection that the node knows but that has no peer.
 #[derive(Debug)]
 struct Pretended {
     node: Arc<Node>,
     end: Nowhere,
 }
 
-/// An accepted connection with a peer.
+/// Creates an accepted connection from a peer.
 pub(super) fn transport(node: &Arc<Node>, ifi: u32, peer: Ipv6Addr) -> Arc<dyn Transport> {
     Arc::new(Pretended { node: Arc::clone(node), end: Nowhere(peer, ifi) })
 }
@@ -88,7 +88,7 @@ impl Transport for Pretended {
 }
 
 impl SimulatedNode {
-    /// Registers an objective as an ASA does that is not discoverable before it listens, or is at once.
+    /// Registers an objective, discoverable at once or only after it starts to listen.
     ///
     /// # Errors
     /// As [`Engine::register_obj`](crate::Engine::register_obj).
@@ -111,7 +111,7 @@ impl SimulatedNode {
         self.values.remove(name);
     }
 
-    /// Somebody listens for negotiations about an objective from now on, or nobody.
+    /// Starts or stops listening for negotiations about an objective.
     pub fn listen(&self, name: &str, listens: bool) {
         if listens {
             let _ = self.node.registries.objectives.begin_listening(ASA, name);
@@ -120,7 +120,7 @@ impl SimulatedNode {
         }
     }
 
-    /// Serves the value of an objective from now on.
+    /// Starts to serve the value of an objective.
     pub fn serve(&mut self, objective: &Objective) {
         let objectives = &self.node.registries.objectives;
         let begun = objectives.begin_synchronization(ASA, objective, self.node.config.request_queue);
@@ -129,7 +129,7 @@ impl SimulatedNode {
         }
     }
 
-    /// A connection to the port of an objective has brought its first message. Returns whether a session began.
+    /// Receives the first message of a connection to an objective's port. Returns whether a session began.
     pub fn receive_request(&mut self, peer: Ipv6Addr, message: &[u8], now: u64) -> bool {
         let Some((message, case, transport)) = self.first_message(0, peer, message) else { return false };
         match self.node.request(message, case, transport, now) {
@@ -164,11 +164,10 @@ impl SimulatedNode {
         }
     }
 
-    /// Opens a session with a peer, as `req_negotiate` and `synchronize` do once they are connected. Returns its
-    /// identifier.
+    /// Opens a session with a peer, like `req_negotiate` and `synchronize` after connecting. Returns its identifier.
     ///
     /// # Errors
-    /// When there are as many sessions as may be.
+    /// If the session limit is reached.
     pub fn open_session(&mut self, peer: Ipv6Addr, objective: &Objective, wants_value: bool) -> Result<u32> {
         let id = self.node.new_id()?;
         self.node.connection_opened();
@@ -180,8 +179,8 @@ impl SimulatedNode {
         Ok(id)
     }
 
-    /// A message has come in a session, counted from the first that is open. Ends the session where the calls
-    /// that wait for it do. Returns whether it goes on; `None` if there is no such session.
+    /// Receives a message in a session; `session` is its index among the open ones. Ends the session in the cases in
+    /// which the waiting calls end it. Returns whether it continues; `None` if there is no such session.
     pub fn receive_reply(&mut self, session: usize, message: &[u8]) -> Option<bool> {
         let Session { nonce, exchange, wants_value } = self.sessions.get(session)?;
         let goes_on = if *wants_value {
@@ -196,7 +195,7 @@ impl SimulatedNode {
         Some(goes_on)
     }
 
-    /// Ends a session, counted from the first that is open.
+    /// Ends a session; `session` is its index among the open ones.
     pub fn end_session(&mut self, session: usize) {
         if session < self.sessions.len() {
             let ended = self.sessions.remove(session);
@@ -204,20 +203,20 @@ impl SimulatedNode {
         }
     }
 
-    /// The sessions with peers that are open: the identifier of each and the objective.
+    /// The open sessions with peers: the identifier and the objective of each.
     #[must_use]
     pub fn sessions(&self) -> Vec<(u32, String)> {
         let open = self.sessions.iter();
         open.map(|session| (session.nonce.id_value, session.exchange.name.to_string())).collect()
     }
 
-    /// Clears away what has expired, as `_watcher` does.
+    /// Removes expired entries, as `_watcher` does.
     pub fn purge(&self, now: u64) {
         self.node.purge(now);
     }
 
-    /// How large the caches are: objectives and the most locators of one in the discovery cache, entries of the flood
-    /// cache.
+    /// The sizes of the caches: the number of objectives in the discovery cache, the largest number of locators of one,
+    /// and the number of entries in the flood cache.
     #[must_use]
     pub fn cached(&self) -> (usize, usize, usize) {
         let discovered = self.node.registries.discovery.list();

@@ -1,5 +1,6 @@
-//! The page of speech bubbles: `_bubble_feed` listens to the engine's trace, `_bubbles` accepts browsers, and each
-//! has a `_bubble_client`, bounded. They only read what is told: nothing that a browser sends changes the engine.
+//! The page of speech bubbles: `_bubble_feed` listens to the engine's trace, `_bubbles` accepts browsers, and a limited
+//! number of `_bubble_client` threads serve one browser each. They only read the trace: nothing that a browser sends
+//! changes the engine.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -15,15 +16,16 @@ use crate::bubbles::story::Story;
 use crate::bubbles::{Bubbles, Hub};
 use crate::core::Core;
 
-/// How many events may wait to be told.
+/// How many events may wait for delivery.
 const CAPACITY: usize = 16_384;
 /// How many browsers may be connected.
 const CLIENTS: usize = 32;
-/// How often it is looked whether a browser has come: the socket outlives the engine, so nothing can wake who waits.
+/// How often to check whether a browser has connected: the socket outlives the engine, so nothing can wake a thread
+/// that blocks on it.
 const GLANCE: Duration = Duration::from_millis(50);
-/// How long a browser has at shutdown to read what has happened.
+/// How long a browser has at shutdown to read the remaining events.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long nothing is said to a browser at most: then it shows whether it is still there.
+/// The longest time without sending anything to a browser: each send shows whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves the page until shutdown.
@@ -59,11 +61,11 @@ pub(crate) fn start(core: &Arc<Core>, bubbles: &Bubbles) -> io::Result<()> {
     })
 }
 
-/// The browsers that are here.
+/// The connected browsers.
 struct Clients {
     streams: Vec<Weak<TcpStream>>,
     places: Quota<()>,
-    /// Each client has the one end: none is left when the other is disconnected.
+    /// Each client holds a clone of the sender: the receiver is disconnected once no client is left.
     here: Sender<()>,
     gone: Receiver<()>,
 }
@@ -94,7 +96,7 @@ impl Clients {
         }
     }
 
-    /// Ends all that are left. Those that read learn how it ended; those that do not are not waited for.
+    /// Ends all remaining clients. Those that read learn how the engine ended; those that do not read get `LAST_WORD`.
     fn end(self) {
         let Self { streams, here, gone, .. } = self;
         drop(here);
@@ -116,11 +118,11 @@ fn serve(core: &Core, bubbles: &Bubbles, stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Sends events as they come, until the browser goes away or the engine ends.
+/// Sends events as they arrive, until the browser disconnects or the engine ends.
 fn send_events(core: &Core, bubbles: &Bubbles, stream: &TcpStream, after: &str) -> io::Result<()> {
     http::send_events_head(stream)?;
     let hello = serde_json::json!({ "caption": bubbles.caption });
-    // The browser asks again so soon after the connection has ended.
+    // The retry time: how soon the browser reconnects after the connection has ended.
     http::send(stream, format!("retry: 500\nevent: hello\ndata: {hello}\n\n").as_bytes())?;
     let hub: &Hub = &bubbles.hub;
     let mut next = hub.after(after);
@@ -130,13 +132,14 @@ fn send_events(core: &Core, bubbles: &Bubbles, stream: &TcpStream, after: &str) 
         let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
         let first = following.saturating_sub(count);
         let mut text = String::new();
-        // One who was away for long, or does not keep up. It has no number of its own: others have not lost it.
+        // This browser was away for long or is too slow. The message has no event number, because other browsers have
+        // not lost these events.
         let lost = first.saturating_sub(next);
         if next > 0 && lost > 0 {
             text.push_str(&format!("data: {}\n\n", Story::lost(lost)));
         }
         for (number, event) in (first..).zip(events) {
-            // Without a line break in it: JSON has none.
+            // The event contains no line break: JSON has none.
             text.push_str(&format!("id: {}-{number}\ndata: {event}\n\n", hub.epoch));
         }
         next = following;

@@ -1,5 +1,5 @@
-//! `_disc_relay`: relays one discovery to the other interfaces, and sends what is found there back to the
-//! asker as it comes, until its time is over (RFC 8990 §2.5.4.4).
+//! `_disc_relay`: relays one discovery to the other interfaces, and sends the answers back to the asker as they arrive,
+//! until the relay's time is over (RFC 8990 §2.5.4.4).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::run;
 use crate::core::Core;
 use crate::node::RelayTask;
 
-/// Relays in a thread of its own. Where none can be started the task is dropped, and counted.
+/// Relays in a separate thread. If none can be started, the task is dropped and counted.
 pub(super) fn start(core: &Arc<Core>, task: RelayTask) {
-    // What `run` says has been logged, and the task knows that it was not opened.
+    // `run` has logged its error, and the task counts that it was not opened.
     let _ = run(core, "_disc_relay", move |core: &Arc<Core>| relay(core, task));
 }
 
@@ -31,11 +31,11 @@ fn relay(core: &Arc<Core>, mut task: RelayTask) {
                         responder::start(core, response);
                     }
                 }
-                // Another relay needs the place.
+                // Another relay needs the permit.
                 Err(_) => break,
             },
             recv(deadline) -> _ => break,
-            // Shutdown ends the sessions that it finds: this one may have come just then.
+            // Shutdown ends the sessions that it finds; this one may have been added afterwards.
             recv(core.stop_signal()) -> _ => break,
         }
     }

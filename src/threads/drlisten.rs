@@ -1,5 +1,5 @@
-//! `_drlisten`: accepts the responses to the discoveries of one interface and hands each to the session that
-//! waits for it (RFC 8990 §2.8.4).
+//! `_drlisten`: accepts the responses to the discoveries of one interface and hands each to the waiting session
+//! (RFC 8990 §2.8.4).
 
 use std::io;
 use std::sync::Arc;

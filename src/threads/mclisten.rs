@@ -1,5 +1,5 @@
-//! `_mclisten`: receives the datagrams of one interface, drops what is wrong, queues the rest for `_mhandler`.
-//! `_uclisten` does the same for datagrams sent to this node alone (RFC 8990 §2.5.4.2).
+//! `_mclisten`: receives the multicasts of one interface, drops invalid ones, and queues the rest for `_mhandler`.
+//! `_uclisten` does the same for datagrams sent only to this node (RFC 8990 §2.5.4.2).
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -15,17 +15,17 @@ use crate::node::Arrival;
 use crate::outcome::MessageOutcome;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 
-/// How long receiving rests after the system has reported an error.
+/// How long receiving pauses after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
 
-/// Starts `_mclisten` and `_uclisten` of an interface.
+/// Starts `_mclisten` and `_uclisten` for an interface.
 pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queue: &Queue) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
     spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
     if interface.unicasts.get().is_some() { start_unicast(core, ifi, interface, queue) } else { Ok(()) }
 }
 
-/// Starts `_uclisten` of an interface.
+/// Starts `_uclisten` for an interface.
 pub(super) fn start_unicast(
     core: &Arc<Core>,
     ifi: u32,
@@ -41,7 +41,7 @@ pub(super) fn start_unicast(
 }
 
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
-    // One byte more than may ever come, so that a longer datagram shows.
+    // One byte more than the longest permitted datagram, so that a longer one is detected.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
@@ -64,7 +64,7 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
 
 fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let Some(case) = core.node.gate(&arrival, bytes.len()) else {
-        // Dropped unopened, unless somebody looks.
+        // Dropped without opening it, unless somebody listens to the trace.
         if core.node.tracer().is_on() {
             let opened = core.protection.as_ref().and_then(|protection| protection.open(bytes));
             trace(core, arrival, opened.as_deref().unwrap_or(bytes), core.protection.as_ref().map(|_| bytes));
@@ -74,7 +74,7 @@ fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let opened = match &core.protection {
         None => None,
         Some(protection) => match protection.open(bytes) {
-            // Of another domain, or of none.
+            // From another domain, or not protected at all.
             None => {
                 trace(core, arrival, bytes, Some(bytes));
                 return case.settle(MessageOutcome::Undecryptable);
@@ -94,7 +94,7 @@ fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     }
 }
 
-/// Tells of a datagram that came.
+/// Traces a received datagram.
 fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
     core.node.counters.tracer().emit(|| {
         let Arrival { ifi, source, port, multicast } = arrival;

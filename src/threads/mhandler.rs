@@ -1,5 +1,5 @@
-//! `_mhandler`: decides about discoveries and floods (graspy's `_mchandler`). Never blocks on a peer: what
-//! takes time is done by `_responder` and `_disc_relay`.
+//! `_mhandler`: handles discoveries and floods (graspy's `_mchandler`). It never blocks on a peer: `_responder` and
+//! `_disc_relay` do what takes time.
 
 use std::io;
 use std::sync::Arc;
@@ -10,35 +10,35 @@ use super::{contain, disc_relay, responder, spawn};
 use crate::core::Core;
 use crate::node::{Datagram, Effect};
 
-/// How many discoveries are decided about before a flood that waits.
+/// How many discoveries are handled before a waiting flood.
 const IN_A_ROW: usize = 8;
 
-/// The way to `_mhandler`: discoveries, whose askers wait, and floods. What is of one kind stays in its order. Boxes keep
-/// empty queues small.
+/// The sending end of the queue to `_mhandler`: one lane for discoveries, whose askers wait, and one for floods. Each
+/// lane keeps its order. Boxes keep empty queues small.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     discoveries: Sender<Box<Datagram>>,
     floods: Sender<Box<Datagram>>,
 }
 
-/// The other end.
+/// The receiving end.
 #[derive(Debug)]
 pub(crate) struct Queued {
     discoveries: Receiver<Box<Datagram>>,
     floods: Receiver<Box<Datagram>>,
 }
 
-/// A queue for as many datagrams of each kind as there are permits for.
+/// Creates a queue with room for `limit` datagrams of each kind, the number of permits.
 pub(crate) fn queue(limit: usize) -> (Queue, Queued) {
     let ((discoveries, discoveries_rx), (floods, floods_rx)) = (bounded(limit.max(1)), bounded(limit.max(1)));
     (Queue { discoveries, floods }, Queued { discoveries: discoveries_rx, floods: floods_rx })
 }
 
 impl Queue {
-    /// Adds a datagram. It holds a permit, so that there is room.
+    /// Adds a datagram. Its permit guarantees that there is room.
     pub(super) fn put(&self, datagram: Box<Datagram>) {
         let lane = if datagram.is_discovery() { &self.discoveries } else { &self.floods };
-        // Once there is nobody to take it, the engine ends.
+        // If the receiver is gone, the engine is ending.
         if let Err(TrySendError::Full(_)) = lane.try_send(datagram) {
             log::error!("a queue was full although there was a permit: this is a bug of the engine");
         }
@@ -50,7 +50,8 @@ impl Queue {
 }
 
 impl Queued {
-    /// The next datagram. Discoveries first, but floods are not kept waiting for ever. `None` once nobody sends any more.
+    /// Returns the next datagram. Discoveries come first, but floods do not wait for ever. `None` once all senders are
+    /// gone.
     fn next(&self, in_a_row: &mut usize) -> Option<Box<Datagram>> {
         if *in_a_row < IN_A_ROW
             && let Ok(discovery) = self.discoveries.try_recv()
@@ -73,12 +74,12 @@ impl Queued {
 pub(crate) fn start(core: &Arc<Core>, queue: Queued) -> io::Result<()> {
     spawn(core, "_mhandler", move |core| {
         let mut in_a_row = 0;
-        // At shutdown those who receive end, and with them the queue.
+        // At shutdown the receiving threads end, and the queue with them.
         while let Some(datagram) = queue.next(&mut in_a_row) {
             if core.is_stopping() {
                 return;
             }
-            // A panic must not end deciding.
+            // A panic must not end the thread.
             contain(core, "deciding about a datagram", || {
                 if let Some(effect) = core.node.datagram(*datagram, core.now()) {
                     carry_out(core, effect);

@@ -1,4 +1,4 @@
-//! The threads of an engine, and the only place that starts any.
+//! The threads of an engine. Only this module starts threads.
 //!
 //! ```text
 //!   _mclisten  (interfaces x)    multicasts in --+
@@ -17,8 +17,9 @@
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
-//! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait a little for the next one before they end (`pool`).
-//! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
+//! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait briefly for another activity before
+//! they end (`pool`). Every thread has a name, and its handle is kept and joined. A panic ends one activity, and is
+//! logged and counted.
 
 #[cfg(feature = "bubbles")]
 mod bubbles;
@@ -56,11 +57,11 @@ use std::thread::Builder;
 use crate::core::Core;
 use pool::run;
 
-/// The stack of every thread: decoding recurses no deeper than the limit on nesting.
+/// The stack size of every thread: decoding recurses no deeper than the nesting limit.
 const STACK: usize = 256 * 1024;
 
-/// Starts a thread, unless the engine is being shut down: then all threads end, and none may come after them. The name has
-/// at most 15 bytes, which is what Linux shows. A panic in `body` ends this thread and nothing else.
+/// Starts a thread, unless the engine is shutting down: then all threads end, and none may start afterwards. The name
+/// has at most 15 bytes, because Linux shows no more. A panic in `body` ends only this thread.
 pub(crate) fn spawn(
     core: &Arc<Core>,
     name: &'static str,
@@ -95,19 +96,18 @@ thread_local! {
     static OF_AN_ENGINE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the calling thread is one of an engine's: a logger's call, or a substrate's, comes from such.
+/// Whether the calling thread belongs to an engine, as in a call of a logger or a substrate.
 pub(crate) fn is_engine_thread() -> bool {
     OF_AN_ENGINE.get()
 }
 
-/// Starts a thread that runs an ASA's own code: it is no thread of the engine, has a stack of the usual size, and whoever
-/// starts it waits for its end.
+/// Starts a thread that runs an ASA's own code. It does not belong to the engine and has a stack of the usual size; the
+/// caller waits for its end.
 pub(crate) fn start_asa(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     signals::start(Builder::new().name(name.to_owned()), body).map(drop)
 }
 
-/// Carries something out. A panic ends that and nothing else. What may log belongs in here: the logger is the program's, and
-/// may panic.
+/// Runs `body`. A panic ends only that. Logging belongs in here too: the logger is the program's and may panic.
 fn contain(core: &Core, what: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         core.node.counters.panics.add();

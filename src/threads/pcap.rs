@@ -1,5 +1,5 @@
-//! `_pcap`: writes what the engine sends and receives into a pcapng file, as a listener of its trace. It holds up
-//! nobody: what it cannot write in time is lost, and counted.
+//! `_pcap`: writes the engine's traffic into a pcapng file, as a listener of its trace. It delays nobody: events that
+//! it cannot write in time are lost and counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -16,16 +16,16 @@ use crate::trace::pcapng::{Capture, Link};
 
 /// How many events may wait to be written.
 const CAPACITY: usize = 16_384;
-/// How often it is looked whether the engine is being shut down, while a pipe has no room.
+/// How often to check for shutdown while a pipe has no room.
 const GLANCE: Duration = Duration::from_millis(100);
-/// How long a pipe may take at shutdown to be drained.
+/// How long shutdown waits for a pipe to be drained.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How many files may lie beside each other under one name.
+/// How many files of one name may exist side by side.
 const FILES: u32 = 9999;
-/// How much of a node's name a file's name has.
+/// How many characters of a node's name go into a file name.
 const LONGEST_NAME: usize = 64;
 
-/// Starts the thread, if a capture is wanted. That it cannot be written is no reason not to run: it is said.
+/// Starts the thread if a capture is configured. A capture that cannot be opened is logged, not fatal.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let Some(path) = core.node.config.pcap.file() else { return Ok(()) };
     let link = if core.node.config.pcap_ethernet { Link::Ethernet } else { Link::Raw };
@@ -64,12 +64,12 @@ fn run(core: &Core, mut capture: Capture<BufWriter<Output>>, trace: &Trace) -> i
     capture.finish(trace.lost(), SystemTime::now())
 }
 
-/// The file, which may be a pipe that nobody drains: at shutdown that is waited for a moment only.
+/// The output file, which may be a pipe that nobody drains: at shutdown the thread waits for it only briefly.
 #[derive(Debug)]
 struct Output {
     file: File,
     core: Arc<Core>,
-    /// When waiting ends, since the engine is being shut down.
+    /// When waiting ends because the engine is shutting down.
     until: Option<Instant>,
 }
 
@@ -106,9 +106,9 @@ impl Write for Output {
     }
 }
 
-/// Opens a pipe or a device as it is, so that neither that nor writing waits for somebody who reads. Otherwise makes a new
-/// file, for its owner only, with the node's name in its own; what is there, a link too, is left alone, and the next number
-/// taken.
+/// Opens an existing pipe or device in non-blocking mode, so that neither opening nor writing waits for a reader.
+/// Otherwise creates a new file with the node's name in its own, readable by the owner only. Leaves existing files and
+/// links alone and tries the next number instead.
 fn open(path: &Path, node: &str) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
@@ -131,7 +131,7 @@ fn open(path: &Path, node: &str) -> io::Result<(PathBuf, File)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// `grasp.pcapng` of the node `n1`: `grasp-n1.pcapng`, `grasp-n1.2.pcapng` and so on.
+/// Names the file for node `n1`: `grasp.pcapng` becomes `grasp-n1.pcapng`, `grasp-n1.2.pcapng` and so on.
 fn named(path: &Path, node: &str, number: u32) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     let harmless = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
@@ -172,7 +172,7 @@ mod tests {
         let path = directory.join("grasp.pcapng");
         let precious = directory.join("precious");
         fs::write(&precious, "precious").unwrap();
-        // Another's file that everybody reads, at the very name, and links at the next ones.
+        // A world-readable file of another user with the first name, and links with the next names.
         fs::write(directory.join("grasp-n1.pcapng"), "the one before").unwrap();
         fs::set_permissions(directory.join("grasp-n1.pcapng"), fs::Permissions::from_mode(0o666)).unwrap();
         symlink(&precious, directory.join("grasp-n1.2.pcapng")).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(fs::read_to_string(directory.join("grasp-n1.pcapng")).unwrap(), "the one before");
         assert!(!directory.join("nowhere").exists());
         fs::remove_dir_all(&directory).unwrap();
-        // A device is written to as it is.
+        // A device is opened as it is.
         assert_eq!(open(Path::new("/dev/null"), "n1").unwrap().0, Path::new("/dev/null"));
     }
 }

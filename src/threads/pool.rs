@@ -1,7 +1,7 @@
-//! Threads for activities that are many and short, `_reader`, `_responder` and `_disc_relay`: one that has ended its activity waits
-//! a little for another of its kind, because starting a thread costs more than most of them.
+//! Threads for frequent short activities: `_reader`, `_responder` and `_disc_relay`. A thread that has finished its
+//! activity waits briefly for another one of its kind, because starting a thread costs more than most activities.
 //!
-//! How many activities there may be at once is bounded where they begin; here only how many threads wait for more.
+//! The callers limit how many activities run at once; this module limits only how many threads wait for more.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{contain, spawn};
 use crate::core::Core;
 use crate::workers::{Bench, Next, next};
 
-/// Runs an activity in a thread of this name: in one that waits for it, or else in a new one.
+/// Runs an activity in a thread of this name: in one that is waiting for work, or else in a new one.
 pub(super) fn run(
     core: &Arc<Core>,
     name: &'static str,
@@ -45,7 +45,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    /// Which thread carries out an activity.
+    /// Returns which thread runs an activity.
     fn who(core: &Arc<Core>) -> Receiver<ThreadId> {
         let (tx, rx) = bounded(1);
         run(core, "_reader", move |_| tx.send(std::thread::current().id()).unwrap()).unwrap();

@@ -1,9 +1,8 @@
-//! Reads the first message of an accepted connection within a deadline, so that a silent client holds up
-//! nobody (graspy reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
+//! Reads the first message of an accepted connection within a deadline, so that a silent client delays nobody (graspy
+//! reads it in the accepting thread). Used by `_tcp_listen` and `_drlisten`.
 //!
-//! Honest peers send at once: a message that comes with its connection is taken up by the accepting thread itself,
-//! which waits for that a moment while nobody else wants to be accepted. What may take time, reading the rest or
-//! waiting for a listener, is done by a `_reader`.
+//! Honest peers send at once. So the accepting thread waits briefly for the message, while no other connection is
+//! pending, and handles it itself. A `_reader` does what may take time: reading the rest, or waiting for a listener.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +16,17 @@ use crate::outcome::{Case, ConnectionOutcome, MessageOutcome};
 use crate::registry::Transport as _;
 use crate::wire::Message;
 
-/// How long accepting rests after the system has refused, for want of descriptors for instance.
+/// How long accepting pauses after the system has refused a connection, for instance because no descriptors are left.
 const REST: Duration = Duration::from_millis(50);
 
-/// How long the accepting thread waits for a message at most, if no other connection comes.
+/// The longest time the accepting thread waits for a message while no other connection is pending.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What is left to do about a message and may take time.
+/// The blocking remainder of handling a message.
 pub(super) type Rest = Box<dyn FnOnce(&Arc<Core>) + Send>;
 
-/// What the port is for: gets every first message that decodes, must not block, and returns what might.
+/// The handler of a port. It gets every first message that can be decoded, must not block, and returns the part that
+/// may block.
 pub(super) trait Handle:
     Fn(&Arc<Core>, Arc<Connection>, Message, Case<MessageOutcome>) -> Option<Rest> + Clone + Send + 'static
 {
@@ -82,7 +82,7 @@ fn take_up(
     match core.node.first_message(&bytes) {
         FirstMessage::Message(message, of_message) => {
             case.settle(ConnectionOutcome::FirstMessage);
-            // Where no thread can be started, the rest is dropped, and its request counted as abandoned.
+            // If no thread can be started, the rest is dropped and its request counted as abandoned.
             if let Some(rest) = handle(core, connection, *message, of_message) {
                 let _ = run(core, "_reader", rest);
             }
@@ -102,7 +102,7 @@ fn start_reader(
     core.node.counters.readers_peak.raise_to(waiting);
     let entry = TableEntry { core: Arc::clone(core), number };
     let _ = run(core, "_reader", move |core: &Arc<Core>| {
-        // Between `add` and here the engine may have been shut down, and the connection overlooked.
+        // Shutdown may have come between `add` and here, and missed this connection.
         let message = if core.is_stopping() { None } else { read_first(core, &connection) };
         match (message, entry.leave()) {
             (Some((message, of_message)), Some(case)) => {
@@ -110,22 +110,22 @@ fn start_reader(
                 handle(core, connection, message, of_message).into_iter().for_each(|rest| rest(core));
             }
             (None, Some(case)) => case.settle(ConnectionOutcome::BadRequest),
-            // Closed to make room, which has been counted.
+            // Closed to make room, which has already been counted.
             (Some((_, of_message)), None) => of_message.settle(MessageOutcome::Evicted),
             (None, None) => {}
         }
     });
 }
 
-/// A connection's entry in the table, which it leaves when this is dropped, whatever became of it: then, if no thread
-/// could be started, its case counts that.
+/// A connection's entry in the table, removed on drop in every case. If no thread could be started, dropping the case
+/// counts that.
 struct TableEntry {
     core: Arc<Core>,
     number: u64,
 }
 
 impl TableEntry {
-    /// `None` if the connection had to go before.
+    /// Removes the entry. `None` if the connection was closed earlier to make room.
     fn leave(&self) -> Option<Case<ConnectionOutcome>> {
         self.core.readers.remove(self.number)
     }

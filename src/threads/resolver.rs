@@ -1,8 +1,9 @@
-//! `_resolver`: looks up the name in a locator, for a caller that waits no longer than it wants to connect. Used by `api`.
+//! `_resolver`: resolves the name in a locator, for a caller that waits no longer than its deadline for connecting.
+//! Used by `api`.
 //!
-//! These threads are left to themselves when the time is over: the system's resolver cannot be interrupted, and may take half
-//! a minute where no server answers. So they are no engine's, and few: peers that send such names must not occupy
-//! threads without end.
+//! When the deadline passes, these threads are abandoned: the system's resolver cannot be interrupted, and may take
+//! half a minute if no server answers. So they belong to no engine, and there are few: peers that send unresolvable
+//! names must not occupy an unlimited number of threads.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -17,17 +18,17 @@ use crate::interrupt;
 use crate::net::resolve;
 use crate::types::{AsaLocator, Locator};
 
-/// How many names are looked up at the same time in this process.
+/// How many look-ups may run at the same time in this process.
 const LOOKUPS: usize = 64;
-/// How many of these for one objective: a peer that answers discoveries with names that nobody resolves must not hold up
-/// what is looked up for others.
+/// How many of these one objective may use: a peer that answers discoveries with unresolvable names must not block the
+/// look-ups for other objectives.
 const PER_OBJECTIVE: usize = 4;
 /// How many addresses of one name are tried: a name can have thousands.
 const ADDRESSES: usize = 32;
 
 static LOOKUPS_OPEN: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(LOOKUPS, PER_OBJECTIVE));
 
-/// The addresses behind a locator of an objective, to be tried in order, as far as they are known before the deadline.
+/// Returns the addresses of an objective's locator that are known before the deadline, in the order to try them.
 pub(crate) fn resolve(objective: &str, locator: &AsaLocator, deadline: Instant) -> Vec<SocketAddr> {
     if !matches!(locator.locator, Some(Locator::Fqdn(_))) {
         return resolve::resolve(locator);
@@ -42,7 +43,7 @@ pub(crate) fn resolve(objective: &str, locator: &AsaLocator, deadline: Instant) 
     addresses
 }
 
-/// The look-ups that are open, by objective.
+/// The running look-ups, by objective.
 #[derive(Debug)]
 struct Lookups(Quota<String>);
 
@@ -51,8 +52,8 @@ impl Lookups {
         Self(Quota::new(Bounds { all, each }))
     }
 
-    /// What `work` returns, if it does so before the deadline. It is carried out by a thread that is no engine's, as soon as
-    /// few enough others are at work.
+    /// Runs `work` and returns its result if it finishes before the deadline. It runs in a thread that belongs to no
+    /// engine, as soon as few enough others are running.
     fn carry_out<T: Send + 'static>(
         &self,
         objective: &str,
@@ -62,7 +63,7 @@ impl Lookups {
         let permit = self.begin(objective, deadline)?;
         let (tx, rx) = bounded(1);
         let started = signals::start(Builder::new().name("_resolver".to_owned()), move || {
-            // Whoever asked may have gone.
+            // The caller may be gone.
             let _ = tx.send(work());
             drop(permit);
         });
@@ -70,7 +71,7 @@ impl Lookups {
         started.ok().and_then(|_| interrupt::receive(&rx, Some(left)).ok())
     }
 
-    /// Waits for its turn.
+    /// Waits for a permit.
     fn begin(&self, objective: &str, deadline: Instant) -> Option<Permit<String>> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(resolve("EX1", &address, Instant::now()).len(), 1);
     }
 
-    /// Starts lookups that are not answered until the returned end is dropped.
+    /// Starts look-ups that do not finish until the returned sender is dropped.
     fn unanswered(lookups: &Lookups, objective: &str, count: usize) -> crossbeam_channel::Sender<()> {
         let (release, gate) = bounded::<()>(0);
         for _ in 0..count {
@@ -124,7 +125,7 @@ mod tests {
         let release = unanswered(&lookups, "EX2", 2);
         assert_eq!(lookups.carry_out("EX3", after(SOON / 400), || true), None, "all places are taken");
         assert!(started.elapsed() < SOON);
-        // Who waits while one ends has its place.
+        // A caller that waits gets the permit of a look-up that ends.
         let waiting = Arc::clone(&lookups);
         let thread = Builder::new().spawn(move || waiting.carry_out("EX3", after(SOON), || true)).unwrap();
         drop(release);
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn names_that_nobody_answers_hold_up_no_other_objective() {
         let lookups = Lookups::new(16, 4);
-        // As many as a hostile peer may send: no more than four are at work.
+        // As many as a hostile peer may send; at most four run.
         let _hostile = unanswered(&lookups, "hostile", 16);
         assert_eq!(lookups.0.used(), 4);
         assert_eq!(lookups.carry_out("EX1", after(SOON), || true), Some(true));

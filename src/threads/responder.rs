@@ -1,5 +1,5 @@
-//! `_responder`: sends one response to an asker, once it is connected, so that an unreachable asker holds up nobody. Where
-//! the connection is there at once, the thread that has decided sends it.
+//! `_responder`: sends one response once the connection to its asker is established, so that an unreachable asker
+//! delays nobody. If the connection is established at once, the deciding thread sends the response itself.
 
 use std::net::SocketAddrV6;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use crate::registry::{Transport, TransportError};
 use crate::types::Objective;
 use crate::wire::encode;
 
-/// A response up to this size goes into the buffer of any new connection.
+/// A response of at most this size fits into the send buffer of any new connection.
 const SMALL: usize = 2048;
 
-/// Sends a response, in this thread if the connection is there at once, as on the same machine; otherwise in one of its own.
+/// Sends a response: in this thread if the connection is established at once, as on the same machine, otherwise in a
+/// `_responder`.
 pub(super) fn start(core: &Arc<Core>, response: Response) {
     let Response { to, message, ticket } = response;
     let bytes = encode(&message);
@@ -26,15 +27,15 @@ pub(super) fn start(core: &Arc<Core>, response: Response) {
     });
 }
 
-/// Sends the response to a discovery that has come by TCP, on its connection.
+/// Sends the response to a discovery over TCP on the same connection.
 pub(super) fn answer(core: &Core, response: Response, connection: Arc<dyn Transport>) {
     let Response { to, message, ticket } = response;
     let deadline = Instant::now() + core.node.config.response_timeout;
     send(core, connection, &encode(&message), to, deadline, ticket);
 }
 
-/// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to whoever listens. If
-/// nobody does, the asker gets the ordinary response (RFC 8990 §2.5.5.1).
+/// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to a listener. Without a
+/// listener, the asker gets the ordinary response (RFC 8990 §2.5.5.1).
 pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objective, otherwise: Response) {
     let Response { to, message, ticket } = otherwise;
     start_with(core, to, false, ticket, move |core, connection, deadline, mut ticket| {
@@ -50,7 +51,8 @@ pub(super) fn start_negotiation(core: &Arc<Core>, session: u32, objective: Objec
     });
 }
 
-/// Sends a response. Whoever closes first has the port in TIME_WAIT for a minute, so that is left to the asker.
+/// Sends a response and leaves closing to the asker: the side that closes first keeps the port in TIME_WAIT for a
+/// minute.
 fn send(
     core: &Core,
     transport: Arc<dyn Transport>,
@@ -73,9 +75,9 @@ fn settle(ticket: Ticket, to: Arrival, sent: Result<(), TransportError>) {
     }
 }
 
-/// Connects to where a datagram came from, out of the interface it came in on (RFC 8990 §2.8.5). Uses the connection in
-/// this thread, if that may be and the connection is there at once; otherwise in a thread of its own. Where none can be
-/// started the ticket is dropped, and counted.
+/// Connects to the source of a datagram, out of the interface it came in by (RFC 8990 §2.8.5). Uses the connection in
+/// this thread if `at_once` allows it and the connection is established at once; otherwise in a `_responder`. If no
+/// thread can be started, the ticket is dropped and counted.
 fn start_with(
     core: &Arc<Core>,
     to: Arrival,
@@ -83,7 +85,7 @@ fn start_with(
     ticket: Ticket,
     use_connection: impl FnOnce(&Arc<Core>, Connection, Instant, Ticket) + Send + 'static,
 ) {
-    // For connecting and sending.
+    // For connecting and sending together.
     let deadline = Instant::now() + core.node.config.response_timeout;
     let asker = SocketAddrV6::new(to.source, to.port, 0, to.ifi).into();
     let attempt = match Attempt::begin(asker, core.framing()) {

@@ -1,11 +1,11 @@
-//! Signals are the program's: no thread of the engine handles any, and none of its waits is interrupted.
+//! Signals belong to the program: no thread of the engine handles any, and none of its waits is interrupted.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// What a thread causes itself, by a bug, and what profilers send to the threads that they look at.
+/// The signals that a thread causes itself by a bug, and those that profilers send to the threads they sample.
 const OPEN: [Signal; 8] = [
     Signal::SIGABRT,
     Signal::SIGBUS,
@@ -17,14 +17,14 @@ const OPEN: [Signal; 8] = [
     Signal::SIGTRAP,
 ];
 
-/// Starts a thread to which no signal of the program is delivered. It inherits the mask, so that there is no moment in which one
-/// could be.
+/// Starts a thread that receives none of the program's signals. It inherits the signal mask, so there is no moment in
+/// which it could receive one.
 pub(super) fn start(thread: Builder, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let mut blocked = SigSet::all();
     OPEN.into_iter().for_each(|signal| blocked.remove(signal));
     let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let started = thread.spawn(body);
-    // Neither call can fail: the masks are real ones.
+    // Neither call can fail: the masks are valid.
     if let Ok(before) = before {
         let _ = before.thread_set_mask();
     }

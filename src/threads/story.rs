@@ -1,5 +1,5 @@
-//! `_story`: tells the log what the engine does, as a listener of its trace, where the log wants to know. It holds up nobody:
-//! what the log does not take in time is lost, and said.
+//! `_story`: writes what the engine does to the log, as a listener of its trace, if the log wants it. It delays nobody:
+//! events that the log does not accept in time are lost, and their number is logged.
 
 use std::io;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::{contain, spawn};
 use crate::core::Core;
 use crate::trace::story::Story;
 
-/// How many events may wait to be told.
+/// How many events may wait to be logged.
 const CAPACITY: usize = 16_384;
-/// How long it goes on telling when the engine has been stopped.
+/// How long it continues to log after the engine has stopped.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// The target of its lines, for filters such as `RUST_LOG=grasp::story=debug`.
+/// The log target of its lines, for filters such as `RUST_LOG=grasp::story=debug`.
 const TARGET: &str = "grasp::story";
 
-/// Starts the thread, if the log that the program has set up wants debug lines.
+/// Starts the thread if the program's logger wants debug lines.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     if !log::log_enabled!(target: TARGET, log::Level::Debug) {
         return Ok(());
@@ -28,11 +28,11 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
         log::debug!(target: TARGET, "{node}: starts");
         let mut stopping = None;
         while let Ok(event) = trace.recv() {
-            // What is left when the engine stops is told as long as that takes no time.
+            // After the engine has stopped, logs the remaining events only for a short time.
             if core.is_stopping() && stopping.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS {
                 break;
             }
-            // The log is the program's own code.
+            // The logger is the program's own code.
             contain(core, "telling the log", || {
                 if let Some((level, line)) = story.tell(&event, |ifi| core.interface_name(ifi)) {
                     log::log!(target: TARGET, level, "{node}: {line}");

@@ -13,8 +13,8 @@ use crate::outcome::RequestOutcome;
 use crate::registry::SynchRequest;
 use crate::wire::encode;
 
-/// Starts the thread of an objective. It ends when nobody can send it requests any more: after
-/// `stop_synchronize`, deregistration or shutdown.
+/// Starts the thread of an objective. It ends once nobody can send it requests any more: after `stop_synchronize`,
+/// deregistration or shutdown.
 pub(crate) fn start(core: &Arc<Core>, name: String, requests: Receiver<SynchRequest>) -> io::Result<()> {
     spawn(core, "_synch_listen", move |core| {
         for request in requests {

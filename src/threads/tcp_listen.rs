@@ -20,7 +20,7 @@ pub(crate) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()>
     spawn(core, "_tcp_listen", move |core| accept_loop(core, &listener, handle))
 }
 
-/// Hands a request on. Where no listener waits for it this very moment, the rest is to wait for one.
+/// Hands a request on. If no listener is ready for it at this moment, the returned rest waits for one.
 fn handle(
     core: &Arc<Core>,
     connection: Arc<Connection>,

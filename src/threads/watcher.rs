@@ -1,4 +1,4 @@
-//! `_watcher`: follows interfaces and addresses as they come, go and change, and clears away what has expired.
+//! `_watcher`: follows changes of interfaces and addresses, and removes expired entries.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,11 +17,12 @@ use crate::net::multicast;
 use crate::registry::{self, Addresses, Close};
 use crate::start_error::StartError;
 
-/// How many times as long as it has looked the thread rests: where addresses or interfaces change all the time, as on a
-/// router with thousands of them, looking takes a tenth of a processor. It rests no longer than between two looks without a change.
+/// How many times as long as its last look the thread pauses. If addresses or interfaces change constantly, as on a
+/// router with thousands of them, looking thus takes at most a tenth of a processor. It never pauses longer than
+/// `watch_interval`.
 const REST: u32 = 9;
 
-/// The sockets of an interface: for multicasts, for datagrams to this node alone, to send, and for responses.
+/// The sockets of an interface: for multicasts, for unicast datagrams, for sending, and for responses.
 const INTERFACE_DESCRIPTORS: usize = 4;
 
 /// Starts the thread.
@@ -39,7 +40,7 @@ pub(crate) fn start_dull(
     watch(core, "_dull_watcher", move |core| say(refresh(core), &mut failing))
 }
 
-/// Starts a thread that looks whenever the system says that something has changed, and now and then.
+/// Starts a thread that looks whenever the system reports a change, and at regular intervals.
 fn watch(
     core: &Arc<Core>,
     name: &'static str,
@@ -50,7 +51,7 @@ fn watch(
     spawn(core, name, move |core| {
         loop {
             if let Err(error) = changes.wait(core.node.config.watch_interval) {
-                // More descriptors than the process may have, for instance.
+                // For instance, the process has too many open descriptors.
                 contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
                 core.pause(core.node.config.watch_interval);
             }
@@ -58,7 +59,7 @@ fn watch(
                 return;
             }
             let started = Instant::now();
-            // A panic, of a substrate of one's own for instance, must not end watching.
+            // A panic, for instance of a custom substrate, must not end watching.
             contain(core, "looking at the interfaces", || look(core));
             if !core.pause(started.elapsed().saturating_mul(REST).min(core.node.config.watch_interval)) {
                 return;
@@ -67,7 +68,7 @@ fn watch(
     })
 }
 
-/// Says what is wrong, unless it was so last time, which is in `failing`.
+/// Logs a failure, unless it is the same as last time, which `failing` holds.
 fn say(looked: Result<(), StartError>, failing: &mut Option<String>) {
     let failure = looked.err().map(|error| error.to_string());
     if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
@@ -87,7 +88,7 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.closing.look();
 }
 
-/// Looks at the interfaces once: opens those that are new, closes those that are gone, have another address, or have
+/// Looks at the interfaces once: opens new ones, and closes those that no longer exist, have another address, or have
 /// lost their membership in the group.
 pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError> {
     let mut seen = snapshot(&core.node.config, core.substrate.as_ref(), &in_use(core))
@@ -114,7 +115,7 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
     failure.map_or(Ok(()), Err)
 }
 
-/// What is to stay in use for as long as it is valid.
+/// Returns what stays in use as long as it is valid.
 fn in_use(core: &Core) -> InUse {
     let network = core.network.read();
     let link_locals = network.interfaces.iter().map(|(ifi, interface)| (*ifi, interface.link_local));
@@ -148,7 +149,7 @@ fn new_links(core: &Core, seen: &Snapshot) -> Vec<Link> {
     seen.links.iter().filter(|link| !network.interfaces.contains_key(&link.ifi)).cloned().collect()
 }
 
-/// Those of new interfaces whose descriptors leave enough for sessions.
+/// Returns the new interfaces whose descriptors leave enough for sessions.
 fn affordable(core: &Core, mut links: Vec<Link>, left_out: &mut Vec<LeftOut>) -> Vec<Link> {
     if links.is_empty() {
         return links;
@@ -164,7 +165,7 @@ fn affordable(core: &Core, mut links: Vec<Link>, left_out: &mut Vec<LeftOut>) ->
     links
 }
 
-/// Says which interfaces are left out, where that has changed.
+/// Logs which interfaces are left out, if that has changed.
 fn say_left_out(core: &Core, left_out: Vec<LeftOut>) {
     let news: Vec<_> = {
         let mut network = core.network.write();
@@ -234,14 +235,14 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
     log::info!("interface {} with {} is used", link.name, link.link_local);
     core.node.counters.interfaces_added.add();
     core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
-    // Shutdown takes the interfaces away once: one that came too late closes itself.
+    // Shutdown closes the interfaces only once: one that was added too late closes itself.
     if core.is_stopping() {
         interface.close();
     }
     Ok(())
 }
 
-/// Takes up port 7017 where another program held it.
+/// Opens port 7017 on the interfaces where another program held it.
 fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
     let without: Vec<_> = {
         let network = core.network.read();
@@ -253,7 +254,7 @@ fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
             continue;
         }
         if mclisten::start_unicast(core, ifi, &interface, queue).is_err() || core.is_stopping() {
-            // What is closed is opened again, whole, by a later look.
+            // A later look opens a closed interface again, with all its sockets.
             interface.close();
             core.network.write().interfaces.remove(&ifi);
         } else {
@@ -262,7 +263,7 @@ fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
     }
 }
 
-/// Opens the port for datagrams to this node alone. `false` if another program holds it for itself.
+/// Opens the port for unicast datagrams to this node. Returns `false` if another program holds it for itself.
 fn hear_unicasts_of(interface: &Interface, ifi: u32) -> bool {
     match multicast::Receiver::unicast(ifi, &interface.name, interface.link_local) {
         Ok(unicasts) => interface.unicasts.set(unicasts).is_ok(),
@@ -277,7 +278,7 @@ fn receive_error(error: io::Error) -> StartError {
     match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken(error),
         io::ErrorKind::Unsupported => StartError::NoIpv6(error),
-        // EAFNOSUPPORT has no kind of its own.
+        // EAFNOSUPPORT has no `ErrorKind` of its own.
         _ if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
             StartError::NoIpv6(error)
         }
@@ -285,7 +286,7 @@ fn receive_error(error: io::Error) -> StartError {
     }
 }
 
-/// Takes over the addresses: the preferred one of more than link scope, and those of the links.
+/// Takes over the addresses: the preferred one wider than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
     let links = network.interfaces.iter().map(|(ifi, interface)| registry::Link {
@@ -299,7 +300,7 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     drop(network);
     let addresses = Arc::new(Addresses { global, links, own, initiator });
     if core.node.registries.links.set(&addresses) {
-        // The logger is the program's, and may ask the engine.
+        // The logger is the program's, and may call the engine.
         log::info!("addresses: {addresses:?}");
     }
 }

@@ -1,8 +1,8 @@
-//! Connections over which this node has said the last word, and which the peer is to close first: whoever closes first has the
-//! port in TIME_WAIT for a minute, and peers that ask again and again would use up all ports.
+//! Connections on which this node has sent its last message and which the peer should close first: the side that closes
+//! first keeps the port in TIME_WAIT for a minute, and peers that ask again and again would use up all ports.
 //!
-//! No thread waits for a peer: the connections are looked at when another one comes, by `_watcher`, and when the counters are
-//! read. One that is not closed in time, or has to make room, is reset.
+//! No thread waits for a peer: the connections are checked when another one is added, by `_watcher`, and when the
+//! counters are read. A connection that is not closed in time, or must make room, is reset.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::bounds::{BoundedMap, Capacity, Neighbour};
 use crate::registry::Transport;
 use crate::stats::Counters;
 
-/// How many connections may wait. The peer that has the most makes room.
+/// How many connections may wait. The peer that has most makes room.
 const LIMIT: usize = 256;
 
-/// How often a new connection makes one look at the others, unless there is no more room.
+/// The shortest interval between checks caused by new connections, unless the table is full.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The connections that wait for their peers to close.
 pub(crate) struct Closing {
     inner: Mutex<Waiting>,
-    /// How long a peer has.
+    /// How long a peer has to close its connection.
     patience: Duration,
     counters: Arc<Counters>,
 }
@@ -34,11 +34,11 @@ struct Waiting {
     ended: bool,
 }
 
-/// A connection, and when it is reset.
+/// A connection and the time at which it is reset.
 type Kept = (Arc<dyn Transport>, Instant);
 
 impl Waiting {
-    /// Those that are over or have waited for too long.
+    /// Removes and returns the connections that have ended or have waited too long.
     fn take_done(&mut self, now: Instant) -> Vec<(u64, Kept)> {
         self.looked = now;
         self.connections.extract(|_, (connection, until)| now >= *until || connection.is_over())
@@ -54,7 +54,7 @@ impl fmt::Debug for Closing {
 }
 
 impl Closing {
-    /// With the time that a peer has.
+    /// Creates the table with the time that a peer has to close.
     pub(crate) fn new(patience: Duration, counters: Arc<Counters>) -> Self {
         let capacity = Capacity::entries(LIMIT);
         let connections = BoundedMap::with_shares(capacity, capacity);
@@ -64,7 +64,7 @@ impl Closing {
 
     /// Leaves it to the peer to close a connection.
     pub(crate) fn add(&self, connection: Arc<dyn Transport>) {
-        // Its peer may have closed already.
+        // The peer may have closed already.
         if connection.is_over() {
             return;
         }
@@ -85,13 +85,13 @@ impl Closing {
         self.let_go(in_the_way);
     }
 
-    /// Lets go of those that their peers have closed, and of those that have waited for too long.
+    /// Releases the connections that their peers have closed and those that have waited too long.
     pub(crate) fn look(&self) {
         let done = self.inner.lock().take_done(Instant::now());
         self.let_go(done);
     }
 
-    /// Outside the lock: this tells of it.
+    /// Called without the lock, because this traces events.
     fn let_go(&self, connections: Vec<(u64, Kept)>) {
         for (_, (connection, _)) in connections {
             if !connection.is_over() {
@@ -101,7 +101,7 @@ impl Closing {
         }
     }
 
-    /// Closes all, now and from now on.
+    /// Closes all connections, and every one added later.
     pub(crate) fn close_all(&self) {
         let waiting = {
             let mut inner = self.inner.lock();

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::idle::IdleThreads;
 use crate::seldom::{Seldom, Unsaid};
 
-/// How long shutdown waits for the threads. All are woken; only a bug keeps one.
+/// How long shutdown waits for the threads. All are woken; only a bug can delay one.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 
 /// The threads of one engine.
@@ -37,18 +37,18 @@ impl<C> Default for ThreadGroup<C> {
 struct Group {
     next: u64,
     live: HashMap<u64, JoinHandle<()>>,
-    /// Threads that have ended and wait to be joined, which takes no time any more.
+    /// Threads that have ended and can be joined without waiting.
     finished: Vec<JoinHandle<()>>,
 }
 
 impl<C> ThreadGroup<C> {
-    /// Number of threads that are running.
+    /// The number of running threads.
     pub(crate) fn count(&self) -> usize {
         self.inner.lock().live.len()
     }
 
-    /// Waits until every thread has ended, and joins them. Does not wait if the calling thread is one of them, which a logger
-    /// may cause: two of them would wait for each other.
+    /// Waits until every thread has ended, and joins them. Does not wait if the calling thread is one of them, as a
+    /// logger may cause: two such threads would wait for each other.
     pub(crate) fn join_all(&self) {
         self.idle.end();
         let deadline = Instant::now() + JOIN_LIMIT;
@@ -66,8 +66,8 @@ impl<C> ThreadGroup<C> {
         join(finished);
     }
 
-    /// Starts a thread, unless `stopping`: then all threads end, and none may come after them. `start` is given the thread's
-    /// number, and has the thread [`end`](Self::end) with it. Returns how many run now.
+    /// Starts a thread, unless `stopping`: then all threads end, and none may start afterwards. `start` gets the
+    /// thread's number, with which the thread must call [`end`](Self::end). Returns how many threads run now.
     pub(crate) fn start(
         &self,
         stopping: impl FnOnce() -> bool,
@@ -78,7 +78,7 @@ impl<C> ThreadGroup<C> {
             return Err(io::Error::other("the engine has been shut down"));
         }
         let number = group.next;
-        // The new thread can end only after this lock is free: it finds itself in the group.
+        // The new thread can end only after this lock is released, so it finds itself in the group.
         let started = start(number).map(|handle| {
             group.next += 1;
             group.live.insert(number, handle);
@@ -95,7 +95,7 @@ impl<C> ThreadGroup<C> {
         self.failures.may_say(now)
     }
 
-    /// A thread of this number has ended.
+    /// Records that the thread with this number has ended.
     pub(crate) fn end(&self, number: u64) {
         let mut group = self.inner.lock();
         if let Some(handle) = group.live.remove(&number) {

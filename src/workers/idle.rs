@@ -1,5 +1,5 @@
-//! Threads that have ended a short activity and wait a little for another of their kind, because starting a thread costs more
-//! than most activities.
+//! Threads that have finished a short activity and wait briefly for another one of their kind, because starting a
+//! thread costs more than most activities.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use parking_lot::{Condvar, Mutex};
 
 /// How long a thread waits for another activity.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// How many threads wait at the same time.
+/// How many threads may wait at the same time.
 pub(crate) const LIMIT: usize = 32;
 
 pub(crate) type Activity<C> = Box<dyn FnOnce(&Arc<C>) + Send>;
 
-/// Threads that wait for an activity, the one that began to wait last at the end: it is taken first, so that those
-/// that are not needed end.
+/// The waiting threads, in the order in which they began to wait. The last one is taken first, so that threads that are
+/// not needed end.
 #[derive(Debug)]
 pub(crate) struct IdleThreads<C> {
     inner: Mutex<Idle<C>>,
@@ -32,7 +32,7 @@ struct Idle<C> {
     waiting: Vec<(&'static str, Arc<Bench<C>>)>,
 }
 
-/// Where one thread waits.
+/// The place where one thread waits.
 pub(crate) struct Bench<C> {
     next: Mutex<Next<C>>,
     given: Condvar,
@@ -50,7 +50,7 @@ impl<C> std::fmt::Debug for Bench<C> {
     }
 }
 
-/// What a thread that waits is given.
+/// What a waiting thread receives.
 pub(crate) enum Next<C> {
     Nothing,
     Activity(Activity<C>),
@@ -58,7 +58,7 @@ pub(crate) enum Next<C> {
 }
 
 impl<C> IdleThreads<C> {
-    /// Ends all threads that wait, and keeps others from waiting.
+    /// Ends all waiting threads, and prevents others from waiting.
     pub(crate) fn end(&self) {
         let waiting = {
             let mut idle = self.inner.lock();
@@ -68,14 +68,14 @@ impl<C> IdleThreads<C> {
         waiting.iter().for_each(|(_, place)| place.give(Next::End));
     }
 
-    /// The thread of this name that began to wait last.
+    /// Takes the thread of this name that began to wait last.
     pub(crate) fn take(&self, name: &'static str) -> Option<Arc<Bench<C>>> {
         let mut idle = self.inner.lock();
         let last = idle.waiting.iter().rposition(|(waiting, _)| *waiting == name)?;
         Some(idle.waiting.remove(last).1)
     }
 
-    /// Whether a thread may wait. It is then among those that wait.
+    /// Adds a thread to the waiting ones if there is room. Returns whether it may wait.
     pub(crate) fn enter(&self, name: &'static str, place: &Arc<Bench<C>>) -> bool {
         let mut idle = self.inner.lock();
         let free = !idle.ended && idle.waiting.len() < LIMIT;
@@ -85,7 +85,7 @@ impl<C> IdleThreads<C> {
         free
     }
 
-    /// Gives up waiting. `false` if the thread has been taken already: then something is about to come.
+    /// Stops waiting. Returns `false` if the thread has already been taken: then an activity is about to arrive.
     fn leave(&self, place: &Arc<Bench<C>>) -> bool {
         let mut idle = self.inner.lock();
         let own = idle.waiting.iter().position(|(_, waiting)| Arc::ptr_eq(waiting, place));
@@ -99,7 +99,7 @@ impl<C> Bench<C> {
         self.given.notify_one();
     }
 
-    /// What was given within the time.
+    /// Waits for an activity, and returns what was given within the time.
     fn wait(&self, time: Duration) -> Next<C> {
         let mut next = self.next.lock();
         if matches!(*next, Next::Nothing) {
@@ -109,7 +109,7 @@ impl<C> Bench<C> {
     }
 }
 
-/// What a thread that waits is to do next: nothing if nobody needs it for some time.
+/// Returns the next task of a waiting thread; nothing if no activity arrives for some time.
 pub(crate) fn next<C>(idle: &IdleThreads<C>, place: &Arc<Bench<C>>) -> Next<C> {
     loop {
         match place.wait(LINGER) {
@@ -122,7 +122,7 @@ pub(crate) fn next<C>(idle: &IdleThreads<C>, place: &Arc<Bench<C>>) -> Next<C> {
 
 #[cfg(test)]
 impl<C> IdleThreads<C> {
-    /// How many threads wait.
+    /// The number of waiting threads.
     pub(crate) fn waiting(&self) -> usize {
         self.inner.lock().waiting.len()
     }

@@ -1,6 +1,6 @@
-//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, what `_reader`s read from, and
-//! what waits to be closed by its peer.
-//! `threads` starts and uses them.
+//! What `core` stores about the threads of one engine: the running threads, the threads that wait for an activity, the
+//! connections that `_reader`s read from, and the connections that wait for their peers to close. `threads` starts and
+//! uses them.
 
 mod closing;
 mod group;

@@ -1,4 +1,4 @@
-//! The connections that `_reader` reads from.
+//! The connections that `_reader` threads read from.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::net::tcp::Connection;
 use crate::outcome::{Case, ConnectionOutcome};
 use crate::registry::Transport as _;
 
-/// Connections that wait for their first message. When it is full, the peer with the most makes room with the one that
-/// has waited longest: honest peers send at once, and a slow one is not displaced by the many of another.
+/// Connections that wait for their first message. When the table is full, the peer with the most connections makes room
+/// with its oldest one: honest peers send at once, and a slow peer is not displaced by the many connections of another.
 #[derive(Debug)]
 pub(crate) struct ReaderTable {
     inner: Mutex<Table>,
 }
 
-/// By number, each connection with its case, held by its peer.
+/// By number: each connection with its case, held by its peer.
 type Table = BoundedMap<u64, Waiting, Neighbour>;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl ReaderTable {
         Self { inner: Mutex::new(BoundedMap::with_shares(capacity, capacity)) }
     }
 
-    /// Adds a connection, and closes those that have to go. Returns its number and how many wait now.
+    /// Adds a connection, and closes those that must make room. Returns its number and how many are waiting now.
     pub(crate) fn add(&self, connection: &Arc<Connection>, case: Case<ConnectionOutcome>) -> (u64, usize) {
         let waiting = Waiting { connection: Arc::clone(connection), case };
         let mut table = self.inner.lock();
@@ -46,7 +46,7 @@ impl ReaderTable {
         (number, count)
     }
 
-    /// Takes a connection out. `None` if it had to go before.
+    /// Removes a connection. `None` if it was closed earlier to make room.
     pub(crate) fn remove(&self, number: u64) -> Option<Case<ConnectionOutcome>> {
         self.inner.lock().remove(&number).map(|waiting| waiting.case)
     }
