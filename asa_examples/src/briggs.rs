@@ -1,14 +1,14 @@
-//! Briggs, the banker: floods one value, serves another, and gives money to whoever asks, several clients at a
-//! time. [`gray`](crate::gray) is its client.
+//! Briggs, the banker: floods one value, serves another, and gives money to clients that ask, several at a time.
+//! [`gray`](crate::gray) is its client.
 //!
-//! | objective | what Briggs does with it |
+//! | objective | what Briggs does |
 //! |---|---|
 //! | EX1 | floods the time as a text, every four seconds |
 //! | EX2 | serves `[1, "two", 3]` by synchronization, in rapid mode |
 //! | EX3 | negotiates `["NZD", amount]`, live and as a dry run |
 //!
-//! A negotiation: Briggs has random reserves. A wish for up to half of them is granted at once. Otherwise
-//! Briggs offers half, and 10 more in each step, up to six tenths. Now and then it asks for time to think.
+//! In a negotiation, Briggs has random reserves. It grants a request for up to half of them at once. Otherwise it
+//! offers half, and 10 more in each step, up to six tenths. Now and then it asks for time to think.
 
 use std::thread;
 
@@ -54,19 +54,19 @@ impl Example for Briggs {
 
         let mut ex3 = Objective::new("EX3").with_value(("NZD", 0))?;
         (ex3.neg, ex3.dry) = (true, true);
-        // Gray may run on the same node and registers EX3, too: both have to agree to that.
+        // Gray may run on the same node and registers EX3 too: both must permit the overlap.
         grasp::register_obj(asa, &ex3, RegisterObj { overlap: true, ..RegisterObj::default() })?;
         tprint!("Objectives EX1, EX2 and EX3 registered OK");
 
-        // EX2 is served by the engine from now on; this returns at once.
+        // The engine serves EX2 from now on; this returns at once.
         grasp::listen_synchronize(asa, &ex2)?;
         tprint!("Listening for synch requests for EX2");
 
-        // listen_negotiate has no timeout: this is what wakes it when the user has had enough.
+        // listen_negotiate has no timeout: this wakes it when the user stops the program.
         let waking = ex3.clone();
         run.stop().wake_with(move || _ = grasp::stop_negotiate(asa, &waking));
 
-        // Leaving the scope waits for its threads: the flooder, and the negotiations that still go on.
+        // At its end the scope waits for its threads: the flooder, and the negotiations in progress.
         thread::scope(|scope| -> Outcome {
             let flooding = run.fork();
             let flooder = thread::Builder::new().name("Flooder".to_owned());
@@ -78,21 +78,21 @@ impl Example for Briggs {
                 let wait = run.random().u32(9000..=20000);
                 tprint!("Reserves: $", reserves, "Wait:", wait, "ms");
                 match grasp::listen_negotiate(asa, &ex3) {
-                    // A thread for each client, so that the next one is heard at once.
+                    // One thread per client, so that the next client does not wait.
                     Ok((session, request)) => {
                         let mut teller = Teller { asa, session, reserves, wait, run: run.fork() };
                         let thread = thread::Builder::new().name("Teller".to_owned());
                         thread.spawn_scoped(scope, move || teller.serve(request))?;
                     }
                     Err(_) if run.stopping() => {}
-                    // Not a peer's doing: such requests are refused, and it goes on listening by itself.
+                    // Not caused by a peer: the engine refuses such requests and continues to listen.
                     Err(error) => {
                         run.stop().request();
                         return Err(error.into());
                     }
                 }
             }
-            // It would go on for ever when --rounds is the reason to end.
+            // It would continue for ever if --rounds is the reason to end.
             run.stop().request();
             let _ = flooder.join();
             Ok(())
@@ -104,15 +104,15 @@ impl Example for Briggs {
     }
 }
 
-/// Floods the time, until Briggs is to stop: again and again, because a node that starts later has missed what was
-/// flooded before (RFC 8990 §2.5.6.2 leaves it to the ASA how often).
+/// Floods the time repeatedly until Briggs stops, because a node that starts later has missed the earlier floods
+/// (RFC 8990 §2.5.6.2 leaves the interval to the ASA).
 fn flood_for_ever(asa: AsaNonce, mut ex1: Objective, run: &Run) {
     tprint!("Flooding EX1 for ever");
     loop {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC from Briggs");
         ex1.value = Value::from(now.to_string());
-        // Valid beyond the next ones, so that there is a value as long as Briggs runs, even if one is lost. At a quick
-        // pace it is longer, because graspy counts in seconds.
+        // The lifetime covers the next floods, so that there is a value as long as Briggs runs, even if a flood is
+        // lost. At a quick pace it is longer, because graspy counts in seconds.
         let ttl = run.paced(12_000).max(10_000);
         if let Err(error) = grasp::flood(asa, ttl, &[TaggedObjective::new(ex1.clone(), None)]) {
             tprint!("Flood failure:", error);
@@ -137,15 +137,15 @@ impl Teller {
         match self.negotiate(request) {
             Ok(()) => {}
             Err(Error::Declined(Some(reason))) => tprint!("Declined:", plain(&reason)),
-            // The loop count is the one thing that runs out and leaves the session open.
+            // The exhausted loop count is the only error that leaves the session open.
             Err(Error::LoopExhausted) => self.decline(&Error::LoopExhausted.to_string()),
             Err(error) => tprint!("Failed:", error),
         }
     }
 
     fn negotiate(&mut self, request: Objective) -> grasp::Result<()> {
-        // The value came from the network: it may be anything. value_as looks into embedded CBOR by itself,
-        // but the client is to get its answers in the same form.
+        // The value came from the network: it may be anything. value_as looks into embedded CBOR by itself, but the
+        // client should get its answers in the same form.
         let embedded = matches!(request.value, Value::EncodedCbor(_));
         if embedded {
             tprint!("CBOR value decoded");
@@ -173,7 +173,7 @@ impl Teller {
         loop {
             tprint!("Offering NZD", offer);
             answer.value = money("NZD", offer, embedded);
-            // The objective goes back as it came, with another value: the loop count is in it.
+            // The objective goes back as received, with another value: it contains the loop count.
             answer = match grasp::negotiate_step(self.asa, self.session, &answer, Some(1000))? {
                 Negotiation::Agreed(_) => {
                     tprint!("Negotiation succeeded");
@@ -198,8 +198,8 @@ impl Teller {
         }
     }
 
-    /// Asks the client to be patient, for no particular reason. Sometimes the time asked for is shorter than
-    /// the time taken, so that the client loses patience.
+    /// Asks the client to be patient, for no particular reason. Sometimes the time requested is shorter than the time
+    /// taken, so that the client loses patience.
     fn think(&self) -> grasp::Result<()> {
         grasp::negotiate_wait(self.asa, self.session, Some(self.run.paced(self.wait)))?;
         tprint!("Tried wait: OK");
@@ -208,7 +208,7 @@ impl Teller {
         Ok(())
     }
 
-    /// English or Russian: a reason is any text.
+    /// English or Russian: a reason can be any text.
     const fn no_money(&self) -> &'static str {
         if self.reserves % 2 == 1 { "Insufficient funds" } else { "Недостаточно средств" }
     }

@@ -1,4 +1,4 @@
-//! client: the opening side of a conversation with gsend and grecv; [`server`](crate::server) is the other.
+//! client: opens a conversation with gsend and grecv; [`server`](crate::server) is the other side.
 
 use clap::Parser;
 use grasp::{AsaNonce, Objective, RegisterObj, SessionNonce, Value, tprint};
@@ -13,7 +13,7 @@ pub struct Client {
     #[command(flatten)]
     common: Common,
 
-    /// What it says; may be repeated, and starts again from the first when all is said.
+    /// The text to send; may be repeated, and starts again from the first after the last.
     #[arg(long, value_name = "TEXT", default_value = "Hello, server!")]
     say: Vec<String>,
 }
@@ -51,7 +51,7 @@ impl Example for Client {
                         // All errors are fatal: the session is dead.
                         Err(error) => tprint!("Send/recv error:", error),
                     }
-                    // This tells the server; after an error the session has gone already.
+                    // This tells the server; after an error the session has already ended.
                     let _ = grasp::end_negotiate(asa, session, true, None);
                     tprint!("End of session");
                 }
@@ -67,14 +67,14 @@ impl Example for Client {
     }
 }
 
-/// Says one thing after the other.
+/// Sends one text after the other.
 fn talk<'a>(
     asa: AsaNonce,
     session: SessionNonce,
     things: &mut impl Iterator<Item = &'a String>,
     run: &mut Run,
 ) -> grasp::Result<()> {
-    // grecv waits up to a minute: ending the session is what wakes it.
+    // grecv waits up to a minute: ending the session wakes it.
     let _waking = run.stop().wake_while(move || _ = grasp::end_negotiate(asa, session, true, None));
     while run.next_round() {
         let Some(thing) = things.next() else { break };

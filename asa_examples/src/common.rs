@@ -1,5 +1,4 @@
-//! The options that all examples have, and what they make of an example's run: its rounds, pauses and random
-//! numbers.
+//! The options that all examples have, and the state of a run that they control: rounds, pauses and random numbers.
 
 use std::time::Duration;
 
@@ -11,15 +10,15 @@ use crate::Stop;
 /// Options of every example.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// Makes its random choices as the run that printed this number did [default: a new one, which is printed].
+    /// Repeats the random choices of the run that printed this number [default: a new one, which is printed].
     #[arg(long)]
     pub seed: Option<u64>,
 
-    /// Ends by itself after so many rounds; 0 goes on for ever.
+    /// Ends after this many rounds; 0 means never.
     #[arg(long, default_value_t = 0)]
     pub rounds: u64,
 
-    /// How long pauses take, as a factor: at 0.1 everything goes ten times as fast.
+    /// The length of pauses, as a factor: with 0.1 everything goes ten times as fast.
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub pace: f64,
 
@@ -28,21 +27,21 @@ pub struct Common {
     #[arg(long, value_name = "PEER")]
     pub lab: Vec<String>,
 
-    /// With --lab: how many nodes that only relay are between this one and its peers.
+    /// With --lab: the number of relays between this example and its peers.
     #[arg(long, default_value_t = 0, requires = "lab", value_parser = clap::value_parser!(u16).range(..=100))]
     pub relays: u16,
 
-    /// Uses this interface only, not all that are up; may be repeated.
+    /// Uses only this interface, instead of all that are up; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
 
-    /// Serves a page of speech bubbles for a browser and prints its address; with --lab one for each peer, too, all
-    /// side by side. The environment variable GRASP_BUBBLES may give a port. Only in a program that was built with the
+    /// Serves a page of speech bubbles for a browser and prints its address; with --lab also one for each peer, all
+    /// side by side. The environment variable GRASP_BUBBLES may set a port. Only available in a program built with the
     /// feature `bubbles`.
     #[arg(long)]
     pub bubbles: bool,
 
-    /// Many extra diagnostics.
+    /// Prints many extra diagnostics.
     #[arg(long)]
     pub test_mode: bool,
 }
@@ -55,7 +54,8 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 impl Common {
-    /// What these options make of the engine's configuration. Configured, it asks nothing when it starts.
+    /// Returns the engine's configuration according to these options. A configured engine asks no questions when it
+    /// starts.
     #[must_use]
     pub fn config(&self) -> Config {
         let config = Config::new().test_mode(self.test_mode).diagnose(self.test_mode);
@@ -63,12 +63,12 @@ impl Common {
     }
 }
 
-/// One run of an example: its random numbers, rounds and pauses, and whether it is to stop. A clone is for
-/// another thread of the same run, and draws random numbers of its own.
+/// One run of an example: its random numbers, rounds and pauses, and whether it must stop. A clone is for another
+/// thread of the same run, and draws its own random numbers.
 #[derive(Debug)]
 pub struct Run {
     random: fastrand::Rng,
-    /// To be printed when the first random number is drawn.
+    /// Printed when the first random number is drawn.
     seed: Option<u64>,
     stop: Stop,
     rounds: u64,
@@ -83,7 +83,7 @@ impl Run {
         Self { random, seed, stop, rounds: common.rounds, left: common.rounds, pace: common.pace }
     }
 
-    /// A run for another thread, with random numbers that follow from those of this one.
+    /// Returns a run for another thread, with random numbers derived from those of this one.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         let random = self.random.fork();
@@ -97,7 +97,7 @@ impl Run {
         }
     }
 
-    /// The source of random numbers, seeded by `--seed`. Prints the seed when it is first asked for.
+    /// Returns the random number generator, seeded by `--seed`. Prints the seed on the first call.
     pub fn random(&mut self) -> &mut fastrand::Rng {
         if let Some(seed) = self.seed.take() {
             tprint!("Seed", seed);
@@ -105,7 +105,7 @@ impl Run {
         &mut self.random
     }
 
-    /// Whether another round is due: `--rounds` of them, or for ever; none when it is to stop.
+    /// Starts another round if one is due: `--rounds` in total, or without limit; none if the example must stop.
     pub fn next_round(&mut self) -> bool {
         if !self.has_rounds() {
             return false;
@@ -114,30 +114,30 @@ impl Run {
         true
     }
 
-    /// Whether `next_round` would have one.
+    /// Whether `next_round` would start one.
     #[must_use]
     pub fn has_rounds(&self) -> bool {
         !self.stopping() && (self.rounds == 0 || self.left > 0)
     }
 
-    /// Whether the example is to come to its end.
+    /// Whether the example must end.
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stop.is_requested()
     }
 
-    /// What tells the example to stop.
+    /// The handle that tells the example to stop.
     #[must_use]
     pub const fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Waits so many seconds, at the pace of `--pace`. False, and at once, if the example is to stop.
+    /// Waits this many seconds, scaled by `--pace`. Returns false, and at once, if the example must stop.
     pub fn pause(&self, seconds: f64) -> bool {
         !self.stop.wait(Duration::from_secs_f64((seconds * self.pace).clamp(0.0, 1e6)))
     }
 
-    /// So many milliseconds at the pace of `--pace`, at least 1.
+    /// Scales this many milliseconds by `--pace`; at least 1.
     #[must_use]
     pub fn paced(&self, milliseconds: u32) -> u32 {
         let paced = Duration::from_millis(milliseconds.into()).mul_f64(self.pace);

@@ -1,7 +1,7 @@
-//! getter: fetches files from a [`pusher`](crate::pusher), whose head shows the messages.
+//! getter: fetches files from a [`pusher`](crate::pusher), whose module documentation shows the messages.
 //!
-//! A file appears under its name only when it is complete and, if the pusher knows its digest, right. Until
-//! then it is `NAME.part`, which is removed when the transfer fails.
+//! A file gets its name only when it is complete and, if the pusher knows its digest, verified. Until then it is called
+//! `NAME.part`, and is removed when the transfer fails.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -17,26 +17,26 @@ use grasp::{
 use crate::pusher::{BLOCK_TIMEOUT, MOVE_FILE, Progress, digest};
 use crate::{Common, Example, Outcome, Run, plain, reason};
 
-/// Fetches files from a pusher (411:mvFile), and ends. The exit status is 0 if all have come and are right.
+/// Fetches files from a pusher (411:mvFile), and ends. The exit status is 0 if all files were received and verified.
 #[derive(Debug, Parser)]
 #[command(name = "getter", version)]
 pub struct Getter {
     #[command(flatten)]
     common: Common,
 
-    /// The files to fetch, by the names that the pusher has for them.
+    /// The files to fetch, by their names at the pusher.
     #[arg(required = true)]
     files: Vec<String>,
 
-    /// Where they are to go; made if it is not there.
+    /// The directory for the files; it is created if necessary.
     #[arg(long, default_value = "got")]
     directory: PathBuf,
 
-    /// The largest file that is taken, in bytes: whoever pushes may never come to an end.
+    /// The largest accepted file, in bytes: a pusher may send without end.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     max_size: u64,
 
-    /// How often a pusher is looked for before giving up, with pauses that grow from 1 to 16 seconds.
+    /// How many times to look for a pusher before giving up, with pauses that grow from 1 to 16 seconds.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
 }
@@ -85,7 +85,7 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    /// One file with its check. Its name may be a path; here it gets the last part of that.
+    /// Fetches one file and checks it. Its name may be a path; here it gets the last part of that.
     fn fetch(&self, name: &str, directory: &Path) -> Outcome {
         let last = Path::new(name).file_name().ok_or("not the name of a file")?;
         let started = Instant::now();
@@ -103,10 +103,10 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Compares the digest with the one that the pusher has, if it has one.
+    /// Compares the digest with that of the pusher, if the pusher has one.
     fn check(&self, name: &str, part: &Part) -> Outcome {
         let mut line = Vec::new();
-        // What comes in its place may be anything, and as long as it likes.
+        // The peer may send anything instead, of any length.
         let taken = self.transfer(&format!("{name}.sha256"), LONGEST_DIGEST, |block| {
             line.extend_from_slice(block);
             Ok(())
@@ -125,8 +125,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Fetches all blocks, up to so many bytes, and hands each to `take`; the last is empty. Returns how many bytes they
-    /// were.
+    /// Fetches all blocks, up to `most` bytes, and passes each to `take`; the last is empty. Returns the number of
+    /// bytes.
     fn transfer(
         &self,
         name: &str,
@@ -137,7 +137,7 @@ impl Fetcher {
         let mut progress = Progress::new("Got", plain(name), None);
         tprint!("Starting transfer of", plain(name));
         loop {
-            // Plain bytes, even where they look like CBOR and a graspy pusher has marked them so.
+            // Plain bytes, even if they look like CBOR and a graspy pusher has marked them as CBOR.
             let Some(block) = answer.value.as_bytes() else {
                 grasp::send_invalid(self.asa, session, Some("a block of bytes was expected".into()))?;
                 return Err(format!("not a block: {}", answer.value).into());
@@ -151,7 +151,7 @@ impl Fetcher {
                 return Err(error.into());
             }
             if block.is_empty() {
-                // The last one, and nothing is missing: the transport is TCP.
+                // The last block, and nothing is missing: the transport is TCP.
                 grasp::end_negotiate(self.asa, session, true, None)?;
                 return Ok(progress.bytes);
             }
@@ -196,10 +196,10 @@ impl Fetcher {
     }
 
     fn ask_once(&self, request: &Objective) -> grasp::Result<Negotiation> {
-        // req_negotiate without a locator would discover by itself, but as long as it waits for an answer.
+        // Without a locator, req_negotiate would discover a peer itself, but for as long as it waits for an answer.
         let options = Discover { enough: Some(1), ..Discover::default() };
         let found = grasp::discover(self.asa, request, Some(1000), options)?;
-        // A locator that cannot be reached is forgotten, and not found again.
+        // An unreachable locator is forgotten, and not found again.
         let peer = found.first().ok_or(Error::NoDiscReply)?;
         grasp::req_negotiate(self.asa, request, Some(peer), Some(BLOCK_TIMEOUT))
     }
@@ -209,10 +209,10 @@ fn interrupted(progress: &Progress, why: &str) -> Box<dyn std::error::Error + Se
     format!("transfer interrupted after {} bytes: {why}", progress.bytes).into()
 }
 
-/// The longest line with a digest: 64 digits and the name of a file.
+/// The longest line with a digest: 64 digits and a file name.
 const LONGEST_DIGEST: u64 = 8192;
 
-/// A file that is being received. Dropped before it is kept, it is removed.
+/// A file that is being received. It is removed on drop unless it was kept.
 struct Part {
     file: File,
     path: PathBuf,

@@ -1,15 +1,15 @@
-//! graspconfig: floods the objective GraspConfig, which tells the nodes of a network how large GRASP messages
-//! may be.
+//! graspconfig: floods the objective GraspConfig, which sets the maximum size of GRASP messages for the nodes of a
+//! network.
 //!
-//! A node of graspy acts on it when its built-in ASA Configger looks next, and takes sizes above 2048 and below
-//! 20480 bytes. Nodes of this project act on it at once, and can go back to 2048 too.
+//! A graspy node applies it when its built-in ASA Configger looks next, and accepts sizes above 2048 and below 20480
+//! bytes. Nodes of this project apply it at once, and can return to 2048.
 //!
 //! The value is a map with numbers for keys:
 //!
 //! | key | value |
 //! |---|---|
 //! | 0 | the sender's address, 16 bytes |
-//! | 1 | the loop count that the flood began with |
+//! | 1 | the loop count at the start of the flood |
 //! | 2 | the version of GRASP: 1 |
 //! | 3 | the largest multicast message, in bytes |
 //! | 4 | the largest unicast message, in bytes |
@@ -38,18 +38,18 @@ pub struct GraspConfig {
     #[arg(long, default_value_t = DEFAULT_SIZE, value_parser = clap::value_parser!(u32).range(SIZES))]
     max_unicast: u32,
 
-    /// How many hops the flood may go.
+    /// The number of hops that the flood may go.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u8).range(1..))]
     sender_loop_count: u8,
 
-    /// A JSON file with any of max_multicast, max_unicast, sender_loop_count and grasp_version, which has
-    /// precedence. It is read again before each flood.
+    /// A JSON file with any of max_multicast, max_unicast, sender_loop_count and grasp_version; it takes precedence. It
+    /// is read again before each flood.
     #[arg(long)]
     file: Option<PathBuf>,
 }
 
 const DEFAULT_SIZE: u32 = 2048;
-/// What receivers accept; the smallest is what they have anyway.
+/// The range that receivers accept; the smallest is their default.
 const SIZES: std::ops::RangeInclusive<i64> = 2048..=20_479;
 
 impl Example for GraspConfig {
@@ -78,8 +78,8 @@ impl Example for GraspConfig {
                     let sender = grasp::process_engine()?.session_locator();
                     configuration.loop_count = settings.sender_loop_count;
                     configuration.value = settings.value(sender.octets());
-                    // Valid for twice the time between two floods, so that one may get lost; long enough for
-                    // graspy, which counts in seconds.
+                    // Valid for twice the interval between floods, so that one may get lost; long enough for graspy,
+                    // which counts in seconds.
                     let ttl = run.paced(120_000).max(10_000);
                     let tagged = TaggedObjective::new(configuration.clone(), None);
                     match grasp::flood(asa, ttl, &[tagged]) {
@@ -98,7 +98,7 @@ impl Example for GraspConfig {
 }
 
 impl GraspConfig {
-    /// The settings of the file, and for what is not there those of the command line.
+    /// Returns the settings of the file, and those of the command line for settings that the file does not have.
     fn settings(&self) -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> {
         let file = match &self.file {
             Some(path) => serde_json::from_str(&fs::read_to_string(path)?)?,
@@ -122,7 +122,7 @@ impl GraspConfig {
     }
 }
 
-/// The form of the file, which is graspy's `graspconf.json`.
+/// The format of the file, which is that of graspy's `graspconf.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {

@@ -1,8 +1,8 @@
-//! Gray, the client of [`briggs`](crate::briggs): synchronizes three objectives, then asks for money for ever.
-//! docs/porting.md has it side by side with the Python original.
+//! Gray, the client of [`briggs`](crate::briggs): synchronizes three objectives, then asks for money without end.
+//! docs/porting.md shows it side by side with the Python original.
 //!
-//! A negotiation: Gray wishes for a random sum. If the answer is less than nine tenths of it, Gray asks for nine
-//! tenths, then nine tenths of that, and so on; below seven tenths of its wish it gives up.
+//! In a negotiation, Gray asks for a random sum. If the offer is less than nine tenths of it, Gray asks for nine
+//! tenths, then for nine tenths of that, and so on; below seven tenths of the first sum it gives up.
 
 use clap::Parser;
 use grasp::{
@@ -37,7 +37,7 @@ impl Example for Gray {
         let asa = grasp::register_asa(Self::NAME)?;
         tprint!("ASA Gray registered OK");
 
-        // What is only synchronized need not be registered.
+        // An objective that is only synchronized need not be registered.
         let mut ex1 = Objective::new("EX1");
         (ex1.synch, ex1.loop_count) = (true, 4);
         let mut ex2 = Objective::new("EX2");
@@ -94,7 +94,7 @@ fn synchronize(asa: AsaNonce, objective: &Objective, run: &Run) {
     }
 }
 
-/// The same value differently: everything that was flooded, with its source.
+/// Another way to read the value: shows all flooded values with their sources.
 fn show_floods(asa: AsaNonce, objective: &Objective) {
     match grasp::get_flood(asa, objective) {
         Ok(flooded) => {
@@ -106,10 +106,10 @@ fn show_floods(asa: AsaNonce, objective: &Objective) {
     }
 }
 
-/// Looks for a peer until there is one. None if Gray is to stop.
+/// Looks for a peer until there is one. Returns None if Gray must stop.
 fn find_peer(asa: AsaNonce, ex3: &Objective, run: &Run, failures: &mut u32) -> Option<AsaLocator> {
     while !run.stopping() {
-        // After some failures what is cached is not trusted any more.
+        // After some failures the cache is no longer trusted.
         let flush = *failures > 3;
         if flush {
             *failures = 0;
@@ -132,13 +132,13 @@ fn find_peer(asa: AsaNonce, ex3: &Objective, run: &Run, failures: &mut u32) -> O
     None
 }
 
-/// What Gray wants this time.
+/// What Gray asks for in one negotiation.
 struct Wish {
     currency: &'static str,
     amount: i64,
     loop_count: u8,
     dry: bool,
-    /// Send values as embedded CBOR, tag 24.
+    /// Whether to send values as embedded CBOR, tag 24.
     embedded: bool,
 }
 
@@ -155,7 +155,7 @@ impl Wish {
         }
     }
 
-    /// One negotiation, to its end. An error means that it did not come about.
+    /// Runs one negotiation to its end. An error means that it did not take place.
     fn negotiate(&self, asa: AsaNonce, ex3: &mut Objective, peer: &AsaLocator) -> grasp::Result<()> {
         (ex3.loop_count, ex3.dry) = (self.loop_count, self.dry);
         ex3.value = money(self.currency, self.amount, self.embedded);
@@ -169,7 +169,7 @@ impl Wish {
             Negotiation::Offer(session, offer) => {
                 if let Err(error) = self.haggle(asa, session, offer) {
                     tprint!("Peer reject:", reason(&error));
-                    // The loop count is the one thing that runs out and leaves the session open.
+                    // The exhausted loop count is the only error that leaves the session open.
                     if error == Error::LoopExhausted {
                         let _ = grasp::end_negotiate(asa, session, false, Some(&error.to_string()));
                     }
@@ -179,7 +179,7 @@ impl Wish {
         Ok(())
     }
 
-    /// The peer has made an offer: answers with lower and lower wishes.
+    /// Answers the peer's offer by asking for less and less.
     fn haggle(&self, asa: AsaNonce, session: SessionNonce, mut answer: Objective) -> grasp::Result<()> {
         let limit = self.amount * 7 / 10;
         let mut proffer = self.amount * 9 / 10;
@@ -187,7 +187,7 @@ impl Wish {
         tprint!("Peer offered", offered);
         while offered < proffer {
             tprint!("Asking for", proffer);
-            // The objective goes back as it came, with another value: the loop count is in it.
+            // The objective goes back as received, with another value: it contains the loop count.
             answer.value = money(self.currency, proffer, self.embedded);
             answer = match grasp::negotiate_step(asa, session, &answer, Some(1000))? {
                 Negotiation::Agreed(answer) => {
@@ -210,7 +210,7 @@ impl Wish {
     }
 }
 
-/// The sum that a peer offers. What comes from the network may be anything.
+/// Returns the sum that a peer offers. A value from the network may be anything.
 fn amount(asa: AsaNonce, session: SessionNonce, answer: &Objective) -> grasp::Result<i64> {
     match answer.value_as::<(String, i64)>() {
         Ok((_, amount)) => Ok(amount),
@@ -222,7 +222,7 @@ fn amount(asa: AsaNonce, session: SessionNonce, answer: &Objective) -> grasp::Re
     }
 }
 
-/// What is inside embedded CBOR, to be read by people.
+/// Opens embedded CBOR for printing.
 fn opened(value: &Value) -> Value {
     value.embedded().and_then(Result::ok).unwrap_or_else(|| value.clone())
 }

@@ -1,10 +1,10 @@
-//! Example Autonomic Service Agents (ASAs): how people meet GRASP, and how they learn to write their own.
+//! Example Autonomic Service Agents (ASAs), to get to know GRASP and to learn to write ASAs.
 //!
-//! Each example is one module, to be read from top to bottom, and one binary of the same name with nothing in
-//! it but a call of [`main`]. They are modules so that every binary holds them all: `briggs --lab gray` starts
-//! itself a second time, as Gray.
+//! Each example is one module, to be read from top to bottom, and one binary of the same name that only calls [`main`].
+//! They are modules so that every binary contains all of them: `briggs --lab gray` starts itself a second time, as
+//! Gray.
 //!
-//! What they share is here, and is no part of GRASP: the command line ([`Common`]), pauses, rounds and random
+//! The shared parts are here, and are not part of GRASP: the command line ([`Common`]), pauses, rounds and random
 //! numbers ([`Run`]), Ctrl-C ([`Stop`], the library's) and the private network of `--lab`. An example is a type that
 //! implements [`Example`]:
 //!
@@ -44,7 +44,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-/// Makes the snippets of the documents tests.
+/// Turns the code blocks of the documents into tests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../docs/examples.md")]
@@ -87,26 +87,26 @@ pub use serve::serve;
 
 use network::Network;
 
-/// What running an example comes to.
+/// The result of running an example.
 pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// An example ASA. The type is its command line.
 pub trait Example: Parser + Send + 'static {
-    /// The name, that of its thread too, which begins every line it prints. At most 15 characters.
+    /// The name, also of its thread, at the beginning of every line that it prints. At most 15 characters.
     const NAME: &'static str;
 
-    /// What it is, what it needs and how it ends: three lines, printed at the start.
+    /// What the example is, what it needs and how it ends: three lines, printed at the start.
     const INTRODUCTION: [&'static str; 3];
 
     /// The options that all examples have.
     fn common(&self) -> &Common;
 
-    /// Changes to the engine's configuration, from what the command line has made of it. None by default.
+    /// Changes the engine's configuration, starting from the one of the command line. No changes by default.
     fn config(&self, config: Config) -> Config {
         config
     }
 
-    /// The ASA itself, on a thread of its own. To return soon after [`Run::stopping`] has become true.
+    /// Runs the ASA, in a separate thread. Must return soon after [`Run::stopping`] has become true.
     ///
     /// # Errors
     /// Anything that ends the ASA early; it is printed.
@@ -118,7 +118,7 @@ struct Peer {
     /// The name of its binary.
     name: &'static str,
     main: fn() -> ExitCode,
-    /// Looks at its command line, the name of the program first.
+    /// Checks its command line, which begins with the name of the program.
     check: fn(&[String]) -> Result<(), clap::Error>,
 }
 
@@ -140,7 +140,7 @@ const PEERS: &[Peer] = &[
     Peer::of::<server::Server>("server"),
 ];
 
-/// The `main` of every example: does what the command line says until the example ends or is stopped.
+/// The `main` of every example: runs it as the command line says until it ends or is stopped.
 #[must_use]
 pub fn main<E: Example>() -> ExitCode {
     match network::role() {
@@ -154,7 +154,7 @@ pub fn main<E: Example>() -> ExitCode {
 }
 
 fn only<E: Example>() -> ExitCode {
-    // It ends the program itself where the arguments are wrong, or ask for help.
+    // This ends the program if the arguments are wrong or ask for help.
     let example = E::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match supervise(example) {
@@ -174,7 +174,7 @@ fn supervise<E: Example>(example: E) -> Outcome {
             "--bubbles needs the feature: cargo run -p asa_examples --features bubbles --bin …".into()
         );
     }
-    // First, because a process with several threads cannot move into a private network any more.
+    // This comes first, because a process with several threads cannot move into a private network any more.
     #[cfg(feature = "bubbles")]
     let mut pages = pages::Pages::open(&common, E::NAME)?;
     let mut network = Network::enter(&common, E::command().get_name())?;
@@ -200,7 +200,7 @@ fn supervise<E: Example>(example: E) -> Outcome {
     let run = Run::new(&common, stop.clone());
     let (ending, ended) = bounded(0);
     let asa = thread::Builder::new().name(E::NAME.to_owned()).spawn(move || {
-        // Disconnects when it is dropped, also while a panic unwinds.
+        // Disconnected when dropped, even while a panic unwinds.
         let _ending: Sender<()> = ending;
         for line in E::INTRODUCTION {
             tprint!(line);
@@ -212,15 +212,15 @@ fn supervise<E: Example>(example: E) -> Outcome {
     outcome.and(network.map_or(Ok(()), Network::end))
 }
 
-/// A text from the network, with what a terminal would obey made visible.
+/// Makes terminal control characters in a text from the network visible.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    // As CBOR's diagnostic notation has it, but without its quotation marks.
+    // As in CBOR's diagnostic notation, but without its quotation marks.
     let quoted = grasp::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
 }
 
-/// The peer's own words if it gave a reason, otherwise the text of the error.
+/// Returns the peer's own words if it gave a reason, otherwise the text of the error.
 #[must_use]
 pub fn reason(error: &Error) -> String {
     match error {

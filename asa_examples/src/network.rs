@@ -1,12 +1,11 @@
-//! `--lab`: this example and its peers in a private network inside this machine.
+//! `--lab`: runs this example and its peers in a private network inside this machine.
 //!
 //! ```text
 //!   this one ==== peer, peer, …                  one segment
 //!   this one ==== relay 1 ==== … ==== peers      with --relays
 //! ```
 //!
-//! Each peer is a process: this program, started again inside its node, with its part in an environment
-//! variable.
+//! Each peer is a process: this program, started again in its node, with its role in an environment variable.
 
 use std::env;
 use std::error::Error;
@@ -23,9 +22,9 @@ use crate::{Common, Outcome, PEERS, Stop};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Which example a process that `--lab` has started is.
+/// The environment variable with the example that a process of `--lab` runs.
 const ROLE: &str = "ASA_EXAMPLES_ROLE";
-/// What the node of such a process is called.
+/// The environment variable with the name of such a process's node.
 const NODE: &str = "ASA_EXAMPLES_NODE";
 /// How long a peer may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,14 +33,14 @@ pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
-/// What this process's node is called, if it is one of a network of `--lab`.
+/// The name of this process's node, if it belongs to a network of `--lab`.
 pub(crate) fn node_name(network: Option<&Network>) -> Option<String> {
     network.map(|network| network.here.clone()).or_else(|| env::var(NODE).ok())
 }
 
-/// The network with what runs in it. Dropped, it stops the peers.
+/// The network and the processes in it. Dropping it stops the peers.
 pub(crate) struct Network {
-    /// The links last as long as it does.
+    /// The links exist as long as this does.
     _lab: Lab,
     /// This process's node.
     here: String,
@@ -52,7 +51,7 @@ pub(crate) struct Network {
 
 /// A process of a node.
 struct Running {
-    /// What was started, in words.
+    /// A description of what was started.
     what: String,
     child: Child,
 }
@@ -86,10 +85,10 @@ impl Network {
         Ok(Some(Self { _lab: lab, here, peers, relays, running: Vec::new() }))
     }
 
-    /// Starts relays and peers; `prepare` may add to what a peer is started with. When all peers have ended, this
-    /// example is to stop, too.
+    /// Starts relays and peers; `prepare` may change the command of a peer. When all peers have ended, this example
+    /// stops too.
     ///
-    /// To be called by a thread that stays: they are killed when it ends.
+    /// Call it from a thread that stays alive: the peers are killed when it ends.
     pub(crate) fn start_peers(
         &mut self,
         common: &Common,
@@ -112,7 +111,7 @@ impl Network {
         }
         let stop = stop.clone();
         thread::Builder::new().name("peers".to_owned()).spawn(move || {
-            // WNOWAIT leaves them to be waited for by their owner.
+            // With WNOWAIT, their owner can still wait for them.
             let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
             for peer in watched {
                 let _ = rustix::io::retry_on_intr(|| {
@@ -126,10 +125,10 @@ impl Network {
 }
 
 impl Network {
-    /// Stops what still runs.
+    /// Stops the remaining processes.
     ///
     /// # Errors
-    /// Which peers failed, beside those that were killed because they did not stop.
+    /// The peers that failed, except those that were killed because they did not stop.
     pub(crate) fn end(mut self) -> Outcome {
         let failed: Vec<_> = self
             .stop()
@@ -140,7 +139,7 @@ impl Network {
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
     }
 
-    /// Stops everything, and tells how each ended.
+    /// Stops everything, and returns how each process ended.
     fn stop(&mut self) -> Vec<(String, Option<ExitStatus>)> {
         for peer in &self.running {
             // It may have ended by itself.
@@ -164,14 +163,14 @@ impl Drop for Network {
     }
 }
 
-/// The name of an example, and its options.
+/// Splits a command into the name of an example and its options.
 fn peer_command(text: &str) -> Result<Vec<String>, Failure> {
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     let Some(peer) = PEERS.iter().find(|peer| words.first().is_some_and(|name| peer.name == name)) else {
         let names: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
         return Err(format!("--lab {text:?}: the examples are {}", names.join(", ")).into());
     };
-    // Rather now than from a peer that has just been started.
+    // Reports the error now, and not from a peer that has just been started.
     if let Err(error) = (peer.check)(&words) {
         tprint!("The command line of the peer", format_args!("--lab {text:?}"), "is not understood:");
         error.exit();
@@ -179,7 +178,7 @@ fn peer_command(text: &str) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-/// Each peer has a seed of its own, so that they do not all choose the same.
+/// Each peer has its own seed, so that they do not all make the same choices.
 fn command(node: &Node, common: &Common, words: &[String], number: u64) -> Result<Command, Failure> {
     let mut program: Command = node.command(env::current_exe()?);
     let (name, options) = words.split_first().ok_or("a peer without a name")?;

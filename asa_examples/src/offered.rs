@@ -1,7 +1,8 @@
-//! What [`pusher`](crate::pusher) hands out: files below a directory that the user has named, and that everyone may read.
+//! The files that [`pusher`](crate::pusher) hands out: those below a directory that the user has named, readable by
+//! everyone.
 //!
-//! A name comes from the network. It is followed from the open directory, one part after the other, and never through a
-//! link: what is opened is what was looked at, whoever moves files meanwhile.
+//! A name comes from the network. It is followed from the open directory, part by part, and never through a link: so
+//! the opened file is the checked one, even if somebody moves files in the meantime.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -18,13 +19,13 @@ use crate::pusher::digest;
 pub(crate) struct Directory(OwnedFd);
 
 impl Directory {
-    /// The directory that the user has named, through links or not.
+    /// Opens the directory that the user has named, following links.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// The file of this name, or the digest of one, and its size.
+    /// Returns the file of this name, or the digest of a file, and its size.
     pub(crate) fn open_or_digest(&self, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
         let file = match self.file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match name.strip_suffix(".sha256") {
@@ -41,11 +42,11 @@ impl Directory {
         Ok((Box::new(file), size))
     }
 
-    /// A file that may be handed out.
+    /// Opens a file if it may be handed out.
     fn file(&self, name: &str) -> io::Result<File> {
         let parts: Vec<&str> = name.split('/').collect();
         let Some((last, above)) = parts.split_last() else { return Err(refused()) };
-        // No `.` and `..`, no absolute name, nothing hidden.
+        // No `.` and `..`, no absolute name, no hidden file.
         if parts.iter().any(|part| part.is_empty() || part.starts_with('.')) || is_key_by_name(last) {
             return Err(refused());
         }
@@ -65,7 +66,7 @@ impl Directory {
     }
 }
 
-/// A link is not followed: it is as good as a file that is not handed out.
+/// A link is not followed: it counts as a file that must not be handed out.
 fn opened(outcome: rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     outcome.map_err(|error| match error {
         rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => refused(),
@@ -77,7 +78,7 @@ fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "Not a file that is handed out")
 }
 
-/// Whether a file with this name is likely to hold a key.
+/// Whether a file with this name probably contains a key.
 fn is_key_by_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
@@ -85,7 +86,7 @@ fn is_key_by_name(name: &str) -> bool {
         || matches!(extension, Some("key" | "pem" | "p12" | "pfx" | "jks" | "keystore" | "kdbx"))
 }
 
-/// Whether a file begins as a key does: one of QUADS, in either form, or a private one in PEM.
+/// Whether a file begins like a key: one of QUADS, in either form, or a private key in PEM.
 fn is_key(file: &File) -> io::Result<bool> {
     let mut head = vec![0; HEAD];
     let length = file.read_at(&mut head, 0)?;
@@ -96,9 +97,9 @@ fn is_key(file: &File) -> io::Result<bool> {
     Ok(head.contains("PRIVATE KEY-----") || (assigned("key") && assigned("iv")))
 }
 
-/// Everyone may read it.
+/// Readable by everyone.
 const FOR_ALL: u32 = 0o004;
-/// How much of a file tells whether it is a key.
+/// How much of a file is checked for a key.
 const HEAD: usize = 8192;
 
 #[cfg(test)]
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory with a file `good`, and the way to open something in it.
+    /// A directory with a file `good`, opened.
     fn directory() -> (TempDir, Directory) {
         let place = TempDir::new().unwrap();
         let directory = Directory::open(place.path()).unwrap();
@@ -137,7 +138,7 @@ mod tests {
     fn is_refused(directory: &Directory, name: &str) {
         let refused = Err(io::ErrorKind::PermissionDenied);
         assert_eq!(handed_out(directory, name), refused, "{name}");
-        // Nor its digest, which would tell whether a guess is right.
+        // Nor its digest, which would confirm a guess.
         assert_eq!(handed_out(directory, &format!("{name}.sha256")), refused, "{name}");
     }
 
@@ -184,7 +185,7 @@ mod tests {
             let name = format!("harmless{number}.txt");
             let path = place.path().join(&name);
             keyfile::write(&path, Some(&keys), form).unwrap();
-            // As graspy writes it, and as people copy things.
+            // As graspy writes it, and as copies often have it.
             fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
             is_refused(&directory, &name);
         }
@@ -211,7 +212,7 @@ mod tests {
         for name in ["link", "way/secret", "innocent"] {
             is_refused(&directory, name);
         }
-        // The user may name a link.
+        // The directory that the user names may be a link.
         let named = outside.path().join("named");
         symlink(place.path(), &named).unwrap();
         assert_eq!(handed_out(&Directory::open(&named).unwrap(), "good").unwrap(), "good");
@@ -227,8 +228,8 @@ mod tests {
         is_refused(&directory, "pipe");
     }
 
-    /// Somebody swaps a directory for a link and back while files are asked for: what comes is never what the link leads
-    /// to.
+    /// A directory is repeatedly swapped for a link and back while files are requested: a request never returns the
+    /// file that the link leads to.
     #[test]
     fn what_is_swapped_meanwhile_does_not_lead_out() {
         let (place, directory) = directory();
@@ -239,7 +240,7 @@ mod tests {
             (place.path().join("below"), place.path().join("inside"), place.path().join("link"));
         symlink(outside.path(), &link).unwrap();
         std::thread::scope(|scope| {
-            // Dropped by a failure, too, it ends the swapper.
+            // Dropping it, even because of a failure, ends the swapper.
             let (swapping, over) = crossbeam_channel::bounded::<()>(0);
             let swapper = std::thread::Builder::new().name("swapper".to_owned());
             let swap = move || {

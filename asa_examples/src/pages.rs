@@ -1,7 +1,7 @@
 //! `--bubbles`: a page of speech bubbles for this example, and with `--lab` for every peer, all side by side.
 //!
-//! A socket stays in the network that it was made in. So all are made here, before anything moves into the private
-//! network of `--lab`, where no browser is; each peer is given its own as standard input.
+//! A socket stays in the network namespace in which it was created. So all sockets are created here, before anything
+//! moves into the private network of `--lab`, which no browser can reach; each peer gets its own as standard input.
 
 use std::io;
 use std::net::TcpListener;
@@ -30,7 +30,7 @@ impl Pages {
         Ok(Some(Self { own, peers }))
     }
 
-    /// Says where the page is, unless it stands beside another, and has the engine serve it.
+    /// Prints the address of the page, unless it appears beside another, and lets the engine serve it.
     pub(crate) fn serve(&self, config: Config) -> io::Result<Config> {
         if network::role().is_none() {
             let ports = self.peers.iter().map(|peer| Ok(peer.local_addr()?.port().to_string()));

@@ -1,5 +1,5 @@
-//! pusher: hands out files, block by block, over a negotiation of the objective 411:mvFile.
-//! [`getter`](crate::getter) asks for them.
+//! pusher: hands out files, block by block, in a negotiation of the objective 411:mvFile. [`getter`](crate::getter)
+//! asks for them.
 //!
 //! ```text
 //!   getter                                pusher
@@ -11,10 +11,10 @@
 //!     |-- M_END        accept ------------>|
 //! ```
 //!
-//! A file that cannot be had is an M_END with a reason. Each side adds one to the loop count in every step, so
-//! that it never runs out. All this is as in graspy, and works with it; one thing is added: who asks for
-//! `NAME.sha256` gets the digest of NAME, in the form that the program sha256sum reads, if there is no file of
-//! that name.
+//! If a file is not available, the answer is M_END with a reason. Each side adds one to the loop count in every step,
+//! so that it never runs out. All this is as in graspy, and interoperates with it; one thing is added: a client that
+//! asks for `NAME.sha256` gets the digest of NAME, in the format of the program sha256sum, if there is no file of that
+//! name.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -30,23 +30,23 @@ use crate::{Common, Example, Outcome, Run, plain, serve};
 
 /// The objective: a private name, with a colon in it (RFC 8990 §2.10.1).
 pub const MOVE_FILE: &str = "411:mvFile";
-/// How long clients and relays may remember where the pusher is, in milliseconds. Each start gives it another
-/// port; this is how long the old one may still be found.
+/// How long clients and relays may remember the pusher's locator, in milliseconds. Each start uses another port; this
+/// is how long the old one may still be found.
 const TTL: u32 = 10_000;
-/// Bytes in a block: with all around it well below a message's 2048.
+/// Bytes in a block: with the surrounding message well below the limit of 2048.
 pub const BLOCK: usize = 1024;
-/// How long the other side may take with a block, in milliseconds.
+/// How long the other side may take for a block, in milliseconds.
 pub const BLOCK_TIMEOUT: u32 = 5000;
 
-/// Hands out the files of a directory to whoever asks (411:mvFile). A round is a transfer.
+/// Hands out the files of a directory to clients that ask (411:mvFile). A round is a transfer.
 #[derive(Debug, Parser)]
 #[command(name = "pusher", version)]
 pub struct Pusher {
     #[command(flatten)]
     common: Common,
 
-    /// The directory whose files are handed out, and those below it, to whoever asks. Nothing outside it is, nor what a
-    /// link leads to, nor what begins with a dot, nor what others may not read, nor a key.
+    /// The directory whose files, and those below it, are handed out to any client. Excluded are files outside it,
+    /// targets of links, names that begin with a dot, files that others may not read, and keys.
     #[arg(long, required = true)]
     directory: PathBuf,
 }
@@ -85,7 +85,7 @@ impl Example for Pusher {
     }
 }
 
-/// One file for one client.
+/// The transfer of one file to one client.
 struct Transfer<'a> {
     asa: AsaNonce,
     session: SessionNonce,
@@ -113,12 +113,12 @@ impl Transfer<'_> {
         tprint!("Starting transfer of", plain(&name), format_args!("({size} bytes)"));
         match self.push(request, source, &mut progress) {
             Ok(()) => tprint!("Ended transfer of", plain(&name)),
-            // The client has gone, does not answer, or has had enough.
+            // The client has disconnected, does not answer, or has stopped the transfer.
             Err(error) => tprint!("Transfer interrupted after", progress.bytes, "bytes:", error),
         }
     }
 
-    /// Sends block after block until the client accepts the empty one, which is the last.
+    /// Sends block after block until the client accepts the empty last one.
     fn push(&self, request: Objective, mut source: impl Read, progress: &mut Progress) -> Outcome {
         // A client that embeds its CBOR gets its blocks in the same form.
         let embedded = matches!(request.value, Value::EncodedCbor(_));
@@ -164,7 +164,7 @@ impl Transfer<'_> {
     }
 }
 
-/// Reads until the block is full or the file ends; returns how much there is.
+/// Reads until the block is full or the file ends; returns the number of bytes.
 fn fill(source: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < block.len() {
@@ -178,7 +178,7 @@ fn fill(source: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// The SHA-256 digest of what is read, in hexadecimal digits.
+/// Returns the SHA-256 digest of the input in hexadecimal digits.
 pub(crate) fn digest(mut source: impl Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut block = vec![0; 64 * BLOCK];
@@ -190,8 +190,7 @@ pub(crate) fn digest(mut source: impl Read) -> io::Result<String> {
     }
 }
 
-/// How far a transfer has come; prints a line for every tenth of it, or for every 100 blocks where the size is
-/// not known.
+/// The progress of a transfer; prints a line for every tenth of it, or for every 100 blocks if the size is not known.
 pub(crate) struct Progress {
     pub(crate) bytes: u64,
     verb: &'static str,

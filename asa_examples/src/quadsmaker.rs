@@ -1,6 +1,6 @@
-//! quadsmaker: makes the key file of a network that uses QUADS encryption, from a password.
+//! quadsmaker: creates the key file of a network that uses QUADS encryption, from a password.
 //!
-//! The same password gives the same key everywhere, in graspy too. Unlike the other programs here it is no ASA.
+//! The same password gives the same key everywhere, in graspy too. Unlike the other programs here it is not an ASA.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -13,17 +13,17 @@ use grasp::QuadsKeys;
 use grasp::keyfile::{self, Form};
 use zeroize::Zeroizing;
 
-/// Makes a key file for QUADS encryption from a password, which it asks for. Start each node with the
-/// environment variable GRASP_QUADS_KEYFILE set to the file's path.
+/// Creates a key file for QUADS encryption from a password, which it asks for. Start each node with the environment
+/// variable GRASP_QUADS_KEYFILE set to the path of the file.
 #[derive(Debug, Parser)]
 #[command(name = "quadsmaker", version)]
 struct QuadsMaker {
-    /// The file to create, for its owner only. One that exists is not overwritten [default: quadsk.key, or quadsk.py
-    /// with --python].
+    /// The file to create, readable only by its owner. An existing file is not overwritten [default: quadsk.key, or
+    /// quadsk.py with --python].
     #[arg(long, short)]
     output: Option<PathBuf>,
 
-    /// Write graspy's form, which a node of graspy imports from its working directory as quadsk.py. Nodes of this
+    /// Write graspy's format, which a graspy node imports from its working directory as quadsk.py. Nodes of this
     /// project read both.
     #[arg(long)]
     python: bool,
@@ -32,22 +32,22 @@ struct QuadsMaker {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "no_key"])]
     password_file: Option<PathBuf>,
 
-    /// Read the password from the standard input, which has one line.
+    /// Read the password from standard input, which has one line.
     #[arg(long, conflicts_with = "no_key")]
     stdin: bool,
 
-    /// Ask for no password: the file says "No key", which means no encryption.
+    /// Do not ask for a password: the file says "No key", which means no encryption.
     #[arg(long)]
     no_key: bool,
 }
 
-/// Does what the command line says. Says on the standard error what went wrong; the exit status is then 1, or 2
-/// for a wrong command line.
+/// Does what the command line says. Prints errors to standard error; then the exit status is 1, or 2 for a wrong
+/// command line.
 #[must_use]
 pub fn main() -> ExitCode {
     match QuadsMaker::parse().run() {
         Ok(said) => {
-            // Whoever closed the standard output does not want to know.
+            // If standard output is closed, nobody needs the message.
             let _ = writeln!(io::stdout(), "{said}");
             ExitCode::SUCCESS
         }
@@ -69,7 +69,7 @@ impl QuadsMaker {
             }
             _ => format!("{output} cannot be created: {error}"),
         };
-        // Rather now than after the password was typed twice. Creating the file looks again.
+        // Check now, and not after the password was typed twice. Creating the file checks again.
         if fs::symlink_metadata(path).is_ok() {
             return Err(cannot(io::ErrorKind::AlreadyExists.into()).into());
         }
@@ -111,9 +111,9 @@ fn named(path: &Path) -> String {
     format!("the password file {}", path.display())
 }
 
-/// The one line of an input, without its end.
+/// Returns the only line of an input, without its end.
 fn line(input: impl Read, named: &str) -> Result<Zeroizing<String>, Box<dyn Error>> {
-    // Large enough that it is never copied to a larger place.
+    // Large enough that the text is never copied to a larger buffer.
     let mut text = Zeroizing::new(String::with_capacity(2 * MOST));
     let most = u64::try_from(MOST)?;
     input

@@ -1,5 +1,5 @@
-//! relay: an engine without ASAs, for a node that only passes discoveries and floods on between its interfaces
-//! (RFC 8990 §2.5.4.4, §2.5.6.2). Known from graspy as the gremlin.
+//! relay: an engine without ASAs, for a node that only relays discoveries and floods between its interfaces
+//! (RFC 8990 §2.5.4.4, §2.5.6.2). graspy calls it the gremlin.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,17 +30,17 @@ impl Example for Relay {
     }
 
     fn config(&self, config: Config) -> Config {
-        // It starts with the machine, maybe before the network does.
+        // It may start before the network does.
         config.wait_for_interfaces(true)
     }
 
     fn run(self, run: Run) -> Outcome {
-        // An engine starts with the first call of the API, and relays from then on by itself.
+        // The first call of the API starts an engine, which relays by itself from then on.
         let engine = grasp::process_engine()?;
         let wanted = &self.common.interface;
         let mut known = None;
         loop {
-            // Interfaces come and go; it says so when they do.
+            // Interfaces appear and disappear; it prints every change.
             let now: BTreeSet<String> = engine.link_names().into_iter().collect();
             if known.as_ref() != Some(&now) {
                 let names: Vec<_> = now.iter().map(|name| plain(name)).collect();

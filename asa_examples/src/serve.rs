@@ -1,4 +1,4 @@
-//! Answering requests, for the examples that listen and do nothing else: [`Asa::serve`] with the rounds of the command line.
+//! Answers requests, for the examples that only listen: [`Asa::serve`] with the rounds of the command line.
 //! [`briggs`](crate::briggs) does the same step by step.
 
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use parking_lot::Mutex;
 
 use crate::{Outcome, Run};
 
-/// How many requests are answered at a time. Peers beyond that are refused, and may try again.
+/// How many requests are answered at a time. Further peers are refused, and may try again.
 const AT_A_TIME: usize = 64;
-/// How often it is looked whether serving has ended by itself.
+/// How often to check whether serving has ended by itself.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Answers each request to negotiate an objective, up to 64 at a time, until the example is to stop or has had its rounds.
-/// Returns when the last answer is over. A session that `answer` leaves open is declined.
+/// Answers each request to negotiate an objective, up to 64 at a time, until the example must stop or has completed its
+/// rounds. Returns when the last answer is finished. Declines a session that `answer` leaves open.
 ///
 /// # Errors
-/// Those of [`Asa::serve`], and why serving has ended if nobody has stopped it.
+/// Those of [`Asa::serve`], and the reason why serving has ended if nobody has stopped it.
 pub fn serve(
     asa: &Asa,
     objective: &Objective,
@@ -28,7 +28,7 @@ pub fn serve(
     let done = Stop::new();
     let stopping = done.clone();
     let _stopping = run.stop().wake_while(move || stopping.request());
-    // It may have been requested before.
+    // The stop may have been requested before.
     if !run.has_rounds() {
         return Ok(());
     }
@@ -44,7 +44,7 @@ pub fn serve(
         };
         match round {
             Some(run) => answer(session, run),
-            // Taken up by another thread in the same moment as the last one.
+            // Accepted by another thread at the same moment as the last one.
             None => _ = session.decline(Some("The server stops")),
         }
     })?;

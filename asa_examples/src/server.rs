@@ -1,8 +1,8 @@
-//! server: the answering side of a conversation with gsend and grecv, graspy's extension for messages of any
-//! form within a session. [`client`](crate::client) opens it.
+//! server: answers in a conversation with gsend and grecv, graspy's extension for messages of any form within a
+//! session. [`client`](crate::client) opens it.
 //!
-//! A negotiation request opens the session and is not answered as such; then the client sends, the server
-//! answers, and so on. Each message is one CBOR item. Any error ends the session.
+//! A negotiation request opens the session and is not answered as such; then the client sends, the server answers, and
+//! so on. Each message is one CBOR item. Any error ends the session.
 
 use clap::Parser;
 use grasp::{Asa, AsaNonce, Error, Objective, RegisterObj, Session, SessionNonce, Value, tprint, ttprint};
@@ -19,7 +19,7 @@ pub struct Server {
     #[command(flatten)]
     common: Common,
 
-    /// What it answers [default: what the client said].
+    /// The text of the answer [default: the client's message].
     #[arg(long, value_name = "TEXT")]
     say: Option<String>,
 }
@@ -53,12 +53,12 @@ impl Example for Server {
     }
 }
 
-/// One conversation, until the client has gone or the server is to stop.
+/// One conversation, until the client has disconnected or the server must stop.
 fn talk(asa: AsaNonce, session: &Session, say: Option<&str>, run: &Run) {
     let nonce = session.nonce();
     ttprint!("Session of", nonce.id_value);
     tprint!("Got message:", session.objective().value);
-    // grecv waits up to a minute: ending the session is what wakes it.
+    // grecv waits up to a minute: ending the session wakes it.
     let end = move || _ = grasp::end_negotiate(asa, nonce, false, Some("The server stops"));
     let _waking = run.stop().wake_while(end);
     let error = loop {
@@ -75,14 +75,14 @@ fn talk(asa: AsaNonce, session: &Session, say: Option<&str>, run: &Run) {
             break error;
         }
     };
-    // The client closing the connection is how a conversation ends.
+    // A conversation normally ends when the client closes the connection.
     if error != Error::NoPeer {
         tprint!("Send/recv error:", error);
     }
     tprint!("End of session");
 }
 
-/// grecv hands out whatever comes, and so also the M_END (message type 6) of a client that ends the session.
+/// grecv returns any message, including the M_END (message type 6) of a client that ends the session.
 fn is_end(said: &Value, session: SessionNonce) -> bool {
     matches!(said.as_array(), Some([kind, id, _]) if *kind == 6.into() && *id == session.id_value.into())
 }

@@ -1,4 +1,4 @@
-//! Coming to an end: on Ctrl-C, on SIGTERM, or when a peer of `--lab` was the last one. [`Stop`] is the library's.
+//! Stops the program: on Ctrl-C, on SIGTERM, or when the last peer of `--lab` has ended. [`Stop`] is the library's.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use grasp::{Stop, tprint};
 
 use crate::Outcome;
 
-/// How long an ASA that is to stop may take before its engine is stopped under it: a little longer than the calls
-/// of the examples that nothing wakes.
+/// How long an ASA may take to stop before its engine is shut down: a little longer than the calls of the examples that
+/// nothing can wake.
 const GRACE: Duration = Duration::from_secs(6);
 /// How long it may take after that.
 const LAST_GRACE: Duration = Duration::from_secs(5);
-/// How often what wakes an ASA is done again, because it may just have been about to fall asleep.
+/// How often the wake-up is repeated, because the ASA may be just about to block.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A handle that Ctrl-C, SIGTERM and SIGHUP stop. Once in a process.
+/// Creates a handle that Ctrl-C, SIGTERM and SIGHUP stop. Call it only once per process.
 pub(crate) fn on_signals() -> Result<Stop, ctrlc::Error> {
     let stop = Stop::new();
     let handle = stop.clone();
@@ -24,8 +24,7 @@ pub(crate) fn on_signals() -> Result<Stop, ctrlc::Error> {
     Ok(stop)
 }
 
-/// Waits for the end of the ASA's thread, which disconnects `ended`; when it is to stop, sees to it that it
-/// ends.
+/// Waits for the end of the ASA's thread, which disconnects `ended`; when the ASA must stop, makes sure that it ends.
 pub(crate) fn supervise(stop: &Stop, asa: JoinHandle<Outcome>, ended: &Receiver<()>) -> Outcome {
     select! {
         recv(ended) -> _ => {}
@@ -41,8 +40,8 @@ fn end(stop: &Stop, ended: &Receiver<()>) -> Outcome {
     while since.elapsed() < GRACE + LAST_GRACE {
         if since.elapsed() > GRACE && !shut_down {
             tprint!("Stopping the engine");
-            // Whatever blocks in a call of the API gets an error. grasp::shutdown would do that, too, but
-            // then the ASA's next call started a new engine.
+            // Calls of the API that block get an error. grasp::shutdown would do that too, but then the ASA's next call
+            // would start a new engine.
             if let Ok(engine) = grasp::process_engine() {
                 engine.shutdown();
             }

@@ -9,12 +9,12 @@
 //!   _drlisten  (interfaces x) -> _reader (bounded) -> node -> mailbox of the discovery
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> node -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
-//!   _watcher   (1x)              interfaces and addresses; ends what has expired
+//!   _watcher   (1x)              interfaces and addresses; removes expired entries
 //!   _dull_watcher (0x or 1x)     interfaces, for DULL instances on all of them
 //!   _flooder   (repeated floods x)  floods again, for `api`
-//!   _pcap      (0x or 1x)        writes the capture that is configured
-//!   _story     (0x or 1x)        tells the log, where that wants debug lines
-//!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
+//!   _pcap      (0x or 1x)        writes the capture, if configured
+//!   _story     (0x or 1x)        writes to the log, if that wants debug lines
+//!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, if enabled
 //! ```
 //!
 //! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait briefly for another activity before

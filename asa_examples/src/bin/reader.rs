@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     grasp::configure(config)?;
 
-    // What is only read need not be registered.
+    // An objective that is only read need not be registered.
     let asa = grasp::register_asa("Reader")?;
     let mut temperature = Objective::new("example:temperature");
     temperature.synch = true;
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match grasp::synchronize(asa, &temperature, None, Some(2000)) {
         Ok(answer) => match answer.value_as::<i64>() {
             Ok(degrees) => tprint!("It is", degrees, "degrees"),
-            // What comes from the network may be anything.
+            // A value from the network may be anything.
             Err(_) => tprint!("Strange:", answer.value),
         },
         Err(Error::NotFloodDisc) => tprint!("There is no thermometer"),

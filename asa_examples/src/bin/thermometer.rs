@@ -5,11 +5,11 @@ use std::time::Duration;
 use grasp::{Config, Objective, RegisterObj, tprint};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Configured beforehand, the engine of this process asks nothing when the first call starts it.
+    // The first call starts the engine of this process. It asks no questions if it is configured before.
     grasp::configure(interface(Config::new()))?;
 
     let asa = grasp::register_asa("Thermometer")?;
-    // A name with a colon is a private one.
+    // A name with a colon is private.
     let mut temperature = Objective::new("example:temperature");
     temperature.synch = true;
     grasp::register_obj(asa, &temperature, RegisterObj::default())?;
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for degrees in 15.. {
         temperature.value = degrees.into();
-        // The first call begins to answer, later ones replace the value. It returns at once.
+        // The first call starts to answer requests, later ones replace the value. It returns at once.
         grasp::listen_synchronize(asa, &temperature)?;
         tprint!("It is now", degrees);
         std::thread::sleep(Duration::from_secs(1));
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The interface that the command line names, or all that are up.
+/// Uses the interface that the command line names, or all that are up.
 fn interface(config: Config) -> Config {
     match std::env::args().nth(1) {
         Some(name) => config.interfaces(Some(vec![name])),

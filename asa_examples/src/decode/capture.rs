@@ -1,4 +1,4 @@
-//! A capture, packet by packet: which of them carry GRASP, and the messages in those.
+//! Reads a capture packet by packet: finds the packets that carry GRASP, and the messages in them.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::error::Error;
@@ -15,28 +15,28 @@ use super::packet::{self, Packet, Segment};
 use super::stream::{Event, Stream, looks_like_grasp};
 use super::{Options, Record, Transport};
 
-/// What was noticed in a capture beside its messages.
+/// Observations about a capture, in addition to its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// Packets read.
     pub packets: u64,
-    /// Packets that are fragments of IP packets, which are not put together.
+    /// Packets that are fragments of IP packets, which are not reassembled.
     pub fragments: u64,
-    /// Packets of which the snap length has cut something off.
+    /// Packets that the snap length has truncated.
     pub cut: u64,
     /// Packets of interfaces that the capture does not describe.
     pub unknown: u64,
-    /// Packets that were not read, by their link type: it is not supported.
+    /// Packets that were not read because their link type is not supported, by link type.
     pub unsupported: BTreeMap<u16, u64>,
-    /// Connections forgotten because there were more than 4096 at a time.
+    /// Connections that were forgotten because there were more than 4096 at a time.
     pub forgotten: u64,
     /// The capture ends in the middle of a packet, or is damaged there.
     pub damaged: bool,
 }
 
 impl Report {
-    /// What is worth a line.
+    /// The observations that deserve a line.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -66,7 +66,7 @@ impl Report {
     }
 }
 
-/// Shows one IP packet; false if it is none that could carry GRASP.
+/// Shows one IP packet; false if it cannot carry GRASP.
 pub(super) fn packet(
     bytes: &[u8],
     options: &Options,
@@ -79,7 +79,7 @@ pub(super) fn packet(
         show(record);
     };
     let mut decoder = Decoder::new(options, &mut noticed);
-    // What the IP header says was there and is not, the dump leaves out.
+    // If the data is shorter than the IP header says, the dump has left out the rest.
     decoder.frame(&Frame { link: link::RAW, time: None, interface: None, data: bytes, cut: usize::MAX });
     decoder.finish();
     report.fragments += decoder.report.fragments;
@@ -87,7 +87,7 @@ pub(super) fn packet(
     shown
 }
 
-/// Shows what is in a capture that begins so.
+/// Shows the messages in a capture that begins with `magic`.
 pub(super) fn decode(
     magic: Vec<u8>,
     rest: impl Read + Send,
@@ -107,7 +107,7 @@ pub(super) fn decode(
     Ok(decoder.report)
 }
 
-/// Where a packet comes from.
+/// The origin of a packet.
 struct Origin {
     frame: u64,
     time: Option<i128>,
@@ -117,12 +117,12 @@ struct Origin {
 /// Source and destination.
 type Flow = (SocketAddr, SocketAddr);
 
-/// What was said in a connection.
+/// Data of a connection.
 struct Said {
     bytes: Vec<u8>,
     encrypted: bool,
     remark: Option<String>,
-    /// The capture does not have the rest of it.
+    /// The rest of it is missing from the capture.
     ends: bool,
 }
 
@@ -131,11 +131,11 @@ struct Decoder<'a> {
     show: &'a mut dyn FnMut(Record),
     report: Report,
     streams: HashMap<Flow, Stream>,
-    /// The streams by age, for when there are too many.
+    /// The streams by age, for the case that there are too many.
     ages: VecDeque<Flow>,
-    /// Who the initiator of a connection's sessions is, as far as messages said.
+    /// The initiator of a connection's sessions, as far as messages tell.
     initiators: HashMap<Flow, SocketAddr>,
-    /// Where TCP speaks GRASP: locators, and the sources of discoveries.
+    /// The TCP endpoints of GRASP: locators, and the sources of discoveries.
     places: HashSet<SocketAddr>,
     /// The ports of locators that are names.
     ports: HashSet<u16>,
@@ -195,7 +195,7 @@ impl<'a> Decoder<'a> {
         let annotation = annotate(&bytes, &self.options.limits);
         if let Ok(message) = &annotation.message {
             if let Body::Discovery { .. } = message.body {
-                // RFC 8990 §2.5.4.2: the responses come to the port that it was sent from.
+                // RFC 8990 §2.5.4.2: the responses go to the port from which it was sent.
                 self.learn(source);
             }
             self.learn_from(message);
@@ -209,7 +209,7 @@ impl<'a> Decoder<'a> {
     fn segment(&mut self, flow: Flow, segment: &Segment<'_>, origin: &Origin) {
         let announced = self.is_announced(flow.0) || self.is_announced(flow.1);
         if segment.syn {
-            // The same addresses and ports again.
+            // A new connection with the same addresses and ports.
             self.close(flow, origin);
         }
         if !self.streams.contains_key(&flow) {
@@ -239,7 +239,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// After the last byte of a stream, unless some before it are still to come.
+    /// Closes the stream after its last byte, unless earlier bytes are still missing.
     fn close_if_complete(&mut self, flow: Flow, sequence: u32, length: usize, origin: &Origin) {
         let end = sequence.wrapping_add(u32::try_from(length).unwrap_or_default());
         if self.streams.get(&flow).is_some_and(|stream| stream.is_at(end)) {
@@ -255,7 +255,7 @@ impl<'a> Decoder<'a> {
         if !self.streams.contains_key(&(flow.1, flow.0)) {
             self.initiators.remove(&unordered(flow));
         }
-        // Closed streams remain in the list of ages until it is their turn, or it is long.
+        // Closed streams remain in the list of ages until their turn comes or the list is long.
         if self.ages.len() > 2 * MOST_STREAMS {
             let streams = &self.streams;
             self.ages.retain(|flow| streams.contains_key(flow));
@@ -360,12 +360,12 @@ fn locators(option: &WireOption) -> &[WireLocator] {
     }
 }
 
-/// The same for both directions.
+/// Gives the same result for both directions.
 fn unordered((one, other): Flow) -> Flow {
     if one <= other { (one, other) } else { (other, one) }
 }
 
 /// How many directions of connections are followed at a time.
 const MOST_STREAMS: usize = 4096;
-/// How many places of GRASP are remembered.
+/// How many GRASP endpoints are remembered.
 const MOST_PLACES: usize = 65536;

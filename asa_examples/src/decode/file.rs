@@ -1,5 +1,5 @@
 //! The packets in a pcap or pcapng file (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng), with their times and
-//! interfaces. pcap-parser cuts the file into blocks.
+//! interfaces. pcap-parser splits the file into blocks.
 
 use std::error::Error;
 use std::io::{self, Cursor, Read};
@@ -10,7 +10,7 @@ use pcap_parser::pcapng::{
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, LegacyPcapReader, PcapBlockOwned, PcapError, PcapHeader, PcapNGReader};
 
-/// A packet as it was captured.
+/// A captured packet.
 pub(super) struct Frame<'a> {
     /// The link type: LINKTYPE_ETHERNET is 1.
     pub(super) link: u16,
@@ -22,14 +22,14 @@ pub(super) struct Frame<'a> {
     pub(super) cut: usize,
 }
 
-/// What comes out of a file.
+/// An entry of a file.
 pub(super) enum Entry<'a> {
     Frame(Frame<'a>),
     /// A packet of an interface that the file does not describe.
     Unknown,
 }
 
-/// Whether a file that begins so is a pcap or pcapng file.
+/// Whether a file that begins with these bytes is a pcap or pcapng file.
 pub(super) fn is_capture(magic: &[u8]) -> bool {
     matches!(
         magic,
@@ -41,7 +41,7 @@ pub(super) fn is_capture(magic: &[u8]) -> bool {
     )
 }
 
-/// Reads a capture that begins with `magic` and shows what is in it. Returns whether it is whole.
+/// Reads a capture that begins with `magic` and shows its entries. Returns whether it is complete.
 ///
 /// # Errors
 /// If it has no valid header.
@@ -54,7 +54,7 @@ pub(super) fn read(
     let is_pcapng = header.first() == Some(&0x0a);
     let room = ROOM.max(header.len().saturating_mul(2));
     let input = Cursor::new(header).chain(Patient(rest));
-    // Not by `create_reader`: that reads a second time before it gives what the first time brought.
+    // `create_reader` is unsuitable: it reads a second time before it returns the data of the first read.
     let reader: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
         PcapNGReader::new(room, input).map(|reader| Box::new(reader) as _)
     } else {
@@ -82,7 +82,7 @@ pub(super) fn read(
                         return Ok(false);
                     }
                 } else if room < LARGEST_BLOCK {
-                    // As much of the block is there as there is room for.
+                    // The part of the block that fits has been read.
                     room = room.saturating_mul(2).min(LARGEST_BLOCK);
                     reader.grow(room);
                 } else {
@@ -94,7 +94,7 @@ pub(super) fn read(
     }
 }
 
-/// The header of a pcap file, or the first block of a pcapng file, as far as it is there.
+/// Reads the header of a pcap file, or the first block of a pcapng file, as far as it exists.
 fn header(magic: Vec<u8>, rest: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut header = magic;
     let mut fill = |header: &mut Vec<u8>, length: usize| {
@@ -105,7 +105,7 @@ fn header(magic: Vec<u8>, rest: &mut impl Read) -> io::Result<Vec<u8>> {
         fill(&mut header, PCAP_HEADER)?;
         return Ok(header);
     }
-    // The length is in the byte order of the block, which it tells.
+    // The length is in the byte order that the block itself specifies.
     fill(&mut header, 12)?;
     if let [_, _, _, _, a, b, c, d, order, ..] = *header {
         let length =
@@ -115,7 +115,7 @@ fn header(magic: Vec<u8>, rest: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Reads what is there, so that what comes through a pipe is shown when it comes, and again after a signal.
+/// Returns available data at once, so that data from a pipe is shown when it arrives, and retries after a signal.
 struct Patient<R>(R);
 
 impl<R: Read> Read for Patient<R> {
@@ -129,10 +129,10 @@ impl<R: Read> Read for Patient<R> {
     }
 }
 
-/// What the blocks before a packet say of it.
+/// Information from the blocks before a packet.
 #[derive(Default)]
 struct Section {
-    /// Numbers have their highest byte first.
+    /// Whether numbers have their highest byte first.
     big: bool,
     interfaces: Vec<Interface>,
 }
@@ -140,13 +140,13 @@ struct Section {
 struct Interface {
     link: u16,
     name: Option<String>,
-    /// Units of time in a second; `None`: more than count.
+    /// Units of time per second; `None` if there are more than fit.
     resolution: Option<i128>,
-    /// Seconds to be added.
+    /// Seconds to add.
     offset: i64,
-    /// How many bytes of checksum end a frame.
+    /// The length of the checksum at the end of a frame, in bytes.
     checksum: usize,
-    /// The most that is captured of a packet.
+    /// The maximum number of bytes captured per packet.
     snap: usize,
 }
 
@@ -156,7 +156,7 @@ struct Captured<'a> {
     /// In the units of the interface.
     time: Option<u64>,
     data: &'a [u8],
-    /// How long it was.
+    /// The original length of the packet.
     length: u32,
     checksum: Option<usize>,
 }
@@ -209,7 +209,7 @@ impl Section {
         let Some(interface) = self.interfaces.get(captured.interface) else { return show(Entry::Unknown) };
         let length = usize::try_from(captured.length).unwrap_or(usize::MAX);
         let cut = length.saturating_sub(captured.data.len());
-        // The checksum is the end of the whole frame.
+        // The checksum is at the end of the whole frame.
         let frame = length.saturating_sub(captured.checksum.unwrap_or(interface.checksum));
         let data = captured.data.get(..frame).unwrap_or(captured.data);
         let time = captured.time.map(|time| interface.nanoseconds(time));
@@ -219,7 +219,7 @@ impl Section {
 
     fn described(&self, block: &InterfaceDescriptionBlock<'_>) -> Interface {
         let options = &block.options;
-        // pcap-parser knows neither binary resolutions nor offsets with the highest byte first.
+        // pcap-parser supports neither binary resolutions nor offsets with the highest byte first.
         let resolution = option::<1>(options, IF_TSRESOL).map_or(6, |[code]| code);
         let offset = option::<8>(options, IF_TSOFFSET).unwrap_or_default();
         let checksum_bits = option::<1>(options, IF_FCSLEN).map_or(0, |[bits]| bits);
@@ -239,7 +239,7 @@ impl Section {
 
     fn enhanced<'a>(&self, packet: &EnhancedPacketBlock<'a>) -> Captured<'a> {
         let flags = option::<4>(&packet.options, EPB_FLAGS).map_or(0, |flags| self.number(flags));
-        // Without what fills the block up.
+        // Without the padding of the block.
         let length = usize::try_from(packet.caplen).unwrap_or(usize::MAX);
         Captured {
             interface: usize::try_from(packet.if_id).unwrap_or(usize::MAX),
@@ -250,10 +250,10 @@ impl Section {
         }
     }
 
-    /// The Packet Block, which was replaced by the Enhanced Packet Block: the numbers of its interface and of
-    /// packets that were lost, the time, the lengths, the packet.
+    /// The Packet Block, which the Enhanced Packet Block has replaced: the numbers of its interface and of lost
+    /// packets, the time, the lengths, the packet.
     fn obsolete<'a>(&self, block: &UnknownBlock<'a>) -> Option<Captured<'a>> {
-        // pcap-parser gives the type as if its lowest byte came first.
+        // pcap-parser returns the type as if its lowest byte came first.
         if self.number(block.block_type.to_le_bytes()) != PACKET_BLOCK {
             return None;
         }
@@ -284,8 +284,8 @@ impl Interface {
     }
 }
 
-/// What a pcap file says of all its packets: the link type, and in the bits above it the length of the checksum in
-/// units of two bytes.
+/// The information of a pcap file about all its packets: the link type, and in the bits above it the length of the
+/// checksum in units of two bytes.
 fn legacy(header: &PcapHeader) -> Interface {
     let word = header.network.0.cast_unsigned();
     let [high, low] = [word >> 16, word & 0xffff];
@@ -300,12 +300,12 @@ fn legacy(header: &PcapHeader) -> Interface {
     }
 }
 
-/// The length of the checksum in the flags of a packet, if it is there.
+/// The length of the checksum in the flags of a packet, if present.
 fn checksum_of(flags: u32) -> Option<usize> {
     usize::try_from(flags >> 5 & 0xf).ok().filter(|length| *length > 0)
 }
 
-/// The first option of a kind, if it is so long.
+/// The first option of this kind, if it has this length.
 fn option<const N: usize>(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<[u8; N]> {
     let option = options.iter().find(|option| option.code == code)?;
     option.as_bytes().ok()?.try_into().ok()
@@ -322,6 +322,6 @@ const IF_TSOFFSET: OptionCode = OptionCode(14);
 const EPB_FLAGS: OptionCode = OptionCode(2);
 /// For the blocks of most captures.
 const ROOM: usize = 1 << 20;
-/// The largest block that is read: the largest packet that Wireshark reads, 128 MiB, and what is around it.
+/// The largest block that is read: the largest packet that Wireshark reads, 128 MiB, and its surroundings.
 const LARGEST_BLOCK: usize = 129 << 20;
 const MOST_INTERFACES: usize = 4096;

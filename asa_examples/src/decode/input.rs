@@ -1,4 +1,4 @@
-//! What was given: hex, a dump in hex, a capture, or messages as they are.
+//! The input: hex, a hex dump, a capture, or plain messages.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,20 +10,20 @@ use super::capture::{self, Report};
 use super::file;
 use super::{Options, Record};
 
-/// Where the input is.
+/// The source of the input.
 pub(super) enum Source {
     Hex(Vec<u8>),
     Reader(Box<dyn Read + Send>),
 }
 
-/// What the words of the command line name: the standard input, a file, or hex.
+/// Interprets the words of the command line: standard input, a file, or hex.
 pub(super) fn open(words: &[String]) -> Result<Source, Box<dyn Error>> {
     match words {
         [] => return Ok(Source::Reader(Box::new(io::stdin()))),
         [one] if one == "-" => return Ok(Source::Reader(Box::new(io::stdin()))),
         [path] => match File::open(path) {
             Ok(file) => return Ok(Source::Reader(Box::new(file))),
-            // Hex is no name of a file, and often too long for one.
+            // Hex is not a file name, and often too long for one.
             Err(_) if from_hex(path).is_some() => {}
             Err(error) => return Err(format!("{path:?} is neither a file ({error}) nor hex").into()),
         },
@@ -60,7 +60,7 @@ pub(super) fn decode(
         None => messages(&bytes, options, show),
         Some(pieces) => {
             for piece in pieces {
-                // tcpdump -x shows packets from the IP header on.
+                // tcpdump -x shows packets starting with the IP header.
                 if !piece.is_dump || !capture::packet(&piece.bytes, options, &mut report, show) {
                     messages(&piece.bytes, options, show);
                 }
@@ -70,7 +70,7 @@ pub(super) fn decode(
     Ok(report)
 }
 
-/// Messages that follow each other, encrypted or not.
+/// Reads consecutive messages, encrypted or not.
 fn messages(bytes: &[u8], options: &Options, show: &mut dyn FnMut(Record)) {
     if let Some(keys) = options.keys.as_ref().filter(|_| !super::stream::looks_like_grasp(bytes)) {
         let mut reader = keys.reader(options.limits);
@@ -104,19 +104,19 @@ fn messages(bytes: &[u8], options: &Options, show: &mut dyn FnMut(Record)) {
 /// Bytes that were given in hex.
 struct Piece {
     bytes: Vec<u8>,
-    /// They stood behind offsets of the form `0x0010:`, as tcpdump writes them.
+    /// Whether they followed offsets of the form `0x0010:`, as written by tcpdump.
     is_dump: bool,
 }
 
-/// Hex digits with blanks, commas, colons and `0x` between them; or a dump by xxd, `hexdump -C` or `tcpdump -x`. A
-/// dump that begins again at offset 0 is another piece. `None` if it is anything else.
+/// Parses hex digits with blanks, commas, colons and `0x` between them, or a dump by xxd, `hexdump -C` or `tcpdump -x`.
+/// A dump that starts again at offset 0 is another piece. `None` for anything else.
 fn from_hex(text: &str) -> Option<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
     let (mut in_dump, mut squeezed) = (false, None);
-    // What lines that were left out may have together.
+    // The limit for the bytes of all omitted lines together.
     let mut left_out = usize::try_from(LARGEST).ok()?;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        // A line like the one before it, as often as the offset that follows says.
+        // A line equal to the one before it, repeated up to the offset that follows.
         if in_dump && line == "*" {
             squeezed = Some(pieces.last()?.bytes.last_chunk::<16>().copied()?);
             continue;
@@ -147,7 +147,7 @@ fn from_hex(text: &str) -> Option<Vec<Piece>> {
     if pieces.is_empty() { None } else { Some(pieces) }
 }
 
-/// The offset at the beginning of a line of a dump, and whether it is of the kind of tcpdump; the digits.
+/// Returns the offset at the beginning of a dump line, whether it is in tcpdump's style, and the digits.
 fn split_offset(line: &str) -> (Option<(u64, bool)>, &str) {
     if let Some((offset, digits)) = line.split_once(": ") {
         let tcpdump = offset.strip_prefix("0x");
@@ -183,7 +183,7 @@ fn hex_line(line: &str) -> Option<Vec<u8>> {
     odd.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
-/// The largest input that is no capture: 16 MiB.
+/// The largest input that is not a capture: 16 MiB.
 const LARGEST: u64 = 16 << 20;
 
 #[cfg(test)]

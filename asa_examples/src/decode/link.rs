@@ -1,9 +1,9 @@
-//! From a captured frame to the IP packet in it: the headers of links, as
-//! <https://www.tcpdump.org/linktypes.html> lists them. What follows is etherparse's work.
+//! From a captured frame to the IP packet in it: the link headers, as listed at
+//! <https://www.tcpdump.org/linktypes.html>. etherparse parses the rest.
 
 use etherparse::{EtherType, LaxSlicedPacket, ether_type};
 
-/// What a frame of this link type carries: an IP packet, if any.
+/// Returns the IP packet in a frame of this link type, if any.
 ///
 /// # Errors
 /// If the link type is not supported.
@@ -12,7 +12,7 @@ pub(super) fn strip(link: u16, frame: &[u8]) -> Result<Option<LaxSlicedPacket<'_
         ETHERNET => take(frame, 12).and_then(|(_, frame)| typed(frame)),
         RAW | RAW_BSD | RAW_OPENBSD | IPV4 | IPV6 => ip(frame),
         NULL | LOOP => loopback(frame),
-        // Packet type, kind of device, its address; the EtherType.
+        // Packet type, kind of device, its address; then the EtherType.
         LINUX_SLL => take(frame, 14).and_then(|(_, frame)| typed(frame)),
         // The EtherType; reserved, the interface and its kind, packet type, its address.
         LINUX_SLL2 => take(frame, 2).and_then(|(protocol, rest)| {
@@ -20,9 +20,9 @@ pub(super) fn strip(link: u16, frame: &[u8]) -> Result<Option<LaxSlicedPacket<'_
             by_type(protocol, take(rest, 18)?.1)
         }),
         PPP | PPP_HDLC => ppp(frame),
-        // The direction comes first, with or without HDLC's address behind it.
+        // The direction comes first, with or without HDLC's address after it.
         PPP_WITH_DIRECTION => take(frame, 1).and_then(|(_, frame)| ppp(frame)),
-        // The direction, in the place of HDLC's address.
+        // The direction replaces HDLC's address.
         PPP_PPPD => {
             frame.strip_prefix(&[0, 3]).or_else(|| frame.strip_prefix(&[1, 3])).and_then(ppp_protocol)
         }
@@ -37,7 +37,7 @@ pub(super) fn strip(link: u16, frame: &[u8]) -> Result<Option<LaxSlicedPacket<'_
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Unsupported(pub(super) u16);
 
-/// The name of a link type without `LINKTYPE_`, if it is one that is met now and then.
+/// The name of a link type without `LINKTYPE_`, if it is a common one.
 pub(super) fn name(link: u16) -> Option<&'static str> {
     let at = NAMES.binary_search_by_key(&link, |(number, _)| *number).ok()?;
     NAMES.get(at).map(|(_, name)| *name)
@@ -51,13 +51,13 @@ fn ip(packet: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     LaxSlicedPacket::from_ip(packet).ok()
 }
 
-/// What begins with its EtherType.
+/// Parses data that begins with its EtherType.
 fn typed(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     let (protocol, payload) = frame.split_first_chunk::<2>()?;
     by_type(u16::from_be_bytes(*protocol), payload)
 }
 
-/// What an EtherType announces, behind any number of VLAN tags.
+/// Parses the data of an EtherType, after any number of VLAN tags.
 fn by_type(mut protocol: u16, mut payload: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     while matches!(protocol, VLAN | QINQ | QINQ_OLD) {
         let (tag, rest) = payload.split_first_chunk::<4>()?;
@@ -72,7 +72,7 @@ fn by_type(mut protocol: u16, mut payload: &[u8]) -> Option<LaxSlicedPacket<'_>>
     }
 }
 
-/// BSD loopback: the address family, in the byte order of some machine, or in network order (LOOP).
+/// BSD loopback: the address family, in the byte order of the capturing machine, or in network order (LOOP).
 fn loopback(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     let (family, packet) = frame.split_first_chunk::<4>()?;
     let is_ip = |family| matches!(family, AF_INET | AF_INET6_LINUX | 24 | 28 | 30);
@@ -80,7 +80,7 @@ fn loopback(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     if known { ip(packet) } else { None }
 }
 
-/// PPP with or without HDLC's address and control (RFC 1661, RFC 1662); or Cisco's HDLC in its place.
+/// PPP with or without HDLC's address and control (RFC 1661, RFC 1662); or Cisco's HDLC instead.
 fn ppp(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     match frame {
         [0xff, 3, rest @ ..] => ppp_protocol(rest),
@@ -89,7 +89,7 @@ fn ppp(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     }
 }
 
-/// What begins with the protocol of PPP, of one byte if it is compressed (RFC 1661 §6.5).
+/// Parses data that begins with the PPP protocol, one byte if it is compressed (RFC 1661 §6.5).
 fn ppp_protocol(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     match frame {
         [0x00, 0x21 | 0x57, packet @ ..] | [0x21 | 0x57, packet @ ..] => ip(packet),
@@ -105,8 +105,8 @@ fn pppoe(frame: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     }
 }
 
-/// The packet among the attributes of netfilter's log. The numbers are in the byte order of the machine that wrote
-/// it, which is not said: the one in which the attributes add up.
+/// Returns the packet among the attributes of netfilter's log. The numbers are in the byte order of the machine that
+/// wrote it, which is not recorded: the order in which the attributes add up is used.
 fn nflog(frame: &[u8]) -> Option<&[u8]> {
     // The address family, version 0, the group.
     let [_, 0, _, _, attributes @ ..] = frame else { return None };
@@ -122,7 +122,7 @@ fn nflog_payload(mut attributes: &[u8], number: fn([u8; 2]) -> u16) -> Option<&[
             return None;
         }
         if kind == NFULA_PAYLOAD {
-            // The snap length may have cut it.
+            // The snap length may have truncated it.
             return attributes.get(head.len()..length.min(attributes.len()));
         }
         attributes = attributes.get(length.next_multiple_of(4)..)?;
@@ -132,7 +132,7 @@ fn nflog_payload(mut attributes: &[u8], number: fn([u8; 2]) -> u16) -> Option<&[
 const NULL: u16 = 0;
 const ETHERNET: u16 = 1;
 const PPP: u16 = 9;
-/// DLT_RAW, as some programs write it by mistake.
+/// DLT_RAW, which some programs write by mistake.
 const RAW_BSD: u16 = 12;
 const RAW_OPENBSD: u16 = 14;
 const PPP_HDLC: u16 = 50;
@@ -149,7 +149,7 @@ const NFLOG: u16 = 239;
 const LINUX_SLL2: u16 = 276;
 
 const AF_INET: u32 = 2;
-/// The BSDs and macOS have 24, 28 and 30.
+/// The BSDs and macOS use 24, 28 and 30.
 const AF_INET6_LINUX: u32 = 10;
 const VLAN: u16 = ether_type::VLAN_TAGGED_FRAME.0;
 const QINQ: u16 = ether_type::PROVIDER_BRIDGING.0;
@@ -157,10 +157,10 @@ const QINQ_OLD: u16 = ether_type::VLAN_DOUBLE_TAGGED_FRAME.0;
 const PPPOE_SESSION: u16 = 0x8864;
 const LONGEST_802_3: u16 = 1500;
 const NFULA_PAYLOAD: u16 = 9;
-/// Of the kinds of attributes there are some twenty.
+/// There are about twenty kinds of attributes.
 const MOST_NFLOG: u16 = 255;
 
-/// In the order of their numbers.
+/// Ordered by number.
 const NAMES: &[(u16, &str)] = &[
     (3, "AX25"),
     (6, "IEEE802_5"),

@@ -1,8 +1,8 @@
 //! grasp-decode: shows the GRASP messages (RFC 8990) in a capture, a file or hex, explained element by element.
 //!
-//! `input` tells what it was given, `file`, `link`, `packet` and `stream` get the messages out of a capture, `record` is what is
-//! known of a message and how it is printed. What a message says is [`grasp::wire::annotate`]'s work. Everything
-//! read is untrusted: nothing panics, memory is bounded, and harmful characters are escaped.
+//! `input` determines the kind of input; `file`, `link`, `packet` and `stream` extract the messages from a capture;
+//! `record` holds the information about a message and prints it. [`grasp::wire::annotate`] explains the messages. All
+//! input is untrusted: nothing panics, memory is bounded, and harmful characters are escaped.
 
 mod capture;
 mod file;
@@ -27,46 +27,46 @@ pub use record::{Record, Style, Transport};
 
 /// Shows GRASP messages: from hex, a file, the standard input, or a capture (pcap, pcapng).
 ///
-/// The exit status is 0 if every message is right, 1 if one is malformed or there is none, 2 if the input or the
-/// command line is wrong, also if a capture or a packet in it is cut off.
+/// The exit status is 0 if every message is valid, 1 if one is malformed or there is none, 2 if the input or the
+/// command line is wrong, or if a capture or a packet in it is truncated.
 #[derive(Debug, Parser)]
 #[command(name = "grasp-decode", version)]
 struct Decode {
-    /// A file, "-" for the standard input, or the message in hex. Several pieces of hex are put together.
+    /// A file, "-" for standard input, or the message in hex. Several pieces of hex are joined.
     #[arg(default_value = "-")]
     input: Vec<String>,
 
-    /// One line for each message.
+    /// Print one line per message.
     #[arg(long, conflicts_with = "json")]
     summary: bool,
 
-    /// One JSON object for each message, on one line.
+    /// Print one JSON object per message, on one line.
     #[arg(long)]
     json: bool,
 
-    /// Only the messages of this session.
+    /// Print only the messages of this session.
     #[arg(long, value_name = "ID")]
     session: Option<u32>,
 
-    /// The largest message in bytes. An engine takes 2048 unless it is configured otherwise.
+    /// The maximum message size in bytes. An engine accepts 2048 unless it is configured otherwise.
     #[arg(long, value_name = "BYTES", default_value_t = 65535)]
     max_size: u32,
 
-    /// Decrypt QUADS with the keys in this file. Otherwise GRASP_QUADS_KEYFILE or GRASP_QUADS_PASSWORD serve.
+    /// Decrypt QUADS with the keys in this file. Otherwise GRASP_QUADS_KEYFILE or GRASP_QUADS_PASSWORD is used.
     #[arg(long, value_name = "FILE")]
     keyfile: Option<PathBuf>,
 
-    /// Show all messages of a packet, or of what is no capture. Otherwise those that are too many are counted: a message
-    /// may have two bytes, and much is said about each.
+    /// Show all messages of a packet, or of input that is not a capture. Without this option, messages beyond a limit
+    /// are only counted: a message may have two bytes, and the output about each is long.
     #[arg(long)]
     all: bool,
 
-    /// Ask for the password of QUADS.
+    /// Prompt for the QUADS password.
     #[arg(long, conflicts_with = "keyfile")]
     password: bool,
 }
 
-/// Counts the messages that one packet completes, or that are in what is no capture.
+/// Counts the messages that one packet completes, or those in input that is not a capture.
 #[derive(Default)]
 struct Crowd {
     frame: u64,
@@ -88,23 +88,23 @@ impl Crowd {
 
 /// How many messages of one packet are shown. GRASP sends one or two.
 const MOST_IN_A_PACKET: usize = 32;
-/// How many are shown where there are no packets.
+/// How many messages are shown if there are no packets.
 const MOST_IN_ALL: usize = 10_000;
 
 /// How messages are read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// How much of a message is read.
+    /// The limits for reading a message.
     pub limits: Limits,
-    /// The keys of QUADS: what is not readable as it is, is decrypted.
+    /// The QUADS keys: data that is not readable as it is gets decrypted.
     pub keys: Option<QuadsKeys>,
 }
 
-/// Shows every message of some input, whatever it is, to `show`. Hex is recognized, captures are, anything else is
-/// taken for messages that follow each other.
+/// Passes every message of any input to `show`. Hex and captures are recognized; anything else is read as consecutive
+/// messages.
 ///
 /// # Errors
-/// If the input cannot be read. A capture that is damaged is shown as far as that, and [`Report::damaged`] is set.
+/// If the input cannot be read. A damaged capture is shown up to the damage, and [`Report::damaged`] is set.
 pub fn decode(
     input: impl io::Read + Send,
     options: &Options,
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     match Decode::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            // Whoever closed the output (`| head`) does not want to know.
+            // If the output was closed (`| head`), nobody needs the message.
             if !is_closed_pipe(&*error) {
                 let _ = writeln!(io::stderr(), "grasp-decode: {error}");
             }
@@ -156,7 +156,7 @@ impl Decode {
             if crowd.has_too_many(record.frame) && !self.all {
                 return;
             }
-            // Whoever watches a live capture sees a message when it comes.
+            // A user who watches a live capture sees each message when it arrives.
             failed = record.print(style, &mut out).and_then(|()| out.flush()).err();
         };
         let report = match input::open(&self.input)? {

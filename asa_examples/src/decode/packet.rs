@@ -7,7 +7,7 @@ use etherparse::{LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice
 use super::file::Frame;
 use super::link::{self, Unsupported};
 
-/// What is in a frame that may concern GRASP.
+/// The content of a frame that may matter for GRASP.
 pub(super) enum Packet<'a> {
     Udp {
         source: SocketAddr,
@@ -21,7 +21,7 @@ pub(super) enum Packet<'a> {
         destination: SocketAddr,
         segment: Segment<'a>,
     },
-    /// A piece of an IP packet, which is not put together again.
+    /// A fragment of an IP packet, which is not reassembled.
     Fragment,
     Other,
 }
@@ -36,7 +36,7 @@ pub(super) struct Segment<'a> {
     pub(super) cut: usize,
 }
 
-/// Looks into a frame. Headers of IPv6 extensions are passed.
+/// Parses a frame. IPv6 extension headers are skipped.
 ///
 /// # Errors
 /// If the link type is not supported.
@@ -65,7 +65,7 @@ fn transport<'a>(sliced: &LaxSlicedPacket<'a>, cut: usize) -> Packet<'a> {
     if payload.fragmented {
         return Packet::Fragment;
     }
-    // The IP header says how much there was; what was not cut off was never there.
+    // The IP header gives the original length; missing data that was not cut off never existed.
     let cut = length.saturating_sub(payload.payload.len()).min(cut);
     match &sliced.transport {
         Some(TransportSlice::Udp(udp)) => Packet::Udp {

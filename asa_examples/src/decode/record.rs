@@ -1,4 +1,4 @@
-//! What is known of a message, and how it is printed.
+//! The information about a message, and how it is printed.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -10,29 +10,29 @@ use serde_json::{Value, json};
 
 use crate::plain;
 
-/// A message, and what its capture says of it.
+/// A message, with the information from its capture.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Record {
     /// The number of the packet in the capture that completed it, counted from 1; 0 without a capture.
     pub frame: u64,
-    /// When, in nanoseconds since 1970.
+    /// The time, in nanoseconds since 1970.
     pub time: Option<i128>,
     /// The name of the interface, if the capture has it.
     pub interface: Option<String>,
-    /// Sender, receiver and how it was carried.
+    /// The transport, the sender and the receiver.
     pub transport: Option<(Transport, SocketAddr, SocketAddr)>,
-    /// It was sent by the initiator of the session (`true`) or its peer.
+    /// Whether the initiator of the session sent it (`true`) or its peer.
     pub from_initiator: Option<bool>,
-    /// It was encrypted, and is shown in clear.
+    /// Whether it was encrypted (it is shown decrypted).
     pub encrypted: bool,
-    /// The capture does not have the rest of it; what is there is right as far as it goes.
+    /// The rest is missing from the capture; the part that exists is valid.
     pub truncated: bool,
-    /// What happened on the way, such as bytes that are missing before it.
+    /// What happened during the capture or transfer, such as bytes that are missing before it.
     pub remark: Option<String>,
-    /// The message, in clear.
+    /// The message, decrypted.
     pub bytes: Vec<u8>,
-    /// What it says.
+    /// The explanation of the message.
     pub annotation: Annotation,
 }
 
@@ -57,7 +57,7 @@ pub enum Style {
 }
 
 impl Record {
-    /// A message of which nothing else is known.
+    /// A message without further information.
     pub(super) const fn new(bytes: Vec<u8>, annotation: Annotation) -> Self {
         Self {
             frame: 0,
@@ -73,9 +73,9 @@ impl Record {
         }
     }
 
-    /// The same, if `cut` of a message of which the capture does not have the end.
+    /// Returns the message, marked as truncated if `cut` says that its end is missing from the capture.
     pub(super) fn cut_off(self, cut: bool) -> Self {
-        // A message in which something else is wrong is malformed, whatever follows.
+        // A message with another fault is malformed, whatever follows.
         let wrong = self.annotation.problems.iter().filter(|problem| !problem.forgiven).count();
         let truncated = cut && self.annotation.message == Err(DecodeError::Truncated) && wrong == 1;
         Self { truncated, ..self }
@@ -87,7 +87,7 @@ impl Record {
         self.annotation.session
     }
 
-    /// Who sent it by its type, if that tells.
+    /// Determines the sender from the message type, if possible.
     pub(super) const fn sender_by_type(annotation: &Annotation) -> Option<bool> {
         match annotation.message_type {
             Some(message_type) => match sender(message_type) {
@@ -99,16 +99,16 @@ impl Record {
         }
     }
 
-    /// It is no GRASP, and whole blocks of AES, as QUADS sends.
+    /// Whether it is not GRASP but consists of whole AES blocks, as sent by QUADS.
     pub(super) fn may_be_sealed(&self) -> bool {
         let is_whole = self.bytes.len().is_multiple_of(16) && !self.bytes.is_empty();
         is_whole && self.annotation.message_type.is_none()
     }
 
-    /// Prints it.
+    /// Prints the message.
     ///
     /// # Errors
-    /// If `out` does not take it.
+    /// If writing to `out` fails.
     pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         match style {
             Style::Summary => writeln!(out, "{}{}", self.heading(), self.annotation.summary),
@@ -123,8 +123,8 @@ impl Record {
         }
     }
 
-    /// The name of the interface, as far as a name can go: a capture may make it as long as it likes, and it is printed
-    /// with every message.
+    /// The name of the interface, limited in length: a capture may contain a name of any length, and it is printed with
+    /// every message.
     fn interface(&self) -> Option<&str> {
         let name = self.interface.as_deref()?;
         Some(name.char_indices().nth(LONGEST_NAME).map_or(name, |(end, _)| name.get(..end).unwrap_or(name)))
@@ -216,14 +216,14 @@ const fn is_multicast(address: IpAddr) -> bool {
     }
 }
 
-/// JSON that can be shown on a terminal: what steers it, is invisible or turns the direction of writing around is escaped,
-/// beside what JSON itself escapes.
+/// JSON that can be shown on a terminal: in addition to JSON's own escapes, it escapes characters that control the
+/// terminal, are invisible or change the writing direction.
 struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // In a fragment is nothing that JSON escapes: so it differs only by what diagnostic notation escapes, and that is
-        // written as JSON has it.
+        // A fragment contains nothing that JSON escapes. So it differs only by what diagnostic notation escapes, and
+        // that is written as JSON escapes it.
         let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
         if fragment.bytes().all(is_printable) {
             writer.write_all(fragment.as_bytes())
@@ -237,7 +237,7 @@ fn seconds(nanoseconds: i128) -> String {
     format!("{}.{:09}", nanoseconds.div_euclid(NANO), nanoseconds.rem_euclid(NANO))
 }
 
-/// The time of day in UTC, or seconds where that is beyond the calendar.
+/// The time of day in UTC, or seconds if it is beyond the calendar.
 fn time_in_words(nanoseconds: i128) -> String {
     match jiff::Timestamp::from_nanosecond(nanoseconds) {
         Ok(time) => format!("{time:.6}"),
@@ -245,6 +245,6 @@ fn time_in_words(nanoseconds: i128) -> String {
     }
 }
 
-/// A name of an interface has 15 bytes in Linux, and more elsewhere.
+/// An interface name has up to 15 bytes in Linux, and more elsewhere.
 const LONGEST_NAME: usize = 64;
 const NANO: i128 = 1_000_000_000;

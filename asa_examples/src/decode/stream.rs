@@ -1,4 +1,4 @@
-//! One direction of a TCP connection: segments in any order, repeated or missing, to messages.
+//! One direction of a TCP connection: turns segments, in any order, repeated or missing, into messages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,32 +6,32 @@ use std::fmt;
 use grasp::wire::{ItemScanner, Limits, Progress};
 use grasp::{QuadsKeys, QuadsReader};
 
-/// What became of the bytes of a stream.
+/// The result of reading a part of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// A message, and whether it was encrypted.
     Message(Vec<u8>, bool),
-    /// Bytes that are no whole message, and why the stream is not read on here.
+    /// Bytes that are not a whole message, and why reading the stream stops here.
     Broken(Vec<u8>, Why),
-    /// So many bytes are not in the capture.
+    /// This many bytes are missing from the capture.
     Missing(u64),
 }
 
-/// Why a stream is not read on.
+/// Why reading a stream stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// A segment is missing.
     Lost,
-    /// The snap length has cut a segment off.
+    /// The snap length has truncated a segment.
     Cut,
     /// The connection or the capture ends.
     End,
-    /// What it says is no GRASP.
+    /// The data is not GRASP.
     Wrong,
 }
 
 impl Why {
-    /// Whether the capture does not have what was sent.
+    /// Whether the capture lacks data that was sent.
     pub(super) const fn is_of_the_capture(self) -> bool {
         matches!(self, Self::Lost | Self::Cut)
     }
@@ -50,21 +50,22 @@ impl fmt::Display for Why {
 
 pub(super) struct Stream {
     limits: Limits,
-    /// The sequence number that is awaited.
+    /// The next expected sequence number.
     next: Option<u32>,
-    /// What came too early, by its distance from the first byte of the stream, and how much is cut off behind it.
+    /// Segments that came too early, by their distance from the first byte of the stream, with the number of bytes cut
+    /// off at their end.
     early: BTreeMap<u64, (Vec<u8>, u64)>,
     early_bytes: usize,
-    /// How many bytes came in order.
+    /// The number of bytes that came in order.
     taken: u64,
-    /// How many bytes of GRASP are not in the capture, since the last message.
+    /// How many bytes of GRASP are missing from the capture since the last message.
     missed: u64,
-    /// Bytes of GRASP are missing: any segment may begin a message again.
+    /// Bytes of GRASP are missing: any segment may begin with a new message.
     torn: bool,
     reader: Reader,
-    /// A locator announced it.
+    /// Whether a locator announced it.
     announced: bool,
-    /// How many items in a row begin as no message does.
+    /// How many items in a row do not begin like a message.
     strange: usize,
 }
 
@@ -76,13 +77,13 @@ enum Reader {
         scanner: ItemScanner,
         bytes: Vec<u8>,
     },
-    /// `trusted`: a locator or a first message says that it is GRASP.
+    /// `trusted`: a locator or a first message shows that it is GRASP.
     Sealed {
         reader: Box<QuadsReader>,
         bytes: Vec<u8>,
         trusted: bool,
     },
-    /// No GRASP, or broken.
+    /// Not GRASP, or broken.
     Ignored,
 }
 
@@ -102,7 +103,7 @@ impl Stream {
         }
     }
 
-    /// A locator has announced the stream after all.
+    /// Records that a locator has announced the stream later.
     pub(super) const fn announce(&mut self) {
         self.announced = true;
     }
@@ -113,12 +114,12 @@ impl Stream {
         }
     }
 
-    /// Whether this is the sequence number that is awaited.
+    /// Whether this is the next expected sequence number.
     pub(super) fn is_at(&self, sequence: u32) -> bool {
         self.next == Some(sequence) || matches!(self.reader, Reader::Ignored)
     }
 
-    /// Takes a segment, of which the snap length may have cut off the end.
+    /// Takes a segment, whose end the snap length may have cut off.
     pub(super) fn segment(
         &mut self,
         sequence: u32,
@@ -136,7 +137,7 @@ impl Stream {
         if ahead <= i32::MAX.unsigned_abs() {
             self.put(u64::from(ahead), payload, cut);
         } else {
-            // Sent again: what is new of it?
+            // A retransmission: take only the new part.
             let behind = usize::try_from(next.wrapping_sub(sequence)).unwrap_or(usize::MAX);
             let known = u64::try_from(behind.saturating_sub(payload.len())).unwrap_or(u64::MAX);
             self.put(0, payload.get(behind..).unwrap_or_default(), cut.saturating_sub(known));
@@ -160,7 +161,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there without a gap.
+    /// Reads the data up to the next gap.
     fn drain(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
         while let Some(entry) = self.early.first_entry() {
             let at = *entry.key();
@@ -175,7 +176,7 @@ impl Stream {
             self.read(fresh, keys, events);
             let beyond = u64::try_from(known.saturating_sub(payload.len())).unwrap_or(u64::MAX);
             let cut = cut.saturating_sub(beyond);
-            // Another segment may have what was cut off of this one.
+            // Another segment may contain the data that was cut off from this one.
             let have = |(next, _): (&u64, _)| *next <= self.taken;
             if cut > 0 && !self.early.first_key_value().is_some_and(have) {
                 self.miss(cut, Why::Cut, events);
@@ -189,14 +190,14 @@ impl Stream {
         self.next = self.next.map(|next| next.wrapping_add(by));
     }
 
-    /// Gives up on what is missing.
+    /// Gives up on the missing data.
     fn skip(&mut self, keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
         let Some((&at, _)) = self.early.first_key_value() else { return };
         self.miss(at.saturating_sub(self.taken), Why::Lost, events);
         self.drain(keys, events);
     }
 
-    /// Goes on behind so many bytes that are not there.
+    /// Continues after this many missing bytes.
     fn miss(&mut self, missing: u64, why: Why, events: &mut Vec<Event>) {
         let is_grasp = self.cut(why, events);
         if is_grasp || self.announced || self.torn {
@@ -204,7 +205,7 @@ impl Stream {
             self.missed = self.missed.saturating_add(missing);
         }
         self.reader = Reader::Undecided(Vec::new());
-        // What follows the gap may be the middle of a message: it must look like the beginning of one.
+        // The data after the gap may be the middle of a message: it must look like the beginning of one.
         self.announced = false;
         self.advance(missing);
     }
@@ -218,7 +219,7 @@ impl Stream {
         self.reader = Reader::Ignored;
     }
 
-    /// Says which bytes are no whole message, and returns whether the stream was known to be GRASP.
+    /// Reports the bytes that are not a whole message, and returns whether the stream was known to be GRASP.
     fn cut(&mut self, why: Why, events: &mut Vec<Event>) -> bool {
         match &mut self.reader {
             Reader::Undecided(bytes) => {
@@ -268,7 +269,7 @@ impl Stream {
                             if bytes.first().is_some_and(|head| head >> 5 != ARRAY)
                                 || self.strange > MOST_STRANGE
                             {
-                                // No message, and what follows it cannot be told apart.
+                                // Not a message, and the data after it cannot be separated.
                                 bytes.extend_from_slice(behind);
                                 break;
                             }
@@ -327,7 +328,7 @@ impl Stream {
     }
 }
 
-/// Says what was missing before it, if anything.
+/// Reports the event, after any missing bytes before it.
 fn say(missed: &mut u64, event: Event, events: &mut Vec<Event>) {
     match std::mem::take(missed) {
         0 => {}
@@ -336,7 +337,7 @@ fn say(missed: &mut u64, event: Event, events: &mut Vec<Event>) {
     events.push(event);
 }
 
-/// How a stream that begins so is to be read; `None` if more of it is needed.
+/// Determines how to read a stream that begins with these bytes; `None` if more bytes are needed.
 fn decide(bytes: &[u8], keys: Option<&QuadsKeys>, limits: Limits, announced: bool) -> Option<Reader> {
     let clear = || Reader::Clear { scanner: ItemScanner::new(limits), bytes: Vec::new() };
     if looks_like_grasp(bytes) {
@@ -345,7 +346,7 @@ fn decide(bytes: &[u8], keys: Option<&QuadsKeys>, limits: Limits, announced: boo
     let Some(keys) = keys else {
         return match bytes.len() {
             ..LOOK if looks_possible(bytes) => None,
-            // What a peer announces is GRASP, even if it is broken.
+            // Data that a peer has announced is GRASP, even if it is broken.
             _ if announced => Some(clear()),
             _ => Some(Reader::Ignored),
         };
@@ -353,8 +354,8 @@ fn decide(bytes: &[u8], keys: Option<&QuadsKeys>, limits: Limits, announced: boo
     Some(Reader::Sealed { reader: Box::new(keys.reader(limits)), bytes: Vec::new(), trusted: announced })
 }
 
-/// Whether bytes begin as a message does: an array of a size that its message type can have, and a session
-/// identifier of up to 32 bits.
+/// Whether bytes begin like a message: an array of a size that its message type can have, and a session identifier of
+/// up to 32 bits.
 pub(super) fn looks_like_grasp(bytes: &[u8]) -> bool {
     let (message_type, rest) = match bytes {
         [0x81, 0, ..] => return true,
@@ -378,7 +379,7 @@ const fn size_fits(head: u8, message_type: u8) -> bool {
     }
 }
 
-/// Whether more bytes could make it look like GRASP.
+/// Whether more bytes could make the data look like GRASP.
 fn looks_possible(bytes: &[u8]) -> bool {
     match bytes {
         [] | [0x81..=0x97 | 0x9f] | [0x81..=0x97 | 0x9f, 0..=9 | 0x18] => true,
@@ -394,11 +395,11 @@ fn looks_possible(bytes: &[u8]) -> bool {
 
 /// The major type of a message.
 const ARRAY: u8 = 4;
-/// How many bytes decide whether it is GRASP: array, type, session identifier.
+/// How many bytes decide whether the data is GRASP: array, type, session identifier.
 const LOOK: usize = 8;
-/// How many items in a row may begin as no message does before the stream is given up: an item may be a single byte, and
-/// much is said about each.
+/// How many items in a row may not begin like a message before the stream is given up: an item may be a single byte,
+/// and the output about each is long.
 const MOST_STRANGE: usize = 8;
-/// How many segments, and how many of their bytes, wait for one that is missing.
+/// How many segments, and how many of their bytes, wait for a missing one.
 const MOST_EARLY: usize = 64;
 const MOST_EARLY_BYTES: usize = 256 * 1024;

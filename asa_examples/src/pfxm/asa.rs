@@ -1,4 +1,4 @@
-//! The ASA: its command line, its threads and its calls of GRASP.
+//! The ASA: its command line, its threads and its GRASP calls.
 //!
 //! | thread | does |
 //! |---|---|
@@ -25,30 +25,30 @@ use super::{Answer, Family, Form, LONGEST, Ledger, Message, Pool, Prefix};
 use super::{answer, ending, judge, parameters, wish};
 use crate::{Common, Example, Outcome, Run};
 
-/// How many IPv6 subnets a node wants when it starts.
+/// How many IPv6 subnets a node wants at the start.
 const STARTER_PACK: u128 = 32;
-/// IPv4 is asked for when there is less than so many /24.
+/// The node asks for IPv4 if it has fewer /24 than this.
 const FEW_IPV4: u128 = 8;
-/// The length asked for in IPv4, if others do not want more.
+/// The prefix length requested in IPv4, unless others want more.
 const IPV4_LENGTH: u8 = 20;
-/// The length of IPv4 prefix that is used up at a time.
+/// The length of the IPv4 prefixes that are used up one by one.
 const IPV4_SUBNET: u8 = 26;
-/// How long an answer to a request may take. Shorter than what the giver waits, so that it is this side that
-/// closes the connection, and the giver sees that nothing was accepted.
+/// How long an answer to a request may take. This is shorter than the giver's wait, so that the asker closes the
+/// connection, and the giver sees that nothing was accepted.
 const ANSWER: u32 = 5_000;
-/// How long the giver waits for the end.
+/// How long the giver waits for the end of a negotiation.
 const END: u32 = 60_000;
-/// How many offers may wait for their ends at the same time.
+/// How many offers may be pending at the same time.
 const OPEN_OFFERS: usize = 64;
 
-/// Manages prefixes for a network's edge: gives IPv6 and IPv4 prefixes to those who ask, and asks for some.
+/// Manages prefixes for a network's edge: gives IPv6 and IPv4 prefixes to nodes that ask, and asks for some.
 #[derive(Debug, Parser)]
 #[command(name = "pfxm3", version)]
 pub struct Pfxm3 {
     #[command(flatten)]
     common: Common,
 
-    /// Is the origin: starts with a pool, and floods parameters for the others.
+    /// Acts as the origin: starts with a pool, and floods parameters for the others.
     #[arg(long)]
     origin: bool,
 
@@ -64,7 +64,7 @@ pub struct Pfxm3 {
     #[arg(long)]
     no_ipv4: bool,
 
-    /// The length of the IPv6 subnets that are used.
+    /// The length of the IPv6 subnets in use.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(48..=i64::from(LONGEST)))]
     subnet_length: u8,
 
@@ -72,16 +72,16 @@ pub struct Pfxm3 {
     #[arg(long)]
     quick: bool,
 
-    /// Speaks the form with CBOR tags (RFC 9164): objective PrefixManagerT.
+    /// Uses the form with CBOR tags (RFC 9164): objective PrefixManagerT.
     #[arg(long)]
     tags: bool,
 
-    /// Ends when it has used a subnet of each IP version.
+    /// Ends after it has used a subnet of each IP version.
     #[arg(long)]
     until_served: bool,
 
-    /// Frees a prefix of which it is not known whether a peer has accepted it after so many seconds; right only
-    /// if such peers are certainly gone by then [default: never].
+    /// Frees a prefix after this many seconds if it is not known whether a peer has accepted it; only safe if such
+    /// peers have certainly disappeared by then [default: never].
     #[arg(long, value_name = "SECONDS")]
     reclaim_after: Option<u64>,
 }
@@ -99,7 +99,7 @@ fn pool(text: &str, family: Family, lengths: std::ops::RangeInclusive<u8>) -> Re
     if prefix.family() != family || !lengths.contains(&prefix.length()) {
         return Err(format!("not an {family} prefix of length {} to {}", lengths.start(), lengths.end()));
     }
-    // In messages, zero bytes are no prefix.
+    // In messages, zero bytes mean that there is no prefix.
     if prefix.bytes().iter().all(|byte| *byte == 0) {
         return Err("the unspecified address is no pool".to_owned());
     }
@@ -133,7 +133,7 @@ impl Example for Pfxm3 {
         let outcome = scope(|threads| {
             let started = site.start(threads, &self, &mut run);
             let outcome = started.and_then(|()| site.ask_as_needed(&self, &mut run));
-            // Whatever the reason for the end, the other threads end too.
+            // The other threads end too, whatever the reason.
             run.stop().request();
             outcome
         });
@@ -143,14 +143,14 @@ impl Example for Pfxm3 {
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 #[derive(Debug)]
 struct Site {
     asa: AsaNonce,
     form: Form,
     unit: u8,
     books: Mutex<Books>,
-    /// The sessions in which an offer waits for its end.
+    /// The sessions in which an offer is pending.
     open: Arc<Mutex<Vec<SessionNonce>>>,
 }
 
@@ -167,7 +167,7 @@ impl Books {
         (self.ledger.pool().subnets(Family::V6, unit), self.ledger.pool().subnets(Family::V4, 24))
     }
 
-    /// Others want a prefix that cannot be cut off the pool, so it has to grow. They will ask again.
+    /// Other nodes want a prefix that the pool cannot provide, so it must grow. They will ask again.
     fn nudge(&mut self, unit: u8, request: &Message) {
         let (have, have4) = self.have(unit);
         match request.family {
@@ -219,7 +219,7 @@ impl Site {
             grasp::register_obj(self.asa, &params, RegisterObj::default())?;
             return grasp::listen_synchronize(self.asa, &params);
         }
-        // Nothing depends on them; they are only shown.
+        // Nothing depends on the parameters; they are only shown.
         match grasp::synchronize(self.asa, &params, None, Some(3000)) {
             Ok(params) => tprint!("Parameters:", params.value),
             Err(error) => tprint!("No parameters:", error),
@@ -249,7 +249,7 @@ impl Site {
     // The giver
 
     fn listen<'scope>(&'scope self, threads: &'scope Scope<'scope, '_>, run: &Run) {
-        // Until there is something to give, peers should not find this node.
+        // Peers should not find this node before it has something to give.
         while self.books.lock().ledger.pool().is_empty() {
             if !run.pause(1.0) {
                 return;
@@ -259,15 +259,15 @@ impl Site {
         while !run.stopping() {
             match grasp::listen_negotiate(self.asa, &self.objective(Value::Null)) {
                 Ok((session, request)) => {
-                    // In a thread of its own, so that the next request need not wait. If there is none, the
-                    // connection is closed with the session; nothing has been offered yet.
+                    // In a separate thread, so that the next request need not wait. If no thread can be started, the
+                    // connection closes with the session; nothing has been offered yet.
                     if let Err(error) = thread(threads, "offerer", move || self.give(session, request)) {
                         tprint!("Cannot answer:", error);
                         let _ = grasp::end_negotiate(self.asa, session, false, Some("Too busy"));
                     }
                 }
                 Err(_) if run.stopping() => return,
-                // Not a peer's doing: such requests are refused, and it goes on listening by itself.
+                // Not caused by a peer: the engine refuses such requests and continues to listen.
                 Err(error) => {
                     tprint!("Cannot listen:", error);
                     run.stop().request();
@@ -277,7 +277,7 @@ impl Site {
         }
     }
 
-    /// Answers one request, and enters the end in the books.
+    /// Answers one request, and enters the result in the books.
     fn give(&self, session: SessionNonce, mut objective: Objective) {
         let decline = |reason: &str| {
             tprint!("Declined:", reason);
@@ -313,7 +313,7 @@ impl Site {
         tprint!("Offering", prefix);
         let offer = Message { family: prefix.family(), length: prefix.length(), prefix: Some(prefix) };
         let value = self.form.encode(&offer);
-        // A peer that encodes its value once more gets it back so.
+        // A peer that encodes its value a second time gets it back in the same form.
         objective.value = if objective.value.embedded().is_some() { value.encoded_cbor() } else { value };
         self.open.lock().push(session);
         let result = grasp::negotiate_step(self.asa, session, &objective, Some(END));
@@ -330,7 +330,7 @@ impl Site {
 
     // The asker
 
-    /// Asks in rounds. An origin only counts them.
+    /// Asks in rounds. An origin only counts the rounds.
     fn ask_as_needed(&self, options: &Pfxm3, run: &mut Run) -> Outcome {
         let families: &[Family] = if options.no_ipv4 { &[Family::V6] } else { &[Family::V6, Family::V4] };
         let mut asker = Asker::default();
@@ -367,7 +367,7 @@ impl Site {
         let found = grasp::discover(self.asa, &self.objective(Value::Null), Some(1000), options)?;
         let peer = asker.choose(found, run).ok_or("no peer discovered")?;
         let unsettled = self.books.lock().ledger.unsettled_with(&peer, request.family);
-        // Not twice running, because naming is a request for a prefix of just that length.
+        // Not twice in a row, because naming a prefix requests one of exactly that length.
         let named = unsettled.filter(|prefix| asker.named.remove(&request.family) != Some(*prefix));
         if let Some(prefix) = named {
             asker.named.insert(request.family, prefix);
@@ -390,7 +390,7 @@ impl Site {
                 return Err(reason.into());
             }
         };
-        // It is ours from the moment that the acceptance could be sent, and not before.
+        // The prefix is ours from the moment that the acceptance could be sent, not before.
         let accepted = grasp::end_negotiate(self.asa, session, true, None);
         let mut books = self.books.lock();
         if let Some(other) = named.filter(|named| *named != prefix) {
@@ -400,7 +400,7 @@ impl Site {
             books.ledger.regret(prefix, peer);
             return Err(error.into());
         }
-        // Only this thread receives, so it is still true that nothing of it was here.
+        // Only this thread receives prefixes, so it is still true that the node had no part of it.
         books.ledger.receive(prefix);
         match prefix.family() {
             Family::V6 => books.need = 0,
@@ -452,7 +452,7 @@ impl Site {
         let params = Objective { value: parameters(), ..params() };
         let tagged = [TaggedObjective::new(params, None)];
         loop {
-            // Valid until just before the next.
+            // Valid until just before the next flood.
             if let Err(error) = grasp::flood(self.asa, 59_000, &tagged) {
                 tprint!("Cannot flood parameters:", error);
             }
@@ -469,7 +469,7 @@ impl Site {
             let texts: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
             tprint!(name, if texts.is_empty() { "(none)".to_owned() } else { texts.join(" ") });
         };
-        // Joined, what is in use is a shorter list.
+        // Joining makes the list of prefixes in use shorter.
         let mut used = Pool::default();
         ledger.delegated().iter().for_each(|prefix| _ = used.insert(*prefix));
         used.join();
@@ -482,23 +482,23 @@ impl Site {
     }
 }
 
-/// What the asking thread remembers.
+/// The memory of the asking thread.
 #[derive(Debug, Default)]
 struct Asker {
-    /// Who gave something.
+    /// The peer that gave something.
     good: Option<AsaLocator>,
-    /// What it has named last.
+    /// The prefix that it named last.
     named: BTreeMap<Family, Prefix>,
     served: bool,
 }
 
 impl Asker {
-    /// The peer that gave something last, if it is there; else any.
+    /// Chooses the peer that gave something last, if it was found; otherwise any.
     fn choose(&mut self, mut found: Vec<AsaLocator>, run: &mut Run) -> Option<AsaLocator> {
         let same = |a: &AsaLocator, b: &AsaLocator| (&a.locator, a.port) == (&b.locator, b.port);
         let good = self.good.take().and_then(|good| found.iter().position(|other| same(other, &good)));
         let index = good.or_else(|| (!found.is_empty()).then(|| run.random().usize(..found.len())))?;
-        // It has to prove itself again: who has run dry is not asked for ever.
+        // It must prove itself again, so that an empty peer is not asked for ever.
         Some(found.swap_remove(index))
     }
 }

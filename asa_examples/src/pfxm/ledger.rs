@@ -1,8 +1,8 @@
-//! Who has which prefix, as far as this node knows: the book-keeping that survives negotiations which fail.
+//! Which node has which prefix, as far as this node knows: book-keeping that survives failed negotiations.
 //!
-//! A negotiation ends with one message, and whoever sends the last message of a conversation never knows
-//! whether it arrived. So there is always a moment when the giver of a prefix cannot know whether the other side
-//! has accepted it. A ledger has a place for such prefixes:
+//! A negotiation ends with one message, and the sender of the last message of a conversation never knows whether it
+//! arrived. So there is always a moment when the giver of a prefix cannot know whether the other side has accepted it.
+//! A ledger has a state for such prefixes:
 //!
 //! ```text
 //!             take                 accepted
@@ -15,16 +15,16 @@
 //!       +------------------+
 //! ```
 //!
-//! * **escrow**: offered, and the answer is awaited. Nobody else gets it.
-//! * **quarantine**: offered, and the end is not known: the peer may have it. It is neither handed out again nor
-//!   forgotten. What settles it: the same peer names it in a request, which says "I was offered this, and do not
-//!   have it"; or this node is offered a part of it by somebody, who then must have got it from that peer; or
-//!   the operator, who knows that the peer is gone ([`reclaim`](Ledger::reclaim)).
+//! * **escrow**: offered, and waiting for the answer. Nobody else gets it.
+//! * **quarantine**: offered, but the end is not known: the peer may have it. It is neither handed out again nor
+//!   forgotten. Three events resolve it: the same peer names it in a request, which means "I was offered this, and do
+//!   not have it"; or another node offers a part of it to this node, and so must have received it from that peer; or
+//!   the operator reclaims it, who knows that the peer has disappeared ([`reclaim`](Ledger::reclaim)).
 //! * **delegated**: taken from the pool for use.
-//! * **unsettled**: this node was offered it and wanted it, but could not tell the giver so. It is not ours. It
-//!   is named in the next request to that giver.
+//! * **unsettled**: this node was offered it and wanted it, but could not tell the giver. It is not ours. The next
+//!   request to that giver names it.
 //!
-//! So each address is in the pool or delegated on one node at most, at any time, whatever fails.
+//! So each address is in the pool or delegated on at most one node at any time, whatever fails.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -55,10 +55,10 @@ pub struct Ticket(u64);
 pub enum Ending {
     /// The peer accepted.
     Accepted,
-    /// The peer said that it does not take it.
+    /// The peer said that it does not accept.
     Refused,
-    /// The peer cannot have accepted: the offer was never sent, or the peer closed the connection and had not
-    /// sent anything before.
+    /// The peer cannot have accepted: the offer was never sent, or the peer closed the connection and had not sent
+    /// anything before.
     Gone,
     /// Anything else: the peer may have accepted.
     Unknown,
@@ -68,7 +68,7 @@ pub enum Ending {
 struct Offered {
     prefix: Prefix,
     peer: Ipv6Addr,
-    /// It had been offered to this peer before.
+    /// Whether it had been offered to this peer before.
     again: bool,
 }
 
@@ -79,7 +79,7 @@ struct Doubt {
 }
 
 impl Ledger {
-    /// Empty books.
+    /// Creates empty books.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -93,8 +93,8 @@ impl Ledger {
 
     // The giver's side
 
-    /// Takes a prefix from the pool for an offer to a peer: one of this length, or the largest there is that is
-    /// not longer than `longest`.
+    /// Takes a prefix from the pool for an offer to a peer: one of this length, or else the largest one, if it is not
+    /// longer than `longest`.
     pub fn offer(
         &mut self,
         peer: Ipv6Addr,
@@ -106,8 +106,8 @@ impl Ledger {
         Some((self.hold(Offered { prefix, peer, again: false }), prefix))
     }
 
-    /// Takes a prefix that a peer names for another offer to it: one that it was offered before, and does not
-    /// have. `None` if it was not offered it, or that offer is still open.
+    /// Takes a prefix that a peer names for another offer to it: one that it was offered before, and does not have.
+    /// `None` if it was not offered the prefix, or if that offer is still open.
     pub fn offer_again(&mut self, peer: Ipv6Addr, named: Prefix) -> Option<Ticket> {
         let doubted = self.quarantine.get(&named).is_some_and(|doubt| doubt.peer == peer);
         if doubted {
@@ -126,8 +126,7 @@ impl Ledger {
         Ticket(self.tickets)
     }
 
-    /// Enters how a negotiation ended. Returns the prefix that was offered; `None` for a ticket that has been
-    /// used.
+    /// Enters how a negotiation ended. Returns the prefix that was offered; `None` for a used ticket.
     pub fn conclude(&mut self, ticket: Ticket, ending: Ending, now: Instant) -> Option<Prefix> {
         let Offered { prefix, peer, again } = self.escrow.remove(&ticket)?;
         match (ending, again) {
@@ -137,8 +136,8 @@ impl Ledger {
             (Ending::Refused, _) | (Ending::Gone, false) => {
                 self.pool.insert(prefix);
             }
-            // The request that named it may have been an old one, overtaken by another that was granted. That
-            // nobody listened to this offer says nothing about the other.
+            // The request that named it may have been an old one, overtaken by another that was granted. That nobody
+            // waited for this offer says nothing about the other.
             (Ending::Gone, true) | (Ending::Unknown, _) => {
                 self.quarantine.insert(prefix, Doubt { peer, since: now });
             }
@@ -146,8 +145,8 @@ impl Ledger {
         Some(prefix)
     }
 
-    /// Puts what has been in quarantine for so long back into the pool, and returns it. Right only if whoever
-    /// decides the time knows that the peers have forgotten it by then.
+    /// Returns prefixes that have been in quarantine for this long to the pool, and lists them. Only safe if it is
+    /// certain that the peers have forgotten them by then.
     pub fn reclaim(&mut self, after: Duration, now: Instant) -> Vec<Prefix> {
         let old = |doubt: &Doubt| now.saturating_duration_since(doubt.since) >= after;
         let reclaimed: Vec<Prefix> =
@@ -158,7 +157,7 @@ impl Ledger {
 
     // The receiver's side
 
-    /// Whether this node has a part of a prefix, in any way. Then it must not get it from somebody else.
+    /// Whether this node has a part of a prefix, in any state. Then it must not get the prefix from another node.
     #[must_use]
     pub fn has(&self, prefix: &Prefix) -> bool {
         self.pool.overlaps(prefix)
@@ -166,27 +165,27 @@ impl Ledger {
             || self.escrow.values().any(|offered| offered.prefix.overlaps(prefix))
     }
 
-    /// Enters a prefix that has been negotiated, or is there from the start. False, and nothing changes, if
-    /// this node [has](Self::has) a part of it.
+    /// Enters a prefix that was negotiated, or that exists from the start. Returns false and changes nothing if this
+    /// node [has](Self::has) a part of it.
     pub fn receive(&mut self, prefix: Prefix) -> bool {
         if self.has(&prefix) {
             return false;
         }
-        // Who gives us what we gave to a peer has got it from that peer, directly or not.
+        // A node that gives us a prefix that we gave to a peer has received it from that peer, directly or not.
         self.quarantine.retain(|doubted, _| !doubted.overlaps(&prefix));
         self.given.retain(|given, _| !given.overlaps(&prefix));
         self.unsettled.retain(|(unsettled, _)| !unsettled.overlaps(&prefix));
         self.pool.insert(prefix)
     }
 
-    /// Enters a prefix that was offered and wanted, while the giver could not be told. It is not ours.
+    /// Enters a prefix that was offered and wanted, but whose giver could not be told. It is not ours.
     pub fn regret(&mut self, prefix: Prefix, giver: AsaLocator) {
-        // Who offers it now has it. So whoever offered it earlier had no doubt, and gave it away.
+        // The node that offers it now has it. So the earlier giver had no doubt, and gave it away.
         self.unsettled.retain(|(unsettled, _)| !unsettled.overlaps(&prefix));
         self.unsettled.push((prefix, giver));
     }
 
-    /// What is to be named in the next request to a giver.
+    /// Returns the prefix to name in the next request to a giver.
     #[must_use]
     pub fn unsettled_with(&self, giver: &AsaLocator, family: Family) -> Option<Prefix> {
         let same = |other: &AsaLocator| (&other.locator, other.port) == (&giver.locator, giver.port);
@@ -194,7 +193,7 @@ impl Ledger {
         self.unsettled.iter().find(fits).map(|(prefix, _)| *prefix)
     }
 
-    /// The giver has been named a prefix and has offered another: it has no doubt about that one.
+    /// Records that the giver was asked for this prefix and offered another: it has no doubt about this one.
     pub fn settle(&mut self, named: &Prefix) {
         self.unsettled.retain(|(unsettled, _)| unsettled != named);
     }
@@ -208,33 +207,33 @@ impl Ledger {
         Some(prefix)
     }
 
-    /// Joins free prefixes; returns how many times.
+    /// Joins free prefixes; returns the number of joins.
     pub fn join(&mut self) -> usize {
         self.pool.join()
     }
 
-    /// What is in use, in the order of delegation.
+    /// The prefixes in use, in the order of delegation.
     #[must_use]
     pub fn delegated(&self) -> &[Prefix] {
         &self.delegated
     }
 
-    /// What was handed on, and to whom.
+    /// The prefixes that were given away, and their receivers.
     pub fn given(&self) -> impl Iterator<Item = (&Prefix, &Ipv6Addr)> {
         self.given.iter()
     }
 
-    /// What is offered at the moment.
+    /// The prefixes that are being offered.
     pub fn escrow(&self) -> impl Iterator<Item = &Prefix> {
         self.escrow.values().map(|offered| &offered.prefix)
     }
 
-    /// What a peer may have or not, and which.
+    /// The prefixes that a peer may or may not have, and the peer.
     pub fn quarantine(&self) -> impl Iterator<Item = (&Prefix, &Ipv6Addr)> {
         self.quarantine.iter().map(|(prefix, doubt)| (prefix, &doubt.peer))
     }
 
-    /// What this node was offered, and could not take.
+    /// The prefixes that this node was offered but could not accept.
     pub fn unsettled(&self) -> impl Iterator<Item = &Prefix> {
         self.unsettled.iter().map(|(prefix, _)| prefix)
     }
@@ -251,7 +250,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Books with one offer of 10.128.0.0/9 to PEER that ended so.
+    /// Books with one offer of 10.128.0.0/9 to PEER that ended in this way.
     fn after(ending: Ending) -> Ledger {
         let mut ledger = Ledger::new();
         assert!(ledger.receive(prefix("10.0.0.0/8")));
@@ -290,13 +289,13 @@ mod tests {
         assert!(ledger.offer_again(OTHER, doubted).is_none(), "it was not offered to this one");
         let ticket = ledger.offer_again(PEER, doubted).unwrap();
         assert!(ledger.offer_again(PEER, doubted).is_none(), "the offer is open");
-        // Not answered: that says nothing about the first offer.
+        // No answer: that says nothing about the first offer.
         ledger.conclude(ticket, Ending::Gone, Instant::now());
         assert_eq!(ledger.quarantine().count(), 1);
         let ticket = ledger.offer_again(PEER, doubted).unwrap();
         ledger.conclude(ticket, Ending::Accepted, Instant::now());
         assert_eq!(ledger.given().collect::<Vec<_>>(), [(&doubted, &PEER)]);
-        // Its acceptance arrived here, but the peer could not know.
+        // Its acceptance arrived here, but the peer could not know that.
         assert!(ledger.offer_again(PEER, doubted).is_some());
     }
 
@@ -330,7 +329,7 @@ mod tests {
         assert!(!ledger.has(&prefix("10.0.0.0/9")));
         assert_eq!(ledger.unsettled_with(&another, Family::V4), None);
         assert_eq!(ledger.unsettled_with(&giver, Family::V4), Some(prefix("10.0.0.0/9")));
-        // It has come to another node since, which offers it, too.
+        // Another node has received it since, and also offers it.
         ledger.regret(prefix("10.0.0.0/9"), another.clone());
         assert_eq!(ledger.unsettled_with(&giver, Family::V4), None);
         assert_eq!(ledger.unsettled_with(&another, Family::V4), Some(prefix("10.0.0.0/9")));

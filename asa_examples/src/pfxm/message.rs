@@ -1,4 +1,4 @@
-//! The values of the objectives: what is asked and offered, as CBOR.
+//! The values of the objectives: requests and offers, as CBOR.
 //!
 //! ```text
 //! PrefixManager   (RFC 8992 §4)      [6, length, ?prefix]    prefix: 16 bytes
@@ -7,9 +7,9 @@
 //!                                    52([length, prefix])
 //! ```
 //!
-//! A request has no prefix: graspy sends null instead in the first form, zero bytes in the second. All of that
-//! is understood here, and sent, because graspy fails at less: it cannot read `54([57, h''])`, which is what
-//! RFC 9164 makes of `::/57`.
+//! A request has no prefix: graspy sends null instead in the first form, zero bytes in the second. This module
+//! understands all of these, and sends the same, because graspy fails without it: it cannot read `54([57, h''])`, which
+//! is the encoding of `::/57` in RFC 9164.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use grasp::Value;
 
 use super::{Family, Prefix, PrefixError};
 
-/// Which of the two forms is spoken.
+/// The form that is used, one of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
     /// Arrays, RFC 8992.
@@ -27,21 +27,21 @@ pub enum Form {
     Tags,
 }
 
-/// What is asked for or offered.
+/// A request or an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
     /// IPv4 or IPv6.
     pub family: Family,
     /// The length wanted or offered.
     pub length: u8,
-    /// The prefix; in a request, one that was offered before and could not be taken.
+    /// The prefix; in a request, one that was offered before and could not be accepted.
     pub prefix: Option<Prefix>,
 }
 
-/// Why a value is no message.
+/// Why a value is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadMessage {
-    /// Not the array or tag that it should be.
+    /// Not the expected array or tag.
     Shape,
     /// Neither IPv4 nor IPv6, or a wrong tag.
     Version,
@@ -59,7 +59,7 @@ impl Form {
         }
     }
 
-    /// A message as a value.
+    /// Encodes a message as a value.
     #[must_use]
     pub fn encode(self, message: &Message) -> Value {
         let length = Value::from(message.length);
@@ -72,7 +72,7 @@ impl Form {
                 let whole = usize::from(message.family.width() / 8);
                 let mut bytes = message.prefix.map_or_else(|| vec![0; whole], |prefix| prefix.bytes());
                 let used = usize::from(message.length.div_ceil(8));
-                // graspy looks at the last byte if not all of its bits count, so that one stays.
+                // graspy looks at the last byte if not all of its bits count, so that byte stays.
                 let short = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
                 bytes.truncate(if message.length.is_multiple_of(8) { short } else { used });
                 Value::Tag(tag(message.family), Box::new(Value::from(vec![length, Value::from(bytes)])))
@@ -80,13 +80,13 @@ impl Form {
         }
     }
 
-    /// A message from a value. A value that is encoded once more (tag 24) is looked into.
+    /// Decodes a message from a value. Opens a value that is encoded a second time (tag 24).
     ///
     /// # Errors
     /// See [`BadMessage`].
     pub fn decode(self, value: &Value) -> Result<Message, BadMessage> {
         if let Some(inner) = value.embedded() {
-            // Not into what is encoded twice: the peer decides how deep that is.
+            // A value that is encoded a third time is not opened: the peer decides how deep that goes.
             return match inner {
                 Ok(Value::EncodedCbor(_)) | Err(_) => Err(BadMessage::Shape),
                 Ok(inner) => self.decode(&inner),
@@ -107,7 +107,7 @@ impl Form {
         let length = u8::try_from(length).map_err(|_| BadMessage::Prefix(PrefixError::Length))?;
         let prefix = match prefix {
             None | Some(Value::Null) => None,
-            // The unspecified address is no prefix, however many of its bytes are there.
+            // The unspecified address is not a prefix, however many of its bytes are present.
             Some(Value::Bytes(bytes)) if bytes.iter().all(|byte| *byte == 0) => None,
             Some(Value::Bytes(bytes)) => Some(bytes),
             Some(_) => return Err(BadMessage::Shape),
@@ -148,9 +148,8 @@ impl fmt::Display for BadMessage {
 
 impl std::error::Error for BadMessage {}
 
-/// The value of `PrefixManager.Params`: which kind of node gets which length of prefix (RFC 8992 §4.3; roles of
-/// radio access networks: radio, aggregation and core site gateways). Made up, and only shown by those who
-/// receive it.
+/// The value of `PrefixManager.Params`: the prefix length for each kind of node (RFC 8992 §4.3; roles of radio access
+/// networks: radio, aggregation and core site gateways). The data is made up, and receivers only show it.
 #[must_use]
 pub fn parameters() -> Value {
     let pair = |name: &str, value: Value| Value::from(vec![Value::from(name), value]);
@@ -217,7 +216,7 @@ mod tests {
             let value = Value::from([vec![six.clone(), sixty.clone()], rest].concat());
             assert_eq!(Form::Array.decode(&value), Ok(request(Family::V6, 60)), "{value}");
         }
-        // As graspy's pfxm4 asks.
+        // In the form in which graspy's pfxm4 asks.
         let value = Value::Tag(54, Box::new(Value::from(vec![sixty, Value::from(vec![0; 8])])));
         assert_eq!(Form::Tags.decode(&value), Ok(request(Family::V6, 60)));
     }

@@ -1,17 +1,16 @@
-//! pfxm3: the management of IPv6 and IPv4 edge prefixes (RFC 8992), as a simulation: no prefix gets into any
-//! router.
+//! pfxm3: manages IPv6 and IPv4 edge prefixes (RFC 8992), in simulation: no prefix is configured in any router.
 //!
-//! An *origin* has a pool of prefixes. All others start with none, ask for some when they need them, use them
-//! up little by little, and give to others from what they have, so that a tree grows by itself. docs/pfxm3.md
-//! tells how, and what happens to a prefix when a negotiation fails half way.
+//! An *origin* has a pool of prefixes. All other nodes start with none, ask for some when they need them, use them up
+//! little by little, and give parts of them to others, so that a tree grows by itself. docs/pfxm3.md describes this,
+//! and what happens to a prefix when a negotiation fails halfway.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `prefix`, `pool` | prefixes, and which are free |
-//! | `ledger` | who has which prefix, and which are in doubt |
+//! | `prefix`, `pool` | prefixes, and the free ones |
+//! | `ledger` | which node has which prefix, and which prefixes are in doubt |
 //! | `message` | the values of the objectives |
 //! | `negotiation` | the decisions of both sides |
-//! | `asa` | threads and calls of GRASP: all the rest is without |
+//! | `asa` | threads and GRASP calls; the other files have none |
 
 mod asa;
 mod ledger;

@@ -17,21 +17,21 @@ use super::ledger::{Ending, Ledger, Ticket};
 use super::message::{BadMessage, Message};
 use super::{Family, Prefix};
 
-/// The longest IPv6 prefix that is asked for or offered.
+/// The longest IPv6 prefix that may be requested or offered.
 pub const LONGEST: u8 = 96;
 
-/// What the giver says to a request. The reasons are graspy's.
+/// The giver's answer to a request. The reasons are graspy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// An offer of a prefix that is now in escrow.
     Offer(Ticket, Prefix),
-    /// No, and why.
+    /// A refusal with its reason.
     Decline(&'static str),
 }
 
-/// Answers a request: with what is wanted; in IPv6 with the largest there is if that is less.
+/// Answers a request: with the requested length; in IPv6 with the largest prefix if that is smaller.
 ///
-/// Offering the most at once, there is nothing to negotiate further, and no loop.
+/// It offers the maximum at once, so there is nothing to negotiate further, and no loop.
 pub fn answer(ledger: &mut Ledger, peer: Ipv6Addr, request: &Message) -> Answer {
     if ledger.escrow().any(|offered| Some(*offered) == request.prefix) {
         return Answer::Decline("Prefix is being offered");
@@ -57,16 +57,16 @@ pub fn answer(ledger: &mut Ledger, peer: Ipv6Addr, request: &Message) -> Answer 
     }
 }
 
-/// What the result of the giver's `negotiate_step` says about the offer. Only what excludes that the peer has
-/// accepted makes the prefix free.
+/// Returns what the result of the giver's `negotiate_step` means for the offer. A prefix becomes free only if the
+/// result rules out that the peer has accepted.
 #[must_use]
 pub const fn ending(result: &Result<Negotiation, Error>) -> Ending {
     match result {
         Ok(Negotiation::Agreed(_)) => Ending::Accepted,
-        // A counter-offer is no acceptance either.
+        // A counter-offer is not an acceptance either.
         Ok(Negotiation::Offer(..)) | Err(Error::Declined(_)) => Ending::Refused,
-        // All but the last precede the sending. The last says that the peer's side of the connection ended in
-        // good order, with nothing sent on it: TCP would have delivered an acceptance before.
+        // All but the last occur before sending. The last means that the peer's side of the connection ended normally,
+        // with nothing sent on it: TCP would have delivered an acceptance before.
         Err(
             Error::LoopExhausted
             | Error::NotNeg
@@ -76,15 +76,15 @@ pub const fn ending(result: &Result<Negotiation, Error>) -> Ending {
             | Error::NoSocket
             | Error::NoPeer,
         ) => Ending::Gone,
-        // Silence, a broken connection, nonsense, our own engine's end.
+        // Silence, a broken connection, an invalid message, the end of our own engine.
         Err(_) => Ending::Unknown,
     }
 }
 
-/// Whether the asker takes what it is offered; if not, why. In IPv4 it takes what it can get.
+/// Whether the asker accepts an offer; if not, why. In IPv4 it accepts any size.
 ///
 /// # Errors
-/// The reason to decline with.
+/// The reason to decline.
 pub fn judge(
     ledger: &Ledger,
     request: &Message,
@@ -104,8 +104,8 @@ pub fn judge(
     Ok(prefix)
 }
 
-/// The length of IPv6 prefix to ask for when `have` subnets of length `unit` are there and `need` are needed:
-/// twice to four times what is missing. `None` if nothing is missing.
+/// Returns the IPv6 prefix length to ask for when `have` subnets of length `unit` exist and `need` are needed: two to
+/// four times the missing amount. `None` if nothing is missing.
 #[must_use]
 pub fn wish(unit: u8, need: u128, have: u128) -> Option<u8> {
     let bits = need.checked_sub(have)?.checked_ilog2()?;

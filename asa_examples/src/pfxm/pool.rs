@@ -1,4 +1,4 @@
-//! The prefixes that are free to be used or handed on.
+//! The prefixes that are free for use or for giving away.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Takes a prefix of exactly this length out of the pool: of the smallest that are large enough, the
-    /// highest, and of that the upper part. What is cut off stays. `None` if none is large enough.
+    /// Takes a prefix of exactly this length out of the pool: among the smallest that are large enough the highest, and
+    /// of that the upper part. The rest stays. `None` if none is large enough.
     pub fn take(&mut self, family: Family, length: u8) -> Option<Prefix> {
         let mut taken =
             self.free.iter().rfind(|free| free.family() == family && free.length() <= length).copied()?;
@@ -25,17 +25,17 @@ impl Pool {
         Some(taken)
     }
 
-    /// As [`take`](Self::take); where none is large enough, the largest there is, but none longer than `longest`.
+    /// Like [`take`](Self::take); if none is large enough, takes the largest one, unless it is longer than `longest`.
     pub fn take_up_to(&mut self, family: Family, length: u8, longest: u8) -> Option<Prefix> {
-        // "Largest" is the shortest: the first in order. It is longer than `length` if take() finds nothing.
+        // The largest prefix is the shortest: the first in order. It is longer than `length` if take() finds nothing.
         self.take(family, length).or_else(|| {
             let largest = self.free.iter().find(|free| free.family() == family).copied()?;
             (largest.length() <= longest && self.free.remove(&largest)).then_some(largest)
         })
     }
 
-    /// Puts a prefix into the pool. False, and nothing changes, if it overlaps one that is there: a prefix
-    /// that comes twice is never there twice.
+    /// Puts a prefix into the pool. Returns false and changes nothing if it overlaps an existing one: so a prefix that
+    /// arrives twice is never in the pool twice.
     pub fn insert(&mut self, prefix: Prefix) -> bool {
         !self.overlaps(&prefix) && self.free.insert(prefix)
     }
@@ -46,12 +46,12 @@ impl Pool {
         self.free.iter().any(|free| free.overlaps(prefix))
     }
 
-    /// Joins halves into the prefix they make, and those again, until there are no two halves left. Returns
-    /// how many times it joined.
+    /// Joins halves into the prefix they form, and repeats that until no two halves are left. Returns the number of
+    /// joins.
     pub fn join(&mut self) -> usize {
         let mut joined = 0;
         let mut alone = BTreeSet::new();
-        // The longest first. What they make is shorter, so it is still to come.
+        // The longest come first. Joining makes a shorter prefix, which comes later.
         while let Some(longest) = self.free.pop_last() {
             match longest.parent_and_sibling() {
                 Some((parent, sibling)) if self.free.remove(&sibling) => {
@@ -67,7 +67,7 @@ impl Pool {
         joined
     }
 
-    /// How many subnets of a length a family has. Prefixes that are smaller do not count.
+    /// How many subnets of this length a family has. Smaller prefixes do not count.
     #[must_use]
     pub fn subnets(&self, family: Family, length: u8) -> u128 {
         let own = self.free.iter().filter(|free| free.family() == family);
@@ -79,7 +79,7 @@ impl Pool {
         self.free.iter()
     }
 
-    /// Whether there is nothing.
+    /// Whether the pool is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.free.is_empty()

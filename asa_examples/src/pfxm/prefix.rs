@@ -1,5 +1,5 @@
-//! An IPv6 or IPv4 prefix, and the arithmetic of halves: every prefix is cut into two halves, and two halves
-//! make the prefix again.
+//! An IPv6 or IPv4 prefix, and the arithmetic of halves: every prefix can be divided into two halves, and two halves
+//! form the prefix again.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The number of the IP version, which is what messages say.
+    /// The number of the IP version, as used in messages.
     #[must_use]
     pub const fn version(self) -> u8 {
         match self {
@@ -47,14 +47,14 @@ impl fmt::Display for Family {
 pub struct Prefix {
     family: Family,
     length: u8,
-    /// The address from the highest bit down; IPv4 has zeros after its 32.
+    /// The address from the highest bit down; IPv4 has zeros after its 32 bits.
     bits: u128,
 }
 
-/// Why something is no prefix.
+/// Why something is not a valid prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrefixError {
-    /// The length is more than an address has.
+    /// The length exceeds that of an address.
     Length,
     /// More bytes than an address has.
     Size,
@@ -65,7 +65,7 @@ pub enum PrefixError {
 }
 
 impl Prefix {
-    /// A prefix from the bytes of its address, of which zeros at the end may be missing.
+    /// Creates a prefix from the bytes of its address; zeros at the end may be missing.
     ///
     /// # Errors
     /// See [`PrefixError`].
@@ -91,19 +91,19 @@ impl Prefix {
         self.bits.to_be_bytes()[..usize::from(self.family.width() / 8)].to_vec()
     }
 
-    /// Its family.
+    /// The address family.
     #[must_use]
     pub const fn family(&self) -> Family {
         self.family
     }
 
-    /// Its length in bits.
+    /// The length in bits.
     #[must_use]
     pub const fn length(&self) -> u8 {
         self.length
     }
 
-    /// The lower and the upper half. A single address has none.
+    /// The lower and the upper half. A single address has no halves.
     #[must_use]
     pub fn halves(&self) -> Option<(Self, Self)> {
         (self.length < self.family.width()).then(|| {
@@ -112,7 +112,7 @@ impl Prefix {
         })
     }
 
-    /// The prefix of which this is a half, and the other half of it. `None` for everything.
+    /// The prefix of which this is a half, and its other half. `None` for the prefix of length 0.
     #[must_use]
     pub fn parent_and_sibling(&self) -> Option<(Self, Self)> {
         let shorter = self.length.checked_sub(1)?;
@@ -128,13 +128,13 @@ impl Prefix {
             && other.bits & mask(self.length) == self.bits
     }
 
-    /// Whether they have an address in common: then one contains the other.
+    /// Whether the two have an address in common: then one contains the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other) || other.contains(self)
     }
 
-    /// How many subnets of a length it is; 0 if it is smaller than one.
+    /// The number of subnets of this length in it; 0 if it is smaller than one.
     #[must_use]
     pub fn subnets(&self, length: u8) -> u128 {
         length.checked_sub(self.length).map_or(0, |bits| 1_u128.checked_shl(bits.into()).unwrap_or(u128::MAX))
@@ -185,12 +185,12 @@ impl fmt::Display for PrefixError {
 
 impl std::error::Error for PrefixError {}
 
-/// The first `length` bits set.
+/// A mask with the first `length` bits set.
 fn mask(length: u8) -> u128 {
     u128::MAX.checked_shl(u32::from(128 - length.min(128))).unwrap_or(0)
 }
 
-/// The bit that makes the upper half of a prefix one bit shorter.
+/// The bit that distinguishes the upper half from the lower half in a prefix of this length.
 fn bit(length: u8) -> u128 {
     1_u128.checked_shl(u32::from(128 - length.min(128))).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
-"""GRASP (RFC 8990) for Autonomic Service Agents: graspy's module grasp on another engine.
+"""GRASP (RFC 8990) for Autonomic Service Agents: graspy's module grasp on a different engine.
 
 The names, arguments, results and errors are those of graspy's grasp.py, so that its ASAs run unchanged. graspi is the
-API of RFC 8991 on top of it. The engine is anima-grasp, written in Rust; docs/python.md says what differs.
+API of RFC 8991 on top of it. The engine is anima-grasp, written in Rust; docs/python.md lists the differences.
 
     import grasp
 
@@ -15,8 +15,8 @@ API of RFC 8991 on top of it. The engine is anima-grasp, written in Rust; docs/p
     if err:
         print(grasp.etext[err])
 
-Calls block their own thread only. Timeouts are in milliseconds. Most calls return an error number first, which is 0 if
-all is well; errors has the numbers by name, etext their texts.
+A call blocks only its own thread. Timeouts are in milliseconds. Most calls first return an error number, which is 0 on
+success; errors has the numbers by name, etext their texts.
 """
 
 import sys
@@ -97,7 +97,7 @@ from grasp._types import (
 
 _version = "RFC8990-anima-grasp-0.1.0"
 
-# What ASAs read and assign. skip_dialogue() and the start dialogue set them.
+# Variables that ASAs read and assign. skip_dialogue() and the start dialogue set them.
 test_mode = False
 DULL = False
 _silent = False
@@ -115,22 +115,22 @@ _starting = threading.RLock()
 
 
 def tname(x):
-    """The name of the type of x."""
+    """Returns the name of the type of x."""
     return type(x).__name__
 
 
 def skip_dialogue(
     testing=False, selfing=False, diagnosing=True, quadsing=True, be_dull=False, silent=False, figging=True
 ):
-    """Answers the start dialogue beforehand. To be called before register_asa(); later it does nothing.
+    """Answers the start dialogue in advance. Call it before register_asa(); later it has no effect.
 
     testing     test mode: ttprint() prints
-    selfing     hear own multicasts
-    diagnosing  print what is wrong with received messages
-    quadsing    without effect, as in graspy
+    selfing     receive own multicasts
+    diagnosing  print the faults in received messages
+    quadsing    has no effect, as in graspy
     be_dull     run in DULL mode: for insecure links, without sessions
     silent      print nothing
-    figging     let floods of GraspConfig change how large messages may be
+    figging     let floods of GraspConfig change the maximum message sizes
 
     testing, selfing, diagnosing and be_dull may be "ask".
     """
@@ -143,9 +143,9 @@ def skip_dialogue(
 
 
 def register_asa(asa_name):
-    """Registers an ASA under a unique name, and starts GRASP if it does not run yet.
+    """Registers an ASA under a unique name, and starts GRASP if it is not running yet.
 
-    Returns (0, handle), or (errorcode, None): ASAfull, dupASA. The handle identifies the ASA in all further calls.
+    Returns (0, handle), or (errorcode, None): ASAfull, dupASA. The handle identifies the ASA in all later calls.
     """
     if not _grasp_initialised:
         _initialise_grasp()
@@ -153,7 +153,7 @@ def register_asa(asa_name):
 
 
 def _initialise_grasp():
-    """Starts GRASP: asks what skip_dialogue() has not answered, finds the keys of QUADS, starts the engine."""
+    """Starts GRASP: asks the questions that skip_dialogue() left open, finds the QUADS keys, starts the engine."""
     global _grasp_initialised, test_mode, DULL, _mess_check, _listen_self
     with _starting:
         if _grasp_initialised:
@@ -199,7 +199,7 @@ def _initialise_grasp():
 
 
 def _ask(question, default):
-    """A question of the start dialogue. Without an answer, or somebody to give one, the default holds."""
+    """Asks a question of the start dialogue. Without an answer, or without a terminal, returns the default."""
     try:
         answer = input(question + " Y/N:")
     except EOFError:
@@ -208,7 +208,7 @@ def _ask(question, default):
 
 
 def _security():
-    """The keys of QUADS: those that the environment names, or of the module quadsk, or of a password."""
+    """Returns the QUADS keys: those named in the environment, or of the module quadsk, or derived from a password."""
     import os
 
     if os.environ.get("GRASP_QUADS_KEYFILE") or os.environ.get("GRASP_QUADS_PASSWORD"):
@@ -217,7 +217,7 @@ def _security():
         import quadsk
 
         key, iv = quadsk.key, quadsk.iv
-    except Exception:  # Whatever is wrong with it, graspy asks for a password then.
+    except Exception:  # Whatever the fault is, graspy then asks for a password.
         tprint("No pre-installed cryptography keys")
         return _password()
     if key == "No key":
@@ -243,7 +243,7 @@ def _password():
 
 
 def _hexit(item):
-    """The same with all bytes in hexadecimal, for printing."""
+    """Returns the item with all bytes in hexadecimal, for printing."""
     if type(item) is bytes:
         return item.hex().encode()
     if type(item) is list:
@@ -254,12 +254,12 @@ def _hexit(item):
 def tprint(*whatever, ttp=False):
     """Prints like print(), as one whole line that begins with the thread's kind and number.
 
-    Nothing in silent mode; bytes in hexadecimal in test mode. What is said here is shown by init_bubble_text().
+    Prints nothing in silent mode, and bytes in hexadecimal in test mode. The page of init_bubble_text() shows the text.
     """
     if _silent:
         return
     items = [_text(_hexit(item) if test_mode else item) for item in whatever]
-    # One write of one line: no lock is needed that an interrupt could leave behind.
+    # One write for one line needs no lock, which an interrupt could leave locked.
     _write(f"{type(threading.current_thread()).__name__} {threading.get_ident()}", items)
     if _dobubbles and not ttp:
         said = "".join(item + " " for item in items)
@@ -292,16 +292,16 @@ def _encodable(item, out):
 
 
 def ttprint(*whatever):
-    """Prints like tprint(), in test mode only."""
+    """Prints like tprint(), but only in test mode."""
     if test_mode:
         tprint(*whatever, ttp=True)
 
 
 def init_bubble_text(cap):
-    """Shows what the ASA says, and its messages, on a page for the browser, whose address is printed.
+    """Shows the output of the ASA, and its messages, on a page for the browser, and prints the address of the page.
 
-    cap: a title for the page. The environment variable GRASP_BUBBLES says where the page is; by default it is on a port
-    of 127.0.0.1 that the system chooses. Starts GRASP if it does not run yet. One page a process.
+    cap: a title for the page. The environment variable GRASP_BUBBLES sets the address; by default it is a port of
+    127.0.0.1 that the system chooses. Starts GRASP if it is not running yet. A process has one page.
     """
     global _dobubbles
     if _dobubbles:
@@ -309,7 +309,7 @@ def init_bubble_text(cap):
     if not _grasp_initialised:
         _initialise_grasp()
     try:
-        # It prints where the page is.
+        # This prints the address of the page.
         _grasp._serve_bubbles(str(cap) or "GRASP")
     except RuntimeError as error:
         tprint("Could not show speech bubbles:", error)
@@ -318,7 +318,7 @@ def init_bubble_text(cap):
 
 
 def dump_all(partial=False):
-    """Prints the registries and caches; if partial, only the objectives and the flooded values."""
+    """Prints the registries and caches; with partial, only the objectives and the flooded values."""
 
     def heading(text):
         lines.extend(("", text, "-" * len(text)))
@@ -400,7 +400,7 @@ def _sessions():
 
 
 def _oclone(obj):
-    """A copy of an objective, which shares its value."""
+    """Returns a copy of an objective, which shares its value."""
     clone = objective(obj.name)
     for name in ("neg", "dry", "synch", "loop_count", "value"):
         setattr(clone, name, getattr(obj, name))
@@ -408,13 +408,13 @@ def _oclone(obj):
 
 
 def _flagword(obj):
-    """The flags of an objective as the number that they are in a message."""
+    """Returns the flags of an objective as the number used in messages."""
     bits = ((obj.discoverable, B_DISC), (obj.neg, B_NEG), (obj.synch, B_SYNCH), (obj.dry, B_DRY))
     return sum(bit for is_set, bit in bits if is_set)
 
 
 def _flags(flagword):
-    """(neg, synch, dry) of the flags in a message."""
+    """Returns (neg, synch, dry) from the flags in a message."""
     return bool(flagword & B_NEG), bool(flagword & B_SYNCH), bool(flagword & B_DRY)
 
 
@@ -426,7 +426,7 @@ def _detag_obj(x):
 
 
 def _parse_msg(payload):
-    """Takes a message apart that cbor2 has decoded: a _message, or None if it is none. Says why if _mess_check is set."""
+    """Parses a message decoded by cbor2: returns a _message, or None if invalid; prints why if _mess_check is set."""
     fields, wrong = _grasp._parse(payload)
     if fields is None:
         if _mess_check:
@@ -454,7 +454,7 @@ def _fill(made, fields):
     return made
 
 
-# What the engine knows, as ASAs read it. Each look is a new one.
+# Data of the engine, as ASAs read it. Each access gets it anew.
 _LOOKS = {
     "_asa_registry": _asas,
     "_obj_registry": _objectives,
@@ -476,7 +476,7 @@ _LOOKS = {
 def __getattr__(name):
     global _prng
     if name == "_prng":
-        # What it imports takes longer than all of grasp.
+        # Its imports take longer than all of grasp.
         import random
 
         _prng = random.SystemRandom()
@@ -487,7 +487,7 @@ def __getattr__(name):
     try:
         return look()
     except RuntimeError as error:
-        # As in graspy these are not there before GRASP runs.
+        # As in graspy, these do not exist before GRASP runs.
         raise AttributeError(f"module {__name__!r} has no attribute {name!r} yet: {error}") from None
 
 
@@ -496,7 +496,7 @@ def __dir__():
 
 
 class _Module(types.ModuleType):
-    """The switches for tests are assigned to the module, and the engine must know."""
+    """Passes the test switches, which are assigned to the module, on to the engine."""
 
     def __setattr__(self, name, value):
         if name in ("_test_divert", "_make_invalid", "_make_badmess"):

@@ -1,5 +1,5 @@
-"""The classes, numbers and texts of graspy's module grasp. `grasp` has them all; this part of it is imported once, so that
-reloading grasp leaves the classes of objects that exist as they are."""
+"""The classes, numbers and texts of graspy's module grasp. `grasp` exports them all; this part is imported only once,
+so that reloading grasp does not change the classes of existing objects."""
 
 import atexit
 import ipaddress
@@ -30,14 +30,14 @@ _unspec_address = ipaddress.IPv6Address("::")
 
 
 class objective:
-    """An objective: what is discovered, negotiated, synchronized or flooded.
+    """An objective: ASAs discover, negotiate, synchronize or flood it.
 
-    name          unique, text
-    neg           it may be negotiated
-    dry           it may also be negotiated as a dry run
-    synch         it may be synchronized and flooded
-    discoverable  it may be discovered (True)
-    loop_count    how often it may be relayed or answered (6)
+    name          a unique text
+    neg           whether it may be negotiated
+    dry           whether it may also be negotiated as a dry run
+    synch         whether it may be synchronized and flooded
+    discoverable  whether it may be discovered (True)
+    loop_count    how many times it may be relayed or answered (6)
     value         any value that CBOR can express (None)
     """
 
@@ -52,14 +52,14 @@ class objective:
 
 
 class asa_locator:
-    """Where an ASA is.
+    """The location of an ASA.
 
     locator   an ipaddress object, or the text of a name or URI, as the flags say
-    ifi       the index of the interface where it was learnt, or None
-    diverted  it came in a Divert option
+    ifi       the index of the interface on which it was learned, or None
+    diverted  whether it came in a Divert option
     protocol  the number of the transport protocol (6, TCP)
     port      the port (7017)
-    expire    when it ceases to be valid, in seconds of time.monotonic(); 0 is never
+    expire    when it expires, in seconds of time.monotonic(); 0 means never
     is_ipaddress, is_fqdn, is_uri
     """
 
@@ -147,7 +147,7 @@ class _flooded_objective:
 
 
 class _message:
-    """A message, taken apart."""
+    """A parsed message."""
 
     def __init__(self, mtype):
         self.mtype = mtype
@@ -227,7 +227,7 @@ class _error_codes:
 errors = _error_codes()
 etext = [text for _, text in _TEXTS]
 
-# What users see is grasp: that is where these are documented, pickled and printed from.
+# Users see the module grasp: document, pickle and print these classes as part of it.
 for _class in (objective, asa_locator, tagged_objective, _session_handle):
     _class.__module__ = "grasp"
 

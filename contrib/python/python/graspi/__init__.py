@@ -75,7 +75,7 @@ def request_negotiate(asa_handle, obj, peer, timeout):
 
 
 def negotiate_step(asa_handle, shandle, obj, timeout):
-    """Goes on with a negotiation; the arguments are those of grasp.negotiate_step().
+    """Continues a negotiation; the arguments are those of grasp.negotiate_step().
 
     Returns the same as request_negotiate().
     """
