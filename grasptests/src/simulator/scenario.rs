@@ -60,7 +60,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn of(tally: &Tally) -> Self {
+    pub(super) fn of(tally: &Tally) -> Self {
         let links: Vec<u64> = tally.sent.iter().map(|senders| senders.values().sum()).collect();
         let datagrams = links.iter().sum();
         Self {

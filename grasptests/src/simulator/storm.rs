@@ -3,7 +3,7 @@
 use grasp::Error;
 
 use super::random::Random;
-use super::scenario::{Counts, LIMIT, NAME, Setting, memory, open};
+use super::scenario::{Counts, LIMIT, NAME, Setting, Traffic, memory, open};
 
 /// The port of what is looked for.
 const PORT: u16 = 4711;
@@ -102,7 +102,7 @@ pub fn storm(
     };
     Ok(StormFigures {
         reached,
-        datagrams: stats.get("multicast_sent"),
+        datagrams: Traffic::of(&network.tally).datagrams,
         relayed,
         memory: memory(&network),
         end: ended.then_some(network.now()),

@@ -239,6 +239,12 @@ fn when_all_flood_within_a_second_the_defaults_drop_nothing() {
     let figures = storm(&setting, Kind::Floods(3), 1_000_000, None).unwrap();
     assert_eq!((figures.reached, figures.stats.dropped()), (1.0, vec![]));
     assert!(figures.relayed <= 180 * 59 && figures.memory.0 <= 177 && figures.open == 0);
+    // Each sender has sent each flood on all its links, or on all but the one that it came by.
+    assert!(
+        figures.datagrams >= figures.relayed && figures.datagrams <= 180 * 2 * 59 * 4,
+        "{}",
+        figures.datagrams
+    );
 }
 
 #[test]
