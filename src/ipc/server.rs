@@ -193,7 +193,7 @@ pub(crate) struct Inner {
     access: RwLock<Arc<Access>>,
     listener: UnixListener,
     /// The file of the socket, if it is this server's own.
-    file: Option<(PathBuf, Option<(u64, u64)>)>,
+    file: Option<(PathBuf, Option<local::Identity>)>,
     /// Readable once the server is to stop; a socket that was given must not be shut down.
     waker: UnixStream,
     wake: UnixStream,
