@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::net::local;
+use crate::net::wait::{has_ended, write_all};
 use crate::start_error::StartError;
 use crate::threads;
 use crate::trace::{Trace, Tracer};
@@ -77,7 +78,11 @@ impl Client {
 
     /// Makes a call, and waits as long as it takes.
     pub(crate) fn ask<T: Formed>(&self, call: &str, arguments: &[Value]) -> Result<T> {
-        let result = self.link()?.call(call, arguments)?;
+        let result = self.link()?.call(call, arguments).map_err(|error| match error {
+            // The node may have gone before this process closed the connection.
+            Error::NodeGone if self.is_closed() => Error::Stopped,
+            error => error,
+        })?;
         self.journal.lock().note(call, arguments, &result);
         T::read(result).ok_or(Error::NodeGone)
     }
@@ -108,6 +113,10 @@ impl Client {
         &self.closed
     }
 
+    fn is_closed(&self) -> bool {
+        self.closer.lock().is_none()
+    }
+
     fn link(&self) -> Result<Arc<Link>> {
         if self.process == std::process::id() {
             Ok(Arc::clone(&self.link.read()))
@@ -121,10 +130,11 @@ impl Client {
         let deadline = Instant::now() + CONNECT;
         let _one = self.reconnecting.try_lock_until(deadline).ok_or(StartError::Starting)?;
         let link = self.link().map_err(|error| StartError::NodeRefuses(error.to_string()))?;
-        match link.why_ended() {
-            None => return Ok(()),
-            Some(Error::Stopped) => return Err(StartError::NodeRefuses(Error::Stopped.to_string())),
-            Some(_) => {}
+        if self.is_closed() {
+            return Err(StartError::NodeRefuses(Error::Stopped.to_string()));
+        }
+        if link.why_ended().is_none() {
+            return Ok(());
         }
         let (link, _) = Link::connect(&self.path, deadline)?;
         let calls = self.journal.lock().calls();
@@ -176,11 +186,12 @@ impl Link {
         let pipe = Pipe::new(stream, Some(LONGEST)).map_err(no_node)?;
         let mut incoming = Incoming::new(limits(REPLY_LIMIT));
         let hello = Request::encode(0, HELLO, &[VERSION.into(), program().into()]);
-        pipe.send(&hello, deadline).map_err(no_node)?;
+        let sent = write_all(pipe.stream(), &hello, deadline, |_| {});
         let answer = match incoming.next(&pipe, Some(deadline)) {
+            // A node that does not take this process says so and closes, perhaps before it is told hello.
             Read::Item(bytes) => bytes,
-            Read::Nothing => return Err(no_node(io::ErrorKind::TimedOut.into())),
-            Read::End => return Err(no_node(io::ErrorKind::ConnectionReset.into())),
+            Read::Nothing => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::TimedOut.into()))),
+            Read::End => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::ConnectionReset.into()))),
             Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
         };
         let (largest_call, config) =
@@ -325,7 +336,7 @@ impl Link {
             !state.is_read
         };
         // Nobody reads, so nobody has seen the end.
-        let is_over = is_idle && crate::net::wait::has_ended(self.pipe.stream());
+        let is_over = is_idle && has_ended(self.pipe.stream());
         is_over.then(|| self.end(Error::NodeGone))
     }
 }
