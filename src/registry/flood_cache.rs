@@ -151,6 +151,7 @@ impl FloodCache {
     }
 
     /// All entries, the oldest received first, for `dump_all`.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()
     }

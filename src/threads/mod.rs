@@ -14,12 +14,13 @@
 //!   _flooder   (repeated floods x)  floods again, for `api`
 //!   _pcap      (0x or 1x)        writes the capture, if configured
 //!   _story     (0x or 1x)        writes to the log, if that wants debug lines
+//!   _ipc_listen (servers x) -> _ipc (clients x, and one per call that waits), for `ipc`
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, if enabled
 //! ```
 //!
-//! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait briefly for another activity before
-//! they end (`pool`). Every thread has a name, and its handle is kept and joined. A panic ends one activity, and is
-//! logged and counted.
+//! Threads for short activities, `_reader`, `_responder`, `_disc_relay` and `_ipc`, wait briefly for another activity before
+//! they end (`pool`).
+//! Every thread has a name, and its handle is kept and joined. A panic ends one activity, and is logged and counted.
 
 #[cfg(feature = "bubbles")]
 mod bubbles;
@@ -42,6 +43,7 @@ mod watcher;
 pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
+pub(crate) use pool::run;
 pub(crate) use resolver::resolve;
 pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
@@ -55,7 +57,6 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use crate::core::Core;
-use pool::run;
 
 /// The stack size of every thread: decoding recurses no deeper than the nesting limit.
 const STACK: usize = 256 * 1024;

@@ -59,17 +59,43 @@ impl Tracer {
 
     /// Adds a listener for which at most `capacity` events can wait.
     pub(crate) fn subscribe(&self, capacity: usize) -> Trace {
+        let (listener, trace) = self.listener(capacity);
+        // Before the engine's own: its end, which may come just now, takes those away that it finds there.
+        LINES.add(Arc::clone(&listener));
+        if !self.0.add(listener) {
+            LINES.remove(trace.id);
+        }
+        trace
+    }
+
+    /// As [`subscribe`](Self::subscribe), for the events of an engine in another process: lines come from there.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn subscribe_elsewhere(&self, capacity: usize) -> Trace {
+        let (listener, trace) = self.listener(capacity);
+        self.0.add(listener);
+        trace
+    }
+
+    fn listener(&self, capacity: usize) -> (Arc<Listener>, Trace) {
         let (tx, rx) = bounded(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
-        // Added here before the engine's own list: `end` may run at the same time, and removes from `LINES` what it
-        // finds there.
-        LINES.add(Arc::clone(&listener));
-        if !self.0.add(listener) {
-            LINES.remove(id);
+        (listener, Trace { events: rx, lost, id, tracer: self.clone(), _source: None })
+    }
+
+    /// Passes an event on that another engine has told.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn pass_on(&self, event: TraceEvent) {
+        self.0.pass_on(event);
+    }
+
+    /// Counts events as lost that have not got here.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn lose(&self, count: u64) {
+        for listener in self.0.list.read().listeners.iter() {
+            listener.lost.fetch_add(count, Ordering::Relaxed);
         }
-        Trace { events: rx, lost, id, tracer: self.clone() }
     }
 
     /// Ends the trace: listeners see the end once they have read the events that wait for them.
@@ -146,13 +172,17 @@ impl Listeners {
     }
 
     fn tell(&self, event: Event) {
-        let listeners = Arc::clone(&self.list.read().listeners);
-        let event = Arc::new(TraceEvent {
+        self.pass_on(TraceEvent {
             time: SystemTime::now(),
             monotonic_ms: monotonic_ms(),
             thread: std::thread::current().name().unwrap_or_default().into(),
             event,
         });
+    }
+
+    fn pass_on(&self, event: TraceEvent) {
+        let listeners = Arc::clone(&self.list.read().listeners);
+        let event = Arc::new(event);
         for listener in listeners.iter() {
             if let Err(TrySendError::Full(_)) = listener.tx.try_send(Arc::clone(&event)) {
                 listener.lost.fetch_add(1, Ordering::Relaxed);
@@ -199,9 +229,17 @@ pub struct Trace {
     lost: Arc<AtomicU64>,
     id: u64,
     tracer: Tracer,
+    /// Dropped with it: what brings the events from elsewhere.
+    _source: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Trace {
+    /// Keeps what brings the events.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn hold(&mut self, source: Box<dyn std::any::Any + Send + Sync>) {
+        self._source = Some(source);
+    }
+
     /// The number of events that this listener has lost because it did not keep up.
     #[must_use]
     pub fn lost(&self) -> u64 {
