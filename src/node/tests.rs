@@ -15,6 +15,7 @@ use crate::wire::{
 
 mod rapid;
 mod relays;
+mod requests;
 
 const ASA: AsaNonce = AsaNonce(1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
