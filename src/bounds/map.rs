@@ -359,7 +359,12 @@ mod tests {
         assert_eq!(map.insert(4, 'e', 0), [(3, 'd')]);
         assert_eq!((keys(&map), map.get(&1)), (vec![1, 4], Some(&'c')));
         assert_eq!(map.extract(|key, _| *key == 1), [(1, 'c')]);
-        assert_eq!((map.remove(&4), map.len(), map.numbers.len()), (Some('e'), 0, 0));
+        assert_eq!((map.remove(&4), map.len()), (Some('e'), 0));
+        assert_eq!(
+            (map.numbers.len(), map.holders.len(), map.groups.used.len()),
+            (0, 0, 0),
+            "nothing is left"
+        );
     }
 
     #[test]
@@ -369,6 +374,8 @@ mod tests {
             map.insert(key, 'x', 30);
         }
         assert_eq!((keys(&map), map.bytes()), (vec![2, 3, 4], 90));
+        map.insert(5, 'x', 10);
+        assert_eq!(map.bytes(), 100, "what is full is not too full");
         map.insert(9, 'y', 1000);
         assert_eq!((keys(&map), map.bytes()), (vec![9], 1000));
         map.insert(1, 'z', 1);

@@ -192,3 +192,67 @@ const fn is_not_cbor(error: &DecodeError) -> bool {
             | DecodeError::TrailingBytes
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Step, WireObjective};
+
+    fn means(body: Body) -> NegotiationReply {
+        negotiation_reply(7, "EX1", false, Ok(Message::new(body)))
+    }
+
+    fn step(session: u32, name: &str, flags: u64, loop_count: u8) -> Step {
+        let objective = WireObjective { name: name.to_owned(), flags: Flags(flags), loop_count, value: None };
+        Step { session, objective }
+    }
+
+    #[test]
+    fn an_offer_is_one_of_this_session_about_this_objective_as_live_as_it() {
+        let offer =
+            |session, name, flags, loop_count| means(Body::Negotiate(step(session, name, flags, loop_count)));
+        assert!(matches!(offer(7, "EX1", Flags::F_NEG, 1), NegotiationReply::Offer(_)));
+        for (session, name, flags, loop_count, error) in [
+            (8, "EX1", Flags::F_NEG, 1, Error::NoValidStep),
+            (7, "EX2", Flags::F_NEG, 1, Error::InvalidNeg),
+            (7, "EX1", Flags::F_DISC, 1, Error::InvalidNeg),
+            (7, "EX1", Flags::F_NEG | Flags::F_SYNCH, 1, Error::InvalidNeg),
+            (7, "EX1", Flags::F_NEG | Flags::F_NEG_DRY, 1, Error::InvalidNeg),
+            (7, "EX1", Flags::F_NEG, 0, Error::NoValidStep),
+        ] {
+            assert_eq!(offer(session, name, flags, loop_count), NegotiationReply::Failed(error));
+        }
+    }
+
+    #[test]
+    fn waiting_and_the_end_are_of_this_session_too() {
+        let end = |session, outcome| means(Body::End { session, outcome });
+        assert_eq!(means(Body::Wait { session: 7, time: 5 }), NegotiationReply::Wait(5));
+        assert_eq!(end(7, Outcome::Accept), NegotiationReply::Accepted);
+        assert_eq!(
+            end(7, Outcome::Decline(Some("no".to_owned()))),
+            NegotiationReply::Declined(Some("no".to_owned()))
+        );
+        assert_eq!(end(7, Outcome::Decline(Some(String::new()))), NegotiationReply::Declined(None));
+        for other in [means(Body::Wait { session: 8, time: 5 }), end(8, Outcome::Accept)] {
+            assert_eq!(other, NegotiationReply::Failed(Error::NoValidStep));
+        }
+        let end_of = |session| Err(DecodeError::InvalidEnd { session: Some(session) });
+        for (session, error) in [(7, Error::InvalidEnd), (8, Error::NoValidStep)] {
+            assert_eq!(negotiation_reply(7, "EX1", false, end_of(session)), NegotiationReply::Failed(error));
+        }
+    }
+
+    #[test]
+    fn a_value_is_one_of_this_request() {
+        let synch = |session, name| {
+            synch_reply(7, "EX1", Ok(Message::new(Body::Synch(step(session, name, Flags::F_SYNCH, 1)))))
+        };
+        assert!(matches!(synch(7, "EX1"), SynchReply::Value(_)));
+        for other in [synch(8, "EX1"), synch(7, "EX2")] {
+            assert_eq!(other, SynchReply::Failed(Error::NoValidSynch));
+        }
+        assert_eq!(synch_reply(7, "EX1", Ok(Message::new(Body::Noop))), SynchReply::Ignore);
+        assert_eq!(synch_reply(7, "EX1", Err(DecodeError::Truncated)), SynchReply::Failed(Error::CborFail));
+    }
+}

@@ -441,6 +441,42 @@ mod tests {
     }
 
     #[test]
+    fn a_search_asks_first_and_one_in_rapid_mode_takes_nothing_that_others_have_learnt() {
+        let node = node();
+        node.registries.discovery.insert("EX1", vec![AsaLocator::new(address(7), None)], None, 0);
+        let rapid = || Wanted { rapid: true, ..until_enough(1) };
+        for wanted in [until_enough(1), rapid()] {
+            asks(&mut search(&node, Some(3000), wanted, 0).0, 0);
+        }
+        let (mut rapid, _answers) = search(&node, Some(3000), rapid(), 0);
+        asks(&mut rapid, 0);
+        let again = waits(&mut rapid, 1);
+        asks(&mut rapid, again);
+    }
+
+    #[test]
+    fn what_comes_in_place_of_a_response_counts_for_who_has_nothing_else() {
+        let node = node();
+        let rapid_answer = || {
+            let message = crate::wire::Message::new(Body::Noop);
+            let transport = Arc::new(crate::registry::Nowhere(address(7), 2));
+            DiscoveryAnswer::Rapid { message, transport }
+        };
+        let rapid = || Wanted { rapid: true, ..until_enough(1) };
+        let (mut first, _answers) = search(&node, None, rapid(), 0);
+        first.take(rapid_answer());
+        assert!(first.end(0).1.is_some());
+        let (mut ordinary, _answers) = search(&node, None, until_enough(1), 0);
+        ordinary.take(rapid_answer());
+        assert!(ordinary.end(0).1.is_none());
+        let (mut late, _answers) = search(&node, None, rapid(), 0);
+        late.add(vec![AsaLocator::new(address(7), None)]);
+        late.take(rapid_answer());
+        assert!(late.end(3).1.is_none());
+        assert_eq!(node.stats().answers_unused, 5);
+    }
+
+    #[test]
     fn an_answer_that_is_known_to_be_dead_is_asked_about_again_soon_and_not_without_end() {
         let node = node();
         let (mut search, answers) = search(&node, Some(60_000), until_enough(1), 0);

@@ -8,10 +8,14 @@ use crossbeam_channel::Receiver;
 use super::relay::Relay;
 use super::*;
 use crate::registry::{DiscoveryAnswer, Link, Nowhere, Question, Registration, Transport};
-use crate::types::{AsaLocator, AsaNonce, Objective, Protocol, TaggedObjective, Value};
+use crate::types::{AsaLocator, AsaNonce, Objective, OwnAddress, Protocol, TaggedObjective, Value};
 use crate::wire::{
     Flags, Flood, Limits, Message, Response, WireLocator, WireObjective, WireOption, decode, encode,
 };
+
+mod rapid;
+mod relays;
+mod requests;
 
 const ASA: AsaNonce = AsaNonce(1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
@@ -48,6 +52,13 @@ impl Fixture {
     }
 
     fn register(&self, name: &str, change: impl FnOnce(&mut Registration)) {
+        let mut objective = Objective::new(name);
+        objective.synch = true;
+        objective.value = Value::from(7);
+        self.register_as(&objective, change);
+    }
+
+    fn register_as(&self, objective: &Objective, change: impl FnOnce(&mut Registration)) {
         let mut registration = Registration {
             ttl: 1234,
             discoverable: true,
@@ -59,10 +70,7 @@ impl Fixture {
             listener: None,
         };
         change(&mut registration);
-        let mut objective = Objective::new(name);
-        objective.synch = true;
-        objective.value = Value::from(7);
-        self.registries.objectives.register(ASA, &objective, registration).unwrap();
+        self.registries.objectives.register(ASA, objective, registration).unwrap();
     }
 
     fn receive(&self, body: Body, now: u64) -> Option<Effect> {
@@ -358,39 +366,6 @@ fn answer(locators: &[AsaLocator], diverts: bool) -> Response {
 }
 
 #[test]
-fn a_relay_sends_back_what_others_can_use() {
-    let node = Fixture::new(Config::new());
-    let (relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
-    node.answer_from(3, PEER, &answer(&[AsaLocator::new(PEER, Some(3)), global(5, 3)], false), 0);
-    let passed = |node: &Fixture| {
-        let sent = relay.pass_on(&answers.try_recv().unwrap(), 0)?;
-        let _ = node;
-        sent.ticket.sent();
-        Some(sent.message)
-    };
-    let Some(Message { body: Body::Response(sent), .. }) = passed(&node) else { panic!() };
-    assert_eq!((sent.session, sent.initiator, sent.ttl), (7, INITIATOR, 700));
-    assert!(matches!(sent.options.as_slice(), [WireOption::Divert(locators)] if locators.len() == 1));
-    node.answer_from(3, PEER, &answer(&[AsaLocator::new(PEER, Some(3))], false), 0);
-    assert!(passed(&node).is_none());
-    // Also known on the asker's link, but the peer that answers from elsewhere may be the only one that is heard.
-    node.cache("EX1", global(5, 2));
-    node.answer_from(3, PEER, &answer(&[global(5, 3)], false), 0);
-    assert!(passed(&node).is_some());
-}
-
-#[test]
-fn a_relay_believes_nobody_on_the_link_that_asked() {
-    let node = Fixture::new(Config::new());
-    let (_relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
-    node.answer_from(2, PEER, &answer(&[global(66, 2)], false), 0);
-    assert!(answers.try_recv().is_err() && node.registries.discovery.lookup("EX1", 0).is_empty());
-    assert_eq!(node.stats().dropped_asking_link, 1);
-    node.answer_from(3, PEER, &answer(&[global(5, 3)], false), 0);
-    assert!(answers.try_recv().is_ok());
-}
-
-#[test]
 fn what_is_learnt_is_kept_for_an_hour_at_most() {
     let node = Fixture::new(Config::new());
     let _answers = node.ask(7);
@@ -457,29 +432,6 @@ fn without_security_no_answer_is_believed() {
 }
 
 #[test]
-fn a_discovery_that_finds_no_relay_free_may_come_again_from_elsewhere() {
-    let node = Fixture::new(Config::new().relay_limit(1));
-    let (first, _answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
-    assert!(node.receive(discovery(8, "EX1", 6), 0).is_none());
-    assert_eq!(node.stats().dropped_relay_full, 1);
-    drop(first);
-    let arrival = Arrival { ifi: 3, source: PEER, port: 50_000, multicast: true };
-    let copy = node.receive_at(arrival, discovery(8, "EX1", 5), 0);
-    assert!(matches!(copy, Some(Effect::RelayDiscovery(_))), "{copy:?}");
-}
-
-#[test]
-fn a_relay_that_was_open_long_enough_makes_room() {
-    let node = Fixture::new(Config::new().relay_limit(1));
-    let (long, answers) = node.open(node.receive(discovery(7, "EX1", 255), 0), 0);
-    assert!(node.receive(discovery(8, "EX1", 6), 400).is_none());
-    let (_next, _) = node.open(node.receive(discovery(9, "EX1", 6), 600), 600);
-    assert_eq!(answers.try_recv().unwrap_err(), crossbeam_channel::TryRecvError::Disconnected);
-    long.leave(0);
-    assert_eq!(node.registries.sessions.open_count(), 1);
-}
-
-#[test]
 fn an_asker_that_asks_again_is_told_what_is_new() {
     let node = Fixture::new(Config::new());
     node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 3) });
@@ -491,21 +443,6 @@ fn an_asker_that_asks_again_is_told_what_is_new() {
         node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 3) });
     }
     response(node.receive(discovery(10, "EX1", 6), 10_100));
-}
-
-#[test]
-fn who_repeats_a_question_first_gets_the_answer_and_its_asker_does_when_it_asks_again() {
-    let node = Fixture::new(Config::new());
-    let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x98);
-    let thief = Arrival { ifi: 2, source: other, port: 1, multicast: true };
-    let (relay, answers) = node.open(node.receive_at(thief, discovery(7, "EX1", 6), 0), 0);
-    assert!(node.receive(discovery(7, "EX1", 6), 1).is_none(), "each is relayed once, for whoever was first");
-    node.answer_from(3, PEER, &Response { ttl: 60_000, ..answer(&[global(5, 3)], false) }, 2);
-    assert_eq!(relay.pass_on(&answers.try_recv().unwrap(), 2).unwrap().to, thief);
-    // The next question, which is replayed first again: the answer is in the cache, and every asker gets it.
-    assert!(matches!(node.receive_at(thief, discovery(8, "EX1", 6), 200), Some(Effect::Respond(_))));
-    let told = response(node.receive(discovery(8, "EX1", 6), 201));
-    assert!(matches!(told.options.as_slice(), [WireOption::Divert(_)]), "{told:?}");
 }
 
 #[test]
@@ -595,4 +532,57 @@ fn a_divert_fits_into_a_message_whatever_a_neighbour_has_answered() {
     let (relay, _answers) = node.open(node.receive(discovery(8, "EX2", 6), 0), 0);
     let found = crate::registry::Found { locators: cached, ttl: 1, ifi: 3, stale: false };
     small(&relay.pass_on(&DiscoveryAnswer::Found(found), 0).unwrap().message);
+}
+
+#[test]
+fn where_diverts_are_tested_everything_is_answered_from_the_cache() {
+    let node = Fixture::new(Config::new());
+    node.register("EX1", |_| {});
+    node.cache("EX1", AsaLocator { expire: 50_000, ..global(2, 2) });
+    node.set_test_divert(true);
+    let diverted = response(node.receive(discovery(7, "EX1", 6), 0));
+    assert!(matches!(diverted.options.as_slice(), [WireOption::Divert(_)]), "{diverted:?}");
+    node.set_test_divert(false);
+    let own = response(node.receive(discovery(8, "EX1", 6), 0));
+    assert!(matches!(own.options.as_slice(), [WireOption::Locator(_)]), "{own:?}");
+}
+
+#[test]
+fn whoever_asks_under_a_link_local_address_is_told_that_of_the_link_too() {
+    let node = Fixture::new(Config::new());
+    let own =
+        |ifi, last| OwnAddress { ifi, address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last), inner: false };
+    let both = Addresses { own: vec![own(2, 1), own(3, 2)], ..addresses(&[2, 3]) };
+    node.registries.links.set(&Arc::new(both));
+    node.register("EX1", |_| {});
+    let told = |initiator, session| {
+        let objective = wire_objective("EX1", 6);
+        response(node.receive(Body::Discovery { session, initiator, objective }, 0)).options.len()
+    };
+    assert_eq!((told(INITIATOR, 7), told(PEER.into(), 8)), (2, 3));
+}
+
+#[test]
+fn a_flood_is_for_the_links_only_if_its_first_tag_says_so() {
+    let node = Fixture::new(Config::new());
+    let objective = Objective { synch: true, loop_count: 6, ..Objective::new("F0") };
+    let counts = |address| {
+        let tagged =
+            TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None).with_port(7)));
+        let bytes = node.plan_flood(&[tagged], 0, 1000).unwrap().datagram(None);
+        let Body::Flood(flood) = decode(&bytes, &Limits::default()).unwrap().body else {
+            panic!("{bytes:?}")
+        };
+        flood.objectives[0].0.loop_count
+    };
+    assert_eq!((counts(Ipv6Addr::UNSPECIFIED), counts(Ipv6Addr::LOCALHOST)), (1, 6));
+}
+
+#[test]
+fn a_flood_that_was_sent_on_is_counted() {
+    let node = Fixture::new(Config::new());
+    let sent = node.receive(flood(7, INITIATOR, &[6], 0), 0);
+    let Some(Effect::RelayFlood { except, session, case, .. }) = sent else { panic!("{sent:?}") };
+    node.flood_relayed(session, except, case);
+    assert_eq!((node.stats().floods_received, node.stats().floods_relayed), (1, 1));
 }

@@ -340,7 +340,7 @@ mod tests {
         let cache = DiscoveryCache::new(room(10), 10, Arc::default());
         let on = |ifi| AsaLocator::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Some(ifi));
         cache.insert("EX1", vec![on(2), on(3), on(2)], None, 0);
-        assert_eq!(cache.lookup("EX1", 0).len(), 2);
+        assert_eq!(cache.lookup("EX1", 0), [on(2), on(3)]);
     }
 
     #[test]
@@ -443,5 +443,44 @@ mod tests {
         cache.insert("flushed", uris(), None, 0);
         cache.flush("flushed");
         assert_eq!(cache.inner.lock().entries.bytes(), 0);
+    }
+    #[test]
+    fn what_never_expires_once_never_does() {
+        let cache = DiscoveryCache::new(room(2), 5, Arc::default());
+        cache.insert("a", vec![locator(1, 0), locator(2, 50)], None, 0);
+        cache.insert("a", vec![locator(1, 50), locator(2, 0)], None, 0);
+        assert_eq!(cache.lookup("a", 10), vec![locator(1, 0), locator(2, 0)]);
+    }
+
+    #[test]
+    fn times_are_over_in_the_millisecond_that_they_name() {
+        let counters = Arc::<Counters>::default();
+        let cache = DiscoveryCache::new(room(3), 5, Arc::clone(&counters));
+        let value = RapidValue { objective: Objective::new("a"), expire: 100 };
+        cache.insert("a", vec![locator(1, 100)], Some(value), 0);
+        assert!(cache.rapid("a", 99).is_some() && cache.rapid("a", 100).is_none());
+        cache.insert("b", vec![locator(1, 100)], None, 0);
+        cache.purge(99, |_| true);
+        assert_eq!(counters.snapshot().discovery_cache_expired, 0);
+        cache.purge(100, |_| true);
+        assert_eq!(counters.snapshot().discovery_cache_expired, 3, "two locators and a value");
+        let asker = ((2, Ipv6Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into());
+        cache.diverted("a", asker, 0);
+        assert!(
+            cache.was_diverted("a", asker, ASKED_AGAIN - 1) && !cache.was_diverted("a", asker, ASKED_AGAIN)
+        );
+        // What a relay says of a locator differs by its own time without being news.
+        cache.remove("a", &locator(1, 1000), 0);
+        let said = |expire| vec![AsaLocator { diverted: true, ..locator(1, expire) }];
+        assert!(cache.insert("a", said(1000 + UNEVEN), None, 0).is_empty());
+        assert_eq!(cache.insert("a", said(1001 + UNEVEN), None, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_name_is_weighed_twice_and_once_more_with_a_value() {
+        let mut entry = Entry::default();
+        assert_eq!(entry.memory("abcde"), ENTRY + 10);
+        entry.rapid = Some(RapidValue { objective: Objective::new("abcde"), expire: 0 });
+        assert_eq!(entry.memory("abcde"), ENTRY + 15 + Value::Null.memory());
     }
 }

@@ -249,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn a_view_says_which_neighbour_an_entry_came_from() {
+        let cache = cache_of(10);
+        let neighbour = (2, Ipv6Addr::LOCALHOST);
+        cache.insert(tagged("EX1", Some(1), 0, 1), Some((neighbour, Ipv6Addr::LOCALHOST.into())));
+        cache.insert(tagged("EX2", Some(1), 0, 2), None);
+        let views: Vec<_> =
+            cache.views().into_iter().map(|(tagged, from)| (tagged.objective.name, from)).collect();
+        assert_eq!(views, [("EX1".to_owned(), Some(neighbour)), ("EX2".to_owned(), None)]);
+    }
+
+    #[test]
     fn a_copy_expires_the_entry_even_one_without_end() {
         let cache = cache_of(10);
         cache.insert(tagged("EX1", Some(1), 0, 1), None);

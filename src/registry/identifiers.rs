@@ -107,6 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn the_system_is_asked_for_a_whole_block() {
+        let mut random = Vec::new();
+        draw_block(&mut random);
+        assert_eq!(random.len(), BLOCK);
+        // Two blocks that are equal come once in 2^2048.
+        let first = random.split_off(0);
+        draw_block(&mut random);
+        assert_ne!(first, random);
+    }
+
+    #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
         let identifiers = Identifiers::with_generator(|random| random.push(5));
         identifiers.own(5, INITIATOR);

@@ -39,7 +39,9 @@ pub(crate) fn _bind(
     monotonic: Py<PyAny>,
 ) {
     let classes = Classes { objective, asa_locator, tagged_objective, session_handle, ip_address, monotonic };
-    *CLASSES.lock() = Some(classes);
+    let before = CLASSES.lock().replace(classes);
+    // What goes runs Python code: it goes without the lock.
+    drop(before);
 }
 
 /// One of the classes.

@@ -33,36 +33,71 @@ pub(crate) fn registered(name: String) {
     }
 }
 
+impl Flood {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { tagged: self.tagged.clone(), object: self.object.clone_ref(py) }
+    }
+}
+
 /// The objects of one objective's flooded values.
 pub(crate) fn floods_to_python<'py>(
     py: Python<'py>,
     name: &str,
     found: &[TaggedObjective],
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut floods = FLOODS.lock();
-    let mut known = floods.get_or_insert_default().remove(name).unwrap_or_default();
-    // Making objects runs Python code, which may come back here.
-    drop(floods);
-    let list = PyList::empty(py);
+    let known = known(py, name);
+    // Making objects runs Python code, which may come back here, or let another thread in: no lock meanwhile.
     let mut current = Vec::with_capacity(found.len());
     for tagged in found {
-        let flood = match known.iter().position(|known| is_same(&known.tagged, tagged)) {
-            Some(index) => known.swap_remove(index),
-            None => match tagged_to_python(py, tagged) {
-                Ok(object) => Flood { tagged: tagged.clone(), object: object.unbind() },
-                // One that cannot be read is none: graspy does not keep it either.
-                Err(error) if error.is_instance_of::<PyException>(py) => continue,
-                Err(error) => return Err(error),
-            },
-        };
-        list.append(&flood.object)?;
-        current.push(flood);
+        if let Some(flood) = same(&known, tagged) {
+            current.push(flood.clone_ref(py));
+            continue;
+        }
+        match tagged_to_python(py, tagged) {
+            Ok(object) => current.push(Flood { tagged: tagged.clone(), object: object.unbind() }),
+            // One that cannot be read is none: graspy does not keep it either.
+            Err(error) if error.is_instance_of::<PyException>(py) => {}
+            Err(error) => return Err(error),
+        }
     }
+    remember(py, name, &known, &mut current);
+    PyList::new(py, current.iter().map(|flood| &flood.object))
+}
+
+/// What Python has seen of an objective's flooded values.
+fn known(py: Python<'_>, name: &str) -> Vec<Flood> {
+    let floods = FLOODS.lock();
+    let known = floods.as_ref().and_then(|floods| floods.get(name));
+    known.into_iter().flatten().map(|flood| flood.clone_ref(py)).collect()
+}
+
+/// Remembers what an objective's flooded values are now, where they were `known` before. A value that another thread has made
+/// an object of meanwhile gets that one.
+fn remember(py: Python<'_>, name: &str, known: &[Flood], current: &mut [Flood]) {
+    // An object that goes runs Python code: it goes without the lock.
+    let mut gone = Vec::new();
     let mut floods = FLOODS.lock();
-    if !current.is_empty() {
-        floods.get_or_insert_default().insert(name.to_owned(), current);
+    let floods_of_all = floods.get_or_insert_default();
+    let present = floods_of_all.remove(name).unwrap_or_default();
+    for flood in current.iter_mut() {
+        if let Some(first) = same(&present, &flood.tagged) {
+            gone.push(std::mem::replace(&mut flood.object, first.object.clone_ref(py)));
+        }
     }
-    Ok(list)
+    let (new, old): (Vec<_>, Vec<_>) = present
+        .into_iter()
+        .partition(|flood| same(known, &flood.tagged).is_none() && same(current, &flood.tagged).is_none());
+    let all: Vec<_> = current.iter().map(|flood| flood.clone_ref(py)).chain(new).collect();
+    if !all.is_empty() {
+        floods_of_all.insert(name.to_owned(), all);
+    }
+    drop(floods);
+    drop((gone, old));
+}
+
+/// The one that is the same as a flooded value.
+fn same<'a>(floods: &'a [Flood], tagged: &TaggedObjective) -> Option<&'a Flood> {
+    floods.iter().find(|flood| is_same(&flood.tagged, tagged))
 }
 
 /// Whether two flooded values are the same to the last bit: 0.0 and -0.0 are equal, and NaN is not equal to itself.
@@ -127,7 +162,7 @@ pub(crate) fn _flood_cache(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     for view in &views {
         let floods = FLOODS.lock();
         let known = floods.as_ref().and_then(|floods| floods.get(&view.tagged.objective.name));
-        let known = known.and_then(|known| known.iter().find(|known| is_same(&known.tagged, &view.tagged)));
+        let known = known.and_then(|known| same(known, &view.tagged));
         let object = known.map(|known| known.object.clone_ref(py));
         drop(floods);
         if let Some(object) = object {

@@ -606,3 +606,33 @@ def test_memory_does_not_grow_with_floods(grasp, asa, other):
     gc.collect()
     alive = [x for x in gc.get_objects() if type(x) is grasp.tagged_objective and x.objective.name == made.name]
     assert len(alive) == 1
+
+
+def test_all_threads_get_one_object_for_a_flooded_value(grasp, asa, other):
+    """Programs mark it, also from several threads at once."""
+    made = objective(grasp, "synch")
+    assert grasp.register_obj(other, made) == 0
+    rounds, threads = 200, 4
+    here = threading.Barrier(threads + 1)
+
+    def look():
+        seen = []
+        for _ in range(rounds):
+            here.wait(60)
+            seen.append(grasp.get_flood(asa, made)[1][0])
+            here.wait(60)
+        return seen
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        looking = [Thread(look) for _ in range(threads)]
+        for number in range(rounds):
+            made.value = number
+            assert grasp.flood(other, 0, grasp.tagged_objective(made, None)) == 0
+            here.wait(60)
+            here.wait(60)
+        seen = [thread.result() for thread in looking]
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(len({id(one) for one in objects}) == 1 for objects in zip(*seen))
