@@ -78,6 +78,27 @@ pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Waits until some of the descriptors have something to read or have ended, and says which; without a deadline where there
+/// is none: then one of them is a [`Waker`](super::waker::Waker).
+pub(crate) fn wait_for_inputs(
+    descriptors: &[BorrowedFd<'_>],
+    deadline: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let mut waiting: Vec<_> =
+        descriptors.iter().map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN)).collect();
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(PollTimeout::NONE, |left| whole_milliseconds(left.min(LONGEST)));
+        let over = left.is_some_and(|left| left.is_zero());
+        match poll(&mut waiting, timeout) {
+            Ok(0) if over => return Ok(vec![false; descriptors.len()]),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(waiting.iter().map(|one| one.any().unwrap_or(true)).collect()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Rounded up: rounded down, the last millisecond would be spent in polls of no time.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);

@@ -1,9 +1,10 @@
-//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, what `_reader`s read from, and
-//! what waits to be closed by its peer.
+//! What `core` keeps of the threads of one engine: which there are, which wait for an activity, what `_reader`s read from,
+//! what waits to be closed by its peer, and the other engines of the host.
 //! `threads` starts and uses them.
 
 mod closing;
 mod group;
+pub(crate) mod host;
 mod idle;
 mod readers;
 
