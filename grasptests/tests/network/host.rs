@@ -236,8 +236,9 @@ fn ten_engines_of_one_host_relay_once_and_so_do_nine_when_the_first_has_ended() 
     let mut hosts = line.start(10, &Config::new());
     for _ in 0..3 {
         wait_for_relays(&hosts, 1);
-        assert_eq!(line.flood_through(&hosts), 1);
-        assert_eq!(line.discover_through(&hosts), 1);
+        let relays = || hosts.iter().map(|host| host.engine.state().relaying).collect::<Vec<_>>();
+        assert_eq!(line.flood_through(&hosts), 1, "{:?}", relays());
+        assert_eq!(line.discover_through(&hosts), 1, "{:?}", relays());
         let at = hosts.iter().position(|host| host.engine.state().relaying).unwrap();
         hosts.remove(at).engine.shutdown();
     }

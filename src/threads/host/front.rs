@@ -31,7 +31,7 @@ struct Entry {
 }
 
 /// Leads the others until the engine ends.
-pub(super) fn lead(core: &Arc<Core>, queue: &Queue, door: &Door, waker: &Waker) {
+pub(super) fn lead(core: &Arc<Core>, queue: &Queue, door: Door, waker: &Waker) {
     let mut entries: Vec<Entry> = Vec::new();
     let mut buffer = vec![0; LONGEST];
     let mut tries = TRIES;
@@ -69,8 +69,9 @@ pub(super) fn lead(core: &Arc<Core>, queue: &Queue, door: &Door, waker: &Waker) 
             (0..NEWCOMERS).map_while(|_| door.accept()).for_each(|link| welcome(core, &mut entries, link));
         }
     }
-    entries.clear();
-    publish(core, &entries);
+    // Before the members see the end, and want the name.
+    drop(door);
+    publish(core, &[]);
 }
 
 /// Takes a connection up, if it is one of ours and there is room.

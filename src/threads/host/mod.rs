@@ -27,10 +27,12 @@ use crate::net::waker::Waker;
 use crate::registry::Close as _;
 use crate::workers::host::{Said, Standing, Status, Told, Wish};
 
-/// How long a front may take to say what a new member does: it has nothing else to do.
-const WELCOME: Duration = Duration::from_millis(500);
-/// How often an election is tried where others are quicker, and how long it rests in between.
-const ELECTIONS: usize = 20;
+/// How long an election is tried where others are quicker, and how long a front may take to say what a new member does. It has
+/// nothing else to do, but machines are busy.
+const WELCOME: Duration = Duration::from_secs(2);
+/// How many fronts may end while they are joined.
+const ENDED: usize = 10;
+/// How long is waited between two tries.
 const REST: Duration = Duration::from_millis(2);
 /// What has lasted for less is followed by a pause.
 const LASTING: Duration = Duration::from_secs(1);
@@ -64,17 +66,15 @@ pub(crate) fn start(core: &Arc<Core>, queue: &Queue) -> io::Result<()> {
         while !core.is_stopping() {
             let since = Instant::now();
             // A panic ends the connections with the others, and no more.
-            contain(core, "living with other engines of this host", || match &place {
+            contain(core, "living with other engines of this host", || match place {
                 Place::Alone => wait_for_news(&waker),
                 Place::Front(door) => front::lead(core, &queue, door, &waker),
-                Place::Member(link) => member::follow(core, &queue, link, &waker),
+                Place::Member(link) => member::follow(core, &queue, &link, &waker),
             });
             // What does not last must not keep a processor busy.
             if core.is_stopping() || since.elapsed() < LASTING && !core.pause(PAUSE) {
                 return;
             }
-            // The name is let go of first.
-            drop(std::mem::replace(&mut place, Place::Alone));
             place = elect(core, &waker);
             hear(core, &queue);
         }
@@ -102,36 +102,38 @@ pub(super) fn update(core: &Core) {
 
 /// Takes the name, or joins whoever holds it.
 fn elect(core: &Core, waker: &Waker) -> Place {
-    for _ in 0..ELECTIONS {
+    let deadline = Instant::now() + WELCOME;
+    let mut ended = 0;
+    while Instant::now() < deadline {
         match Link::connect() {
-            Ok(link) => {
-                return if join(core, &link, waker) { Place::Member(Arc::new(link)) } else { alone(core) };
+            Ok(link) => match join(core, &link, waker) {
+                Joined::Member => return Place::Member(Arc::new(link)),
+                Joined::Ended if ended < ENDED => ended += 1,
+                Joined::Ended | Joined::Not => return alone(core),
+            },
+            // A DULL instance leads nobody: it has one interface.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && core.node.config.dull => {
+                return alone(core);
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => match Door::open() {
+                Ok(door) => {
+                    core.host.set_standing(Standing::Front);
+                    return Place::Front(door);
+                }
+                // Somebody was quicker, and may not listen yet.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => {
+                    log::debug!("this engine cannot hear for others of this host: {error}");
+                    return alone(core);
+                }
+            },
             Err(error) => {
                 log::debug!("no other engine of this host can be asked: {error}");
                 return alone(core);
             }
         }
-        // A DULL instance leads nobody: it has one interface.
-        if core.node.config.dull {
-            return alone(core);
-        }
-        match Door::open() {
-            Ok(door) => {
-                core.host.set_standing(Standing::Front);
-                return Place::Front(door);
-            }
-            // Somebody was quicker, and may not listen yet.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if !core.pause(REST) {
-                    return Place::Alone;
-                }
-            }
-            Err(error) => {
-                log::debug!("this engine cannot hear for others of this host: {error}");
-                return alone(core);
-            }
+        if !core.pause(REST) {
+            break;
         }
     }
     alone(core)
@@ -144,15 +146,23 @@ fn alone(core: &Core) -> Place {
     Place::Alone
 }
 
-/// Whether a front takes this engine as its member.
-fn join(core: &Core, link: &Link, waker: &Waker) -> bool {
+/// What has become of an attempt to join a front.
+enum Joined {
+    Member,
+    /// The front has ended, or wants no such member.
+    Ended,
+    /// It is none to follow.
+    Not,
+}
+
+fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
     if !link.is_trusted() {
         log::debug!("another user's process has the name of the engines of this host: it is passed over");
-        return false;
+        return Joined::Not;
     }
     let deadline = Instant::now() + WELCOME;
     if link.send(&Said::Status(core.host.status()).encode()).is_err() {
-        return false;
+        return Joined::Ended;
     }
     let mut buffer = vec![0; LONGEST];
     while !core.is_stopping() {
@@ -160,25 +170,24 @@ fn join(core: &Core, link: &Link, waker: &Waker) -> bool {
             Read::Message(message) => match Told::decode(message) {
                 Some(Told::Role { relays, hears }) => {
                     member::take_role(core, relays, hears);
-                    return true;
+                    return Joined::Member;
                 }
-                // What the front has heard meanwhile.
-                Some(Told::Datagram { .. } | Told::Question { .. }) => {}
-                None => return false,
+                // Nothing is handed to who has no role yet.
+                _ => return Joined::Not,
             },
-            Read::End => return false,
-            Read::Nothing if Instant::now() >= deadline => return false,
+            Read::End => return Joined::Ended,
+            Read::Nothing if Instant::now() >= deadline => return Joined::Not,
             Read::Nothing => {
                 // What is new meanwhile is said once the engine is a member.
                 match wait_for_inputs(&[waker.as_fd(), link.as_fd()], Some(deadline)).as_deref() {
                     Ok([woken, _]) if *woken => waker.clear(),
                     Ok(_) => {}
-                    Err(_) => return false,
+                    Err(_) => return Joined::Not,
                 }
             }
         }
     }
-    false
+    Joined::Not
 }
 
 /// Hears port 7017 where that is this engine's to do, and nowhere else; what another program held is tried again. Returns
