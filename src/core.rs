@@ -23,6 +23,7 @@ use crate::node::{Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
+use crate::workers::host::Host;
 use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
 /// The sockets of one interface, with the address they are bound to.
@@ -32,19 +33,37 @@ pub(crate) struct Interface {
     pub(crate) link_local: std::net::Ipv6Addr,
     pub(crate) sender: multicast::Sender,
     pub(crate) multicasts: multicast::Receiver,
-    /// Absent while another program holds port 7017 of this address for itself.
-    pub(crate) unicasts: OnceLock<multicast::Receiver>,
+    /// Port 7017 of this interface.
+    pub(crate) unicasts: Mutex<Unicasts>,
     pub(crate) responses: Arc<dyn Close>,
     /// Whether it has been logged that another interface is on the same link.
     pub(crate) shares_link: AtomicBool,
 }
 
+/// What hears port 7017 of an interface.
+#[derive(Debug, Default)]
+pub(crate) enum Unicasts {
+    /// Nothing: another program holds the port for itself, or another engine of this host hears it.
+    #[default]
+    Unheard,
+    Heard(Arc<multicast::Receiver>),
+    /// Nothing any more: the interface is not used.
+    Closed,
+}
+
+impl Unicasts {
+    /// Ends hearing.
+    pub(crate) fn end(&mut self, next: Self) {
+        if let Self::Heard(receiver) = std::mem::replace(self, next) {
+            receiver.close();
+        }
+    }
+}
+
 impl Interface {
     pub(crate) fn close(&self) {
         self.multicasts.close();
-        if let Some(unicasts) = self.unicasts.get() {
-            unicasts.close();
-        }
+        self.unicasts.lock().end(Unicasts::Closed);
         self.responses.close();
     }
 }
@@ -75,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) threads: ThreadGroup<Self>,
     pub(crate) readers: ReaderTable,
     pub(crate) closing: Closing,
+    pub(crate) host: Host,
     pub(crate) network: RwLock<Network>,
     pub(crate) switches: Switches,
     pub(crate) substrate: Arc<dyn Substrate>,
@@ -111,6 +131,7 @@ impl Core {
             threads: ThreadGroup::default(),
             readers: ReaderTable::new(reader_limit),
             closing: Closing::new(node.config.response_timeout, Arc::clone(&node.counters)),
+            host: Host::default(),
             node,
             network: RwLock::default(),
             switches: Switches::default(),
@@ -329,6 +350,7 @@ impl Core {
         }
         self.readers.close_all();
         self.closing.close_all();
+        self.host.end();
         let network = std::mem::take(&mut *self.network.write());
         for interface in network.interfaces.values() {
             interface.close();

@@ -167,6 +167,8 @@ impl Engine {
         threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
+        // Before the interfaces, whose port 7017 may be another engine's to hear.
+        threads::start_host(&core, &tx).map_err(StartError::Thread)?;
         let refreshed = threads::refresh(&core, &tx);
         if core.addresses().links.is_empty() {
             // Where there are others, `_watcher` tries again, and says what is wrong.

@@ -155,7 +155,7 @@ pub use api::{
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
-pub use config::{Adjusted, Config, Rate};
+pub use config::{Adjusted, Config, Rate, Relay};
 pub use dull::{DullInstance, DullInstances};
 pub use engine::Engine;
 pub use error::{ConnectionError, Error, Result, Retry, Why, etext};

@@ -180,6 +180,7 @@ pub(crate) enum NotRelayed {
     Duplicate,
     DiscoveryRate,
     FloodRate,
+    Elsewhere,
 }
 
 impl NotRelayed {
@@ -189,6 +190,7 @@ impl NotRelayed {
             Self::Duplicate => &counters.not_relayed_duplicate,
             Self::DiscoveryRate => &counters.dropped_discovery_rate,
             Self::FloodRate => &counters.dropped_flood_rate,
+            Self::Elsewhere => &counters.not_relayed_elsewhere,
         };
         counter.add();
     }

@@ -303,6 +303,8 @@ counters! {
     dropped_flood_rate: drop,
     /// Discoveries not relayed: no relay slot was free.
     dropped_relay_full: drop,
+    /// Not relayed: another engine of this host relays for all of them.
+    not_relayed_elsewhere,
     /// High-water mark of the open relayed discoveries.
     relays_peak,
     /// Identifiers of relayed or received multicasts that were forgotten early for lack of room.
@@ -398,6 +400,14 @@ counters! {
     replies_missing,
     /// CBOR items received by `grecv`.
     items_received,
+
+    // Other engines of this host.
+    /// Datagrams and questions that this engine has heard at port 7017 and handed on, one for each other engine of the host.
+    handed_on,
+    /// Dropped: what another engine of the host had no room for.
+    dropped_handed_on: drop,
+    /// Connections of other processes of this host closed: of other users, with no message of ours, or one too many.
+    members_refused: drop,
 
     // The engine itself.
     /// Threads that panicked. Always 0 unless this engine has a bug.

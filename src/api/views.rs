@@ -37,7 +37,8 @@ pub struct EngineState {
     pub sealed: bool,
     /// It is a DULL instance.
     pub dull: bool,
-    /// Multicasts are relayed: there are several interfaces (graspy's `_relay_needed`).
+    /// This engine relays multicasts: there are several interfaces (graspy's `_relay_needed`), and no other engine of the host
+    /// relays in its place ([`Config::relay`](crate::Config::relay)).
     pub relaying: bool,
     /// It has been shut down.
     pub stopped: bool,
@@ -128,7 +129,7 @@ impl Engine {
             },
             sealed: core.protection.is_some(),
             dull,
-            relaying: !dull && core.addresses().links.len() > 1,
+            relaying: core.node.is_relay(),
             stopped: core.is_stopping(),
             unicast_size: core.node.sizes.unicast(),
             multicast_size: core.node.sizes.multicast(),

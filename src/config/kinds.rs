@@ -19,6 +19,20 @@ impl Rate {
     }
 }
 
+/// Whether an engine relays what comes from one link to its other links (RFC 8990 §2.5.4.4, §2.5.6.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Relay {
+    /// One engine of the host relays for all, of those that use the same interfaces and open each other's messages; where it ends,
+    /// another takes its place.
+    #[default]
+    OncePerHost,
+    /// Whatever the other engines of the host do.
+    Always,
+    /// Never: the node only answers for itself and its neighbours. Floods and discoveries of others end here.
+    Never,
+}
+
 /// Where the capture goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Pcap {

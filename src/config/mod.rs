@@ -11,7 +11,7 @@ use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
 pub use bounds::Adjusted;
 pub(crate) use kinds::Pcap;
-pub use kinds::Rate;
+pub use kinds::{Rate, Relay};
 
 use crate::acp::Acp;
 
@@ -245,6 +245,9 @@ settings! {
     }
     /// How much is relayed.
     relaying: Relaying {
+        /// Whether the engine relays. Defaults to [`Relay::OncePerHost`]: ten engines on one host would multiply everything by ten.
+        /// graspy relays in every process.
+        relay: Relay = Relay::OncePerHost;
         /// How many relayed discoveries may be open. Defaults to 64.
         relay_limit: usize = 64;
         /// How many of these may be from one neighbour. Defaults to 32.

@@ -304,7 +304,7 @@ impl Inner {
     /// Accepts clients until the server is stopped.
     fn listen(self: &Arc<Self>, core: &Arc<Core>) {
         loop {
-            let waited = wait_for_inputs([self.listener.as_fd(), self.waker.as_fd()]);
+            let waited = wait_for_inputs(&[self.listener.as_fd(), self.waker.as_fd()], None).map(drop);
             if self.stopped.load(Ordering::Acquire) {
                 return;
             }

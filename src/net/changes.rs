@@ -4,10 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+use super::waker::Waker;
 
 /// The rtnetlink groups for links and IPv6 addresses: RTMGRP_LINK, RTMGRP_IPV6_IFADDR.
 const GROUPS: u32 = 0x001 | 0x100;
@@ -17,15 +19,14 @@ const GROUPS: u32 = 0x001 | 0x100;
 pub(crate) struct Changes {
     /// Absent if the system sends no notices: then every wait lasts the full time.
     notices: Option<OwnedFd>,
-    stop: OwnedFd,
+    stop: Waker,
 }
 
 impl Changes {
     pub(crate) fn new() -> io::Result<Self> {
         let notices =
             subscribe().inspect_err(|error| log::info!("interfaces are looked at now and then: {error}"));
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { notices: notices.ok(), stop })
+        Ok(Self { notices: notices.ok(), stop: Waker::new()? })
     }
 
     /// Waits for a change, for `stop`, or for the time to pass. Fails at once if the system does not let it wait.
@@ -56,9 +57,7 @@ impl Changes {
 
     /// Ends this and every later `wait`.
     pub(crate) fn stop(&self) {
-        if let Err(error) = rustix::io::write(&self.stop, &1_u64.to_ne_bytes()) {
-            log::debug!("waking _watcher: {error}");
-        }
+        self.stop.wake();
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod changes;
 mod choice;
 pub(crate) mod connect;
 pub(crate) mod descriptors;
+pub(crate) mod host;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
 #[cfg(feature = "ipc")]
@@ -15,3 +16,4 @@ mod netlink;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod wait;
+pub(crate) mod waker;

@@ -70,16 +70,25 @@ pub(crate) fn wait_any(
 
 /// Waits for data or the end of the stream, without a deadline: for threads that a shutdown of the socket wakes up.
 pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
-    wait_for_inputs([descriptor.as_fd()])
+    wait_for_inputs(&[descriptor.as_fd()], None).map(drop)
 }
 
-/// As [`wait_for_input`], for one of several descriptors.
-pub(crate) fn wait_for_inputs<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<()> {
-    let mut waiting = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+/// Waits until some of the descriptors have something to read or have ended, and returns which. Callers without a deadline
+/// include a [`Waker`](super::waker::Waker) or a socket that a shutdown wakes.
+pub(crate) fn wait_for_inputs(
+    descriptors: &[BorrowedFd<'_>],
+    deadline: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let mut waiting: Vec<_> =
+        descriptors.iter().map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN)).collect();
     loop {
-        match poll(&mut waiting, PollTimeout::NONE) {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(PollTimeout::NONE, |left| whole_milliseconds(left.min(LONGEST)));
+        let over = left.is_some_and(|left| left.is_zero());
+        match poll(&mut waiting, timeout) {
+            Ok(0) if over => return Ok(vec![false; descriptors.len()]),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(waiting.iter().map(|one| one.any().unwrap_or(true)).collect()),
             Err(error) => return Err(error.into()),
         }
     }

@@ -109,6 +109,10 @@ impl Node {
         }
         let until = now.saturating_add(self.memory());
         self.registries.recent.remember(Done::Relayed, id, arrival.neighbour(), now, until);
+        if !self.relays_itself() {
+            NotRelayed::Elsewhere.count(&self.counters);
+            return None;
+        }
         with_loop_count(raw, loop_count)
     }
 

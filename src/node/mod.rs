@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bounds::Neighbour;
-use crate::config::Config;
+use crate::config::{Config, Relay as Relaying};
 use crate::configger::Sizes;
 use crate::error::{Error, Result};
 use crate::outcome::{Case, DiscoveryOutcome, FloodOutcome, MessageOutcome};
@@ -109,6 +109,8 @@ pub(crate) struct Node {
     /// Whether messages are protected. If so, a replayed message must not make this node act twice.
     protected: bool,
     secure: AtomicBool,
+    /// Whether it relays for its host, where one engine of several does.
+    relays_for_host: AtomicBool,
     test_divert: AtomicBool,
     diagnoses: Seldom,
 }
@@ -123,6 +125,7 @@ impl Node {
             quotas: Quotas::new(&config),
             protected,
             secure: AtomicBool::new(false),
+            relays_for_host: AtomicBool::new(true),
             test_divert: AtomicBool::new(false),
             diagnoses: Seldom::default(),
             config,
@@ -256,10 +259,30 @@ impl Node {
         }
     }
 
-    /// Whether this node relays: it has another link to relay to, and is not a DULL instance (RFC 8990 §2.5.2,
-    /// §2.5.4.4).
+    /// Whether this node, or another engine of its host in its place, relays: it has another link to relay to, and is not a
+    /// DULL instance (RFC 8990 §2.5.2, §2.5.4.4).
     fn may_relay(&self, origin: Origin) -> bool {
-        origin == Origin::Other && !self.config.dull && self.addresses().links.len() > 1
+        origin == Origin::Other && self.can_relay() && self.addresses().links.len() > 1
+    }
+
+    /// Whether the configuration lets it relay.
+    pub(crate) fn can_relay(&self) -> bool {
+        !self.config.dull && self.config.relay != Relaying::Never
+    }
+
+    /// Another engine of the host relays in this one's place, or does no longer.
+    pub(crate) fn set_relays_for_host(&self, on: bool) {
+        self.relays_for_host.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether it relays itself what is to be relayed. Otherwise it remembers that as if it did: its turn may come.
+    fn relays_itself(&self) -> bool {
+        self.config.relay == Relaying::Always || self.relays_for_host.load(Ordering::Relaxed)
+    }
+
+    /// Whether it relays to other links what comes from one.
+    pub(crate) fn is_relay(&self) -> bool {
+        self.may_relay(Origin::Other) && self.relays_itself()
     }
 
     /// Removes expired entries, and entries learned on interfaces that no longer exist.

@@ -150,12 +150,19 @@ impl Node {
         if !self.is_new_and_within(rates, cause, id, 1, NotRelayed::DiscoveryRate, now) {
             return Err(case);
         }
+        let until = now.saturating_add(self.memory()).saturating_add(timeout);
+        if !self.relays_itself() {
+            self.registries.recent.remember(Done::Relayed, id, arrival.neighbour(), now, until);
+            NotRelayed::Elsewhere.count(&self.counters);
+            // Who asks again hears of the relay: what is cached here has led nowhere.
+            case.settle(DiscoveryOutcome::Unanswered);
+            return Ok(None);
+        }
         let Some(permit) = self.relay_place(arrival.neighbour(), now) else {
             // It is not remembered as relayed: it may arrive again on another path.
             case.settle(DiscoveryOutcome::RelayFull);
             return Ok(None);
         };
-        let until = now.saturating_add(self.memory()).saturating_add(timeout);
         self.registries.recent.remember(Done::Relayed, id, arrival.neighbour(), now, until);
         Ok(Some(Effect::RelayDiscovery(RelayTask {
             node: Arc::clone(self),

@@ -18,26 +18,21 @@ use crate::trace::{Carrier, Direction, Event, MessageEvent};
 /// How long receiving pauses after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
 
-/// Starts `_mclisten` and `_uclisten` for an interface.
+/// Starts `_mclisten` for an interface.
 pub(super) fn start(core: &Arc<Core>, ifi: u32, interface: &Arc<Interface>, queue: &Queue) -> io::Result<()> {
     let (own, tx) = (Arc::clone(interface), queue.clone());
-    spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))?;
-    if interface.unicasts.get().is_some() { start_unicast(core, ifi, interface, queue) } else { Ok(()) }
+    spawn(core, "_mclisten", move |core| listen(core, &own.multicasts, ifi, true, &tx))
 }
 
 /// Starts `_uclisten` for an interface.
 pub(super) fn start_unicast(
     core: &Arc<Core>,
     ifi: u32,
-    interface: &Arc<Interface>,
+    unicasts: &Arc<Receiver>,
     queue: &Queue,
 ) -> io::Result<()> {
-    let (own, tx) = (Arc::clone(interface), queue.clone());
-    spawn(core, "_uclisten", move |core| {
-        if let Some(unicasts) = own.unicasts.get() {
-            listen(core, unicasts, ifi, false, &tx);
-        }
-    })
+    let (unicasts, tx) = (Arc::clone(unicasts), queue.clone());
+    spawn(core, "_uclisten", move |core| listen(core, &unicasts, ifi, false, &tx))
 }
 
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
@@ -48,6 +43,9 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
             Ok((length, source)) => {
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let bytes = buffer.get(..length).unwrap_or_default();
+                if !multicast {
+                    core.host.hand_on(arrival.neighbour(), arrival.port, bytes, &core.node.counters);
+                }
                 // A panic must not end receiving.
                 contain(core, "receiving a datagram", || take(core, arrival, bytes, queue));
             }
@@ -62,7 +60,8 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
     }
 }
 
-fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
+/// Takes up a datagram that was received here, or that the front of this host has handed on.
+pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
     let Some(case) = core.node.gate(&arrival, bytes.len()) else {
         // Dropped without opening it, unless somebody listens to the trace.
         if core.node.tracer().is_on() {

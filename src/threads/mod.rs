@@ -6,6 +6,8 @@
 //!                                                                        | effects
 //!                                      _responder (bounded) <------------+
 //!                                      _disc_relay (bounded) <-----------+--> datagrams out
+//!   _host      (1x)              the other engines of this host: hears for them, or is handed what one has heard
+//!   _host_listen (0x or 1x)      accepts questions to port 7017, for all engines of this host
 //!   _drlisten  (interfaces x) -> _reader (bounded) -> node -> mailbox of the discovery
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> node -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
@@ -26,6 +28,7 @@
 mod bubbles;
 mod disc_relay;
 mod drlisten;
+mod host;
 mod mclisten;
 mod mhandler;
 mod pcap;
@@ -41,6 +44,7 @@ mod watcher;
 
 #[cfg(feature = "bubbles")]
 pub(crate) use bubbles::start as start_bubbles;
+pub(crate) use host::start as start_host;
 pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
 pub(crate) use pool::run;

@@ -27,11 +27,20 @@ pub(super) fn start(core: &Arc<Core>, response: Response) {
     });
 }
 
-/// Sends the response to a discovery over TCP on the same connection.
+/// Sends the response to a discovery over TCP on the same connection, which the asker is to close.
 pub(super) fn answer(core: &Core, response: Response, connection: Arc<dyn Transport>) {
+    say(core, response, connection.as_ref());
+    core.closing.add(connection);
+}
+
+/// The same, where others may answer on the connection too. Returns whether it is sent.
+pub(super) fn say(core: &Core, response: Response, connection: &dyn Transport) -> bool {
     let Response { to, message, ticket } = response;
     let deadline = Instant::now() + core.node.config.response_timeout;
-    send(core, connection, &encode(&message), to, deadline, ticket);
+    let sent = connection.send(&encode(&message), deadline);
+    let is_sent = sent.is_ok();
+    settle(ticket, to, sent);
+    is_sent
 }
 
 /// Connects to an asker that wants to negotiate in rapid mode, and hands the connection to a listener. Without a

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use super::mhandler::Queue;
-use super::{contain, drlisten, mclisten, spawn};
-use crate::constants::GRASP_LISTEN_PORT;
+use super::{contain, drlisten, host, mclisten, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::descriptors;
@@ -109,8 +110,9 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
             }
         }
     }
-    hear_unicasts(core, queue);
+    host::hear(core, queue);
     update_addresses(core, &seen);
+    host::update(core);
     say_left_out(core, seen.left_out);
     failure.map_or(Ok(()), Err)
 }
@@ -220,11 +222,10 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         link_local: link.link_local,
         sender,
         multicasts,
-        unicasts: OnceLock::new(),
+        unicasts: Mutex::default(),
         responses: Arc::clone(&listener) as Arc<dyn Close>,
         shares_link: AtomicBool::new(false),
     });
-    hear_unicasts_of(&interface, link.ifi);
     let started = mclisten::start(core, link.ifi, &interface, queue)
         .and_then(|()| drlisten::start(core, link.ifi, listener))
         .map_err(StartError::Thread);
@@ -240,38 +241,6 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         interface.close();
     }
     Ok(())
-}
-
-/// Opens port 7017 on the interfaces where another program held it.
-fn hear_unicasts(core: &Arc<Core>, queue: &Queue) {
-    let without: Vec<_> = {
-        let network = core.network.read();
-        let without = network.interfaces.iter().filter(|(_, interface)| interface.unicasts.get().is_none());
-        without.map(|(ifi, interface)| (*ifi, Arc::clone(interface))).collect()
-    };
-    for (ifi, interface) in without {
-        if !hear_unicasts_of(&interface, ifi) {
-            continue;
-        }
-        if mclisten::start_unicast(core, ifi, &interface, queue).is_err() || core.is_stopping() {
-            // A later look opens a closed interface again, with all its sockets.
-            interface.close();
-            core.network.write().interfaces.remove(&ifi);
-        } else {
-            log::info!("interface {}: port {GRASP_LISTEN_PORT} is free now", interface.name);
-        }
-    }
-}
-
-/// Opens the port for unicast datagrams to this node. Returns `false` if another program holds it for itself.
-fn hear_unicasts_of(interface: &Interface, ifi: u32) -> bool {
-    match multicast::Receiver::unicast(ifi, &interface.name, interface.link_local) {
-        Ok(unicasts) => interface.unicasts.set(unicasts).is_ok(),
-        Err(error) => {
-            log::debug!("no unicast datagrams on {}: {error}", interface.name);
-            false
-        }
-    }
 }
 
 fn receive_error(error: io::Error) -> StartError {

@@ -17,6 +17,7 @@ mod discovery;
 mod faults;
 mod floods;
 mod held_up;
+mod host;
 mod quads;
 mod relays;
 mod responses;

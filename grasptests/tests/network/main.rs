@@ -4,6 +4,7 @@
 
 mod addresses;
 mod failover;
+mod host;
 mod interfaces;
 mod interop;
 mod many_links;

@@ -11,6 +11,8 @@ mod names;
 mod ports;
 mod threads;
 
+pub(crate) use threads::is_real_root;
+
 use std::time::Duration;
 
 use grasp::{Config, Negotiation, StartError};

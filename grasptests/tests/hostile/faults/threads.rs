@@ -39,7 +39,7 @@ fn on(worker: &Sender<(Job, Sender<()>)>, job: impl FnOnce() + Send + 'static) {
 /// From here on no thread can be started, until what it returns is dropped. No node can be entered any more.
 fn no_more_threads() -> Limit {
     // The limit does not bind root. Entering nodes needs root: who has to be in one is there.
-    if nix::unistd::geteuid().is_root() && is_real_root() {
+    if is_real_root() {
         let (user, group) = (Uid::from_raw(64_017), Gid::from_raw(64_017));
         setresgid(group, group, group).expect("another group");
         setresuid(user, user, user).expect("another user");
@@ -118,9 +118,10 @@ fn without_threads_calls_say_so_and_all_recovers() {
 }
 
 /// Whether this is root of the machine, and not of a user namespace, where the limit binds and there is no other user.
-fn is_real_root() -> bool {
+pub(crate) fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
-    map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"]
+    let is_whole = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
+    nix::unistd::geteuid().is_root() && is_whole
 }
 
 /// A request that nobody waits for this very moment waits for the listener that has just returned: in a thread.

@@ -1,0 +1,130 @@
+//! The socket by which the engines of one host know each other: a Unix socket of whole messages (SOCK_SEQPACKET) with an
+//! abstract name. On Linux such names belong to the network namespace, as port 7017 does, and go with the process. Used by
+//! `_host`. Nothing here waits.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with,
+    bind, connect, listen, recv, send, shutdown, socket_with,
+};
+
+/// The name, without the byte 0 before it. Engines whose messages differ use another.
+const NAME: &[u8] = b"grasp-7017.1";
+/// How many engines the system may hold for us until we accept them.
+const BACKLOG: i32 = 128;
+/// The longest message, in bytes: the largest datagram of UDP, and what stands before it.
+pub(crate) const LONGEST: usize = 65_536 + 64;
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+fn socket() -> io::Result<(OwnedFd, SocketAddrUnix)> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None)?;
+    Ok((socket, SocketAddrUnix::new_abstract_name(NAME)?))
+}
+
+/// The name, held: one process of the namespace can.
+#[derive(Debug)]
+pub(crate) struct Door(OwnedFd);
+
+impl Door {
+    /// # Errors
+    /// `AddrInUse` if another process holds the name.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (socket, name) = socket()?;
+        bind(&socket, &name)?;
+        listen(&socket, BACKLOG)?;
+        Ok(Self(socket))
+    }
+
+    /// The next connection that waits.
+    pub(crate) fn accept(&self) -> Option<Link> {
+        accept_with(&self.0, FLAGS).ok().map(Link)
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What has been read of a connection.
+#[derive(Debug)]
+pub(crate) enum Read<'a> {
+    Message(&'a [u8]),
+    /// Nothing waits.
+    Nothing,
+    /// The other side is gone, or has sent what is no message.
+    End,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The other side does not read.
+    Full,
+    /// The other side is gone, or the message is too long.
+    Failed,
+}
+
+/// A connection between two engines.
+#[derive(Debug)]
+pub(crate) struct Link(OwnedFd);
+
+impl Link {
+    /// # Errors
+    /// `ConnectionRefused` if nobody holds the name, or not yet.
+    pub(crate) fn connect() -> io::Result<Self> {
+        let (socket, name) = socket()?;
+        connect(&socket, &name)?;
+        Ok(Self(socket))
+    }
+
+    /// Whether the other process is root's or this process's user's. Those of others could silence this engine, or have it say
+    /// what they like: whoever may debug it can do so anyway.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        getsockopt(&self.0, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+    }
+
+    /// Sends a message, if there is room for it at once.
+    pub(crate) fn send(&self, message: &[u8]) -> Result<(), Unsent> {
+        loop {
+            match send(&self.0, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                // The kernel has no memory for it now.
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Err(Unsent::Full),
+                Err(_) => return Err(Unsent::Failed),
+            }
+        }
+    }
+
+    /// Reads a message into the buffer, if one is there.
+    pub(crate) fn read<'a>(&self, buffer: &'a mut [u8]) -> Read<'a> {
+        loop {
+            match recv(&self.0, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+                // A message of no bytes looks like the end, and is none of ours.
+                Ok((length, whole)) if length == 0 || whole > length => return Read::End,
+                Ok((length, _)) => return buffer.get(..length).map_or(Read::End, Read::Message),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Read::Nothing,
+                Err(_) => return Read::End,
+            }
+        }
+    }
+
+    /// Ends the connection for both sides, whoever reads it.
+    pub(crate) fn close(&self) {
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
