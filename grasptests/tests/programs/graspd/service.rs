@@ -1,0 +1,224 @@
+//! Its life: start, ready, twice, reload, watchdog, the end; and what others find of its static objectives.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use grasp::{Config, Objective};
+use grasptests::lab::{Lab, LabError, Node, eventually, isolated};
+use grasptests::nodes::{Host, first_answer, linked};
+use nix::sys::signal::Signal;
+
+use super::daemon::{Graspd, Place, SOON};
+
+fn value(name: &str) -> Objective {
+    Objective { synch: true, ..Objective::new(name) }
+}
+
+/// What a host has been flooded of an objective, in words.
+fn flooded(host: &Host, name: &str) -> Vec<String> {
+    let found = host.run(|engine, asa| engine.get_flood(asa, &value(name))).expect("it may be asked");
+    found.iter().map(|one| format!("{} from {}", one.objective.value, one.source)).collect()
+}
+
+#[test]
+fn both_signals_end_it_within_a_second() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("");
+    place.objective("a", "name = 'A'\nvalue = 1");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut graspd = Graspd::start(&a, &place);
+        let asked = Instant::now();
+        graspd.signal(signal);
+        assert_eq!(graspd.ends().code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        graspd.tells("STOPPING=1");
+        graspd.says(&format!("ends, as {signal} asks"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_one_on_the_same_socket_is_refused_with_a_sentence() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("");
+    let mut first = Graspd::start(&a, &place);
+    let second = place.run(&a, &[]);
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(69), "{said}");
+    assert!(said.contains("another graspd serves /") && said.contains("or set socket.path"), "{said}");
+    // One that was killed has left its socket behind, which is in nobody's way.
+    first.signal(Signal::SIGKILL);
+    first.ends();
+    Graspd::start(&a, &place).says("serves /");
+    Ok(())
+}
+
+#[test]
+fn without_an_interface_it_does_not_start_and_says_why() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let node = lab.node("alone")?;
+    let output = Place::new("").run(&node, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("no usable interface"), "{said}");
+    let usage = Place::new("").run(&node, &["--what"]);
+    assert_eq!(usage.status.code(), Some(2));
+    Graspd::start(&node, &Place::new("[links]\nwait_for_interfaces = true")).says("serves /");
+    Ok(())
+}
+
+#[test]
+fn static_objectives_are_flooded_and_answered_and_reloaded() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let place = Place::new("");
+    place.objective(
+        "registrar",
+        "name = 'AN_join_registrar'\nvalue = 'EST-TLS'\nloop_count = 255\nlocator = { port = 443 }",
+    );
+    place.objective("asked", "name = 'Asked'\nvalue = [1, { a = true }]\nflood_every = 0\nttl = 60000");
+    place.objective("other", "name = 'Other'\nneg = true\nlocator = { address = '2001:db8::7', port = 77 }");
+    let host = Host::start(&b, Config::new());
+    let graspd = Graspd::start(&a, &place);
+    let address = a.ula().expect("it has one");
+    let registrar = format!("\"EST-TLS\" from [{address}]:443");
+    eventually(SOON, "the registrar is flooded", || {
+        flooded(&host, "AN_join_registrar") == [registrar.clone()]
+    });
+    let synchronized = || host.run(|engine, asa| engine.synchronize(asa, &value("Asked"), None, Some(5000)));
+    eventually(SOON, "it is answered", || {
+        synchronized().is_ok_and(|one| one.value.to_string() == "[1, {\"a\": true}]")
+    });
+    let other = Objective { neg: true, ..Objective::new("Other") };
+    let found =
+        host.run(|engine, asa| engine.discover(asa, &other, Some(5000), first_answer())).expect("it may be asked");
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["[2001:db8::7]:77"]);
+
+    place.objective(
+        "registrar",
+        "name = 'AN_join_registrar'\nvalue = 'BRSKI_JP'\nlocator = { fqdn = 'r.example', port = 8443 }",
+    );
+    std::fs::remove_file(place.0.join("objectives.d/asked.toml")).expect("it was there");
+    graspd.reload();
+    graspd.says("the configuration is in force");
+    let brski = "\"BRSKI_JP\" from r.example:8443".to_owned();
+    eventually(SOON, "the other value is flooded", || {
+        flooded(&host, "AN_join_registrar").iter().any(|one| one.starts_with(&brski))
+    });
+    eventually(SOON, "what is gone is not answered", || {
+        host.run(|engine, asa| engine.synchronize(asa, &value("Asked"), None, Some(500))).is_err()
+    });
+    Ok(())
+}
+
+#[test]
+fn a_reload_with_an_error_changes_nothing_and_says_so() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let place = Place::new("[log]\nlevel = 'info'");
+    place.objective("a", "name = 'A'\nvalue = 1\nflood_every = 1000");
+    let host = Host::start(&b, Config::new());
+    let graspd = Graspd::start(&a, &place);
+    eventually(SOON, "it is flooded", || flooded(&host, "A").len() == 1);
+
+    place.objective("a", "name = 'A'\nvalue = 2\nflood_every = 1000");
+    place.configure("[log]\nlevel = 'loud'");
+    graspd.reload();
+    graspd.says("graspd.toml:2: log.level must be off, error, warn, info, debug or trace; it is \"loud\"");
+    graspd.says("nothing is changed: the configuration has 1 problems");
+    // Nor does one that only the engine can find: a flood is larger than a datagram.
+    place.configure("");
+    place.objective("b", &format!("name = 'B'\nvalue = '{}'", "x".repeat(3000)));
+    graspd.reload();
+    graspd.says("nothing is changed: the objective B cannot be published: ");
+    let before = host.engine.stats().floods_received;
+    eventually(SOON, "it is flooded again", || host.engine.stats().floods_received > before);
+    assert!(flooded(&host, "A").iter().all(|one| one.starts_with("1 from")), "{:?}", flooded(&host, "A"));
+
+    // What a reload cannot change is named, each time; the rest is in force.
+    std::fs::remove_file(place.0.join("objectives.d/b.toml")).expect("it was there");
+    place.configure("[sizes]\nnesting = 7\n[log]\nlevel = 'debug'");
+    graspd.reload();
+    graspd.says("the configuration is in force, but for what needs a restart: sizes.nesting");
+    eventually(SOON, "the new value is flooded", || {
+        flooded(&host, "A").iter().any(|one| one.starts_with("2 from"))
+    });
+    graspd.reload();
+    eventually(SOON, "it is named again", || graspd.count("needs a restart: sizes.nesting") == 2);
+    Ok(())
+}
+
+#[test]
+fn dull_instances_flood_what_is_for_links_only() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let place = Place::new("[dull]\nenabled = true\nobjectives = ['AN_ACP']");
+    place.objective(
+        "acp",
+        "name = 'AN_ACP'\nvalue = 'IKEv2'\ndull = true\nlocator = { protocol = 'udp', port = 15000 }",
+    );
+    let host = Host::start(&b, Config::new().dull(true));
+    let _graspd = Graspd::start(&a, &place);
+    let link_local = a.link_local("eth0")?;
+    let wanted = format!("\"IKEv2\" from [{link_local}");
+    eventually(SOON, "it is flooded on the link", || {
+        flooded(&host, "AN_ACP").iter().any(|one| one.starts_with(&wanted))
+    });
+    Ok(())
+}
+
+#[test]
+fn the_watchdog_is_fed_through_an_abstract_socket_too() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("");
+    // The names of abstract sockets belong to the network namespace.
+    let name = "graspd-test-notify";
+    let manager =
+        a.run(|| SocketAddr::from_abstract_name(name).and_then(|address| UnixDatagram::bind_addr(&address)));
+    let mut command = command(&a);
+    command.env("NOTIFY_SOCKET", format!("@{name}")).env("WATCHDOG_USEC", "200000");
+    let graspd = Graspd::listening(&place, command, manager.expect("a socket"));
+    let started = Instant::now();
+    (0..5).for_each(|_| drop(graspd.tells("WATCHDOG=1")));
+    assert!(
+        started.elapsed() >= Duration::from_millis(300),
+        "half of the time apart: {:?}",
+        started.elapsed()
+    );
+    Ok(())
+}
+
+fn command(node: &Node) -> std::process::Command {
+    node.command(env!("CARGO_BIN_EXE_graspd-tested"))
+}
+
+#[test]
+fn lines_have_priorities_where_standard_error_is_the_journal() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("[acp]\nkind = 'layer2'");
+    // The journal says which stream is its own by device and inode.
+    let journal = std::fs::File::create(place.0.join("journal")).expect("a file");
+    let metadata = std::fs::metadata(place.0.join("journal")).expect("it is there");
+    let stream = {
+        use std::os::unix::fs::MetadataExt as _;
+        format!("{}:{}", metadata.dev(), metadata.ino())
+    };
+    let mut command = command(&a);
+    command.arg("--config").arg(place.0.join("graspd.toml")).env("JOURNAL_STREAM", stream);
+    let mut child = command.stderr(journal).spawn().expect("graspd starts");
+    let read = || std::fs::read_to_string(place.0.join("journal")).expect("text");
+    eventually(SOON, "it serves", || read().contains("serves /"));
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+    let lines = read();
+    assert!(
+        lines.contains("<4>the simple layer 2 ACP trusts everything") && lines.contains("<6>graspd "),
+        "{lines}"
+    );
+    Ok(())
+}
