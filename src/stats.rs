@@ -76,6 +76,21 @@ macro_rules! counters {
                     value: self.$name,
                 },)*]
             }
+
+            /// The name of a counter, if there is one of this name.
+            #[cfg(feature = "ipc")]
+            pub(crate) fn name(name: &str) -> Option<&'static str> {
+                [$(stringify!($name)),*].into_iter().find(|known| *known == name)
+            }
+
+            /// Sets the counter of this name, if there is one.
+            #[cfg(feature = "ipc")]
+            pub(crate) fn set(&mut self, name: &str, count: u64) {
+                match name {
+                    $(stringify!($name) => self.$name = count,)*
+                    _ => {}
+                }
+            }
         }
 
         /// The living counters.

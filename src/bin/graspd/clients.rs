@@ -1,12 +1,17 @@
 //! The socket for the processes of this machine: the one file that names `grasp::ipc`. `node` starts it, reloads its rules, stops it.
 
 use std::env;
-use std::os::unix::net::UnixStream;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use grasp::Engine;
+use grasp::ipc::{Access, ClientLimits, Server, ServerOptions, Who};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use crate::access::Rules;
+use crate::access::{Rules, Whom, group_number};
 use crate::node::Failure;
 use crate::settings::Settings;
 
@@ -14,27 +19,35 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Plan {
     path: PathBuf,
+    options: ServerOptions,
 }
 
 /// The socket.
 #[derive(Debug)]
 pub(crate) struct Clients {
     path: PathBuf,
+    /// None once it is stopped.
+    server: Mutex<Option<Server>>,
 }
 
 impl Clients {
     /// Where the socket is to be, and that nobody has it: looked at before an engine starts.
     pub(crate) fn plan(settings: &Settings) -> Result<Plan, Failure> {
         let path = settings.text("socket", "path").map_or_else(default_path, PathBuf::from);
-        if UnixStream::connect(&path).is_ok() {
+        if is_served(&path) {
             return Err(twice(&path));
         }
-        Ok(Plan { path })
+        let mode = settings.value("socket", "mode").as_i64().and_then(|mode| mode.try_into().ok());
+        let options = ServerOptions::new(&path)
+            .mode(mode.unwrap_or(0o660))
+            .group(group_number(&settings.value("socket", "group")))
+            .limits(limits(settings));
+        Ok(Plan { path, options })
     }
 
     /// How many processes are connected.
     pub(crate) fn count(&self) -> usize {
-        0
+        self.server.lock().as_ref().map_or(0, |server| server.clients().len())
     }
 
     /// Where they connect.
@@ -43,17 +56,85 @@ impl Clients {
     }
 
     /// Other rules from now on.
-    pub(crate) fn set_access(&self, _rules: &Rules) {}
+    pub(crate) fn set_access(&self, rules: &Rules) {
+        if let Some(server) = &*self.server.lock() {
+            server.set_access(access(rules));
+        }
+    }
 
     /// Ends all connections.
-    pub(crate) fn stop(&self) {}
+    pub(crate) fn stop(&self) {
+        // Dropped, not stopped: nobody is waited for, since the engine ends, too, and everything with it.
+        let server = self.server.lock().take();
+        drop(server);
+    }
 }
 
 impl Plan {
     /// Starts serving.
-    pub(crate) fn start(self, _engine: &Engine, _rules: &Rules) -> Result<Clients, Failure> {
-        Ok(Clients { path: self.path })
+    pub(crate) fn start(self, engine: &Engine, rules: &Rules) -> Result<Clients, Failure> {
+        let Self { path, options } = self;
+        let server = Server::start(engine, options.access(access(rules))).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => Failure::Twice(format!("{error}: stop it, or set socket.path to another one")),
+            _ => Failure::Other(format!(
+                "{} cannot be served: {error}; its directory must exist and be writable, or set socket.path",
+                path.display()
+            )),
+        })?;
+        Ok(Clients { path, server: Mutex::new(Some(server)) })
     }
+}
+
+/// How much each process may have.
+fn limits(settings: &Settings) -> ClientLimits {
+    let number =
+        |name: &str| settings.value("socket", name).as_i64().and_then(|number| usize::try_from(number).ok());
+    let mut limits = ClientLimits::new();
+    for (name, limit) in [
+        ("clients", &mut limits.clients),
+        ("asas", &mut limits.asas),
+        ("objectives", &mut limits.objectives),
+        ("calls", &mut limits.calls),
+    ] {
+        *limit = number(name).unwrap_or(*limit);
+    }
+    let patience = settings.value("socket", "patience").as_i64().and_then(|time| u64::try_from(time).ok());
+    limits.patience = patience.map_or(limits.patience, Duration::from_millis);
+    limits
+}
+
+/// The rules as the library has them.
+fn access(rules: &Rules) -> Access {
+    let mut access = Access::new();
+    for rule in &rules.0 {
+        for whom in &rule.whom {
+            let who = match *whom {
+                Whom::Anyone => Who::Anyone,
+                Whom::User(uid) => Who::User(uid),
+                Whom::Group(gid) => Who::Group(gid),
+            };
+            if rule.everything {
+                access = access.everything(who);
+            }
+            if rule.watch {
+                access = access.watch(who);
+            }
+            if rule.act {
+                access = access.act(who);
+            }
+            let [register, flood, listen] = &rule.names;
+            access = access.register(who, register).flood(who, flood).listen(who, listen);
+        }
+    }
+    access
+}
+
+/// Whether somebody takes connections at a path. Does not wait: who has no room for another connection is there.
+pub(crate) fn is_served(path: &Path) -> bool {
+    let kind = (AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+    let socket = socket_with(kind.0, kind.1, kind.2, None);
+    let connected = socket.and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    matches!(connected, Ok(()) | Err(Errno::AGAIN))
 }
 
 fn twice(path: &Path) -> Failure {

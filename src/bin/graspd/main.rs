@@ -8,6 +8,7 @@
 //! | `configuration`, `print` | all of these together; as a file again |
 //! | `node` | what runs: `publish`, `clients`, `metrics` |
 //! | `notify`, `logging`, `signals` | the service manager, the log, signals |
+//! | `pages` | the man page and completions |
 #![forbid(unsafe_code)]
 
 mod access;
@@ -18,12 +19,14 @@ mod logging;
 mod metrics;
 mod node;
 mod notify;
+mod pages;
 mod print;
 mod publish;
 mod settings;
 mod signals;
 mod statics;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -62,6 +65,12 @@ struct Arguments {
     /// Print the configuration with every key, what it is about and what it may be; start nothing.
     #[arg(long)]
     print_config: bool,
+    /// Print the man page.
+    #[arg(long, hide = true)]
+    man: bool,
+    /// Print the completions for a shell.
+    #[arg(long, hide = true, value_name = "SHELL")]
+    completions: Option<clap_complete::Shell>,
 }
 
 impl Arguments {
@@ -73,6 +82,12 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(LevelFilter::Info);
+    if let Some(shell) = arguments.completions {
+        return printed(|out| pages::completions(shell, out));
+    }
+    if arguments.man {
+        return printed(|out| pages::man(out));
+    }
     let configuration = match Configuration::read(arguments.file()) {
         Ok(configuration) => configuration,
         Err(problems) => {
@@ -81,12 +96,10 @@ fn main() -> ExitCode {
         }
     };
     if arguments.print_config {
-        print!("{}", print::print(&configuration));
-        return ExitCode::SUCCESS;
+        return printed(|out| out.write_all(print::print(&configuration).as_bytes()));
     }
     if arguments.check {
-        println!("The configuration is good.");
-        return ExitCode::SUCCESS;
+        return printed(|out| writeln!(out, "The configuration is good."));
     }
     logging::set_level(configuration.log_level());
     // Before there is any thread, so that no signal finds one that has not blocked it.
@@ -98,6 +111,17 @@ fn main() -> ExitCode {
         }
     };
     run(&arguments, configuration, &signals)
+}
+
+/// Prints something and ends. Who does not read it, such as `head`, is no failure.
+fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
+    match print(&mut io::stdout().lock()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            log::error!("standard output: {error}");
+            FAILED.into()
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn run(arguments: &Arguments, configuration: Configuration, signals: &Signals) -> ExitCode {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use grasp::Engine;
+
+use crate::clients::is_served;
 
 /// How long a scraper has to ask, and as long again to read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -101,9 +104,9 @@ impl Socket {
         match place {
             Place::Tcp(address) => TcpListener::bind(address).map(Self::Tcp),
             Place::Unix(path) => {
-                // What a dead process has left is in the way; a socket that answers is somebody's.
-                if UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-                {
+                // What a dead process has left is in the way; a socket that answers is somebody's, and no socket anybody's.
+                let is_socket = fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
+                if is_socket && !is_served(path) {
                     fs::remove_file(path)?;
                 }
                 UnixListener::bind(path).map(|listener| Self::Unix(listener, path.clone()))

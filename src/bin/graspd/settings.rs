@@ -127,6 +127,51 @@ pub(crate) const KEYS: &[Key] = &[
         reloads: false,
     },
     Key {
+        table: "socket",
+        name: "clients",
+        about: "How many processes may be connected. A trace is a connection of its own. Defaults to 1024.",
+        permitted: NUMBER,
+        fits: is_number,
+        default: || 1024.into(),
+        reloads: false,
+    },
+    Key {
+        table: "socket",
+        name: "asas",
+        about: "How many ASAs each process may have registered. Defaults to 32.",
+        permitted: NUMBER,
+        fits: is_number,
+        default: || 32.into(),
+        reloads: false,
+    },
+    Key {
+        table: "socket",
+        name: "objectives",
+        about: "How many objectives each process may have registered. Defaults to 64.",
+        permitted: NUMBER,
+        fits: is_number,
+        default: || 64.into(),
+        reloads: false,
+    },
+    Key {
+        table: "socket",
+        name: "calls",
+        about: "How many calls of each process may wait at the same time: each takes a thread. Defaults to 64.",
+        permitted: NUMBER,
+        fits: is_number,
+        default: || 64.into(),
+        reloads: false,
+    },
+    Key {
+        table: "socket",
+        name: "patience",
+        about: "How long a process may leave an answer unread: then it loses its connection. Defaults to 5000.",
+        permitted: "whole milliseconds from 1 to 4294967295",
+        fits: is_number,
+        default: || 5000.into(),
+        reloads: false,
+    },
+    Key {
         table: "log",
         name: "level",
         about: "How much is said. debug tells the story of every message, if it is set at the start.",
@@ -171,6 +216,13 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn is_texts(value: &Value) -> bool {
     value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some()))
+}
+
+/// What limits may be.
+const NUMBER: &str = "a whole number from 1 to 4294967295";
+
+fn is_number(value: &Value) -> bool {
+    value.as_i64().is_some_and(|number| (1..=i64::from(u32::MAX)).contains(&number))
 }
 
 fn is_path(value: &Value) -> bool {

@@ -93,8 +93,9 @@ fn static_objectives_are_flooded_and_answered_and_reloaded() -> Result<(), LabEr
         synchronized().is_ok_and(|one| one.value.to_string() == "[1, {\"a\": true}]")
     });
     let other = Objective { neg: true, ..Objective::new("Other") };
-    let found =
-        host.run(|engine, asa| engine.discover(asa, &other, Some(5000), first_answer())).expect("it may be asked");
+    let found = host
+        .run(|engine, asa| engine.discover(asa, &other, Some(5000), first_answer()))
+        .expect("it may be asked");
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["[2001:db8::7]:77"]);
 
     place.objective(
