@@ -151,7 +151,7 @@ impl FloodCache {
     }
 
     #[cfg(test)]
-    fn list(&self) -> Vec<TaggedObjective> {
+    pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()
     }
 }

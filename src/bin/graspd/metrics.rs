@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use grasp::Engine;
 
 use crate::clients::is_served;
+use crate::print::plain;
 
 /// How long a scraper has to ask, and as long again to read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -263,7 +264,7 @@ pub(crate) fn render(instances: &[Instance], gauges: Gauges) -> String {
     let mut page = String::new();
     let family = |page: &mut String, name: &str, kind: &str, about: &str| {
         // Writing to a text does not fail.
-        let _ = writeln!(page, "# TYPE grasp_{name} {kind}\n# HELP grasp_{name} {}", escape(about));
+        let _ = writeln!(page, "# TYPE grasp_{name} {kind}\n# HELP grasp_{name} {}", escape(&plain(about)));
     };
     family(&mut page, "build", "info", "The version of graspd.");
     let _ = writeln!(page, "grasp_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));

@@ -67,8 +67,8 @@ pub(crate) fn comment(text: &mut String, words: &str) {
     line(text, &open);
 }
 
-/// The documentation of a setting without the links of rustdoc.
-fn plain(about: &str) -> String {
+/// The documentation of a setting or counter without the links of rustdoc.
+pub(crate) fn plain(about: &str) -> String {
     let mut rest = about;
     let mut plain = String::new();
     while let Some((before, link)) = rest.split_once("[`") {

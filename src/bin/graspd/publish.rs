@@ -65,7 +65,8 @@ impl Publisher {
     fn publish(&self, wanted: &Static) -> Result<Published, Error> {
         let (engine, nonce) = (self.asa.engine(), self.asa.nonce());
         let own = own_address(engine);
-        let locator = wanted.locator.as_ref().map(|place| place.locator(own));
+        // What is for the links only has the link-local address of each.
+        let locator = wanted.locator.as_ref().map(|place| place.locator(own.filter(|_| !wanted.dull)));
         let registration = RegisterObj {
             ttl: Some(wanted.ttl),
             discoverable: wanted.objective.discoverable,

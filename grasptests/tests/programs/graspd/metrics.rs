@@ -17,9 +17,17 @@ fn ask(mut stream: impl std::io::Read + std::io::Write, request: &str) -> String
     answer
 }
 
-/// The names of the metrics of a page, in order.
-fn families(page: &str) -> Vec<&str> {
-    page.lines().filter_map(|line| line.strip_prefix("# TYPE grasp_")?.split(' ').next()).collect()
+const DOCUMENT: &str = include_str!("../../../../docs/operations.md");
+
+/// The metrics of a page, as the document has them in a table.
+fn rows(page: &str) -> Vec<String> {
+    let lines: Vec<_> = page.lines().collect();
+    let row = |pair: &[&str]| {
+        let (name, kind) = pair.first()?.strip_prefix("# TYPE ")?.split_once(' ')?;
+        let about = pair.get(1)?.strip_prefix(&format!("# HELP {name} "))?;
+        Some(format!("| `{name}` | {kind} | {about} |"))
+    };
+    lines.windows(2).filter_map(row).collect()
 }
 
 #[test]
@@ -43,13 +51,9 @@ fn every_counter_is_scraped_with_its_text_and_no_scraper_holds_up_others() -> Re
     for counter in Stats::default().described() {
         let (kind, suffix) = if counter.is_peak() { ("gauge", "") } else { ("counter", "_total") };
         let name = counter.name;
-        assert!(
-            page.contains(&format!(
-                "\n# TYPE grasp_{name} {kind}\n# HELP grasp_{name} {}\ngrasp_{name}{suffix} ",
-                counter.about
-            )),
-            "{name}"
-        );
+        assert!(page.contains(&format!("\n# TYPE grasp_{name} {kind}\n# HELP grasp_{name} ")), "{name}");
+        assert!(page.contains(&format!("\ngrasp_{name}{suffix} ")), "{name}");
+        assert!(page.contains(&format!("\ngrasp_{name}{suffix}{{dull=\"eth0\"}} ")), "{name}");
     }
     assert!(ask(connect(), "GET / HTTP/1.1").starts_with("HTTP/1.1 404 Not Found\r\n"));
     assert!(
@@ -80,9 +84,12 @@ fn the_metrics_in_the_document_are_those_that_are_rendered() -> Result<(), LabEr
     let _graspd = Graspd::start(&a, &place);
     let page =
         ask(a.run(|| TcpStream::connect("127.0.0.1:9417")).expect("it listens"), "GET /metrics HTTP/1.1");
-    let document = include_str!("../../../../docs/operations.md");
-    let listed: Vec<_> =
-        document.lines().filter_map(|line| line.strip_prefix("| `grasp_")?.split('`').next()).collect();
-    assert_eq!(listed, families(&page));
+    let (watched, listed) = DOCUMENT.split_once("\n## All metrics\n").expect("the last section");
+    let listed: Vec<_> = listed.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+    assert_eq!(listed, rows(&page));
+    let (_, watched) = watched.split_once("What to watch:").expect("a table");
+    let names = watched.split('`').filter(|word| word.starts_with("grasp_"));
+    let missing: Vec<_> = names.filter(|name| !page.contains(&format!("\n{name} "))).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "to be watched, and not there");
     Ok(())
 }

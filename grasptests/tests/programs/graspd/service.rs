@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use grasp::{Config, Objective};
+use grasp::{Config, Engine, Objective, TaggedObjective};
 use grasptests::lab::{Lab, LabError, Node, eventually, isolated};
 use grasptests::nodes::{Host, first_answer, linked};
 use nix::sys::signal::Signal;
@@ -37,6 +37,19 @@ fn both_signals_end_it_within_a_second() -> Result<(), LabError> {
         graspd.says(&format!("ends, as {signal} asks"));
     }
     Ok(())
+}
+
+/// Those that the tests of this module cause: each of them is in the document, and no other.
+#[test]
+fn the_signals_and_exit_statuses_in_the_document_are_those_that_are_tested() {
+    let document = include_str!("../../../../docs/operations.md");
+    let column = |heading: &str| -> Vec<&str> {
+        let (_, rest) = document.split_once(heading).expect("a table");
+        let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
+        rows.filter_map(|line| line.split('`').nth(1)).collect()
+    };
+    assert_eq!(column("| signal |"), ["SIGHUP", "SIGTERM", "SIGINT"]);
+    assert_eq!(column("| exit status |"), ["0", "1", "2", "69", "78"]);
 }
 
 #[test]
@@ -221,5 +234,37 @@ fn lines_have_priorities_where_standard_error_is_the_journal() -> Result<(), Lab
         lines.contains("<4>the simple layer 2 ACP trusts everything") && lines.contains("<6>graspd "),
         "{lines}"
     );
+    Ok(())
+}
+
+#[test]
+fn processes_use_it_within_the_rules_which_a_reload_changes() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let own = nix::unistd::getuid();
+    let rule = |names: &str| {
+        format!("[[access]]\nusers = [{own}]\nact = true\nwatch = true\nregister = {names}\nflood = {names}")
+    };
+    let place = Place::new(&rule("['EX*']"));
+    place.objective("a", "name = 'A'\nvalue = 1");
+    let host = Host::start(&b, Config::new());
+    let graspd = Graspd::start(&a, &place);
+    let client = a.run(|| Engine::connect(place.0.join("grasp.sock"))).expect("it is let in");
+    let asa = client.register_asa("client").expect("it may act");
+    assert_eq!(client.asas().len(), 2, "that of the static objectives is there, too");
+    let register = |name: &str| client.register_obj(asa, &value(name), Default::default());
+    assert_eq!(register("EX1"), Ok(()));
+    let refused = register("Time").expect_err("it is not permitted").to_string();
+    assert!(refused.contains("may not register \"Time\", but EX*; nobody may"), "{refused}");
+    let tagged = TaggedObjective::new(value("EX1").with_value(5).expect("CBOR"), None);
+    assert_eq!(client.flood(asa, 60_000, std::slice::from_ref(&tagged)), Ok(()));
+    eventually(SOON, "it is flooded", || flooded(&host, "EX1").iter().any(|one| one.starts_with("5 from")));
+
+    place.configure(&rule("['EX*', 'Time']"));
+    graspd.reload();
+    assert_eq!(register("Time"), Ok(()));
+    graspd.tells("STATUS=1 process on 1 interface, 2 objectives of processes, 1 of files");
+    drop(client);
+    graspd.tells("STATUS=0 processes on 1 interface, 0 objectives of processes, 1 of files");
     Ok(())
 }
