@@ -36,7 +36,7 @@ pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 16] = [
     "negotiate_connect",
     "negotiate_connect_16",
     "negotiate_step",
@@ -50,6 +50,7 @@ pub(crate) const NAMES: [&str; 15] = [
     "cpu_per_negotiation",
     "open_sessions",
     "idle",
+    "graspd_idle",
     "startup",
     "network_flood_100",
 ];
@@ -68,6 +69,7 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "network_flood_100" => floods::network(name, rounds)?,
         "open_sessions" => process::open_sessions(name)?,
         "idle" => return process::idle(name),
+        "graspd_idle" => return process::graspd_idle(name),
         "startup" => process::startup(name, rounds)?,
         "codec_encode" | "codec_decode" => return codec::measure(name, rounds),
         "cpu_per_negotiation" => negotiation::cost(name, rounds)?,

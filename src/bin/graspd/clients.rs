@@ -1,7 +1,9 @@
 //! The socket for the processes of this machine: the one file that names `grasp::ipc`. `node` starts it, reloads its rules, stops it.
 
 use std::env;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,11 +11,15 @@ use grasp::Engine;
 use grasp::ipc::{Access, ClientLimits, Server, ServerOptions, Who};
 use parking_lot::Mutex;
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::access::{Rules, Whom, group_number};
 use crate::node::Failure;
 use crate::settings::Settings;
+
+/// The path that stands for standard input.
+const GIVEN: &str = "stdin";
 
 /// Where the socket is to be.
 #[derive(Debug)]
@@ -34,6 +40,14 @@ impl Clients {
     /// Where the socket is to be, and that nobody has it: looked at before an engine starts.
     pub(crate) fn plan(settings: &Settings) -> Result<Plan, Failure> {
         let path = settings.text("socket", "path").map_or_else(default_path, PathBuf::from);
+        if path == Path::new(GIVEN) {
+            let options = given().map(ServerOptions::from_listener).map_err(|error| {
+                Failure::Other(format!(
+                    "standard input is no Unix socket that listens, as socket.path says: {error}"
+                ))
+            })?;
+            return Ok(Plan { path, options: options.limits(limits(settings)) });
+        }
         if is_served(&path) {
             return Err(twice(&path));
         }
@@ -83,6 +97,19 @@ impl Plan {
         })?;
         Ok(Clients { path, server: Mutex::new(Some(server)) })
     }
+}
+
+/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`): it outlives this process,
+/// so that nobody who connects meanwhile is refused. `LISTEN_FDS` would need `unsafe`: nobody but the one who calls can say what
+/// descriptor 3 is.
+fn given() -> io::Result<UnixListener> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    if !socket_acceptconn(&socket)? {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let listener = UnixListener::from(socket);
+    listener.local_addr()?;
+    Ok(listener)
 }
 
 /// How much each process may have.

@@ -102,8 +102,9 @@ pub(crate) const KEYS: &[Key] = &[
         table: "socket",
         name: "path",
         about: "Where it is. If it is left out: where GRASP_SOCKET says; grasp.sock in RUNTIME_DIRECTORY, as systemd sets it; in \
-                XDG_RUNTIME_DIR for an ordinary user; in /run/grasp.",
-        permitted: "the path of a socket",
+                XDG_RUNTIME_DIR for an ordinary user; in /run/grasp. stdin takes the one that the service manager gives as \
+                standard input.",
+        permitted: "the path of a socket, or stdin",
         fits: is_path,
         default: || Value::Null,
         reloads: false,

@@ -72,23 +72,24 @@ pub(crate) struct Graspd {
 impl Graspd {
     /// Starts it, and waits until it is ready.
     pub(crate) fn start(node: &Node, place: &Place) -> Self {
-        Self::start_with(node, place, |_| {})
+        Self::start_on(node, place, Stdio::null())
     }
 
-    pub(crate) fn start_with(node: &Node, place: &Place, prepare: impl FnOnce(&mut Command)) -> Self {
+    /// With this as standard input.
+    pub(crate) fn start_on(node: &Node, place: &Place, input: Stdio) -> Self {
         let path = place.0.join("notify.sock");
         let _ = fs::remove_file(&path);
         let manager = UnixDatagram::bind(&path).expect("a socket");
         let mut command = node.command(PROGRAM);
         command.env("NOTIFY_SOCKET", &path).env_remove("JOURNAL_STREAM").env_remove("WATCHDOG_USEC");
-        prepare(&mut command);
+        command.stdin(input);
         Self::listening(place, command, manager)
     }
 
     /// Starts it with a service manager that listens there.
     pub(crate) fn listening(place: &Place, mut command: Command, manager: UnixDatagram) -> Self {
         manager.set_read_timeout(Some(SOON)).expect("a timeout");
-        command.arg("--config").arg(place.0.join("graspd.toml")).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.arg("--config").arg(place.0.join("graspd.toml")).stderr(Stdio::piped());
         let mut child = command.spawn().expect("graspd starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (said, output) = (Arc::clone(&lines), child.stderr.take().expect("piped"));

@@ -1,12 +1,13 @@
 //! Its life: start, ready, twice, reload, watchdog, the end; and what others find of its static objectives.
 
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Engine, Objective, TaggedObjective};
 use grasptests::lab::{Lab, LabError, Node, eventually, isolated};
-use grasptests::nodes::{Host, first_answer, linked};
+use grasptests::nodes::{Host, first_answer, joined, linked};
 use nix::sys::signal::Signal;
 
 use super::daemon::{Graspd, Place, SOON};
@@ -266,5 +267,61 @@ fn processes_use_it_within_the_rules_which_a_reload_changes() -> Result<(), LabE
     graspd.tells("STATUS=1 process on 1 interface, 2 objectives of processes, 1 of files");
     drop(client);
     graspd.tells("STATUS=0 processes on 1 interface, 0 objectives of processes, 1 of files");
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_the_service_manager_gives_is_served_and_left() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("");
+    let path = place.0.join("given.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    place.write("graspd.toml", "[socket]\npath = 'stdin'\n");
+    let not_given = place.run(&a, &[]);
+    let said = String::from_utf8_lossy(&not_given.stderr).into_owned();
+    assert!(
+        not_given.status.code() == Some(1) && said.contains("standard input is no Unix socket"),
+        "{said}"
+    );
+    for round in 0..2 {
+        let given = listener.try_clone().expect("a descriptor");
+        // Who connects before it runs is served all the same.
+        let early = (round == 1).then(|| {
+            a.spawn("early", {
+                let path = path.clone();
+                move || Engine::connect(path)
+            })
+        });
+        let mut graspd = Graspd::start_on(&a, &place, OwnedFd::from(given).into());
+        let client = match early {
+            Some(early) => joined(early),
+            None => a.run(|| Engine::connect(&path)),
+        };
+        assert!(client.expect("it is let in").register_asa("client").is_ok());
+        graspd.signal(Signal::SIGTERM);
+        assert_eq!(graspd.ends().code(), Some(0));
+    }
+    assert!(path.exists(), "it belongs to the service manager");
+    Ok(())
+}
+
+#[test]
+fn processes_that_wait_for_something_do_not_hold_up_its_end() -> Result<(), LabError> {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let place = Place::new("");
+    let mut graspd = Graspd::start(&a, &place);
+    let client = a.run(|| Engine::connect(place.0.join("grasp.sock"))).expect("it is let in");
+    let asa = client.register_asa("client").expect("it may act");
+    let objective = Objective { neg: true, ..Objective::new("EX1") };
+    assert_eq!(client.register_obj(asa, &objective, Default::default()), Ok(()));
+    let waiting = a.spawn("waiting", move || client.listen_negotiate(asa, &objective));
+    graspd.tells("STATUS=1 process on 1 interface, 1 objective of processes");
+    let asked = Instant::now();
+    graspd.signal(Signal::SIGTERM);
+    assert_eq!(graspd.ends().code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(joined(waiting).is_err());
     Ok(())
 }
