@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::event;
 use super::form::{Fields, Form as _, Formed};
 use super::journal::Journal;
-use super::message::{
-    Answer, CANCEL, HELLO, PING, REPLY_LIMIT, REQUEST_LIMIT, Request, TRACE, VERSION, limits,
-};
+use super::message::{Answer, CANCEL, HELLO, PING, REPLY_LIMIT, Request, TRACE, VERSION, limits};
 use super::stream::{Incoming, LONGEST, Pipe, Read};
 use crate::cbor::{Value, codec};
 use crate::config::Config;
@@ -46,6 +45,9 @@ pub(crate) struct Client {
     journal: Mutex<Journal>,
     /// One reconnects at a time.
     reconnecting: Mutex<()>,
+    /// Disconnected when it is closed.
+    closed: Receiver<()>,
+    closer: Mutex<Option<Sender<()>>>,
     /// The connections of traces, which end with it.
     traces: Mutex<Vec<Weak<Link>>>,
 }
@@ -54,6 +56,7 @@ impl Client {
     /// Connects to the node that listens at a path.
     pub(crate) fn connect(path: &Path) -> std::result::Result<Arc<Self>, StartError> {
         let (link, config) = Link::connect(path, Instant::now() + CONNECT)?;
+        let (closer, closed) = bounded(0);
         Ok(Arc::new(Self {
             path: path.to_owned(),
             process: std::process::id(),
@@ -61,6 +64,8 @@ impl Client {
             link: RwLock::new(Arc::new(link)),
             journal: Mutex::default(),
             reconnecting: Mutex::default(),
+            closed,
+            closer: Mutex::new(Some(closer)),
             traces: Mutex::default(),
         }))
     }
@@ -90,11 +95,17 @@ impl Client {
     /// Ends the connection: every call returns an error, those that wait at once.
     pub(crate) fn close(&self) {
         if self.process == std::process::id() {
+            drop(self.closer.lock().take());
             let link = Arc::clone(&self.link.read());
             link.end(Error::Stopped);
             let traces = std::mem::take(&mut *self.traces.lock());
             traces.iter().filter_map(Weak::upgrade).for_each(|trace| trace.pipe.close());
         }
+    }
+
+    /// A channel that is disconnected when it is closed.
+    pub(crate) const fn closed(&self) -> &Receiver<()> {
+        &self.closed
     }
 
     fn link(&self) -> Result<Arc<Link>> {
@@ -131,6 +142,8 @@ impl Client {
 #[derive(Debug)]
 struct Link {
     pipe: Pipe,
+    /// What the node takes, in bytes.
+    largest_call: usize,
     incoming: Mutex<Incoming>,
     state: Mutex<State>,
 }
@@ -170,11 +183,11 @@ impl Link {
             Read::End => return Err(no_node(io::ErrorKind::ConnectionReset.into())),
             Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
         };
-        let config =
+        let (largest_call, config) =
             welcome(&answer).map_err(|why| StartError::NodeRefuses(format!("{}: {why}", path.display())))?;
         let state =
             State { next: 1, is_read: false, waiting: HashMap::new(), ended: None, heard: Instant::now() };
-        Ok((Self { pipe, incoming: Mutex::new(incoming), state: Mutex::new(state) }, config))
+        Ok((Self { pipe, largest_call, incoming: Mutex::new(incoming), state: Mutex::new(state) }, config))
     }
 
     /// Makes a call and waits for its end.
@@ -182,8 +195,8 @@ impl Link {
         let id = self.begin()?;
         let bytes = Request::encode(id, call, arguments);
         let sent = match bytes.len() {
-            ..=REQUEST_LIMIT => self.send(&bytes),
-            size => Err(Error::TooLarge { size, limit: REQUEST_LIMIT }),
+            size if size > self.largest_call => Err(Error::TooLarge { size, limit: self.largest_call }),
+            _ => self.send(&bytes),
         };
         let answer = match sent {
             Ok(()) => self.wait(id),
@@ -341,7 +354,7 @@ impl State {
 }
 
 /// What the node says about itself in answer to the hello; or why it does not let this process in.
-fn welcome(answer: &[u8]) -> std::result::Result<Config, String> {
+fn welcome(answer: &[u8]) -> std::result::Result<(usize, Config), String> {
     let unreadable = || "it is no node".to_owned();
     let Ok(Value::Array(items)) = codec::decode(answer, &limits(REPLY_LIMIT)) else {
         return Err(unreadable());
@@ -351,7 +364,9 @@ fn welcome(answer: &[u8]) -> std::result::Result<Config, String> {
         (Some(0), Some(about), _) => {
             let mut about = Fields::read(about).ok_or_else(unreadable)?;
             match about.take::<u32>("version") {
-                Some(VERSION) => configuration(&mut about).ok_or_else(unreadable),
+                Some(VERSION) => {
+                    about.take("largest_call").zip(configuration(&mut about)).ok_or_else(unreadable)
+                }
                 other => Err(format!(
                     "the node speaks version {} of the protocol, this program version {VERSION}",
                     other.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
@@ -386,7 +401,7 @@ fn program() -> String {
 /// from the start if the node does not permit it.
 pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
     let tracer = Tracer::default();
-    let mut trace = tracer.subscribe(capacity);
+    let mut trace = tracer.subscribe_elsewhere(capacity);
     let followed = Link::connect(&client.path, Instant::now() + CONNECT).map(|(link, _)| Arc::new(link));
     let Ok(link) = followed else {
         tracer.end();

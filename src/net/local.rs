@@ -83,9 +83,17 @@ fn in_use(path: &Path, why: &str) -> io::Error {
 }
 
 /// What tells a file from another of its name.
-pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    place: (u64, u64),
+    /// The system gives the number of a file that is gone to the next one.
+    changed: (i64, i64),
+}
+
+/// That of the file which is at a path now.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
     let file = fs::symlink_metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
+    Some(Identity { place: (file.dev(), file.ino()), changed: (file.ctime(), file.ctime_nsec()) })
 }
 
 /// Who is at the other end.
@@ -112,7 +120,7 @@ mod tests {
         drop(first);
         assert_eq!(connect(&path, soon()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let second = listen(&path, 0o600, None).unwrap();
-        assert_ne!((identity(&path), None), (known, identity(&directory.join("none"))));
+        assert_ne!(identity(&path), known);
         let ours = connect(&path, soon()).unwrap();
         let theirs = second.accept().unwrap().0;
         for end in [&ours, &theirs] {
