@@ -5,5 +5,6 @@
 mod asatest;
 mod bench;
 mod bubbles;
+mod graspd;
 mod lab_program;
 mod prompt;
