@@ -119,6 +119,8 @@ pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;
+#[cfg(feature = "tools")]
+pub mod tools;
 pub mod trace;
 mod types;
 pub mod wire;

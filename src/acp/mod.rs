@@ -183,7 +183,7 @@ fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError
 /// The keys that `GRASP_QUADS_KEYFILE` or `GRASP_QUADS_PASSWORD` give. An empty variable, an empty password and a
 /// key file that says "No key" are none.
 #[cfg(feature = "quads")]
-fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
+pub(crate) fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
     if let Some(path) = wanted.file {
         return keyfile::read(path).map_err(|error| StartError::Keys(Box::new(error)));
     }

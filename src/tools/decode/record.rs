@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use grasp::wire::{Annotation, Body, DecodeError, Sender, sender};
+use crate::wire::{Annotation, Body, DecodeError, Sender, sender};
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
 
-use crate::plain;
+use super::super::plain;
 
 /// A message, and what its capture says of it.
 #[derive(Clone, Debug)]
@@ -188,7 +188,7 @@ impl Record {
             "valid": message.is_ok(),
             "error": message.as_ref().err().map(DecodeError::reason),
             "message_type": message_type,
-            "type": message_type.and_then(grasp::constants::message_type_name),
+            "type": message_type.and_then(crate::constants::message_type_name),
             "session": session,
             "initiator": initiator,
             "summary": summary,

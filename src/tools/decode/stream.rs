@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use grasp::wire::{ItemScanner, Limits, Progress};
-use grasp::{QuadsKeys, QuadsReader};
+use crate::wire::{ItemScanner, Limits, Progress};
+use crate::{QuadsKeys, QuadsReader};
 
 /// What became of the bytes of a stream.
 #[derive(Debug, PartialEq, Eq)]
