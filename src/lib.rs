@@ -109,6 +109,7 @@ mod error;
 mod interrupt;
 mod net;
 mod node;
+pub mod objectives;
 mod outcome;
 mod plain;
 mod registry;
