@@ -203,6 +203,12 @@ impl Known {
         self.rules().negotiated
     }
 
+    /// Whether it stays on the link of its sender.
+    #[must_use]
+    pub const fn stays_on_the_link(self) -> bool {
+        matches!(self.rules().link_local, Some(true))
+    }
+
     /// How often it is flooded, and how long a flood is valid, in milliseconds, if its definition says so.
     #[must_use]
     pub const fn times(self) -> Option<(u32, u32)> {

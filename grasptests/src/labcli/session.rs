@@ -1,6 +1,8 @@
 //! The verbs of the prompt, and carrying out a line.
 
-use super::{Bench, asks, failure::Failure, listen, policy::POLICIES, wires, words};
+use grasp::tools::{policy::POLICIES, words};
+
+use super::{Bench, asks, failure::Failure, listen, wires};
 
 type Run = fn(&mut Bench, usize, &[&str]) -> Result<(), Failure>;
 

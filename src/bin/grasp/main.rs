@@ -1,5 +1,5 @@
 //! The operator's command. What it does is [`grasp::tools`].
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    grasp::tools::main()
 }

@@ -4,10 +4,9 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::wire::{Annotation, Body, DecodeError, Sender, sender};
-use serde::Serialize as _;
-use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
 
+use super::super::output::{hex, json_line};
 use super::super::plain;
 
 /// A message, and what its capture says of it.
@@ -112,10 +111,7 @@ impl Record {
     pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         match style {
             Style::Summary => writeln!(out, "{}{}", self.heading(), self.annotation.summary),
-            Style::Json => {
-                self.json().serialize(&mut Serializer::with_formatter(&mut *out, Harmless))?;
-                writeln!(out)
-            }
+            Style::Json => json_line(&self.json(), out),
             Style::Text => {
                 writeln!(out, "{}{}", self.heading(), self.annotation.summary)?;
                 writeln!(out, "{}", self.annotation.text)
@@ -195,7 +191,7 @@ impl Record {
             "diagnostic": text,
             "problems": problems,
             "length": self.bytes.len(),
-            "hex": self.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "hex": hex(&self.bytes),
         })
     }
 }
@@ -213,23 +209,6 @@ const fn is_multicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_multicast(),
         IpAddr::V6(address) => address.is_multicast(),
-    }
-}
-
-/// JSON that can be shown on a terminal: what steers it, is invisible or turns the direction of writing around is escaped,
-/// beside what JSON itself escapes.
-struct Harmless;
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // In a fragment is nothing that JSON escapes: so it differs only by what diagnostic notation escapes, and that is
-        // written as JSON has it.
-        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
-        if fragment.bytes().all(is_printable) {
-            writer.write_all(fragment.as_bytes())
-        } else {
-            writer.write_all(plain(fragment).as_bytes())
-        }
     }
 }
 
