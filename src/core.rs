@@ -86,6 +86,9 @@ pub(crate) struct Core {
     stop: Receiver<()>,
     /// What `_watcher` waits on.
     changes: OnceLock<Arc<Changes>>,
+    /// What else shutdown closes, as far as it still exists.
+    #[cfg(feature = "ipc")]
+    closed_at_shutdown: Mutex<Vec<std::sync::Weak<dyn Close>>>,
     /// The process that its threads are in.
     process: u32,
     /// Where its sockets are.
@@ -117,6 +120,8 @@ impl Core {
             stopper: Mutex::new(Some(stopper)),
             stop,
             changes: OnceLock::new(),
+            #[cfg(feature = "ipc")]
+            closed_at_shutdown: Mutex::default(),
             adjusted,
             process: std::process::id(),
             namespace: Namespace::current(),
@@ -182,6 +187,18 @@ impl Core {
     /// What shutdown has to wake `_watcher` by.
     pub(crate) fn set_changes(&self, changes: &Arc<Changes>) {
         let _ = self.changes.set(Arc::clone(changes));
+    }
+
+    /// Has something closed at shutdown, if it exists then: at once if the engine has been shut down.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn close_at_shutdown(&self, what: &Arc<dyn Close>) {
+        let mut all = self.closed_at_shutdown.lock();
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(what));
+        drop(all);
+        if self.is_stopping() {
+            what.close();
+        }
     }
 
     /// Waits, but not beyond shutdown. Returns whether the engine still runs.
@@ -303,6 +320,10 @@ impl Core {
         }
         for exchange in self.node.registries.sessions.end_all() {
             exchange.transport.close();
+        }
+        #[cfg(feature = "ipc")]
+        for one in std::mem::take(&mut *self.closed_at_shutdown.lock()) {
+            one.upgrade().iter().for_each(|one| one.close());
         }
         self.readers.close_all();
         self.closing.close_all();

@@ -54,7 +54,7 @@ pub struct DullInstance {
 
 impl PartialEq for DullInstance {
     fn eq(&self, other: &Self) -> bool {
-        self.ifi == other.ifi && Arc::ptr_eq(&self.engine.core, &other.engine.core)
+        self.ifi == other.ifi && self.engine.is_same(&other.engine)
     }
 }
 

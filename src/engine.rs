@@ -1,12 +1,18 @@
-//! An engine: start, look inside, stop. The calls of the API are in `api`.
+//! An engine: start, connect to one, look inside, stop. The calls of the API are in `api`.
+//!
+//! `Engine` is a facade. The engine is in this process (`Here`), or a node in another process has it and this one is its
+//! client (`ipc::Client`). Each call begins with `here!`, which takes the engine here or lets the node answer.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::acp::{self, AcpStatus};
 use crate::config::{Adjusted, Config, environment};
 use crate::core::Core;
+#[cfg(feature = "ipc")]
+use crate::ipc::{self, Client, Form as _};
 use crate::net::interfaces;
 use crate::start_error::StartError;
 use crate::stats::Stats;
@@ -22,28 +28,123 @@ use crate::types::Locator;
 ///
 /// An engine lives in the network namespace of the thread that starts it; its calls are to be made by threads
 /// of the same namespace.
+///
+/// The node may also be another process, `graspd` for instance, that many processes share: [`connect`](Self::connect)
+/// gives the same handle for it. Calls, types, errors and deadlines are the same; when the connection ends, for whatever
+/// reason, the node deregisters what this process has registered.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    pub(crate) core: Arc<Core>,
+    pub(crate) seat: Seat,
     _owner: Arc<Owner>,
 }
 
-/// Stops the engine with its last handle; nothing in a handle that does not count.
+/// Where an engine is.
+#[derive(Clone, Debug)]
+pub(crate) enum Seat {
+    /// In this process.
+    Here(Here),
+    /// In a node whose client this process is.
+    #[cfg(feature = "ipc")]
+    Node(Arc<Client>),
+}
+
+/// The engine in this process: what `api` implements the calls on.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    pub(crate) core: Arc<Core>,
+}
+
+/// The engine in this process. If it is in a node, returns what that answers.
+macro_rules! here {
+    ($engine:expr, $node:ident => $answer:expr) => {
+        match &$engine.seat {
+            $crate::engine::Seat::Here(here) => here,
+            #[cfg(feature = "ipc")]
+            $crate::engine::Seat::Node($node) => return $answer,
+        }
+    };
+}
+pub(crate) use here;
+
+/// Ends the engine, or the connection to it, with its last handle; does nothing in a handle that does not count.
 #[derive(Debug)]
-struct Owner(Option<Arc<Core>>);
+struct Owner(Option<Seat>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if let Some(core) = &self.0 {
-            core.shutdown();
+        match &self.0 {
+            None => {}
+            Some(Seat::Here(here)) => here.core.shutdown(),
+            #[cfg(feature = "ipc")]
+            Some(Seat::Node(node)) => node.close(),
         }
     }
 }
 
 impl Engine {
-    /// A handle that does not keep the engine running, for what makes calls of the API inside it.
-    pub(crate) fn unowned(core: &Arc<Core>) -> Self {
-        Self { core: Arc::clone(core), _owner: Arc::new(Owner(None)) }
+    /// A handle that keeps it running.
+    fn owned(seat: Seat) -> Self {
+        Self { _owner: Arc::new(Owner(Some(seat.clone()))), seat }
+    }
+
+    /// A handle that does not keep the engine running, for what makes calls of the API on its behalf.
+    pub(crate) fn unowned(&self) -> Self {
+        Self { seat: self.seat.clone(), _owner: Arc::new(Owner(None)) }
+    }
+
+    /// Whether both are handles of the same engine in this process.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (&self.seat, &other.seat) {
+            (Seat::Here(one), Seat::Here(other)) => Arc::ptr_eq(&one.core, &other.core),
+            #[cfg(feature = "ipc")]
+            _ => false,
+        }
+    }
+
+    /// Connects to the node that listens at a Unix socket, `graspd` for instance. What this process registers belongs to
+    /// the connection: the node deregisters it when the process ends. [`ipc::default_path`](crate::ipc::default_path) is
+    /// where a node usually listens.
+    ///
+    /// The connection is made within 5 seconds. It ends with the last handle, or at [`shutdown`](Self::shutdown). When the
+    /// node ends, every call returns [`Error::NodeGone`](crate::Error::NodeGone) at once; [`reconnect`](Self::reconnect)
+    /// registers everything again with its successor.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = grasp::Engine::connect(grasp::ipc::default_path())?;
+    /// let asa = grasp::Asa::register(&engine, "Gray")?;
+    /// # drop(asa);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartError::NoNode`] where nobody listens, [`StartError::NodeRefuses`] where the node speaks another version of the
+    /// protocol or has as many clients as it takes. A retry helps once that has changed.
+    #[cfg(feature = "ipc")]
+    pub fn connect(path: impl AsRef<std::path::Path>) -> Result<Self, StartError> {
+        Ok(Self::owned(Seat::Node(Client::connect(path.as_ref())?)))
+    }
+
+    /// Connects again to the node whose connection has ended, and registers the ASAs and objectives of this process with
+    /// their handles again, and the values that they serve. Sessions are lost. Does nothing on a connection that is alive,
+    /// nor on an engine in this process.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), within the same time; [`StartError::NodeRefuses`] also if something cannot be
+    /// registered again: then nothing is.
+    #[cfg(feature = "ipc")]
+    pub fn reconnect(&self) -> Result<(), StartError> {
+        match &self.seat {
+            Seat::Here(_) => Ok(()),
+            Seat::Node(node) => node.reconnect(),
+        }
+    }
+
+    /// Whether it is in a node whose client this process is.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        !matches!(self.seat, Seat::Here(_))
     }
 
     /// Starts an engine. It is ready when this returns.
@@ -61,7 +162,7 @@ impl Engine {
         let core = Arc::new(Core::new(config, substrate, adjusted));
         core.update_security();
         // From here on, dropping the engine ends what has been started.
-        let engine = Self { core: Arc::clone(&core), _owner: Arc::new(Owner(Some(Arc::clone(&core)))) };
+        let engine = Self::owned(Seat::Here(Here { core: Arc::clone(&core) }));
         threads::start_pcap(&core).map_err(StartError::Thread)?;
         threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
@@ -86,17 +187,19 @@ impl Engine {
     }
 
     /// Ends every thread, closes every socket and wakes every blocked call with an error. Afterwards every call
-    /// returns `unspec`. A second shutdown does nothing.
+    /// returns `unspec`. A second shutdown does nothing. The shutdown of a connected engine ends the connection, not the
+    /// node.
     pub fn shutdown(&self) {
-        self.core.shutdown();
+        here!(self, node => node.close()).core.shutdown();
     }
 
     /// The counters at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let here = here!(self, node => node.look("stats"));
         // Those whose peers have closed meanwhile are closed, too.
-        self.core.closing.look();
-        self.core.node.counters.snapshot()
+        here.core.closing.look();
+        here.core.node.counters.snapshot()
     }
 
     /// What the engine does from now on, event by event, until the returned [`Trace`] is dropped. 4096 events wait to
@@ -127,27 +230,34 @@ impl Engine {
     /// As [`trace`](Self::trace), with so many events that wait, at least 1.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
-        self.core.node.counters.tracer().subscribe(capacity)
+        let here = here!(self, node => ipc::trace(node, capacity));
+        here.core.node.counters.tracer().subscribe(capacity)
     }
 
     /// The configuration it was started with, as far as an engine can work with it, and with what it leaves to the
-    /// environment.
+    /// environment. Of a connected engine: what an ASA may have to know, as the node said when this process connected, and
+    /// the defaults for everything else. These are the role (`dull`, `listen_self`), the times `default_timeout` and
+    /// `objective_ttl`, and the sizes of messages.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.core.node.config
+        let here = here!(self, node => node.config());
+        &here.core.node.config
     }
 
-    /// The settings that no engine can work with, with what is used instead.
+    /// The settings that no engine can work with, with what is used instead. None of a connected engine: its node has
+    /// logged them.
     #[must_use]
     pub fn adjusted(&self) -> &[Adjusted] {
-        &self.core.adjusted
+        let here = here!(self, _node => &[]);
+        &here.core.adjusted
     }
 
     /// The interfaces that the configuration or the substrate names, and that do not exist now. They are used once they
     /// appear. An interface that exists and is not in [`links`](Self::links) is down or has no IPv6 link-local address.
     #[must_use]
     pub fn missing_interfaces(&self) -> Vec<String> {
-        let core = &self.core;
+        let here = here!(self, node => node.look("missing_interfaces"));
+        let core = &here.core;
         let named = core.node.config.interfaces.iter().flatten().cloned();
         let named = named.chain(core.substrate.interfaces().into_iter().flatten());
         let missing: BTreeSet<_> = named.filter(|name| !interfaces::exists(name)).collect();
@@ -157,60 +267,70 @@ impl Engine {
     /// The node's preferred address of more than link scope (graspy's `_my_address`).
     #[must_use]
     pub fn my_address(&self) -> Option<Locator> {
-        self.core.addresses().global.map(Locator::Ipv6)
+        let here = here!(self, node => node.look::<Option<Ipv6Addr>>("my_address").map(Locator::Ipv6));
+        here.core.addresses().global.map(Locator::Ipv6)
     }
 
     /// The interfaces in use: index and link-local address (graspy's `_ll_zone_ids`).
     #[must_use]
-    pub fn links(&self) -> Vec<(u32, std::net::Ipv6Addr)> {
-        self.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
+    pub fn links(&self) -> Vec<(u32, Ipv6Addr)> {
+        let here = here!(self, node => node.look("links"));
+        here.core.addresses().links.iter().map(|link| (link.ifi, link.address)).collect()
     }
 
     /// The names of the interfaces in use.
     #[must_use]
     pub fn link_names(&self) -> Vec<String> {
-        let addresses = self.core.addresses();
-        addresses.links.iter().filter_map(|link| self.core.interface_name(link.ifi)).collect()
+        let here = here!(self, node => node.look("link_names"));
+        let addresses = here.core.addresses();
+        addresses.links.iter().filter_map(|link| here.core.interface_name(link.ifi)).collect()
     }
 
     /// The address that makes this node's session identifiers unique (graspy's `_session_locator`).
     #[must_use]
-    pub fn session_locator(&self) -> std::net::Ipv6Addr {
-        self.core.addresses().session_locator()
+    pub fn session_locator(&self) -> Ipv6Addr {
+        let here = here!(self, node => node.look::<Option<Ipv6Addr>>("session_locator").unwrap_or(Ipv6Addr::UNSPECIFIED));
+        here.core.addresses().session_locator()
     }
 
     /// The largest unicast and multicast message accepted now, in bytes: what is configured, unless GraspConfig has
     /// changed it.
     #[must_use]
     pub fn message_sizes(&self) -> (usize, usize) {
-        (self.core.node.sizes.unicast(), self.core.node.sizes.multicast())
+        let here = here!(self, node => node.look("message_sizes"));
+        (here.core.node.sizes.unicast(), here.core.node.sizes.multicast())
     }
 
     /// Number of sessions that are open.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.core.node.registries.sessions.open_count()
+        let here = here!(self, node => node.look("open_sessions"));
+        here.core.node.registries.sessions.open_count()
     }
 
     /// Number of threads that are running.
     #[must_use]
     pub fn thread_count(&self) -> usize {
-        self.core.threads.count()
+        let here = here!(self, node => node.look("thread_count"));
+        here.core.threads.count()
     }
 
     /// For tests, graspy's `_test_divert`: answer every discovery from the cache, as if nothing were
     /// registered here, and do not use the cache for own discoveries.
     pub fn set_test_divert(&self, on: bool) {
-        self.core.node.set_test_divert(on);
+        let here = here!(self, node => node.tell("set_test_divert", &[on.form()]));
+        here.core.node.set_test_divert(on);
     }
 
     /// For tests, graspy's `_make_invalid`: the next `negotiate_step` sends M_INVALID instead.
     pub fn make_invalid(&self) {
-        self.core.switches.make_invalid.store(true, Ordering::Relaxed);
+        let here = here!(self, node => node.tell("make_invalid", &[]));
+        here.core.switches.make_invalid.store(true, Ordering::Relaxed);
     }
 
     /// For tests, graspy's `_make_badmess`: the next `negotiate_step` sends a malformed message instead.
     pub fn make_badmess(&self) {
-        self.core.switches.make_badmess.store(true, Ordering::Relaxed);
+        let here = here!(self, node => node.tell("make_badmess", &[]));
+        here.core.switches.make_badmess.store(true, Ordering::Relaxed);
     }
 }

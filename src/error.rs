@@ -149,6 +149,15 @@ pub enum Error {
     /// 3 `unspec`. This process was forked off the one that started the engine, and has none of its threads. A retry does not
     /// help: start another engine here.
     Forked,
+    /// 3 `unspec`. The connection to the node has ended: the node has stopped, or this process did not keep up. A retry helps
+    /// after [`Engine::reconnect`](crate::Engine::reconnect).
+    NodeGone,
+    /// 3 `unspec`. This process has as much of something as its node grants a client; the text says of what. A retry helps once
+    /// it has less.
+    ClientLimit(Arc<str>),
+    /// 16 `noSecurity`. The access rules of the node do not permit this process to do so; the text says what they permit, and
+    /// to whom. A retry does not help.
+    Forbidden(Arc<str>),
     /// 3 `unspec`. The process-wide engine could not be started. What to do is in the sentence; then a
     /// retry helps.
     NotStarted(Arc<StartError>),
@@ -233,6 +242,9 @@ impl Error {
             Self::WrongValue(_) => row(3, "unspec", "the value is of another type", Retry::No),
             Self::OtherNamespace => row(3, "unspec", "this thread is in another network namespace than the engine: call from a thread of the namespace that the engine was started in", Retry::No),
             Self::Forked => row(3, "unspec", "this process was forked off the one that started the engine, whose threads it does not have: start the engine after the fork", Retry::No),
+            Self::NodeGone => row(3, "unspec", "the connection to the node has ended: connect again once the node runs", Retry::Later),
+            Self::ClientLimit(_) => row(3, "unspec", "the node grants a client no more", Retry::Later),
+            Self::Forbidden(_) => row(16, "noSecurity", "the node does not permit this", Retry::No),
             Self::NotStarted(_) => row(3, "unspec", "the engine cannot be started", Retry::Later),
             Self::NotYourSession => row(19, "noSession", "the session belongs to another ASA", Retry::No),
             Self::PortTaken { .. } => row(11, "objFull", "the port cannot be had", Retry::Later),
@@ -267,6 +279,13 @@ impl Error {
         }
     }
 
+    /// graspy's error of this number, from 1 on; `Unspec` for a number that it does not have.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn of_number(code: u8) -> Self {
+        let index = usize::from(code).checked_sub(1);
+        index.and_then(|index| BY_NUMBER.get(index)).cloned().unwrap_or(Self::Unspec)
+    }
+
     /// The same error with what is known of the connection that failed.
     pub(crate) fn because(self, why: Why, peer: Option<SocketAddr>, cause: Option<io::Error>) -> Self {
         Self::Connection(Arc::new(ConnectionError { during: self, why, peer, cause }))
@@ -294,6 +313,12 @@ impl ConnectionError {
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What the system said.
+    #[cfg(feature = "ipc")]
+    pub(crate) const fn cause(&self) -> Option<&io::Error> {
+        self.cause.as_ref()
     }
 }
 
@@ -377,6 +402,7 @@ impl fmt::Display for Error {
         match self {
             Self::NotStarted(error) => error.fmt(f),
             Self::NoThread(cause) => write!(f, "{text}: {cause}"),
+            Self::ClientLimit(what) | Self::Forbidden(what) => write!(f, "{text}: {what}"),
             Self::WrongValue(cause) => write!(f, "{text}: {cause}"),
             Self::TooLarge { size, limit } => write!(f, "{text}: {size} bytes, where {limit} may be sent"),
             Self::PortTaken { port, cause } => write!(f, "TCP port {port} cannot be had: {cause}"),
@@ -506,6 +532,8 @@ mod tests {
             Error::NoObjective,
             Error::OtherNamespace,
             Error::Forked,
+            Error::NodeGone,
+            Error::ClientLimit("64 calls".into()),
         ];
         let texts: std::collections::BTreeSet<_> = own.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), own.len());

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Interrupt>>> = const { RefCell::new(None) };
@@ -16,6 +16,8 @@ struct Interrupt {
     asked: Box<dyn Fn() -> bool>,
     /// It has said yes: it is not asked again.
     over: Cell<bool>,
+    /// Disconnected to end the calls. A wait for a channel waits for this, too, and is woken at once.
+    signal: Option<Receiver<()>>,
 }
 
 /// Runs `call`, and ends the calls of the API in it early if `asked` says so.
@@ -45,7 +47,31 @@ pub fn interruptible<R>(
     call: impl FnOnce() -> R,
 ) -> R {
     let interval = interval.max(Duration::from_millis(1));
-    let new = Interrupt { interval, asked: Box::new(asked), over: Cell::new(false) };
+    run(Interrupt { interval, asked: Box::new(asked), over: Cell::new(false), signal: None }, call)
+}
+
+/// Runs `call`, and ends the calls of the API in it early once the signal is disconnected. One that waits for a channel, as
+/// `listen_negotiate` may for weeks, sleeps until then; one that waits for a descriptor looks every `GLANCE`.
+#[cfg(feature = "ipc")]
+pub(crate) fn cancellable<R>(signal: &Receiver<()>, call: impl FnOnce() -> R) -> R {
+    let asked = signal.clone();
+    let asked = Box::new(move || asked.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected));
+    let signal = Some(signal.clone());
+    run(Interrupt { interval: GLANCE, asked, over: Cell::new(false), signal }, call)
+}
+
+/// How often a call that can be cancelled looks whether it is to end, where nothing wakes it.
+#[cfg(feature = "ipc")]
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Runs something in this thread that is not to be ended early, whatever surrounds it.
+#[cfg(feature = "ipc")]
+pub(crate) fn uninterrupted<R>(call: impl FnOnce() -> R) -> R {
+    let _restored = Restored(CURRENT.replace(None));
+    call()
+}
+
+fn run<R>(new: Interrupt, call: impl FnOnce() -> R) -> R {
     let _restored = Restored(CURRENT.replace(Some(Rc::new(new))));
     call()
 }
@@ -92,12 +118,21 @@ pub(crate) enum NotReceived {
 
 /// Receives from a channel within a time; without limit if it is `None`.
 pub(crate) fn receive<T>(from: &Receiver<T>, time: Option<Duration>) -> Result<T, NotReceived> {
-    let Some(interval) = current().map(|interrupt| interrupt.interval) else {
+    let Some(current) = current() else {
         return match time {
             None => from.recv().map_err(|_| NotReceived::Disconnected),
             Some(time) => from.recv_timeout(time).map_err(NotReceived::from),
         };
     };
+    if let Some(signal) = &current.signal {
+        let over = time.map_or_else(never, crossbeam_channel::after);
+        return select! {
+            recv(from) -> received => received.map_err(|_| NotReceived::Disconnected),
+            recv(signal) -> _ => Err(NotReceived::Over),
+            recv(over) -> _ => Err(NotReceived::Over),
+        };
+    }
+    let interval = current.interval;
     let deadline = time.and_then(|time| Instant::now().checked_add(time));
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -145,6 +180,23 @@ mod tests {
         assert_eq!(slice(LONG), LONG);
         drop(tx);
         assert_eq!(receive(&rx, None), Err(NotReceived::Disconnected));
+    }
+
+    #[cfg(feature = "ipc")]
+    #[test]
+    fn a_signal_wakes_who_waits_for_a_channel_and_is_seen_by_others() {
+        let ((tx, rx), (stop, signal)) = (bounded(1), bounded::<()>(0));
+        let started = Instant::now();
+        cancellable(&signal, || {
+            assert!(!is_over() && slice(LONG) == GLANCE);
+            assert_eq!(receive::<u8>(&rx, Some(MOMENT)), Err(NotReceived::Over));
+            tx.send(7).unwrap();
+            assert_eq!(receive(&rx, None), Ok(7));
+            drop(stop);
+            assert_eq!(receive(&rx, None), Err(NotReceived::Over));
+            assert!(is_over());
+        });
+        assert!(!is_over() && started.elapsed() < LONG);
     }
 
     #[test]

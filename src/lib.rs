@@ -107,6 +107,8 @@ mod dull;
 mod engine;
 mod error;
 mod interrupt;
+#[cfg(feature = "ipc")]
+pub mod ipc;
 mod net;
 mod node;
 pub mod objectives;

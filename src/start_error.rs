@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::constants::GRASP_LISTEN_PORT;
 
@@ -27,6 +28,15 @@ pub enum StartError {
     Keys(Box<dyn std::error::Error + Send + Sync>),
     /// The page of speech bubbles cannot be served.
     Bubbles(io::Error),
+    /// No node listens at the socket that was to be connected to.
+    NoNode {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The node does not take this process as a client; its sentence says why. The protocol's version may be another one.
+    NodeRefuses(String),
     /// The process-wide engine is already running.
     AlreadyRunning,
     /// The process-wide engine is being started, and what starts it would have to wait for itself: a logger has called a free
@@ -60,6 +70,12 @@ impl fmt::Display for StartError {
             Self::Bubbles(error) => {
                 write!(f, "speech bubbles cannot be served: {error}; GRASP_BUBBLES says where, for instance a free port")
             }
+            Self::NoNode { path, cause } => write!(
+                f,
+                "no node listens at {}: {cause}; start one, or name the socket of another in GRASP_SOCKET",
+                path.display()
+            ),
+            Self::NodeRefuses(why) => f.write_str(why),
             Self::AlreadyRunning => {
                 f.write_str("the process-wide engine is already running: configure it before its first use")
             }
@@ -86,8 +102,13 @@ impl std::error::Error for StartError {
             | Self::Socket(error)
             | Self::Bubbles(error)
             | Self::Thread(error) => Some(error),
+            Self::NoNode { cause, .. } => Some(cause),
             Self::Keys(error) => Some(error.as_ref()),
-            Self::NoInterface | Self::Random | Self::AlreadyRunning | Self::Starting => None,
+            Self::NoInterface
+            | Self::Random
+            | Self::NodeRefuses(_)
+            | Self::AlreadyRunning
+            | Self::Starting => None,
         }
     }
 }

@@ -66,6 +66,21 @@ macro_rules! counters {
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
             }
+
+            /// The name of a counter, if there is one of this name.
+            #[cfg(feature = "ipc")]
+            pub(crate) fn name(name: &str) -> Option<&'static str> {
+                [$(stringify!($name)),*].into_iter().find(|known| *known == name)
+            }
+
+            /// Sets the counter of this name, if there is one.
+            #[cfg(feature = "ipc")]
+            pub(crate) fn set(&mut self, name: &str, count: u64) {
+                match name {
+                    $(stringify!($name) => self.$name = count,)*
+                    _ => {}
+                }
+            }
         }
 
         /// The living counters.

@@ -23,6 +23,7 @@ use socket2::SockRef;
 
 use crate::accounts::assert_accounts;
 use crate::lab::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, Lab, Link, Node, RawUdp, eventually};
+use crate::through_socket;
 
 /// A CBOR item in a notation near to the RFC's: `cbor!([1, 7, IP6, ["EX1", 5, 6, ()]])`.
 #[macro_export]
@@ -53,7 +54,7 @@ impl Host {
     /// Starts an engine on a node and registers an ASA with it.
     #[must_use]
     pub fn start(node: &Node, config: Config) -> Self {
-        let engine = node.run(|| Engine::start(config)).expect("the engine starts");
+        let engine = node.run(|| through_socket::start(config)).expect("the engine starts");
         let asa = engine.register_asa(node.name()).expect("an ASA is registered");
         Self { node: node.clone(), engine, asa }
     }

@@ -132,15 +132,17 @@ pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substra
     })
 }
 
+/// Why the simple layer 2 ACP is only trusted.
+pub(crate) const TRUSTING_LINKS: &str =
+    "the simple layer 2 ACP trusts everything on its links: whoever is there can steer this node";
+
 /// graspy's simple layer 2 ACP.
 #[derive(Debug)]
 struct Layer2;
 
 impl Substrate for Layer2 {
     fn status(&self) -> AcpStatus {
-        AcpStatus::Trusting(
-            "the simple layer 2 ACP trusts everything on its links: whoever is there can steer this node",
-        )
+        AcpStatus::Trusting(TRUSTING_LINKS)
     }
 }
 

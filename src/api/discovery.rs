@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, select};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
 use crate::interrupt;
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
@@ -60,15 +62,18 @@ impl Engine {
         timeout: Option<u32>,
         options: Discover,
     ) -> Result<Vec<AsaLocator>> {
-        self.core.check_running()?;
-        self.check_secure_or_dull([objective.name.as_str()])?;
+        let here = here!(self, node => node.ask("discover", &[nonce.form(), objective.form(), timeout.form(), options.form()]));
+        here.core.check_running()?;
+        here.check_secure_or_dull([objective.name.as_str()])?;
         if objective.neg && objective.synch {
             return Err(Error::NotBoth);
         }
-        self.check_asa(nonce)?;
-        self.find(nonce, objective, timeout, options)
+        here.check_asa(nonce)?;
+        here.find(nonce, objective, timeout, options)
     }
+}
 
+impl Here {
     /// `discover` without its checks, for calls that look for a peer themselves.
     pub(super) fn find(
         &self,
@@ -129,17 +134,17 @@ impl Engine {
     }
 
     /// Where this engine offers the objective, as its ASA sees it.
-    fn offered_here(&self, nonce: AsaNonce, name: &str) -> Here {
+    fn offered_here(&self, nonce: AsaNonce, name: &str) -> OfferedHere {
         let Some(offering) = self.core.node.registries.objectives.offering(name) else {
-            return Here::default();
+            return OfferedHere::default();
         };
         let addresses = self.core.addresses();
         if offering.owners.iter().any(|owner| *owner != nonce) {
-            Here { others: local_locators(&addresses, &offering), own: Vec::new() }
+            OfferedHere { others: local_locators(&addresses, &offering), own: Vec::new() }
         } else if self.core.node.config.listen_self {
-            Here::default()
+            OfferedHere::default()
         } else {
-            Here { own: all_locators(&addresses, &offering), others: Vec::new() }
+            OfferedHere { own: all_locators(&addresses, &offering), others: Vec::new() }
         }
     }
 
@@ -192,7 +197,7 @@ impl Engine {
 
 /// Where one engine offers an objective.
 #[derive(Default)]
-struct Here {
+struct OfferedHere {
     /// By other ASAs: they are found without asking the network.
     others: Vec<AsaLocator>,
     /// By the ASA itself, which does not want to find that. A relay that has it from another relay does not know
@@ -200,7 +205,7 @@ struct Here {
     own: Vec<AsaLocator>,
 }
 
-impl Here {
+impl OfferedHere {
     fn is_own(&self, found: &AsaLocator) -> bool {
         self.own.iter().any(|own| is_there(own, found))
     }

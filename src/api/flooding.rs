@@ -1,7 +1,9 @@
 //! Flooding (RFC 8990 §2.5.6.2, RFC 8991 §2.3.7).
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::WireLocator;
 
@@ -34,34 +36,21 @@ impl Engine {
     /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
     /// sent then. A retry helps with none but the first.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
-        self.check_floodable(nonce, tagged)?;
-        let limit = self.core.multicast_send_limit();
-        let plan = self.core.node.plan_flood(tagged, ttl, limit)?;
-        let addresses = self.core.addresses();
-        plan.begin(self.core.now());
-        self.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
+        let here = here!(self, node => node.ask("flood", &[nonce.form(), ttl.form(), tagged.form()]));
+        here.check_floodable(nonce, tagged)?;
+        let limit = here.core.multicast_send_limit();
+        let plan = here.core.node.plan_flood(tagged, ttl, limit)?;
+        let addresses = here.core.addresses();
+        plan.begin(here.core.now());
+        here.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
         Ok(())
-    }
-
-    /// What a flood is refused for before anything of it is built.
-    fn check_floodable(&self, nonce: AsaNonce, tagged: &[TaggedObjective]) -> Result<()> {
-        self.core.check_running()?;
-        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
-        if tagged.is_empty() {
-            return Err(Error::NoObjective);
-        }
-        for one in tagged {
-            self.check_asa_obj(nonce, &one.objective, true)?;
-        }
-        let invalid =
-            |source: &AsaLocator| source.locator.is_some() && WireLocator::from_locator(source).is_none();
-        if tagged.iter().any(|one| invalid(&one.source)) { Err(Error::InvalidLoc) } else { Ok(()) }
     }
 
     /// All that `flood` checks, without flooding.
     pub(super) fn check_flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
-        self.check_floodable(nonce, tagged)?;
-        self.core.node.plan_flood(tagged, ttl, self.core.multicast_send_limit()).map(drop)
+        let here = here!(self, node => node.ask("check_flood", &[nonce.form(), ttl.form(), tagged.form()]));
+        here.check_floodable(nonce, tagged)?;
+        here.core.node.plan_flood(tagged, ttl, here.core.multicast_send_limit()).map(drop)
     }
 
     /// The valid flooded values of an objective with their sources, oldest received first (RFC 8991 §2.3.7;
@@ -82,11 +71,12 @@ impl Engine {
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NotSynch`]. A retry does not help.
     pub fn get_flood(&self, nonce: AsaNonce, objective: &Objective) -> Result<Vec<TaggedObjective>> {
-        self.check_asa(nonce)?;
+        let here = here!(self, node => node.ask("get_flood", &[nonce.form(), objective.form()]));
+        here.check_asa(nonce)?;
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        Ok(self.core.node.registries.floods.lookup(&objective.name, self.core.now()))
+        Ok(here.core.node.registries.floods.lookup(&objective.name, here.core.now()))
     }
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
@@ -107,8 +97,26 @@ impl Engine {
     /// # Errors
     /// [`Error::NoAsa`]. A retry does not help.
     pub fn expire_flood(&self, nonce: AsaNonce, tagged: &TaggedObjective) -> Result<()> {
-        self.check_asa(nonce)?;
-        self.core.node.registries.floods.expire(tagged);
+        let here = here!(self, node => node.ask("expire_flood", &[nonce.form(), tagged.form()]));
+        here.check_asa(nonce)?;
+        here.core.node.registries.floods.expire(tagged);
         Ok(())
+    }
+}
+
+impl Here {
+    /// What a flood is refused for before anything of it is built.
+    fn check_floodable(&self, nonce: AsaNonce, tagged: &[TaggedObjective]) -> Result<()> {
+        self.core.check_running()?;
+        self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;
+        if tagged.is_empty() {
+            return Err(Error::NoObjective);
+        }
+        for one in tagged {
+            self.check_asa_obj(nonce, &one.objective, true)?;
+        }
+        let invalid =
+            |source: &AsaLocator| source.locator.is_some() && WireLocator::from_locator(source).is_none();
+        if tagged.iter().any(|one| invalid(&one.source)) { Err(Error::InvalidLoc) } else { Ok(()) }
     }
 }

@@ -1,8 +1,10 @@
 //! The answering side of negotiations (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
 use crate::interrupt::{self, NotReceived};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::types::{AsaNonce, Objective, SessionNonce};
 
 impl Engine {
@@ -37,9 +39,10 @@ impl Engine {
         nonce: AsaNonce,
         objective: &Objective,
     ) -> Result<(SessionNonce, Objective)> {
-        self.check_listening(nonce, objective)?;
+        let here = here!(self, node => node.ask("listen_negotiate", &[nonce.form(), objective.form()]));
+        here.check_listening(nonce, objective)?;
         loop {
-            if let Some(accepted) = self.accept_next(nonce, objective)? {
+            if let Some(accepted) = here.accept_next(nonce, objective)? {
                 return Ok(accepted);
             }
         }
@@ -47,6 +50,38 @@ impl Engine {
 
     /// What is checked before listening.
     pub(super) fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("check_listening", &[nonce.form(), objective.form()]));
+        here.check_listening(nonce, objective)
+    }
+
+    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
+    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
+    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| while grasp::listen_negotiate(asa, &money).is_ok() {});
+    ///     // The thread ends:
+    ///     grasp::stop_negotiate(asa, &money)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
+    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("stop_negotiate", &[nonce.form(), objective.form()]));
+        here.check_asa_obj(nonce, objective, false)?;
+        here.core.node.registries.objectives.stop_negotiate(nonce, &objective.name);
+        Ok(())
+    }
+}
+
+impl Here {
+    fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, false)?;
         if !(objective.neg && objective.discoverable) {
             return Err(Error::NotNeg);
@@ -81,29 +116,5 @@ impl Engine {
         };
         self.check_still(nonce, session, &exchange)?;
         Ok(Some((session, objective)))
-    }
-
-    /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
-    /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
-    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
-    /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| while grasp::listen_negotiate(asa, &money).is_ok() {});
-    ///     // The thread ends:
-    ///     grasp::stop_negotiate(asa, &money)
-    /// })?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
-    pub fn stop_negotiate(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, false)?;
-        self.core.node.registries.objectives.stop_negotiate(nonce, &objective.name);
-        Ok(())
     }
 }

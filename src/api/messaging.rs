@@ -5,8 +5,10 @@
 use std::time::{Duration, Instant};
 
 use super::too_large;
-use crate::engine::Engine;
+use crate::engine::{Engine, here};
 use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::outcome::MessageOutcome;
 use crate::registry::TransportError;
 use crate::types::{AsaNonce, SessionNonce, Value};
@@ -30,11 +32,12 @@ impl Engine {
     /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
     /// session after it.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
-        self.check_asa(nonce)?;
-        let exchange = self.exchange(nonce, session)?;
+        let here = here!(self, node => node.ask("gsend", &[nonce.form(), session.form(), message.form()]));
+        here.check_asa(nonce)?;
+        let exchange = here.exchange(nonce, session)?;
         let bytes = message.encode();
-        too_large(bytes.len(), self.core.node.sizes.unicast())?;
-        self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErr)
+        too_large(bytes.len(), here.core.node.sizes.unicast())?;
+        here.send(session, &exchange, &bytes, here.connect_deadline(), Error::SockErr)
     }
 
     /// Receives one CBOR item from the peer of a session within `timeout` milliseconds (graspy's `grecv`).
@@ -58,18 +61,19 @@ impl Engine {
     /// meanwhile, [`Error::NoSocket`]. The following end the session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
     /// came in time.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
-        self.check_asa(nonce)?;
-        let exchange = self.exchange(nonce, session)?;
-        let limits = self.core.node.unicast_limits();
-        let received = self.receive(&exchange, Instant::now() + Duration::from_millis(timeout.into()));
+        let here = here!(self, node => node.ask("grecv", &[nonce.form(), session.form(), timeout.form()]));
+        here.check_asa(nonce)?;
+        let exchange = here.exchange(nonce, session)?;
+        let limits = here.core.node.unicast_limits();
+        let received = here.receive(&exchange, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
             // The substrate went down while this was waited for.
-            Ok(_) if !self.core.node.is_secure() => {
-                self.core.node.received().settle(MessageOutcome::Insecure);
+            Ok(_) if !here.core.node.is_secure() => {
+                here.core.node.received().settle(MessageOutcome::Insecure);
                 Error::NoSecurity
             }
             Ok(bytes) => {
-                self.core.node.received().settle(MessageOutcome::Item);
+                here.core.node.received().settle(MessageOutcome::Item);
                 match crate::wire::cbor::decode(&bytes, &limits) {
                     Ok(value) => return Ok(value),
                     Err(_) => Error::CborFail,
@@ -79,8 +83,8 @@ impl Engine {
             Err(TransportError::Broken) => Error::CborFail,
             Err(cause) => Error::NoReply.not_answered(cause),
         };
-        let was_open = self.end(session, &exchange, (&error).into());
-        self.core.check_running()?;
+        let was_open = here.end(session, &exchange, (&error).into());
+        here.core.check_running()?;
         // Another thread ended the session: what the closed socket says is not the peer's word.
         Err(if was_open { error } else { Error::NoSession })
     }

@@ -5,9 +5,13 @@
 mod asa;
 mod discovery;
 mod flooding;
+#[cfg(feature = "ipc")]
+mod forms;
 mod listening;
 mod messaging;
 mod negotiation;
+#[cfg(feature = "ipc")]
+mod node;
 mod ports;
 mod reach;
 mod registration;
@@ -40,7 +44,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
+use crate::engine::Here;
 use crate::error::{Error, Result, Why};
 use crate::net::connect;
 use crate::net::tcp::Connection;
@@ -50,7 +54,7 @@ use crate::threads::resolve;
 use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::{Body, Message, Step, WireObjective, encode};
 
-impl Engine {
+impl Here {
     /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
     fn check_asa_obj(&self, nonce: AsaNonce, objective: &Objective, sending: bool) -> Result<()> {
         self.core.check_running()?;

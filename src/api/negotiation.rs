@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::reach::{Failures, Reached};
 use super::{Peer, step};
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::node::{Await, NegotiationReply, negotiation_reply};
 use crate::registry::{Exchange, Transport, TransportError};
 use crate::trace::Ending;
@@ -81,21 +83,22 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<(Negotiation, Peer)> {
-        self.check_negotiable(nonce, objective)?;
+        let here = here!(self, node => node.ask("req_negotiate", &[nonce.form(), objective.form(), peer.form(), timeout.form()]));
+        here.check_negotiable(nonce, objective)?;
         if peer.is_none()
-            && self.core.node.config.rapid_negotiation
-            && let Some(answer) = self.ask_rapidly(objective)?
+            && here.core.node.config.rapid_negotiation
+            && let Some(answer) = here.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
         {
-            let (session, exchange) = self.open(nonce, id, objective, answer.transport)?;
-            let deadline = Instant::now() + self.timeout(timeout);
+            let (session, exchange) = here.open(nonce, id, objective, answer.transport)?;
+            let deadline = Instant::now() + here.timeout(timeout);
             let first = Some(answer.message);
-            let answer = self.await_reply(session, &exchange, objective, deadline, first)?;
+            let answer = here.await_reply(session, &exchange, objective, deadline, first)?;
             return Ok((answer, Peer::of(exchange.transport.as_ref(), None)));
         }
-        let (session, exchange, peer) = self.request(nonce, objective, peer, timeout)?;
-        let deadline = Instant::now() + self.timeout(timeout);
-        Ok((self.await_reply(session, &exchange, objective, deadline, None)?, peer))
+        let (session, exchange, peer) = here.request(nonce, objective, peer, timeout)?;
+        let deadline = Instant::now() + here.timeout(timeout);
+        Ok((here.await_reply(session, &exchange, objective, deadline, None)?, peer))
     }
 
     /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
@@ -135,12 +138,168 @@ impl Engine {
         peer: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<(SessionNonce, Peer)> {
-        self.check_negotiable(nonce, objective)?;
-        let (session, exchange, peer) = self.request(nonce, objective, peer, timeout)?;
+        let here = here!(self, node => node.ask("open", &[nonce.form(), objective.form(), peer.form(), timeout.form()]));
+        here.check_negotiable(nonce, objective)?;
+        let (session, exchange, peer) = here.request(nonce, objective, peer, timeout)?;
         exchange.transport.pause_before_next(PAUSE);
         Ok((session, peer))
     }
 
+    /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
+    /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
+    /// lowered here. Waits `timeout` milliseconds, 60000 by default.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let asa = grasp::register_asa("Gray")?;
+    /// # let money = grasp::Objective::new("EX3");
+    /// use grasp::{Negotiation, Value};
+    ///
+    /// let mut answer = grasp::req_negotiate(asa, &money, None, None)?;
+    /// for wish in [90_i64, 80, 70] {
+    ///     let Negotiation::Offer(session, mut offer) = answer else { break };
+    ///     // The objective goes back as it came, with another value.
+    ///     offer.value = Value::from(wish);
+    ///     answer = grasp::negotiate_step(asa, session, &offer, None)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
+    /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
+    /// [`Error::LoopExhausted`], [`Error::TooLarge`]; the session stays open. Then
+    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
+    /// closed the connection, what it sent before is the answer.
+    pub fn negotiate_step(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        objective: &Objective,
+        timeout: Option<u32>,
+    ) -> Result<Negotiation> {
+        let here = here!(self, node => node.ask("negotiate_step", &[nonce.form(), session.form(), objective.form(), timeout.form()]));
+        here.check_asa_obj(nonce, objective, false)?;
+        if !objective.neg {
+            return Err(Error::NotNeg);
+        }
+        let exchange = here.exchange(nonce, session)?;
+        if *objective.name != *exchange.name || objective.dry != exchange.dry {
+            return Err(Error::InvalidNeg);
+        }
+        // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
+        let loop_count = objective.loop_count.saturating_sub(1);
+        if loop_count == 0 {
+            return Err(Error::LoopExhausted);
+        }
+        let bytes = match here.test_message(session.id_value) {
+            Some(bytes) => bytes,
+            None => {
+                let mut offer = step(session.id_value, objective);
+                offer.objective.loop_count = loop_count;
+                here.encode_unicast(Body::Negotiate(offer))?
+            }
+        };
+        let sent = here.send(session, &exchange, &bytes, here.connect_deadline(), Error::SockErrNegStep);
+        match sent {
+            Ok(()) => {
+                let deadline = Instant::now() + here.timeout(timeout);
+                here.await_reply(session, &exchange, objective, deadline, None)
+            }
+            Err(error) => here.last_word(session, &exchange, objective, error),
+        }
+    }
+
+    /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
+    /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// // Ten seconds to make up one's mind.
+    /// grasp::negotiate_wait(asa, session, Some(10_000))?;
+    /// println!("{} is a lot", request.value);
+    /// grasp::end_negotiate(asa, session, true, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
+    /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
+    /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
+    pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
+        let here =
+            here!(self, node => node.ask("negotiate_wait", &[nonce.form(), session.form(), timeout.form()]));
+        here.check_asa(nonce)?;
+        let exchange = here.exchange(nonce, session)?;
+        let time = timeout.filter(|given| *given > 0).unwrap_or(here.core.node.config.default_timeout);
+        let bytes = here.encode_unicast(Body::Wait { session: session.id_value, time })?;
+        here.send(session, &exchange, &bytes, here.connect_deadline(), Error::SockErrWait)?;
+        exchange.transport.pause_before_next(PAUSE);
+        Ok(())
+    }
+
+    /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
+    /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// match request.value.as_i64() {
+    ///     Some(..100) => grasp::end_negotiate(asa, session, true, None)?,
+    ///     _ => grasp::end_negotiate(asa, session, false, Some("too much"))?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
+    /// [`Error::NoSocket`]; [`Error::TooLarge`]; [`Error::SockErrEnd`]. But for the
+    /// first four and `TooLarge` the session is over.
+    pub fn end_negotiate(
+        &self,
+        nonce: AsaNonce,
+        session: SessionNonce,
+        accept: bool,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        let here = here!(self, node => node.ask("end_negotiate", &[nonce.form(), session.form(), accept.form(), reason.form()]));
+        let reason = reason.filter(|text| !text.is_empty()).map(str::to_owned);
+        let outcome = if accept { Outcome::Accept } else { Outcome::Decline(reason) };
+        here.finish(nonce, session, Body::End { session: session.id_value, outcome })
+    }
+
+    /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
+    /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
+    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
+    /// if request.value.as_i64().is_none() {
+    ///     grasp::send_invalid(asa, session, Some("a number is expected".into()))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`end_negotiate`](Self::end_negotiate).
+    pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
+        let here =
+            here!(self, node => node.ask("send_invalid", &[nonce.form(), session.form(), info.form()]));
+        let content = Some(info.unwrap_or_else(|| Value::from("No information")));
+        here.finish(nonce, session, Body::Invalid { session: session.id_value, content })
+    }
+}
+
+impl Here {
     fn check_negotiable(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         self.check_asa_obj(nonce, objective, false)?;
         if !objective.neg {
@@ -203,72 +362,6 @@ impl Engine {
         })
     }
 
-    /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
-    /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
-    /// lowered here. Waits `timeout` milliseconds, 60000 by default.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let asa = grasp::register_asa("Gray")?;
-    /// # let money = grasp::Objective::new("EX3");
-    /// use grasp::{Negotiation, Value};
-    ///
-    /// let mut answer = grasp::req_negotiate(asa, &money, None, None)?;
-    /// for wish in [90_i64, 80, 70] {
-    ///     let Negotiation::Offer(session, mut offer) = answer else { break };
-    ///     // The objective goes back as it came, with another value.
-    ///     offer.value = Value::from(wish);
-    ///     answer = grasp::negotiate_step(asa, session, &offer, None)?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
-    /// [`Error::InvalidNeg`] for another objective than the session's or a change between dry run and live,
-    /// [`Error::LoopExhausted`], [`Error::TooLarge`]; the session stays open. Then
-    /// [`Error::SockErrNegStep`] and those of [`req_negotiate`](Self::req_negotiate), which end the session. If the peer has
-    /// closed the connection, what it sent before is the answer.
-    pub fn negotiate_step(
-        &self,
-        nonce: AsaNonce,
-        session: SessionNonce,
-        objective: &Objective,
-        timeout: Option<u32>,
-    ) -> Result<Negotiation> {
-        self.check_asa_obj(nonce, objective, false)?;
-        if !objective.neg {
-            return Err(Error::NotNeg);
-        }
-        let exchange = self.exchange(nonce, session)?;
-        if *objective.name != *exchange.name || objective.dry != exchange.dry {
-            return Err(Error::InvalidNeg);
-        }
-        // RFC 8990 §2.8.7: the sender subtracts one, and never sends zero.
-        let loop_count = objective.loop_count.saturating_sub(1);
-        if loop_count == 0 {
-            return Err(Error::LoopExhausted);
-        }
-        let bytes = match self.test_message(session.id_value) {
-            Some(bytes) => bytes,
-            None => {
-                let mut offer = step(session.id_value, objective);
-                offer.objective.loop_count = loop_count;
-                self.encode_unicast(Body::Negotiate(offer))?
-            }
-        };
-        let sent = self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrNegStep);
-        match sent {
-            Ok(()) => {
-                let deadline = Instant::now() + self.timeout(timeout);
-                self.await_reply(session, &exchange, objective, deadline, None)
-            }
-            Err(error) => self.last_word(session, &exchange, objective, error),
-        }
-    }
-
     /// What `make_invalid` and `make_badmess` want sent in place of the next step.
     fn test_message(&self, id: u32) -> Option<Vec<u8>> {
         let switches = &self.core.switches;
@@ -281,87 +374,6 @@ impl Engine {
         // M_NEGOTIATE whose objective is a number.
         let bad = || Value::Array(vec![Value::from(5), Value::from(id), Value::from(0)]).encode();
         is_on(&switches.make_badmess).then(bad)
-    }
-
-    /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
-    /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
-    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
-    /// // Ten seconds to make up one's mind.
-    /// grasp::negotiate_wait(asa, session, Some(10_000))?;
-    /// println!("{} is a lot", request.value);
-    /// grasp::end_negotiate(asa, session, true, None)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
-    /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
-    /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
-    pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
-        self.check_asa(nonce)?;
-        let exchange = self.exchange(nonce, session)?;
-        let time = timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
-        let bytes = self.encode_unicast(Body::Wait { session: session.id_value, time })?;
-        self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrWait)?;
-        exchange.transport.pause_before_next(PAUSE);
-        Ok(())
-    }
-
-    /// Ends a negotiation by accepting what the peer last offered, or by declining with an optional reason
-    /// (RFC 8990 §2.8.8, RFC 8991 §2.3.5; graspy's `end_negotiate`).
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
-    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
-    /// match request.value.as_i64() {
-    ///     Some(..100) => grasp::end_negotiate(asa, session, true, None)?,
-    ///     _ => grasp::end_negotiate(asa, session, false, Some("too much"))?,
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
-    /// [`Error::NoSocket`]; [`Error::TooLarge`]; [`Error::SockErrEnd`]. But for the
-    /// first four and `TooLarge` the session is over.
-    pub fn end_negotiate(
-        &self,
-        nonce: AsaNonce,
-        session: SessionNonce,
-        accept: bool,
-        reason: Option<&str>,
-    ) -> Result<()> {
-        let reason = reason.filter(|text| !text.is_empty()).map(str::to_owned);
-        let outcome = if accept { Outcome::Accept } else { Outcome::Decline(reason) };
-        self.finish(nonce, session, Body::End { session: session.id_value, outcome })
-    }
-
-    /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
-    /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
-    /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
-    /// if request.value.as_i64().is_none() {
-    ///     grasp::send_invalid(asa, session, Some("a number is expected".into()))?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`end_negotiate`](Self::end_negotiate).
-    pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
-        let content = Some(info.unwrap_or_else(|| Value::from("No information")));
-        self.finish(nonce, session, Body::Invalid { session: session.id_value, content })
     }
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {

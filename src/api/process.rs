@@ -13,6 +13,8 @@ use super::{Discover, Flooding, Negotiation, RegisterObj};
 use crate::bubbles::Bubbles;
 use crate::config::Config;
 use crate::engine::Engine;
+#[cfg(feature = "bubbles")]
+use crate::engine::Seat;
 use crate::error::{Error, Result};
 use crate::start_error::StartError;
 use crate::threads::is_engine_thread;
@@ -146,8 +148,17 @@ pub fn process_engine() -> Result<Engine> {
         config.bubbles(bubbles)
     };
     set_printing(config.test_mode, config.silent);
-    let engine = Engine::start(config).map_err(not_started)?;
+    let engine = start(config).map_err(not_started)?;
     starting.end(engine)
+}
+
+/// Starts an engine, or connects to the node whose socket the environment names.
+fn start(config: Config) -> std::result::Result<Engine, StartError> {
+    #[cfg(feature = "ipc")]
+    if let Some(socket) = crate::config::environment::socket() {
+        return Engine::connect(socket);
+    }
+    Engine::start(config)
 }
 
 fn not_started(error: StartError) -> Error {
@@ -219,7 +230,15 @@ fn serve(engine: &Engine, made: Bubbles) -> io::Result<Bubbles> {
         }
         process.bubbles = Some(made.clone());
     }
-    crate::threads::start_bubbles(&engine.core, &made).inspect_err(|_| PROCESS.lock().bubbles = None)?;
+    let started = match &engine.seat {
+        Seat::Here(here) => crate::threads::start_bubbles(&here.core, &made),
+        #[cfg(feature = "ipc")]
+        Seat::Node(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the engine is in another process, which shows the page if it is to be shown",
+        )),
+    };
+    started.inspect_err(|_| PROCESS.lock().bubbles = None)?;
     Ok(made)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Discover, SHORTEST_CONNECT};
 use crate::clock::millis;
-use crate::engine::Engine;
+use crate::engine::Here;
 use crate::error::{Error, Result};
 use crate::net::tcp::Connection;
 use crate::registry::same_place;
@@ -29,7 +29,7 @@ pub(super) struct Failures {
     pub(super) unreached: Error,
 }
 
-impl Engine {
+impl Here {
     /// Connects to the peer that is given. Without one, to whoever is known or discovered; where nobody of them can be
     /// reached, others are discovered within `timeout` milliseconds, by default as long as a discovery takes. A locator that
     /// was heard of again is tried once more.

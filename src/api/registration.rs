@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::ports;
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::net::listener::Listener;
 use crate::registry::{Close, Registration};
 use crate::threads;
@@ -65,9 +67,23 @@ impl Engine {
     /// # Errors
     /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
     pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
-        self.core.check_running()?;
-        let nonce = AsaNonce(self.core.node.new_id()?);
-        self.core.node.registries.asas.register(nonce, name)?;
+        self.register_asa_as(name, None)
+    }
+
+    /// `register_asa`, with the handle that the ASA had at a node's predecessor.
+    ///
+    /// # Errors
+    /// [`Error::DupAsa`] also if the handle is in use.
+    pub(super) fn register_asa_as(&self, name: &str, wanted: Option<AsaNonce>) -> Result<AsaNonce> {
+        let here = here!(self, node => node.ask("register_asa", &[name.form(), wanted.form()]));
+        here.core.check_running()?;
+        let node = &here.core.node;
+        let nonce = match wanted {
+            None => AsaNonce(node.new_id()?),
+            Some(nonce) if node.is_free(nonce) => nonce,
+            Some(_) => return Err(Error::DupAsa),
+        };
+        node.registries.asas.register(nonce, name)?;
         Ok(nonce)
     }
 
@@ -88,12 +104,13 @@ impl Engine {
     /// # Errors
     /// [`Error::NoAsa`] if no ASA has this name, [`Error::NotYourAsa`] if another has it. A retry does not help.
     pub fn deregister_asa(&self, nonce: AsaNonce, name: &str) -> Result<()> {
-        self.core.check_running()?;
-        self.core.node.registries.asas.deregister(nonce, name)?;
-        for listener in self.core.node.registries.objectives.deregister_all(nonce) {
+        let here = here!(self, node => node.ask("deregister_asa", &[nonce.form(), name.form()]));
+        here.core.check_running()?;
+        here.core.node.registries.asas.deregister(nonce, name)?;
+        for listener in here.core.node.registries.objectives.deregister_all(nonce) {
             listener.close();
         }
-        for exchange in self.core.node.registries.sessions.end_owned(nonce) {
+        for exchange in here.core.node.registries.sessions.end_owned(nonce) {
             exchange.transport.close();
         }
         Ok(())
@@ -122,20 +139,22 @@ impl Engine {
     /// [`Error::PortTaken`] for a fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
     /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
-        self.check_asa(nonce)?;
+        let here =
+            here!(self, node => node.ask("register_obj", &[nonce.form(), objective.form(), options.form()]));
+        here.check_asa(nonce)?;
         if objective.synch && (objective.neg || objective.dry) {
             return Err(Error::NotBoth);
         }
         if objective.dry && !objective.neg {
             return Err(Error::NotDry);
         }
-        let objectives = &self.core.node.registries.objectives;
+        let objectives = &here.core.node.registries.objectives;
         let adds_owner = objectives.may_register(&objective.name, options.overlap)?;
         if options.locators.iter().any(|locator| WireLocator::from_locator(locator).is_none()) {
             return Err(Error::InvalidLoc);
         }
         let mut registration = Registration {
-            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(self.core.node.config.objective_ttl),
+            ttl: options.ttl.filter(|ttl| *ttl > 0).unwrap_or(here.core.node.config.objective_ttl),
             discoverable: options.discoverable,
             overlap: options.overlap,
             local: options.local,
@@ -145,28 +164,55 @@ impl Engine {
             listener: None,
         };
         if adds_owner {
-            self.check_port(&objective.name, options.port)?;
+            here.check_port(&objective.name, options.port)?;
         }
         if !(adds_owner && objectives.add_owner(nonce, &objective.name)) {
             if objective.neg || objective.synch {
                 let ipv4 = |locator: &AsaLocator| matches!(locator.locator, Some(Locator::Ipv4(_)));
                 let ipv4 = registration.locators.iter().any(ipv4);
-                self.core.check_namespace()?;
-                let listener = self.listen(ports::open(&objective.name, options.port, ipv4)?)?;
+                here.core.check_namespace()?;
+                let listener = here.listen(ports::open(&objective.name, options.port, ipv4)?)?;
                 registration.port =
                     listener.port().map_err(|_| Error::ObjFull).inspect_err(|_| listener.close())?;
                 registration.listener = Some(listener);
             }
-            self.enter(nonce, objective, registration)?;
+            here.enter(nonce, objective, registration)?;
         }
         // Deregistration of the ASA and shutdown take what they find: what came just then goes by itself.
-        self.check_asa(nonce).inspect_err(|_| {
+        here.check_asa(nonce).inspect_err(|_| {
             if let Ok(Some(listener)) = objectives.deregister(nonce, &objective.name) {
                 listener.close();
             }
         })
     }
 
+    /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
+    /// name. It vanishes with its last owner.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Briggs")?;
+    /// let money = grasp::Objective::new("EX3");
+    /// grasp::register_obj(asa, &money, Default::default())?;
+    /// grasp::deregister_obj(asa, &money)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoAsa`], [`Error::NotObj`] if nobody has registered it, [`Error::NotYourObj`] if others have.
+    /// A retry does not help.
+    pub fn deregister_obj(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("deregister_obj", &[nonce.form(), objective.name.form()]));
+        here.check_asa(nonce)?;
+        if let Some(listener) = here.core.node.registries.objectives.deregister(nonce, &objective.name)? {
+            listener.close();
+        }
+        Ok(())
+    }
+}
+
+impl Here {
     /// Enters an objective into the registry, and closes its socket if that is of no use.
     fn enter(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
         let listener = registration.listener.clone();
@@ -199,29 +245,5 @@ impl Engine {
             return Err(Error::ObjFull);
         }
         Ok(listener)
-    }
-
-    /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
-    /// name. It vanishes with its last owner.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// let asa = grasp::register_asa("Briggs")?;
-    /// let money = grasp::Objective::new("EX3");
-    /// grasp::register_obj(asa, &money, Default::default())?;
-    /// grasp::deregister_obj(asa, &money)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NoAsa`], [`Error::NotObj`] if nobody has registered it, [`Error::NotYourObj`] if others have.
-    /// A retry does not help.
-    pub fn deregister_obj(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa(nonce)?;
-        if let Some(listener) = self.core.node.registries.objectives.deregister(nonce, &objective.name)? {
-            listener.close();
-        }
-        Ok(())
     }
 }

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use parking_lot::Mutex;
 
-use crate::core::Core;
-use crate::engine::Engine;
+use crate::engine::{Engine, Seat};
 use crate::error::{Error, Result};
 use crate::threads;
 use crate::types::{AsaNonce, TaggedObjective};
@@ -20,7 +19,7 @@ const SHORTEST: u32 = 100;
 /// Objectives that are flooded again and again, until this is dropped: what [`Engine::flood_every`] returns.
 #[must_use = "flooding ends when this is dropped"]
 pub struct Flooding {
-    core: Arc<Core>,
+    engine: Engine,
     nonce: AsaNonce,
     ttl: u32,
     shared: Arc<Shared>,
@@ -43,7 +42,7 @@ impl Flooding {
     /// # Errors
     /// Those of [`Engine::flood`]; then the old objectives go on being flooded.
     pub fn update(&self, tagged: &[TaggedObjective]) -> Result<()> {
-        Engine::unowned(&self.core).check_repeatable(self.nonce, self.ttl, tagged)?;
+        self.engine.check_repeatable(self.nonce, self.ttl, tagged)?;
         *self.shared.tagged.lock() = tagged.to_vec();
         match self.wake.as_ref().map(|wake| wake.try_send(())) {
             // Full: the thread has not taken the last wish yet, and takes this one with it.
@@ -118,12 +117,28 @@ impl Engine {
         let ((wake, woken), (ending, ended)) = (bounded(1), bounded(0));
         let own = Arc::clone(&shared);
         self.flood(nonce, ttl, tagged)?;
-        threads::spawn(&self.core, "_flooder", move |core| {
+        let engine = self.unowned();
+        self.start_activity("_flooder", move |stop| {
             let _ending: Sender<()> = ending;
-            flood_until_stopped(core, &own, &woken, interval, (nonce, ttl));
-        })
-        .map_err(|error| self.no_thread(error))?;
-        Ok(Flooding { core: Arc::clone(&self.core), nonce, ttl, shared, wake: Some(wake), ended })
+            flood_until_stopped(&engine, stop, &own, &woken, interval, (nonce, ttl));
+        })?;
+        Ok(Flooding { engine: self.unowned(), nonce, ttl, shared, wake: Some(wake), ended })
+    }
+
+    /// Starts a thread that goes on with something for an ASA, and is told by the disconnected channel when the engine stops.
+    /// That of a connected engine tells it by the errors of its calls.
+    fn start_activity(
+        &self,
+        name: &'static str,
+        body: impl FnOnce(&Receiver<()>) + Send + 'static,
+    ) -> Result<()> {
+        match &self.seat {
+            Seat::Here(here) => threads::spawn(&here.core, name, move |core| body(core.stop_signal()))
+                .map_err(|error| here.no_thread(error)),
+            #[cfg(feature = "ipc")]
+            Seat::Node(_) => threads::start_asa(name, move || body(&crossbeam_channel::never()))
+                .map_err(|error| Error::NoThread(Arc::new(error))),
+        }
     }
 
     /// What [`flood`](Self::flood) checks; and that the values are nested no deeper than a thread of the engine has
@@ -137,17 +152,17 @@ impl Engine {
 
 /// Floods at each interval, counted from the last flood, and when it is woken.
 fn flood_until_stopped(
-    core: &Arc<Core>,
+    engine: &Engine,
+    stop: &Receiver<()>,
     shared: &Shared,
     woken: &Receiver<()>,
     interval: Duration,
     (nonce, ttl): (AsaNonce, u32),
 ) {
-    let engine = Engine::unowned(core);
     let mut next = Instant::now() + interval;
     loop {
         select! {
-            recv(core.stop_signal()) -> _ => return shared.end(Error::Stopped),
+            recv(stop) -> _ => return shared.end(Error::Stopped),
             recv(woken) -> wish => if wish.is_err() { return },
             default(next.saturating_duration_since(Instant::now())) => {}
         }

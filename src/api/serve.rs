@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::{Asa, Session, Stop};
-use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::threads;
@@ -29,7 +28,7 @@ pub struct Server {
 }
 
 struct Shared {
-    core: Arc<Core>,
+    engine: Engine,
     asa: AsaNonce,
     objective: Objective,
     limit: usize,
@@ -89,7 +88,7 @@ impl Asa {
         let engine = self.engine();
         engine.check_listening(self.nonce(), objective)?;
         let shared = Arc::new(Shared {
-            core: Arc::clone(&engine.core),
+            engine: engine.unowned(),
             asa: self.nonce(),
             objective: objective.clone(),
             limit: limit.max(1),
@@ -98,7 +97,7 @@ impl Asa {
             state: Mutex::new(State { threads: 1, ..State::default() }),
             changed: Condvar::new(),
         });
-        Shared::start(&shared).map_err(|error| engine.no_thread(error))?;
+        Shared::start(&shared).map_err(|error| Error::NoThread(Arc::new(error)))?;
         Ok(Server { shared })
     }
 }
@@ -171,16 +170,15 @@ impl Shared {
     /// Ends listening. A thread that is about to listen is met by the next wake, or by the check before it.
     fn wake(&self) {
         self.stop.request();
-        let _ = Engine::unowned(&self.core).stop_negotiate(self.asa, &self.objective);
+        let _ = self.engine.stop_negotiate(self.asa, &self.objective);
     }
 
     fn serve(self: Arc<Self>) {
-        let engine = Engine::unowned(&self.core);
         let failure = loop {
             if self.stop.is_requested() {
                 break None;
             }
-            match engine.accept_session(self.asa, &self.objective) {
+            match self.engine.accept_session(self.asa, &self.objective) {
                 Ok(session) => Self::answer(&self, session),
                 Err(_) if self.stop.is_requested() => break None,
                 Err(Error::IdClash) => {}

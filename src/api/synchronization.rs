@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use super::reach::{Failures, Reached};
 use super::{Asa, Peer, step};
-use crate::engine::Engine;
+use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::ipc::Form as _;
 use crate::node::{SynchReply, synch_reply};
 use crate::registry::{Exchange, TransportError};
 use crate::threads;
@@ -85,39 +87,100 @@ impl Engine {
     }
 
     /// `synchronize`, and where the value is from.
-    fn synchronize_with(
+    pub(super) fn synchronize_with(
         &self,
         nonce: AsaNonce,
         objective: &Objective,
         locator: Option<&AsaLocator>,
         timeout: Option<u32>,
     ) -> Result<Synchronized> {
-        self.check_asa(nonce)?;
+        let here = here!(self, node => node.ask("synchronize", &[nonce.form(), objective.form(), locator.form(), timeout.form()]));
+        here.check_asa(nonce)?;
         if !objective.synch {
             return Err(Error::NotSynch);
         }
-        self.check_secure_or_dull([objective.name.as_str()])?;
+        here.check_secure_or_dull([objective.name.as_str()])?;
         if locator.is_none() {
-            let flooded = self.core.node.registries.floods.lookup(&objective.name, self.core.now());
+            let flooded = here.core.node.registries.floods.lookup(&objective.name, here.core.now());
             if let Some(tagged) = flooded.into_iter().rfind(|tagged| tagged.objective.synch) {
                 let TaggedObjective { objective, source } = tagged;
                 return Ok(Synchronized { objective, source: Source::Flooded(source) });
             }
         }
-        self.check_secure()?;
-        self.core.check_namespace()?;
+        here.check_secure()?;
+        here.core.check_namespace()?;
         if locator.is_none()
-            && self.core.node.config.rapid_synch_message
-            && let Some(answer) = self.ask_rapidly(objective)?
+            && here.core.node.config.rapid_synch_message
+            && let Some(answer) = here.ask_rapidly(objective)?
             && let Some(id) = answer.message.session()
             && let SynchReply::Value(value) = synch_reply(id, &objective.name, Ok(answer.message))
         {
             let peer = Peer::of(answer.transport.as_ref(), None);
             return Ok(Synchronized { objective: value, source: Source::Peer(peer) });
         }
-        self.request_value(nonce, objective, locator, timeout)
+        here.request_value(nonce, objective, locator, timeout)
     }
 
+    /// Serves the value of an objective of this ASA to whoever asks (RFC 8991 §2.3.6; graspy's
+    /// `listen_synchronize`). Returns at once. The objective can be discovered from now on. A later call
+    /// replaces the value; loop count and flags stay as they were.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Clock")?;
+    /// let mut time = grasp::Objective::new("Time").with_value("12:00")?;
+    /// time.synch = true;
+    /// grasp::register_obj(asa, &time, Default::default())?;
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// // From now on another value:
+    /// grasp::listen_synchronize(asa, &time.with_value("12:01")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
+    /// [`Error::TooLarge`], [`Error::NoThread`].
+    pub fn listen_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("listen_synchronize", &[nonce.form(), objective.form()]));
+        here.check_asa_obj(nonce, objective, true)?;
+        here.check_secure()?;
+        here.encode_unicast(Body::Synch(step(u32::MAX, objective)))?;
+        let objectives = &here.core.node.registries.objectives;
+        let queue = here.core.node.config.request_queue;
+        if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
+            let started = threads::start_synch_listen(&here.core, objective.name.clone(), requests);
+            started.map_err(|error| {
+                objectives.stop_synchronize(nonce, &objective.name);
+                here.no_thread(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Stops serving the value (RFC 8991 §2.3.6 `stop_listen_synchronize`; graspy's `stop_synchronize`). The
+    /// objective can be discovered no longer, unless it was registered so. Further requests are refused.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// # let (asa, time) = (grasp::register_asa("Clock")?, grasp::Objective::new("Time"));
+    /// grasp::listen_synchronize(asa, &time)?;
+    /// grasp::stop_synchronize(asa, &time)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
+    pub fn stop_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("stop_synchronize", &[nonce.form(), objective.form()]));
+        here.check_asa_obj(nonce, objective, true)?;
+        here.core.node.registries.objectives.stop_synchronize(nonce, &objective.name);
+        Ok(())
+    }
+}
+
+impl Here {
     fn request_value(
         &self,
         nonce: AsaNonce,
@@ -165,61 +228,5 @@ impl Engine {
                 SynchReply::Ignore => {}
             }
         }
-    }
-
-    /// Serves the value of an objective of this ASA to whoever asks (RFC 8991 §2.3.6; graspy's
-    /// `listen_synchronize`). Returns at once. The objective can be discovered from now on. A later call
-    /// replaces the value; loop count and flags stay as they were.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// let asa = grasp::register_asa("Clock")?;
-    /// let mut time = grasp::Objective::new("Time").with_value("12:00")?;
-    /// time.synch = true;
-    /// grasp::register_obj(asa, &time, Default::default())?;
-    /// grasp::listen_synchronize(asa, &time)?;
-    /// // From now on another value:
-    /// grasp::listen_synchronize(asa, &time.with_value("12:01")?)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
-    /// [`Error::TooLarge`], [`Error::NoThread`].
-    pub fn listen_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, true)?;
-        self.check_secure()?;
-        self.encode_unicast(Body::Synch(step(u32::MAX, objective)))?;
-        let objectives = &self.core.node.registries.objectives;
-        let queue = self.core.node.config.request_queue;
-        if let Some(requests) = objectives.begin_synchronization(nonce, objective, queue)? {
-            let started = threads::start_synch_listen(&self.core, objective.name.clone(), requests);
-            started.map_err(|error| {
-                objectives.stop_synchronize(nonce, &objective.name);
-                self.no_thread(error)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Stops serving the value (RFC 8991 §2.3.6 `stop_listen_synchronize`; graspy's `stop_synchronize`). The
-    /// objective can be discovered no longer, unless it was registered so. Further requests are refused.
-    ///
-    /// ```no_run
-    /// # fn main() -> grasp::Result<()> {
-    /// # let (asa, time) = (grasp::register_asa("Clock")?, grasp::Objective::new("Time"));
-    /// grasp::listen_synchronize(asa, &time)?;
-    /// grasp::stop_synchronize(asa, &time)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`]. A retry does not help.
-    pub fn stop_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        self.check_asa_obj(nonce, objective, true)?;
-        self.core.node.registries.objectives.stop_synchronize(nonce, &objective.name);
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{EngineState, SessionView};
 use crate::engine::Engine;
 use crate::plain::Plain;
 use crate::trace::{SessionKind, emit_line};
-use crate::types::AsaView;
+use crate::types::{AsaView, DiscoveryView, FloodView};
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
@@ -108,18 +108,16 @@ impl Engine {
     }
 
     fn write_dump(&self, out: &mut String, partial: bool) -> fmt::Result {
-        let (core, registries) = (&self.core, &self.core.node.registries);
         if !partial {
-            let addresses = core.addresses();
-            heading(out, &format!("Thread count: {}", core.threads.count()))?;
-            match addresses.global {
+            heading(out, &format!("Thread count: {}", self.thread_count()))?;
+            match self.my_address() {
                 Some(address) => heading(out, &format!("My address: {address}"))?,
                 None => heading(out, "My address: None")?,
             }
-            heading(out, &format!("Session locator: {}", addresses.session_locator()))?;
+            heading(out, &format!("Session locator: {}", self.session_locator()))?;
             heading(out, "Link local zone index(es):")?;
-            for link in &addresses.links {
-                writeln!(out, "{} {}", link.ifi, link.address)?;
+            for (ifi, address) in self.links() {
+                writeln!(out, "{ifi} {address}")?;
             }
             for name in self.missing_interfaces() {
                 writeln!(out, "{name} is configured and does not exist")?;
@@ -135,7 +133,7 @@ impl Engine {
             self.write_discoveries(out)?;
         }
         heading(out, "Flood cache contents:")?;
-        for tagged in registries.floods.list() {
+        for FloodView { tagged, .. } in self.flood_cache() {
             let (objective, source) = (&tagged.objective, &tagged.source);
             let (name, count, value) = (Plain(&objective.name), objective.loop_count, &objective.value);
             writeln!(out, "{name} count: {count} value: {value} source: {source} expiry: {}", source.expire)?;
@@ -192,13 +190,13 @@ impl Engine {
 
     fn write_discoveries(&self, out: &mut String) -> fmt::Result {
         heading(out, "Discovery cache contents:")?;
-        for (name, locators, rapid) in self.core.node.registries.discovery.list() {
+        for DiscoveryView { name, locators, rapid, .. } in self.discovery_cache() {
             writeln!(out, "{} locators:", Plain(&name))?;
             for locator in locators {
                 writeln!(out, "{locator} Diverted: {} Expiry: {}", locator.diverted, locator.expire)?;
             }
             if let Some(rapid) = rapid {
-                let (name, value) = (Plain(&rapid.objective.name), &rapid.objective.value);
+                let (name, value) = (Plain(&rapid.name), &rapid.value);
                 writeln!(out, "Received {name} rapid value {value}")?;
             }
         }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::acp::AcpStatus;
-use crate::engine::Engine;
+use crate::engine::{Engine, here};
 use crate::trace::{SessionEvent, SessionKind};
 use crate::types::{AsaNonce, AsaView, DiscoveryView, FloodView, ObjectiveView, SessionNonce, as_ipv6};
 
@@ -51,7 +51,8 @@ impl Engine {
     /// The registered ASAs, by name (graspy's `_asa_registry`).
     #[must_use]
     pub fn asas(&self) -> Vec<AsaView> {
-        self.core
+        let here = here!(self, node => node.look("asas"));
+        here.core
             .node
             .registries
             .asas
@@ -74,13 +75,15 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn objectives(&self) -> Vec<ObjectiveView> {
-        self.core.node.registries.objectives.list()
+        let here = here!(self, node => node.look("objectives"));
+        here.core.node.registries.objectives.list()
     }
 
     /// The discovery cache, by name (graspy's `_discovery_cache`).
     #[must_use]
     pub fn discovery_cache(&self) -> Vec<DiscoveryView> {
-        let list = self.core.node.registries.discovery.list().into_iter();
+        let here = here!(self, node => node.look("discovery_cache"));
+        let list = here.core.node.registries.discovery.list().into_iter();
         list.map(|(name, locators, rapid)| {
             let rapid_expire = rapid.as_ref().map_or(0, |rapid| rapid.expire);
             DiscoveryView { name, locators, rapid: rapid.map(|rapid| rapid.objective), rapid_expire }
@@ -92,14 +95,16 @@ impl Engine {
     /// [`get_flood`](Self::get_flood) it needs no handle of an ASA, and shows for a few seconds what has expired.
     #[must_use]
     pub fn flood_cache(&self) -> Vec<FloodView> {
-        let views = self.core.node.registries.floods.views().into_iter();
+        let here = here!(self, node => node.look("flood_cache"));
+        let views = here.core.node.registries.floods.views().into_iter();
         views.map(|(tagged, from)| FloodView { tagged, from }).collect()
     }
 
     /// The open sessions, by identifier (graspy's `_session_id_cache`).
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
-        let mut views = self.core.node.registries.sessions.views();
+        let here = here!(self, node => node.look("sessions"));
+        let mut views = here.core.node.registries.sessions.views();
         views.sort_unstable_by_key(|(key, ..)| *key);
         let view = |((id_value, source), event, owner)| {
             let (SessionEvent { kind, peer, objective, .. }, source): (_, Option<IpAddr>) = (event, source);
@@ -112,7 +117,8 @@ impl Engine {
     /// What is in force now.
     #[must_use]
     pub fn state(&self) -> EngineState {
-        let core = &self.core;
+        let here = here!(self, node => node.look("state"));
+        let core = &here.core;
         let dull = core.node.config.dull;
         EngineState {
             secure: core.node.is_secure(),

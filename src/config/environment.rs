@@ -10,6 +10,12 @@ use std::path::PathBuf;
 use super::{Config, Pcap};
 use crate::acp::KeysWanted;
 
+/// The socket of the node that this process is a client of.
+#[cfg(feature = "ipc")]
+const SOCKET: &str = "GRASP_SOCKET";
+/// Where an ordinary user's sockets are.
+#[cfg(feature = "ipc")]
+const RUNTIME: &str = "XDG_RUNTIME_DIR";
 /// The file for the capture.
 const PCAP: &str = "GRASP_PCAP";
 /// Whether the capture has headers of Ethernet.
@@ -40,6 +46,18 @@ impl Config {
 
 fn path(name: &str) -> Option<PathBuf> {
     var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The socket of the node that this process is to be a client of, if the environment names one.
+#[cfg(feature = "ipc")]
+pub(crate) fn socket() -> Option<PathBuf> {
+    path(SOCKET)
+}
+
+/// Where an ordinary user's sockets are.
+#[cfg(feature = "ipc")]
+pub(crate) fn runtime_directory() -> Option<PathBuf> {
+    path(RUNTIME)
 }
 
 #[cfg(any(feature = "quads", feature = "bubbles"))]

@@ -7,6 +7,8 @@ pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod interfaces;
 pub(crate) mod listener;
+#[cfg(feature = "ipc")]
+pub(crate) mod local;
 pub(crate) mod multicast;
 pub(crate) mod namespace;
 mod netlink;

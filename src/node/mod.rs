@@ -180,14 +180,20 @@ impl Node {
 
     /// An identifier that is neither in use nor recently was (RFC 8990 §2.7).
     pub(crate) fn new_id(&self) -> Result<u32> {
-        let (identifiers, sessions) = (&self.registries.identifiers, &self.registries.sessions);
+        let identifiers = &self.registries.identifiers;
         for _ in 0..DRAWS {
             let id = identifiers.draw()?;
-            if !sessions.is_in_use(id) && !self.registries.asas.is_registered(AsaNonce(id)) {
+            if self.is_free(AsaNonce(id)) {
                 return Ok(id);
             }
         }
         Err(Error::NoRandom)
+    }
+
+    /// Whether a number is neither that of an ASA nor that of a session. 0 is nobody's.
+    pub(crate) fn is_free(&self, nonce: AsaNonce) -> bool {
+        let AsaNonce(id) = nonce;
+        id != 0 && !self.registries.sessions.is_in_use(id) && !self.registries.asas.is_registered(nonce)
     }
 
     /// When something that was learnt now for `ttl` milliseconds expires: after `learned_ttl_limit` at the latest. 0 is for

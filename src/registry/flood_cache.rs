@@ -150,7 +150,7 @@ impl FloodCache {
         inner.entries.iter().map(|(key, tagged)| (tagged.clone(), from(key))).collect()
     }
 
-    /// All entries, oldest received first, for `dump_all`.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> Vec<TaggedObjective> {
         self.inner.lock().entries.iter().map(|(_, tagged)| tagged.clone()).collect()
     }

@@ -222,6 +222,6 @@ impl SimulatedNode {
     pub fn cached(&self) -> (usize, usize, usize) {
         let discovered = self.node.registries.discovery.list();
         let most = discovered.iter().map(|(_, locators, _)| locators.len()).max().unwrap_or(0);
-        (discovered.len(), most, self.node.registries.floods.list().len())
+        (discovered.len(), most, self.node.registries.floods.views().len())
     }
 }

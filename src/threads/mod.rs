@@ -14,10 +14,11 @@
 //!   _flooder   (repeated floods x)  floods again, for `api`
 //!   _pcap      (0x or 1x)        writes the capture that is configured
 //!   _story     (0x or 1x)        tells the log, where that wants debug lines
+//!   _ipc_listen (servers x) -> _ipc (clients x, and one a call of theirs that waits), for `ipc`
 //!   _bubble_feed, _bubbles, _bubble_client (bounded)  the page, where it is wanted
 //! ```
 //!
-//! Threads for short activities, `_reader`, `_responder` and `_disc_relay`, wait a little for the next one before they end (`pool`).
+//! Threads for short activities, `_reader`, `_responder`, `_disc_relay` and `_ipc`, wait a little for the next one before they end (`pool`).
 //! Every thread has a name, its handle is kept and joined. A panic ends one activity, is logged and counted.
 
 #[cfg(feature = "bubbles")]
@@ -41,6 +42,7 @@ mod watcher;
 pub(crate) use bubbles::start as start_bubbles;
 pub(crate) use mhandler::{queue, start as start_mhandler};
 pub(crate) use pcap::start as start_pcap;
+pub(crate) use pool::run;
 pub(crate) use resolver::resolve;
 pub(crate) use story::start as start_story;
 pub(crate) use synch_listen::start as start_synch_listen;
@@ -54,7 +56,6 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use crate::core::Core;
-use pool::run;
 
 /// The stack of every thread: decoding recurses no deeper than the limit on nesting.
 const STACK: usize = 256 * 1024;

@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::workers::{Bench, Next, next};
 
 /// Runs an activity in a thread of this name: in one that waits for it, or else in a new one.
-pub(super) fn run(
+pub(crate) fn run(
     core: &Arc<Core>,
     name: &'static str,
     activity: impl FnOnce(&Arc<Core>) + Send + 'static,

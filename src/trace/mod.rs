@@ -66,7 +66,21 @@ impl Tracer {
         if !self.0.add(listener) {
             LINES.remove(id);
         }
-        Trace { events: rx, lost, id, tracer: self.clone() }
+        Trace { events: rx, lost, id, tracer: self.clone(), _source: None }
+    }
+
+    /// Passes an event on that another engine has told.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn pass_on(&self, event: TraceEvent) {
+        self.0.pass_on(event);
+    }
+
+    /// Counts events as lost that have not got here.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn lose(&self, count: u64) {
+        for listener in self.0.list.read().listeners.iter() {
+            listener.lost.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// No more events: listeners see the end once they have read what waits for them.
@@ -142,13 +156,17 @@ impl Listeners {
     }
 
     fn tell(&self, event: Event) {
-        let listeners = Arc::clone(&self.list.read().listeners);
-        let event = Arc::new(TraceEvent {
+        self.pass_on(TraceEvent {
             time: SystemTime::now(),
             monotonic_ms: monotonic_ms(),
             thread: std::thread::current().name().unwrap_or_default().into(),
             event,
         });
+    }
+
+    fn pass_on(&self, event: TraceEvent) {
+        let listeners = Arc::clone(&self.list.read().listeners);
+        let event = Arc::new(event);
         for listener in listeners.iter() {
             if let Err(TrySendError::Full(_)) = listener.tx.try_send(Arc::clone(&event)) {
                 listener.lost.fetch_add(1, Ordering::Relaxed);
@@ -194,9 +212,17 @@ pub struct Trace {
     lost: Arc<AtomicU64>,
     id: u64,
     tracer: Tracer,
+    /// Dropped with it: what brings the events from elsewhere.
+    _source: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Trace {
+    /// Keeps what brings the events.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn hold(&mut self, source: Box<dyn std::any::Any + Send + Sync>) {
+        self._source = Some(source);
+    }
+
     /// How many events this listener has lost because it did not keep up.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -1,0 +1,52 @@
+//! Engines that the tests use as clients of a node, where the environment says so: every test of the API that calls an engine
+//! runs unchanged through the socket.
+
+#![allow(clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use grasp::ipc::{ClientLimits, Server, ServerOptions};
+use grasp::{Config, Engine, StartError};
+
+/// Whether engines are started behind a socket: set to anything.
+pub const VARIABLE: &str = "GRASP_TESTS_SOCKET";
+
+/// The nodes of this process, until it ends.
+static NODES: Mutex<Vec<(Engine, Server)>> = Mutex::new(Vec::new());
+/// Numbers sockets.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether engines are started behind a socket.
+#[must_use]
+pub fn is_on() -> bool {
+    std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
+}
+
+/// A path for a socket that no other test has.
+#[must_use]
+pub fn path() -> PathBuf {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("grasp-test-{}-{number}.sock", std::process::id()))
+}
+
+/// Starts an engine in the network namespace of the calling thread: a connected one where the environment says so. Its node then
+/// grants a client as much as an engine has.
+///
+/// # Errors
+///
+/// As [`Engine::start`].
+pub fn start(config: Config) -> Result<Engine, StartError> {
+    let engine = Engine::start(config)?;
+    if !is_on() {
+        return Ok(engine);
+    }
+    let mut limits = ClientLimits::new();
+    (limits.asas, limits.objectives, limits.calls) = (usize::MAX, usize::MAX, 2000);
+    let path = path();
+    let server = Server::start(&engine, ServerOptions::new(&path).limits(limits)).expect("the node listens");
+    let connected = Engine::connect(&path)?;
+    NODES.lock().expect("no test panics here").push((engine, server));
+    Ok(connected)
+}

@@ -1,0 +1,208 @@
+//! How what the calls take and return looks in a message between a node and its clients (`ipc`).
+
+use super::{Discover, EngineState, Negotiation, Peer, Port, RegisterObj, SessionView, Source, Synchronized};
+use crate::acp::TRUSTING_LINKS;
+use crate::ipc::{Fields, Form, Formed, fields};
+use crate::types::{AsaLocator, Objective, SessionNonce, Value};
+
+/// Null is any port, a number that one, "last" the one that the objective had last.
+impl Form for Port {
+    fn form(&self) -> Value {
+        match self {
+            Self::Any => Value::Null,
+            Self::Fixed(port) => port.form(),
+            Self::Last => "last".form(),
+        }
+    }
+}
+
+impl Formed for Port {
+    fn read(value: Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::Any),
+            Value::Text(text) => (text == "last").then_some(Self::Last),
+            number => u16::read(number).map(Self::Fixed),
+        }
+    }
+}
+
+impl Form for RegisterObj {
+    fn form(&self) -> Value {
+        let set = |set: bool| set.then_some(true).form();
+        let locators = (!self.locators.is_empty()).then_some(&self.locators);
+        fields([
+            ("ttl", self.ttl.form()),
+            ("discoverable", set(self.discoverable)),
+            ("overlap", set(self.overlap)),
+            ("local", set(self.local)),
+            ("rapid", set(self.rapid)),
+            ("locators", locators.form()),
+            ("port", self.port.form()),
+        ])
+    }
+}
+
+impl Formed for RegisterObj {
+    fn read(value: Value) -> Option<Self> {
+        let mut fields = Fields::read(value)?;
+        Some(Self {
+            ttl: fields.take("ttl")?,
+            discoverable: fields.take_or("discoverable")?,
+            overlap: fields.take_or("overlap")?,
+            local: fields.take_or("local")?,
+            rapid: fields.take_or("rapid")?,
+            locators: fields.take_or("locators")?,
+            port: fields.take("port")?,
+        })
+    }
+}
+
+impl Form for Discover {
+    fn form(&self) -> Value {
+        fields([
+            ("flush", self.flush.then_some(true).form()),
+            ("minimum_ttl", self.minimum_ttl.form()),
+            ("enough", self.enough.form()),
+        ])
+    }
+}
+
+impl Formed for Discover {
+    fn read(value: Value) -> Option<Self> {
+        let mut fields = Fields::read(value)?;
+        Some(Self {
+            flush: fields.take_or("flush")?,
+            minimum_ttl: fields.take("minimum_ttl")?,
+            enough: fields.take("enough")?,
+        })
+    }
+}
+
+/// `[session, objective]`; the session is null if the peer accepts.
+impl Form for Negotiation {
+    fn form(&self) -> Value {
+        match self {
+            Self::Agreed(objective) => (None::<SessionNonce>, objective).form(),
+            Self::Offer(session, objective) => (session, objective).form(),
+        }
+    }
+}
+
+impl Formed for Negotiation {
+    fn read(value: Value) -> Option<Self> {
+        let (session, objective) = <(Option<SessionNonce>, Objective)>::read(value)?;
+        Some(match session {
+            None => Self::Agreed(objective),
+            Some(session) => Self::Offer(session, objective),
+        })
+    }
+}
+
+/// `[address, locator]`.
+impl Form for Peer {
+    fn form(&self) -> Value {
+        (self.address, self.locator.as_ref()).form()
+    }
+}
+
+impl Formed for Peer {
+    fn read(value: Value) -> Option<Self> {
+        let (address, locator) = Formed::read(value)?;
+        Some(Self { address, locator })
+    }
+}
+
+/// `[objective, flooded, peer]`: one of the last two is null.
+impl Form for Synchronized {
+    fn form(&self) -> Value {
+        let (flooded, peer) = match &self.source {
+            Source::Flooded(locator) => (Some(locator), None),
+            Source::Peer(peer) => (None, Some(peer)),
+        };
+        (&self.objective, flooded, peer).form()
+    }
+}
+
+impl Formed for Synchronized {
+    fn read(value: Value) -> Option<Self> {
+        let (objective, flooded, peer) = <(_, Option<AsaLocator>, Option<Peer>)>::read(value)?;
+        let source = flooded.map(Source::Flooded).or_else(|| peer.map(Source::Peer))?;
+        Some(Self { objective, source })
+    }
+}
+
+impl Form for SessionView {
+    fn form(&self) -> Value {
+        fields([
+            ("session", self.session.form()),
+            ("kind", self.kind.form()),
+            ("objective", self.objective.form()),
+            ("peer", self.peer.form()),
+            ("owner", self.owner.form()),
+        ])
+    }
+}
+
+impl Formed for SessionView {
+    fn read(value: Value) -> Option<Self> {
+        let mut fields = Fields::read(value)?;
+        Some(Self {
+            session: fields.take("session")?,
+            kind: fields.take("kind")?,
+            objective: fields.take("objective")?,
+            peer: fields.take("peer")?,
+            owner: fields.take("owner")?,
+        })
+    }
+}
+
+/// Why another substrate than those of this library is only trusted.
+const TRUSTING: &str = "the node trusts its substrate, which does not secure anything";
+
+impl Form for EngineState {
+    fn form(&self) -> Value {
+        fields([
+            ("secure", self.secure.form()),
+            ("trusting", self.trusting.form()),
+            ("sealed", self.sealed.form()),
+            ("dull", self.dull.form()),
+            ("relaying", self.relaying.form()),
+            ("stopped", self.stopped.form()),
+            ("unicast_size", self.unicast_size.form()),
+            ("multicast_size", self.multicast_size.form()),
+        ])
+    }
+}
+
+impl Formed for EngineState {
+    fn read(value: Value) -> Option<Self> {
+        let mut fields = Fields::read(value)?;
+        let trusting: Option<String> = fields.take("trusting")?;
+        Some(Self {
+            secure: fields.take_or("secure")?,
+            trusting: trusting.map(|why| if why == TRUSTING_LINKS { TRUSTING_LINKS } else { TRUSTING }),
+            sealed: fields.take_or("sealed")?,
+            dull: fields.take_or("dull")?,
+            relaying: fields.take_or("relaying")?,
+            stopped: fields.take_or("stopped")?,
+            unicast_size: fields.take_or("unicast_size")?,
+            multicast_size: fields.take_or("multicast_size")?,
+        })
+    }
+}
+
+/// That of a node that is gone.
+impl Default for EngineState {
+    fn default() -> Self {
+        Self {
+            secure: false,
+            trusting: None,
+            sealed: false,
+            dull: false,
+            relaying: false,
+            stopped: true,
+            unicast_size: 0,
+            multicast_size: 0,
+        }
+    }
+}

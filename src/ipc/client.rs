@@ -1,0 +1,453 @@
+//! The client's side: calls go out with a number, and whoever waits for an answer reads for all who wait. There is no thread of
+//! its own: a process that only connects costs nothing while it does not call.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+
+use super::event;
+use super::form::{Fields, Form as _, Formed};
+use super::journal::Journal;
+use super::message::{
+    Answer, CANCEL, HELLO, PING, REPLY_LIMIT, REQUEST_LIMIT, Request, TRACE, VERSION, limits,
+};
+use super::stream::{Incoming, LONGEST, Pipe, Read};
+use crate::cbor::{Value, codec};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::net::local;
+use crate::start_error::StartError;
+use crate::threads;
+use crate::trace::{Trace, Tracer};
+
+/// How long connecting may take, until the node has said hello.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a message may take to be written, and a call that does not wait to be answered. A node that takes longer is gone.
+const PROMPT: Duration = Duration::from_secs(10);
+/// After so long without a word, a node that somebody waits for is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(10);
+/// After so long without a word it is gone.
+const SILENT_FOR_GOOD: Duration = Duration::from_secs(20);
+
+/// A process that uses the engine of a node.
+#[derive(Debug)]
+pub(crate) struct Client {
+    path: PathBuf,
+    /// The process that has connected: one that was forked off it has no connection of its own.
+    process: u32,
+    config: Config,
+    /// Replaced by `reconnect`.
+    link: RwLock<Arc<Link>>,
+    journal: Mutex<Journal>,
+    /// One reconnects at a time.
+    reconnecting: Mutex<()>,
+    /// The connections of traces, which end with it.
+    traces: Mutex<Vec<Weak<Link>>>,
+}
+
+impl Client {
+    /// Connects to the node that listens at a path.
+    pub(crate) fn connect(path: &Path) -> std::result::Result<Arc<Self>, StartError> {
+        let (link, config) = Link::connect(path, Instant::now() + CONNECT)?;
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            process: std::process::id(),
+            config,
+            link: RwLock::new(Arc::new(link)),
+            journal: Mutex::default(),
+            reconnecting: Mutex::default(),
+            traces: Mutex::default(),
+        }))
+    }
+
+    /// What the node has said about itself.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Makes a call, and waits as long as it takes.
+    pub(crate) fn ask<T: Formed>(&self, call: &str, arguments: &[Value]) -> Result<T> {
+        let result = self.link()?.call(call, arguments)?;
+        self.journal.lock().note(call, arguments, &result);
+        T::read(result).ok_or(Error::NodeGone)
+    }
+
+    /// Looks at the node; at nothing if it is gone.
+    pub(crate) fn look<T: Formed + Default>(&self, call: &str) -> T {
+        self.ask(call, &[]).unwrap_or_default()
+    }
+
+    /// Makes a call that has no result. If the node is gone it has no effect either.
+    pub(crate) fn tell(&self, call: &str, arguments: &[Value]) {
+        let _: Result<()> = self.ask(call, arguments);
+    }
+
+    /// Ends the connection: every call returns an error, those that wait at once.
+    pub(crate) fn close(&self) {
+        if self.process == std::process::id() {
+            let link = Arc::clone(&self.link.read());
+            link.end(Error::Stopped);
+            let traces = std::mem::take(&mut *self.traces.lock());
+            traces.iter().filter_map(Weak::upgrade).for_each(|trace| trace.pipe.close());
+        }
+    }
+
+    fn link(&self) -> Result<Arc<Link>> {
+        if self.process == std::process::id() {
+            Ok(Arc::clone(&self.link.read()))
+        } else {
+            Err(Error::Forked)
+        }
+    }
+
+    /// Connects again, and registers again what was registered.
+    pub(crate) fn reconnect(&self) -> std::result::Result<(), StartError> {
+        let deadline = Instant::now() + CONNECT;
+        let _one = self.reconnecting.try_lock_until(deadline).ok_or(StartError::Starting)?;
+        let link = self.link().map_err(|error| StartError::NodeRefuses(error.to_string()))?;
+        match link.why_ended() {
+            None => return Ok(()),
+            Some(Error::Stopped) => return Err(StartError::NodeRefuses(Error::Stopped.to_string())),
+            Some(_) => {}
+        }
+        let (link, _) = Link::connect(&self.path, deadline)?;
+        let calls = self.journal.lock().calls();
+        for (call, arguments) in calls {
+            // A link that is dropped takes what it has registered with it.
+            link.call(call, &arguments)
+                .map_err(|error| StartError::NodeRefuses(format!("{call}: {error}")))?;
+        }
+        *self.link.write() = Arc::new(link);
+        Ok(())
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Link {
+    pipe: Pipe,
+    incoming: Mutex<Incoming>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The number of the next call.
+    next: u32,
+    /// Somebody reads for all.
+    is_read: bool,
+    waiting: HashMap<u32, Waiter>,
+    /// Why it has ended.
+    ended: Option<Error>,
+    /// When the node last said anything, or somebody began to wait.
+    heard: Instant,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Default)]
+struct Waiter {
+    answer: Option<Answer>,
+    woken: Arc<Condvar>,
+}
+
+impl Link {
+    /// Connects and says hello.
+    fn connect(path: &Path, deadline: Instant) -> std::result::Result<(Self, Config), StartError> {
+        let no_node = |cause| StartError::NoNode { path: path.to_owned(), cause };
+        let stream = local::connect(path, deadline).map_err(no_node)?;
+        let pipe = Pipe::new(stream, Some(LONGEST)).map_err(no_node)?;
+        let mut incoming = Incoming::new(limits(REPLY_LIMIT));
+        let hello = Request::encode(0, HELLO, &[VERSION.into(), program().into()]);
+        pipe.send(&hello, deadline).map_err(no_node)?;
+        let answer = match incoming.next(&pipe, Some(deadline)) {
+            Read::Item(bytes) => bytes,
+            Read::Nothing => return Err(no_node(io::ErrorKind::TimedOut.into())),
+            Read::End => return Err(no_node(io::ErrorKind::ConnectionReset.into())),
+            Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
+        };
+        let config =
+            welcome(&answer).map_err(|why| StartError::NodeRefuses(format!("{}: {why}", path.display())))?;
+        let state =
+            State { next: 1, is_read: false, waiting: HashMap::new(), ended: None, heard: Instant::now() };
+        Ok((Self { pipe, incoming: Mutex::new(incoming), state: Mutex::new(state) }, config))
+    }
+
+    /// Makes a call and waits for its end.
+    fn call(&self, call: &str, arguments: &[Value]) -> Result<Value> {
+        let id = self.begin()?;
+        let bytes = Request::encode(id, call, arguments);
+        let sent = match bytes.len() {
+            ..=REQUEST_LIMIT => self.send(&bytes),
+            size => Err(Error::TooLarge { size, limit: REQUEST_LIMIT }),
+        };
+        let answer = match sent {
+            Ok(()) => self.wait(id),
+            Err(error) => {
+                self.state.lock().waiting.remove(&id);
+                return Err(error);
+            }
+        };
+        match answer? {
+            Answer::Done(result) => Ok(result),
+            Answer::Failed(error) => Err(error),
+            Answer::Event { .. } => Err(self.end(Error::NodeGone)),
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        self.pipe.send(bytes, Instant::now() + PROMPT).map_err(|_| self.end(Error::NodeGone))
+    }
+
+    /// Takes a number for a call.
+    fn begin(&self) -> Result<u32> {
+        let mut state = self.state.lock();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        if state.waiting.is_empty() {
+            state.heard = Instant::now();
+        }
+        let id = state.number();
+        state.waiting.insert(id, Waiter::default());
+        Ok(id)
+    }
+
+    /// Waits for the answer to a call. One thread reads for all who wait; when it has its own answer, another one goes on.
+    fn wait(&self, id: u32) -> Result<Answer> {
+        let mut is_cancelled = false;
+        let mut state = self.state.lock();
+        loop {
+            if let Some(waiter) = state.waiting.get_mut(&id)
+                && let Some(answer) = waiter.answer.take()
+            {
+                state.leave(id);
+                return Ok(answer);
+            }
+            if let Some(error) = state.ended.clone() {
+                state.leave(id);
+                return Err(error);
+            }
+            if state.is_read {
+                let woken =
+                    state.waiting.get(&id).map(|waiter| Arc::clone(&waiter.woken)).unwrap_or_default();
+                let time = if is_cancelled { LONGEST } else { interrupt::slice(LONGEST) };
+                woken.wait_for(&mut state, time);
+            } else {
+                state.is_read = true;
+                MutexGuard::unlocked(&mut state, || self.read(is_cancelled));
+                state.is_read = false;
+            }
+            let answered = state.waiting.get(&id).is_none_or(|waiter| waiter.answer.is_some());
+            if !answered && !is_cancelled && MutexGuard::unlocked(&mut state, interrupt::is_over) {
+                is_cancelled = true;
+                let number = state.number();
+                let cancel = Request::encode(number, CANCEL, &[id.into()]);
+                MutexGuard::unlocked(&mut state, || _ = self.send(&cancel));
+            }
+        }
+    }
+
+    /// Reads one answer and gives it to whoever waits for it; or nothing within a while, or the end. Asks a node that has been
+    /// silent for long whether it lives.
+    fn read(&self, uninterrupted: bool) {
+        let read = {
+            let mut incoming = self.incoming.lock();
+            let next = |incoming: &mut Incoming| incoming.next(&self.pipe, Some(Instant::now() + LONGEST));
+            if uninterrupted { interrupt::uninterrupted(|| next(&mut incoming)) } else { next(&mut incoming) }
+        };
+        let mut state = self.state.lock();
+        match read {
+            Read::Item(bytes) => {
+                let Some((id, answer)) = Answer::decode(&bytes) else {
+                    drop(state);
+                    _ = self.end(Error::NodeGone);
+                    return;
+                };
+                state.heard = Instant::now();
+                // Nobody waits for the answer to a cancel, or a ping.
+                if let Some(waiter) = state.waiting.get_mut(&id) {
+                    waiter.answer = Some(answer);
+                    waiter.woken.notify_one();
+                }
+            }
+            Read::Nothing => {
+                let silence = state.heard.elapsed();
+                if silence >= SILENT_FOR_GOOD {
+                    drop(state);
+                    _ = self.end(Error::NodeGone);
+                } else if silence >= SILENCE {
+                    let ping = Request::encode(state.number(), PING, &[]);
+                    drop(state);
+                    _ = self.send(&ping);
+                }
+            }
+            Read::End | Read::Garbage => {
+                drop(state);
+                _ = self.end(Error::NodeGone);
+            }
+        }
+    }
+
+    /// Ends the connection, and wakes all who wait. Returns why it has ended: the first reason.
+    fn end(&self, why: Error) -> Error {
+        self.pipe.close();
+        let mut state = self.state.lock();
+        let why = state.ended.get_or_insert(why).clone();
+        state.waiting.values().for_each(|waiter| _ = waiter.woken.notify_one());
+        why
+    }
+
+    /// Why it has ended; `None` while the node is there.
+    fn why_ended(&self) -> Option<Error> {
+        let is_idle = {
+            let state = self.state.lock();
+            if state.ended.is_some() {
+                return state.ended.clone();
+            }
+            !state.is_read
+        };
+        // Nobody reads, so nobody has seen the end.
+        let is_over = is_idle && crate::net::wait::has_ended(self.pipe.stream());
+        is_over.then(|| self.end(Error::NodeGone))
+    }
+}
+
+impl State {
+    /// A number that no open call has. 0 is that of the hello.
+    fn number(&mut self) -> u32 {
+        loop {
+            let number = self.next;
+            self.next = self.next.wrapping_add(1).max(1);
+            if !self.waiting.contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
+    /// A call is over; if nobody reads now, somebody else who waits is woken to do so.
+    fn leave(&mut self, id: u32) {
+        self.waiting.remove(&id);
+        if !self.is_read
+            && let Some(other) = self.waiting.values().find(|waiter| waiter.answer.is_none())
+        {
+            other.woken.notify_one();
+        }
+    }
+}
+
+/// What the node says about itself in answer to the hello; or why it does not let this process in.
+fn welcome(answer: &[u8]) -> std::result::Result<Config, String> {
+    let unreadable = || "it is no node".to_owned();
+    let Ok(Value::Array(items)) = codec::decode(answer, &limits(REPLY_LIMIT)) else {
+        return Err(unreadable());
+    };
+    let mut items = items.into_iter().skip(1);
+    match (items.next().as_ref().and_then(Value::as_i64), items.next(), items.next()) {
+        (Some(0), Some(about), _) => {
+            let mut about = Fields::read(about).ok_or_else(unreadable)?;
+            match about.take::<u32>("version") {
+                Some(VERSION) => configuration(&mut about).ok_or_else(unreadable),
+                other => Err(format!(
+                    "the node speaks version {} of the protocol, this program version {VERSION}",
+                    other.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
+                )),
+            }
+        }
+        (Some(_), _, Some(Value::Text(why))) => Err(why),
+        _ => Err(unreadable()),
+    }
+}
+
+fn configuration(about: &mut Fields) -> Option<Config> {
+    Some(
+        Config::new()
+            .dull(about.take_or("dull")?)
+            .listen_self(about.take_or("listen_self")?)
+            .default_timeout(about.take_or("default_timeout")?)
+            .objective_ttl(about.take_or("objective_ttl")?)
+            .unicast_size(about.take_or("unicast_size")?)
+            .multicast_size(about.take_or("multicast_size")?)
+            .multicast_send_size(about.take_or("multicast_send_size")?),
+    )
+}
+
+/// What the node is to call this process.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What the engine of the node does, through a connection of its own, so that events do not stand in the way of calls. Ended
+/// from the start if the node does not permit it.
+pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
+    let tracer = Tracer::default();
+    let mut trace = tracer.subscribe(capacity);
+    let followed = Link::connect(&client.path, Instant::now() + CONNECT).map(|(link, _)| Arc::new(link));
+    let Ok(link) = followed else {
+        tracer.end();
+        return trace;
+    };
+    {
+        let mut traces = client.traces.lock();
+        traces.retain(|trace| trace.strong_count() > 0);
+        traces.push(Arc::downgrade(&link));
+    }
+    if client.link().is_err() || client.link.read().why_ended().is_some() {
+        tracer.end();
+        return trace;
+    }
+    let own = Arc::clone(&link);
+    let teller = tracer.clone();
+    let started = threads::start_asa("_ipc_trace", move || {
+        follow(&own, &teller, capacity);
+        teller.end();
+    });
+    if started.is_err() {
+        tracer.end();
+    }
+    trace.hold(Box::new(Following(link)));
+    trace
+}
+
+/// Ends a stream when it is dropped.
+struct Following(Arc<Link>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.pipe.close();
+    }
+}
+
+/// Passes events on until the stream ends.
+fn follow(link: &Link, tracer: &Tracer, capacity: usize) {
+    let request = Request::encode(1, TRACE, &[capacity.form()]);
+    if link.pipe.send(&request, Instant::now() + PROMPT).is_err() {
+        return;
+    }
+    let mut incoming = link.incoming.lock();
+    let mut lost_before = 0;
+    loop {
+        match incoming.next(&link.pipe, None) {
+            // The patience of the pipe is over, and nothing happens at the node.
+            Read::Nothing => {}
+            Read::Item(bytes) => match Answer::decode(&bytes) {
+                Some((1, Answer::Event { lost, event })) => {
+                    tracer.lose(lost.saturating_sub(lost_before));
+                    lost_before = lost;
+                    match event::read(event) {
+                        Some(event) => tracer.pass_on(event),
+                        // Of a later version.
+                        None => tracer.lose(1),
+                    }
+                }
+                _ => return,
+            },
+            Read::End | Read::Garbage => return,
+        }
+    }
+}

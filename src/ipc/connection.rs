@@ -1,0 +1,394 @@
+//! One client of a node: its calls, what it owns, and its end.
+//!
+//! One thread reads. A call that may wait is carried out by the thread that has read it, while another one reads on: so a
+//! client has as many threads as it has calls that wait, and one more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use parking_lot::Mutex;
+
+use super::access::Right;
+use super::event;
+use super::form::Formed as _;
+use super::message::{
+    Answer, Arguments, CANCEL, HELLO, PING, REQUEST_LIMIT, Request, TRACE, VERSION, limits,
+};
+use super::server::{ClientView, Inner, Refused};
+use super::stream::{Incoming, Pipe, Read};
+use crate::cbor::Value;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::net::local::{Credentials, credentials};
+use crate::threads;
+use crate::types::AsaNonce;
+
+/// How long a client may take to say hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// The longest name of a program that is kept, in characters.
+const LONGEST_NAME: usize = 64;
+/// The most events of a stream that wait for a client.
+const MOST_EVENTS: usize = 65_536;
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    number: u64,
+    server: Arc<Inner>,
+    credentials: Credentials,
+    pipe: Pipe,
+    incoming: Mutex<Incoming>,
+    received: AtomicU64,
+    program: OnceLock<String>,
+    calls: Mutex<Calls>,
+    owned: Mutex<Owned>,
+}
+
+/// The calls that wait, each with what is dropped to end it.
+#[derive(Debug, Default)]
+struct Calls {
+    open: HashMap<u32, Sender<()>>,
+    /// The client is gone: no more calls.
+    ended: bool,
+}
+
+/// What the client has registered.
+#[derive(Debug, Default)]
+struct Owned {
+    asas: BTreeMap<AsaNonce, String>,
+    objectives: BTreeSet<(AsaNonce, String)>,
+}
+
+/// What becomes of a client after a message.
+enum Next {
+    /// The same thread reads on.
+    Read,
+    /// Another thread reads on.
+    HandedOver,
+    /// It is over.
+    End,
+}
+
+impl Connection {
+    pub(crate) fn new(number: u64, stream: UnixStream, server: &Arc<Inner>) -> std::io::Result<Self> {
+        Ok(Self {
+            number,
+            server: Arc::clone(server),
+            credentials: credentials(&stream)?,
+            pipe: Pipe::new(stream, None)?,
+            incoming: Mutex::new(Incoming::new(limits(REQUEST_LIMIT))),
+            received: AtomicU64::new(0),
+            program: OnceLock::new(),
+            calls: Mutex::default(),
+            owned: Mutex::default(),
+        })
+    }
+
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Ends the connection; its threads do the rest.
+    pub(crate) fn close(&self) {
+        self.pipe.close();
+    }
+
+    pub(crate) fn view(&self) -> ClientView {
+        let Credentials { uid, gid, pid } = self.credentials;
+        let (asas, objectives) = {
+            let owned = self.owned.lock();
+            let objectives: BTreeSet<_> = owned.objectives.iter().map(|(_, name)| name.clone()).collect();
+            (owned.asas.values().cloned().collect(), objectives.into_iter().collect())
+        };
+        ClientView {
+            uid,
+            gid,
+            pid,
+            program: self.program.get().cloned().unwrap_or_default(),
+            asas,
+            objectives,
+            open_calls: self.calls.lock().open.len(),
+            bytes_received: self.received.load(Ordering::Relaxed),
+            bytes_sent: self.pipe.sent(),
+        }
+    }
+
+    /// Reads and answers until the client is gone, or another thread does so.
+    pub(crate) fn serve(self: &Arc<Self>, core: &Arc<Core>) {
+        let mut leaving = Leaving { client: self, is_over: true };
+        loop {
+            let deadline = self.program.get().is_none().then(|| Instant::now() + HELLO_WITHIN);
+            let next = match self.read(deadline) {
+                Read::Item(bytes) => match Request::decode(&bytes) {
+                    Some(request) if self.program.get().is_none() => self.welcome(request),
+                    Some(request) => self.handle(core, request),
+                    None => self.garbage(),
+                },
+                Read::Garbage => self.garbage(),
+                Read::Nothing | Read::End => Next::End,
+            };
+            match next {
+                Next::Read => {}
+                Next::End => return,
+                Next::HandedOver => {
+                    leaving.is_over = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&self, deadline: Option<Instant>) -> Read {
+        let mut incoming = self.incoming.lock();
+        let read = incoming.next(&self.pipe, deadline);
+        self.received.store(incoming.received(), Ordering::Relaxed);
+        read
+    }
+
+    /// What is sent is not in the protocol.
+    fn garbage(&self) -> Next {
+        let Credentials { uid, pid, .. } = self.credentials;
+        log::warn!("process {pid} of user {uid} sends what is no call: its connection ends");
+        Next::End
+    }
+
+    /// Answers the hello.
+    fn welcome(&self, request: Request) -> Next {
+        let Request { id, call, arguments } = request;
+        let mut arguments = Arguments::new(arguments);
+        let (Some(version), Some(program)) = (arguments.take::<u32>(), arguments.take::<String>()) else {
+            return self.garbage();
+        };
+        if call != HELLO || id != 0 {
+            return self.garbage();
+        }
+        if version != VERSION {
+            let why = format!(
+                "the node speaks version {VERSION} of the protocol, this program version {version}: use a program of the \
+                 node's version"
+            );
+            self.reply(0, &Answer::Failed(Error::ClientLimit(why.into())));
+            return Next::End;
+        }
+        let _ = self.program.set(program.chars().take(LONGEST_NAME).collect());
+        self.reply(0, &Answer::Done(self.server.service.welcome()));
+        Next::Read
+    }
+
+    fn handle(self: &Arc<Self>, core: &Arc<Core>, request: Request) -> Next {
+        let Request { id, call, arguments } = request;
+        match call.as_str() {
+            PING => self.reply(id, &Answer::Done(Value::Null)),
+            CANCEL => {
+                let Some(other) = arguments.into_iter().next().and_then(u32::read) else {
+                    return self.garbage();
+                };
+                self.calls.lock().open.remove(&other);
+                self.reply(id, &Answer::Done(Value::Null));
+            }
+            TRACE => return self.wait_for(core, id, call, arguments),
+            _ => match self.server.service.waits(&call) {
+                Some(true) => return self.wait_for(core, id, call, arguments),
+                Some(false) => match self.server.service.answer(self, &call, arguments) {
+                    Ok(result) => self.reply(id, &Answer::Done(result)),
+                    Err(Refused::Error(error)) => self.reply(id, &Answer::Failed(error)),
+                    Err(Refused::Garbage) => return self.garbage(),
+                },
+                None => {
+                    let error = Error::ClientLimit(format!("it has no call {call:?}").into());
+                    self.reply(id, &Answer::Failed(error));
+                }
+            },
+        }
+        Next::Read
+    }
+
+    /// Has another thread read on, and carries out a call that may wait.
+    fn wait_for(self: &Arc<Self>, core: &Arc<Core>, id: u32, call: String, arguments: Vec<Value>) -> Next {
+        let signal = match self.open(id) {
+            Ok(Some(signal)) => signal,
+            Ok(None) => return self.garbage(),
+            Err(error) => {
+                self.reply(id, &Answer::Failed(error));
+                return Next::Read;
+            }
+        };
+        let open = OpenCall { client: self, id };
+        let own = Arc::clone(self);
+        if let Err(error) = threads::run(core, "_ipc", move |core| own.serve(core)) {
+            drop(open);
+            self.reply(id, &Answer::Failed(Error::NoThread(Arc::new(error))));
+            return Next::Read;
+        }
+        let answer = if call == TRACE {
+            self.stream(id, &signal, arguments)
+        } else {
+            interrupt::cancellable(&signal, || self.server.service.answer(self, &call, arguments))
+        };
+        // The number is free before the client knows.
+        drop(open);
+        match answer {
+            Ok(result) => self.reply(id, &Answer::Done(result)),
+            Err(Refused::Error(error)) => self.reply(id, &Answer::Failed(error)),
+            Err(Refused::Garbage) => {
+                self.garbage();
+                // The thread that reads sees this.
+                self.close();
+            }
+        }
+        Next::HandedOver
+    }
+
+    /// Enters a call that waits. `None` if its number is in use.
+    fn open(&self, id: u32) -> Result<Option<Receiver<()>>> {
+        let limit = self.server.limits.calls;
+        let mut calls = self.calls.lock();
+        if calls.ended {
+            return Err(Error::NodeGone);
+        }
+        if calls.open.contains_key(&id) {
+            return Ok(None);
+        }
+        if calls.open.len() >= limit {
+            return Err(Error::ClientLimit(format!("{limit} calls wait").into()));
+        }
+        let (end, signal) = bounded(0);
+        calls.open.insert(id, end);
+        Ok(Some(signal))
+    }
+
+    /// Sends what the engine does until the call is ended.
+    fn stream(
+        &self,
+        id: u32,
+        signal: &Receiver<()>,
+        arguments: Vec<Value>,
+    ) -> std::result::Result<Value, Refused> {
+        let capacity = Arguments::new(arguments).take::<usize>().ok_or(Refused::Garbage)?;
+        self.check(Right::Watch)?;
+        let trace = self.server.service.trace(capacity.min(MOST_EVENTS));
+        loop {
+            select! {
+                recv(trace.receiver()) -> event => match event {
+                    Ok(event) => {
+                        let event = event::form(&event);
+                        self.reply(id, &Answer::Event { lost: trace.lost(), event });
+                    }
+                    Err(_) => return Ok(Value::Null),
+                },
+                recv(signal) -> _ => return Ok(Value::Null),
+            }
+        }
+    }
+
+    /// Sends an answer. A client that does not read loses its connection.
+    pub(crate) fn reply(&self, id: u32, answer: &Answer) {
+        let deadline = Instant::now() + self.server.limits.patience;
+        if let Err(error) = self.pipe.send(&answer.encode(id), deadline) {
+            log::debug!("process {} does not read: {error}", self.credentials.pid);
+        }
+    }
+
+    /// `Forbidden` unless the client may.
+    pub(crate) fn check(&self, right: Right<'_>) -> Result<()> {
+        self.server.access().check(self.credentials, right)
+    }
+
+    /// The handle that the client has given, if it is that of an ASA of its own; else one that nobody has.
+    pub(crate) fn own(&self, asa: AsaNonce) -> AsaNonce {
+        if self.owned.lock().asas.contains_key(&asa) { asa } else { NOBODY }
+    }
+
+    /// `ClientLimit` if the client has as many ASAs as it may.
+    pub(crate) fn room_for_asa(&self) -> Result<()> {
+        let limit = self.server.limits.asas;
+        if self.owned.lock().asas.len() < limit {
+            return Ok(());
+        }
+        Err(Error::ClientLimit(format!("{limit} ASAs are registered").into()))
+    }
+
+    /// `ClientLimit` if the client has as many objectives as it may.
+    pub(crate) fn room_for_objective(&self) -> Result<()> {
+        let limit = self.server.limits.objectives;
+        if self.owned.lock().objectives.len() < limit {
+            return Ok(());
+        }
+        Err(Error::ClientLimit(format!("{limit} objectives are registered").into()))
+    }
+
+    /// The client has registered an ASA.
+    pub(crate) fn add_asa(&self, asa: AsaNonce, name: String) {
+        self.owned.lock().asas.insert(asa, name);
+    }
+
+    /// An ASA of the client is gone, with its objectives.
+    pub(crate) fn remove_asa(&self, asa: AsaNonce) {
+        let mut owned = self.owned.lock();
+        owned.asas.remove(&asa);
+        owned.objectives.retain(|(owner, _)| *owner != asa);
+    }
+
+    /// The client has registered an objective.
+    pub(crate) fn add_objective(&self, asa: AsaNonce, name: &str) {
+        self.owned.lock().objectives.insert((asa, name.to_owned()));
+    }
+
+    /// An objective of the client is gone.
+    pub(crate) fn remove_objective(&self, asa: AsaNonce, name: &str) {
+        self.owned.lock().objectives.remove(&(asa, name.to_owned()));
+    }
+
+    /// The client is gone: ends its calls, and deregisters what it has registered.
+    fn leave(&self) {
+        self.close();
+        let open = {
+            let mut calls = self.calls.lock();
+            calls.ended = true;
+            std::mem::take(&mut calls.open)
+        };
+        drop(open);
+        let asas = std::mem::take(&mut *self.owned.lock()).asas;
+        for (asa, name) in asas {
+            self.server.service.deregister(asa, &name);
+        }
+        self.server.forget(self.number);
+    }
+}
+
+/// A handle that no ASA has.
+const NOBODY: AsaNonce = AsaNonce(0);
+
+/// The client leaves when this is dropped, unless another thread reads on.
+struct Leaving<'a> {
+    client: &'a Connection,
+    is_over: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            self.client.leave();
+        }
+    }
+}
+
+/// A call that waits. Should it panic, the client must not wait for its answer.
+struct OpenCall<'a> {
+    client: &'a Connection,
+    id: u32,
+}
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        self.client.calls.lock().open.remove(&self.id);
+        if std::thread::panicking() {
+            self.client.close();
+        }
+    }
+}

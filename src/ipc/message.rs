@@ -1,0 +1,121 @@
+//! What travels over the socket: requests, replies and the pieces of a stream, one CBOR array each. Pure; docs/ipc.md has the
+//! CDDL. Used by both sides, and by the fuzzer.
+
+use crate::cbor::codec::VALUE_LIMITS;
+use crate::cbor::head::{self, Major};
+use crate::cbor::{Limits, Value, codec};
+use crate::error::Error;
+
+use super::fault;
+use super::form::Formed;
+
+/// The version of the protocol. A side that speaks another one says so in a sentence, and closes.
+pub const VERSION: u32 = 1;
+
+/// The first call on a connection, whose number is 0.
+pub(crate) const HELLO: &str = "hello";
+/// Ends another call early.
+pub(crate) const CANCEL: &str = "cancel";
+/// Does nothing: shows that the node lives.
+pub(crate) const PING: &str = "ping";
+/// The stream of what the engine does.
+pub(crate) const TRACE: &str = "trace";
+
+/// The largest message of a client, in bytes.
+pub(crate) const REQUEST_LIMIT: usize = 1 << 20;
+/// The largest message of a node, in bytes: views of full caches are large.
+pub(crate) const REPLY_LIMIT: usize = 64 << 20;
+/// How many levels the protocol has around a value.
+const ENVELOPE: usize = 12;
+
+/// What a side takes of the other.
+pub(crate) const fn limits(size: usize) -> Limits {
+    Limits { size, depth: VALUE_LIMITS.depth + ENVELOPE }
+}
+
+/// A call: `[id, call, argument...]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    /// Chosen by the client; no two of its open calls have the same.
+    pub(crate) id: u32,
+    pub(crate) call: String,
+    pub(crate) arguments: Vec<Value>,
+}
+
+impl Request {
+    /// The bytes of a call.
+    pub(crate) fn encode(id: u32, call: &str, arguments: &[Value]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        head::put_length(&mut out, Major::Array, 2 + arguments.len());
+        codec::write(&mut out, &Value::from(id));
+        codec::write_text(&mut out, call);
+        arguments.iter().for_each(|argument| codec::write(&mut out, argument));
+        out
+    }
+
+    /// The call that some bytes are; `None` if they are none.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let Ok(Value::Array(items)) = codec::decode(bytes, &limits(REQUEST_LIMIT)) else { return None };
+        let mut items = items.into_iter();
+        let (id, call) = (u32::read(items.next()?)?, String::read(items.next()?)?);
+        Some(Self { id, call, arguments: items.collect() })
+    }
+}
+
+/// What comes back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// `[id, 0, result]`: the call is over.
+    Done(Value),
+    /// `[id, code, kind, text, detail...]`: it has failed.
+    Failed(Error),
+    /// `[id, -1, lost, event]`: a piece of a stream, and how many the client has lost before it; the call goes on.
+    Event { lost: u64, event: Value },
+}
+
+/// The code of a piece of a stream.
+const EVENT: i64 = -1;
+
+impl Answer {
+    /// The bytes of an answer to the call of this number.
+    pub(crate) fn encode(&self, id: u32) -> Vec<u8> {
+        let mut items = vec![Value::from(id)];
+        match self {
+            Self::Done(result) => items.extend([Value::from(0), result.clone()]),
+            Self::Failed(error) => items.extend(fault::form(error)),
+            Self::Event { lost, event } => items.extend([EVENT.into(), (*lost).into(), event.clone()]),
+        }
+        let mut out = Vec::with_capacity(64);
+        head::put_length(&mut out, Major::Array, items.len());
+        items.iter().for_each(|item| codec::write(&mut out, item));
+        out
+    }
+
+    /// The answer that some bytes are, and to which call; `None` if they are none.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(u32, Self)> {
+        let Ok(Value::Array(items)) = codec::decode(bytes, &limits(REPLY_LIMIT)) else { return None };
+        let mut items = items.into_iter();
+        let (id, code) = (u32::read(items.next()?)?, items.next()?.as_i64()?);
+        let answer = match code {
+            0 => Self::Done(items.next().unwrap_or_default()),
+            EVENT => Self::Event { lost: u64::read(items.next()?)?, event: items.next()? },
+            code => Self::Failed(fault::read(u8::try_from(code).ok()?, items)?),
+        };
+        Some((id, answer))
+    }
+}
+
+/// The arguments of a call, taken one by one. More than the call knows are those of a later version, and are left alone.
+#[derive(Debug)]
+pub(crate) struct Arguments(std::vec::IntoIter<Value>);
+
+impl Arguments {
+    pub(crate) fn new(arguments: Vec<Value>) -> Self {
+        Self(arguments.into_iter())
+    }
+
+    /// The next one; `None` if it is of another type. One that is missing is null.
+    pub(crate) fn take<T: Formed>(&mut self) -> Option<T> {
+        T::read(self.0.next().unwrap_or_default())
+    }
+}

@@ -1,0 +1,372 @@
+//! The node's side: who may come in, who is there, and how it all ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::access::Access;
+use super::connection::Connection;
+use super::message::Answer;
+use crate::cbor::Value;
+use crate::core::Core;
+use crate::error::Error;
+use crate::net::local;
+use crate::net::wait::wait_for_inputs;
+use crate::registry::Close;
+use crate::threads;
+use crate::trace::Trace;
+use crate::types::AsaNonce;
+
+/// The mode of a socket where none is given: for its owner and group.
+const MODE: u32 = 0o660;
+/// How long accepting rests after an error, such as too many open files.
+const REST: Duration = Duration::from_millis(100);
+/// How long a stop waits for the clients' threads.
+const STOP: Duration = Duration::from_secs(10);
+
+/// How much one client may have, so that none starves another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientLimits {
+    /// How many clients may be connected; a trace is a connection of its own. Defaults to 1024.
+    pub clients: usize,
+    /// How many ASAs each may have registered. Defaults to 32.
+    pub asas: usize,
+    /// How many objectives each may have registered. Defaults to 64.
+    pub objectives: usize,
+    /// How many calls of each may wait at the same time: each takes a thread. Defaults to 64.
+    pub calls: usize,
+    /// How long a client may leave an answer unread: then it loses its connection. Defaults to 5 s.
+    pub patience: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { clients: 1024, asas: 32, objectives: 64, calls: 64, patience: Duration::from_secs(5) }
+    }
+}
+
+impl ClientLimits {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Where and how a [`Server`] listens.
+#[derive(Debug)]
+pub struct ServerOptions {
+    place: Place,
+    mode: u32,
+    group: Option<u32>,
+    access: Access,
+    limits: ClientLimits,
+}
+
+#[derive(Debug)]
+enum Place {
+    Path(PathBuf),
+    Listener(UnixListener),
+}
+
+impl ServerOptions {
+    /// At a path, with mode 0660, the process's own group, access for whoever may open the socket, and the usual limits.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Path(path.into()))
+    }
+
+    /// At a socket that listens already, which the service manager has made for instance. Its mode and group are left as they
+    /// are, and so is its file at the end.
+    #[must_use]
+    pub fn from_listener(listener: UnixListener) -> Self {
+        Self::at(Place::Listener(listener))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, mode: MODE, group: None, access: Access::default(), limits: ClientLimits::default() }
+    }
+
+    /// The mode of the socket: who may write to it may connect.
+    #[must_use]
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The group of the socket, by number. `None` is the process's own.
+    #[must_use]
+    pub const fn group(mut self, group: Option<u32>) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// What the clients may do.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How much each client may have.
+    #[must_use]
+    pub const fn limits(mut self, limits: ClientLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// A connected client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientView {
+    /// The user that it ran as when it connected.
+    pub uid: u32,
+    /// The user's first group.
+    pub gid: u32,
+    /// The process that has connected; 0 if it is in another PID namespace.
+    pub pid: u32,
+    /// What the program calls itself: nobody has checked that.
+    pub program: String,
+    /// The names of its ASAs.
+    pub asas: Vec<String>,
+    /// The names of its objectives.
+    pub objectives: Vec<String>,
+    /// How many of its calls wait.
+    pub open_calls: usize,
+    /// How many bytes it has sent.
+    pub bytes_received: u64,
+    /// How many bytes have been sent to it.
+    pub bytes_sent: u64,
+}
+
+/// Lets other processes use an engine through a Unix socket, until it is stopped or dropped, or the engine stops. Then its
+/// clients' connections end, and what they have registered is deregistered.
+#[must_use = "the clients' connections end when this is dropped"]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+/// Carries out what clients call.
+pub(crate) trait Service: fmt::Debug + Send + Sync {
+    /// What the node says about itself.
+    fn welcome(&self) -> Value;
+    /// Whether a call may wait, for a peer for instance; `None` if there is no such call.
+    fn waits(&self, call: &str) -> Option<bool>;
+    /// Carries a call out.
+    fn answer(&self, client: &Connection, call: &str, arguments: Vec<Value>) -> Result<Value, Refused>;
+    /// Begins a stream of what the engine does, with so many events that wait.
+    fn trace(&self, capacity: usize) -> Trace;
+    /// The client of an ASA is gone.
+    fn deregister(&self, asa: AsaNonce, name: &str);
+}
+
+/// Why a call is not carried out.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It has failed.
+    Error(Error),
+    /// Its arguments are of other types: the client does not speak the protocol.
+    Garbage,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What the threads of a server share.
+pub(crate) struct Inner {
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) limits: ClientLimits,
+    access: RwLock<Arc<Access>>,
+    listener: UnixListener,
+    /// The file of the socket, if it is this server's own.
+    file: Option<(PathBuf, Option<local::Identity>)>,
+    /// Readable once the server is to stop; a socket that was given must not be shut down.
+    waker: UnixStream,
+    wake: UnixStream,
+    stopped: AtomicBool,
+    clients: Mutex<Clients>,
+    gone: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Clients {
+    next: u64,
+    connected: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("clients", &self.clients.lock().connected.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Server {
+    /// Begins to listen, for an engine whose calls are carried out by `service`.
+    pub(crate) fn launch(
+        core: &Arc<Core>,
+        service: Arc<dyn Service>,
+        options: ServerOptions,
+    ) -> io::Result<Self> {
+        let ServerOptions { place, mode, group, access, limits } = options;
+        let (waker, wake) = UnixStream::pair()?;
+        let (listener, file) = match place {
+            Place::Listener(listener) => (listener, None),
+            Place::Path(path) => {
+                let listener = local::listen(&path, mode, group)?;
+                let identity = local::identity(&path);
+                (listener, Some((path, identity)))
+            }
+        };
+        listener.set_nonblocking(true)?;
+        let inner = Arc::new(Inner {
+            service,
+            limits,
+            access: RwLock::new(Arc::new(access)),
+            listener,
+            file,
+            waker,
+            wake,
+            stopped: AtomicBool::new(false),
+            clients: Mutex::default(),
+            gone: Condvar::new(),
+        });
+        let server = Self { inner: Arc::clone(&inner) };
+        let closed: Arc<dyn Close> = Arc::clone(&inner) as _;
+        core.close_at_shutdown(&closed);
+        threads::spawn(core, "_ipc_listen", move |core| inner.listen(core))?;
+        Ok(server)
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientView> {
+        self.inner.clients.lock().connected.values().map(|client| client.view()).collect()
+    }
+
+    /// Replaces the rules, also for those that are connected. What they have registered stays.
+    pub fn set_access(&self, access: Access) {
+        *self.inner.access.write() = Arc::new(access);
+    }
+
+    /// Stops listening, ends the connections, and waits until what the clients have registered is gone, 10 s at most.
+    /// Dropping does the same without waiting.
+    pub fn stop(self) {
+        self.inner.close();
+        let deadline = Instant::now() + STOP;
+        let mut clients = self.inner.clients.lock();
+        while !clients.connected.is_empty() {
+            if self.inner.gone.wait_until(&mut clients, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    /// What clients may do at this moment.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read())
+    }
+
+    /// Accepts clients until the server is stopped.
+    fn listen(self: &Arc<Self>, core: &Arc<Core>) {
+        loop {
+            let waited = wait_for_inputs([self.listener.as_fd(), self.waker.as_fd()]);
+            if self.stopped.load(Ordering::Acquire) {
+                return;
+            }
+            match waited.and_then(|()| self.listener.accept()) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.take_up(core, stream) {
+                        log::warn!("a client cannot be taken up: {error}");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    log::warn!("accepting clients: {error}");
+                    core.pause(REST);
+                }
+            }
+        }
+    }
+
+    fn take_up(self: &Arc<Self>, core: &Arc<Core>, stream: UnixStream) -> io::Result<()> {
+        let client = {
+            let mut clients = self.clients.lock();
+            let number = clients.next;
+            clients.next += 1;
+            let client = Arc::new(Connection::new(number, stream, self)?);
+            if clients.connected.len() < self.limits.clients {
+                clients.connected.insert(number, Arc::clone(&client));
+                Ok(client)
+            } else {
+                Err(client)
+            }
+        };
+        let client = match client {
+            Ok(client) => client,
+            Err(client) => {
+                let limit = format!("{} are connected", self.limits.clients);
+                client.reply(0, &Answer::Failed(Error::ClientLimit(limit.into())));
+                return Ok(());
+            }
+        };
+        // One that came while the server was stopped is not among those that were closed.
+        if self.stopped.load(Ordering::Acquire) {
+            self.forget(client.number());
+            return Ok(());
+        }
+        let own = Arc::clone(&client);
+        threads::run(core, "_ipc", move |core| own.serve(core)).inspect_err(|_| self.forget(client.number()))
+    }
+
+    /// A client is gone.
+    pub(crate) fn forget(&self, number: u64) {
+        self.clients.lock().connected.remove(&number);
+        self.gone.notify_all();
+    }
+}
+
+impl Close for Inner {
+    fn close(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let _ = (&self.wake).write_all(&[0]);
+        if let Some((path, identity)) = &self.file
+            && local::identity(path) == *identity
+        {
+            let _ = fs::remove_file(path);
+        }
+        let connected: Vec<_> = self.clients.lock().connected.values().cloned().collect();
+        connected.iter().for_each(|client| client.close());
+    }
+}

@@ -1,0 +1,210 @@
+//! A connection between a node and a client: whole items go in and come out.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::cbor::{ItemScanner, Limits, Progress};
+use crate::interrupt;
+use crate::net::wait::{For, wait, write_all};
+
+/// The longest wait of a read that nothing interrupts. A thread that waits longer looks at its deadlines in between.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10);
+/// How much is read at a time.
+const PIECE: usize = 4096;
+/// A buffer that has grown beyond this is given back once it is empty.
+const KEPT: usize = 16 * 1024;
+
+/// A connected socket. Any thread may write; one at a time reads, with its [`Incoming`].
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    stream: UnixStream,
+    /// One message at a time.
+    writing: Mutex<()>,
+    sent: AtomicU64,
+}
+
+impl Pipe {
+    /// Around a socket. With a `patience`, each read ends after so much time without a byte.
+    pub(crate) fn new(stream: UnixStream, patience: Option<Duration>) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(patience)?;
+        Ok(Self { stream, writing: Mutex::new(()), sent: AtomicU64::new(0) })
+    }
+
+    pub(crate) const fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Sends one item. After an error the connection is of no use any more: a part may have been sent.
+    pub(crate) fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let one = self.writing.try_lock_until(deadline).ok_or(io::ErrorKind::TimedOut)?;
+        let sent = write_all(&self.stream, bytes, deadline, |count| {
+            self.sent.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+        });
+        drop(one);
+        sent.inspect_err(|_| self.close())
+    }
+
+    /// How many bytes have been sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection in both directions; whoever waits for it sees that.
+    pub(crate) fn close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// What has come and is no whole item yet.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    buffer: Vec<u8>,
+    scanner: ItemScanner,
+    /// How much of the buffer the scanner has seen.
+    seen: usize,
+    received: u64,
+}
+
+/// What reading has led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The bytes of one item.
+    Item(Vec<u8>),
+    /// Nothing whole in this time.
+    Nothing,
+    /// The other side has closed, or the connection has failed.
+    End,
+    /// What comes is no CBOR within the limits.
+    Garbage,
+}
+
+impl Incoming {
+    pub(crate) const fn new(limits: Limits) -> Self {
+        Self { buffer: Vec::new(), scanner: ItemScanner::new(limits), seen: 0, received: 0 }
+    }
+
+    /// How many bytes have come.
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Reads until one item is whole. Without a deadline it waits until the connection ends, or as long as the pipe's
+    /// patience; with one, no longer than that, and no longer than this thread may wait at a time.
+    pub(crate) fn next(&mut self, pipe: &Pipe, deadline: Option<Instant>) -> Read {
+        loop {
+            match self.whole() {
+                Ok(Some(item)) => return Read::Item(item),
+                Ok(None) => {}
+                Err(()) => return Read::Garbage,
+            }
+            if let Some(deadline) = deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // The socket has a timeout of its own, which saves a system call where nothing interrupts.
+                let short = left < LONGEST || interrupt::slice(LONGEST) < LONGEST;
+                if short && !matches!(wait(&pipe.stream, For::Input, deadline), Ok(true)) {
+                    return Read::Nothing;
+                }
+            }
+            match self.fill(&pipe.stream) {
+                Ok(0) => return Read::End,
+                Ok(_) => {}
+                Err(error) if is_over(error.kind()) => return Read::Nothing,
+                Err(_) => return Read::End,
+            }
+        }
+    }
+
+    /// Reads what is there, and waits for it.
+    fn fill(&mut self, mut stream: &UnixStream) -> io::Result<usize> {
+        let mut piece = [0; PIECE];
+        let count = loop {
+            match io::Read::read(&mut stream, &mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        self.buffer.extend_from_slice(piece.get(..count).unwrap_or_default());
+        self.received += u64::try_from(count).unwrap_or(0);
+        Ok(count)
+    }
+
+    /// Takes an item off the buffer if a whole one is there.
+    fn whole(&mut self) -> Result<Option<Vec<u8>>, ()> {
+        let fresh = self.buffer.get(self.seen..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(None);
+        }
+        let progress = self.scanner.feed(fresh).map_err(|_| ())?;
+        self.seen = self.buffer.len();
+        let Progress::Complete(length) = progress else { return Ok(None) };
+        let rest = self.buffer.split_off(length.min(self.buffer.len()));
+        let item = std::mem::replace(&mut self.buffer, rest);
+        self.scanner.reset();
+        self.seen = 0;
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+            self.buffer = Vec::new();
+        }
+        Ok(Some(item))
+    }
+}
+
+/// Whether an error of a read is only its timeout.
+const fn is_over(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::ipc::message::{REQUEST_LIMIT, limits};
+
+    fn pair() -> (Pipe, UnixStream, Incoming) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Pipe::new(ours, Some(LONGEST)).unwrap(), theirs, Incoming::new(limits(REQUEST_LIMIT)))
+    }
+
+    #[test]
+    fn items_come_out_whole_however_they_are_cut() {
+        let (pipe, mut theirs, mut incoming) = pair();
+        let soon = Some(Instant::now() + Duration::from_secs(5));
+        theirs.write_all(&[0x82, 1, 2, 0x81]).unwrap();
+        assert_eq!(incoming.next(&pipe, soon), Read::Item(vec![0x82, 1, 2]));
+        assert_eq!(incoming.next(&pipe, Some(Instant::now())), Read::Nothing);
+        theirs.write_all(&[7, 0x80, 0x80]).unwrap();
+        for item in [vec![0x81, 7], vec![0x80], vec![0x80]] {
+            assert_eq!(incoming.next(&pipe, soon), Read::Item(item));
+        }
+        theirs.write_all(&[0xff]).unwrap();
+        assert_eq!(incoming.next(&pipe, soon), Read::Garbage);
+        assert_eq!(incoming.received(), 8);
+    }
+
+    #[test]
+    fn the_end_and_what_is_too_large_are_seen() {
+        let (pipe, theirs, mut incoming) = pair();
+        drop(theirs);
+        assert_eq!(incoming.next(&pipe, None), Read::End);
+        assert!(pipe.send(&[0x80], Instant::now() + LONGEST).is_err());
+        let (pipe, mut theirs, mut incoming) = pair();
+        // A byte string of 2 GiB, as it says.
+        theirs.write_all(&[0x81, 0x5a, 0x80, 0, 0, 0]).unwrap();
+        assert_eq!(incoming.next(&pipe, None), Read::Garbage);
+    }
+
+    #[test]
+    fn who_does_not_read_is_waited_for_until_the_deadline_only() {
+        let (pipe, _theirs, _) = pair();
+        let started = Instant::now();
+        let sent = pipe.send(&vec![0; 16 << 20], started + Duration::from_millis(100));
+        assert!(sent.is_err() && started.elapsed() < LONGEST);
+        assert!(pipe.sent() > 0);
+    }
+}
