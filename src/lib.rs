@@ -67,6 +67,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
+//! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
+//! | `node` | off | the programs of a node: `grasp` |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
 //!
 //! # Where to go on

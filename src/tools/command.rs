@@ -280,7 +280,7 @@ pub(super) struct Negotiate {
 #[derive(Args, Clone, Debug)]
 pub(super) struct Answers {
     /// How offers are answered: accept, decline [REASON], half, offer VALUE, wait TIME
-    #[arg(value_name = "ANSWER", trailing_var_arg = true)]
+    #[arg(value_name = "ANSWER")]
     pub(super) answer: Vec<String>,
 }
 

@@ -15,12 +15,19 @@ use crate::types::{AsaLocator, Value};
 /// Columns of text under their names.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// Of the columns.
+    names: Option<Vec<String>>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     pub(super) fn new(names: &[&str]) -> Self {
-        Self { rows: vec![names.iter().map(|name| (*name).to_owned()).collect()] }
+        Self { names: Some(names.iter().map(|name| (*name).to_owned()).collect()), rows: Vec::new() }
+    }
+
+    /// Columns without names.
+    pub(super) const fn unnamed() -> Self {
+        Self { names: None, rows: Vec::new() }
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -29,18 +36,22 @@ impl Table {
 
     /// Whether there is nothing but the names.
     pub(super) const fn is_empty(&self) -> bool {
-        self.rows.len() < 2
+        self.rows.is_empty()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Vec<String>> {
+        self.names.iter().chain(&self.rows)
     }
 
     /// Each column as wide as it needs, the last one open at its end.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let columns = self.lines().map(Vec::len).max().unwrap_or_default();
         let wide = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let cells = self.lines().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max()
         };
         let widths: Vec<_> = (0..columns).map(|column| wide(column).unwrap_or_default()).collect();
-        for row in &self.rows {
+        for row in self.lines() {
             let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
             writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }

@@ -27,7 +27,8 @@ pub(super) fn man(directory: Option<&Path>, out: &mut dyn Write) -> Outcome {
     let write = |name: &str, command: clap::Command| {
         let path = directory.join(format!("{name}.1"));
         let mut page = Vec::new();
-        Man::new(command).title(name.to_uppercase()).render(&mut page)?;
+        let source = concat!("grasp ", env!("CARGO_PKG_VERSION"));
+        Man::new(command).title(name.to_uppercase()).source(source).render(&mut page)?;
         write_atomically(&path, &page)
             .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", path.display())))
     };

@@ -13,7 +13,11 @@ use super::output::{Table, json_line};
 use crate::api::Asa;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::error::Error;
+use crate::ipc;
+use crate::start_error::StartError;
 use crate::trace::Trace;
+use crate::types::{AsaNonce, Objective};
 
 /// How often what has no event is looked at again.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -100,13 +104,17 @@ impl<'a> Run<'a> {
         deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
-    /// Whether the node is still there. Views of one that has gone are empty, and say nothing about the network.
+    /// Whether the node is there, and lets this user look inside. Otherwise views are empty, and say nothing about the network.
     pub(super) fn check_node(&self) -> Outcome {
-        if self.engine.state().stopped {
-            Err(Failure::new(Status::NoNode, "the node has gone"))
-        } else {
-            Ok(())
+        if !self.engine.state().stopped {
+            return Ok(());
         }
+        // Any call tells one from the other.
+        let probe = self.engine.get_flood(AsaNonce::from_id(0), &Objective::new("grasp:probe"));
+        Err(match probe {
+            Err(Error::NodeGone | Error::Stopped) => Failure::new(Status::NoNode, "the node has gone"),
+            _ => Failure::new(Status::Refused, "the node does not let this user look inside"),
+        })
     }
 }
 
@@ -126,7 +134,7 @@ pub(super) fn engine(options: &Options) -> Result<Engine, Failure> {
 
 /// The socket of the node of this host.
 pub(super) fn socket(options: &Options) -> PathBuf {
-    options.socket.clone().unwrap_or_else(|| PathBuf::from("/run/grasp/grasp.sock"))
+    options.socket.clone().unwrap_or_else(ipc::default_path)
 }
 
 /// No node answers there.
@@ -140,6 +148,9 @@ pub(super) fn no_node(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 
 /// The node of this host.
 fn connect(options: &Options) -> Result<Engine, Failure> {
-    let path = socket(options);
-    Err(no_node(&path, &"not yet"))
+    Engine::connect(socket(options)).map_err(|error| match error {
+        StartError::NoNode { path, cause } => no_node(&path, &cause),
+        StartError::NodeRefuses(why) => Failure::new(Status::Refused, why),
+        error => error.into(),
+    })
 }

@@ -85,7 +85,7 @@ pub(super) fn status(engine: &Engine) -> View {
     };
     let address = engine.my_address().map(|address| address.to_string());
     let missing = engine.missing_interfaces();
-    let mut table = Table::new(&["", ""]);
+    let mut table = Table::unnamed();
     let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
     line("address", address.clone().unwrap_or_else(|| "none of more than link scope".to_owned()));
     for ((ifi, address), name) in &links {

@@ -5,5 +5,6 @@
 mod asatest;
 mod bench;
 mod bubbles;
+mod command;
 mod lab_program;
 mod prompt;
