@@ -227,7 +227,8 @@ impl Engine {
         self.trace_with(trace::CAPACITY)
     }
 
-    /// As [`trace`](Self::trace), with so many events that wait, at least 1.
+    /// As [`trace`](Self::trace), with so many events that wait, at least 1. The events of a connected engine, lines included,
+    /// are those of its node; they come over a connection of their own, which counts as another client there.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
         let here = here!(self, node => ipc::trace(node, capacity));

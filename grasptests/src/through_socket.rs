@@ -4,8 +4,8 @@
 #![allow(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use grasp::ipc::{ClientLimits, Server, ServerOptions};
 use grasp::{Config, Engine, StartError};
@@ -13,8 +13,8 @@ use grasp::{Config, Engine, StartError};
 /// Whether engines are started behind a socket: set to anything.
 pub const VARIABLE: &str = "GRASP_TESTS_SOCKET";
 
-/// The nodes of this process, until it ends.
-static NODES: Mutex<Vec<(Engine, Server)>> = Mutex::new(Vec::new());
+/// How often a node looks whether its client is there.
+const LOOK: Duration = Duration::from_millis(2);
 /// Numbers sockets.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -29,6 +29,17 @@ pub fn is_on() -> bool {
 pub fn path() -> PathBuf {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("grasp-test-{}-{number}.sock", std::process::id()))
+}
+
+/// Ends a test that is about the engine in this process itself, where there is a socket between: one that looks at an engine after
+/// its end, or at what only the process of the engine has.
+#[macro_export]
+macro_rules! own_engine {
+    () => {
+        if $crate::through_socket::is_on() {
+            return;
+        }
+    };
 }
 
 /// Starts an engine in the network namespace of the calling thread: a connected one where the environment says so. Its node then
@@ -47,6 +58,12 @@ pub fn start(config: Config) -> Result<Engine, StartError> {
     let path = path();
     let server = Server::start(&engine, ServerOptions::new(&path).limits(limits)).expect("the node listens");
     let connected = Engine::connect(&path)?;
-    NODES.lock().expect("no test panics here").push((engine, server));
+    std::thread::spawn(move || {
+        // The node ends with its only client, as the engine in a process does with its last handle.
+        while !server.clients().is_empty() {
+            std::thread::sleep(LOOK);
+        }
+        engine.shutdown();
+    });
     Ok(connected)
 }

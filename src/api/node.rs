@@ -14,7 +14,8 @@ use crate::trace::Trace;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, TaggedObjective, Value};
 
 impl Server {
-    /// Lets other processes use an engine of this process. Listens when this returns.
+    /// Lets other processes use an engine of this process. Listens when this returns. To be called from a thread of the engine's
+    /// network namespace, for that is where clients' calls are carried out.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,6 +36,7 @@ impl Server {
     pub fn start(engine: &Engine, options: ServerOptions) -> io::Result<Self> {
         match &engine.seat {
             Seat::Here(here) => {
+                here.core.check_namespace().map_err(io::Error::other)?;
                 Self::launch(&here.core, Arc::new(Calls { engine: engine.unowned() }), options)
             }
             Seat::Node(_) => {
@@ -61,12 +63,17 @@ struct Call<'a> {
 }
 
 impl Service for Calls {
-    fn welcome(&self) -> Value {
+    fn unicast_size(&self) -> usize {
+        self.engine.config().unicast_size
+    }
+
+    fn welcome(&self, largest_call: usize) -> Value {
         let config = self.engine.config();
         let (unicast_size, multicast_size) = self.engine.message_sizes();
         fields([
             ("version", VERSION.form()),
             ("program", env!("CARGO_PKG_VERSION").form()),
+            ("largest_call", largest_call.form()),
             ("dull", config.dull.form()),
             ("listen_self", config.listen_self.form()),
             ("default_timeout", config.default_timeout.form()),

@@ -136,8 +136,11 @@ impl Engine {
             Seat::Here(here) => threads::spawn(&here.core, name, move |core| body(core.stop_signal()))
                 .map_err(|error| here.no_thread(error)),
             #[cfg(feature = "ipc")]
-            Seat::Node(_) => threads::start_asa(name, move || body(&crossbeam_channel::never()))
-                .map_err(|error| Error::NoThread(Arc::new(error))),
+            Seat::Node(node) => {
+                let closed = node.closed().clone();
+                threads::start_asa(name, move || body(&closed))
+                    .map_err(|error| Error::NoThread(Arc::new(error)))
+            }
         }
     }
 

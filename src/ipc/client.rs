@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::event;
 use super::form::{Fields, Form as _, Formed};
 use super::journal::Journal;
-use super::message::{
-    Answer, CANCEL, HELLO, PING, REPLY_LIMIT, REQUEST_LIMIT, Request, TRACE, VERSION, limits,
-};
+use super::message::{Answer, CANCEL, HELLO, PING, REPLY_LIMIT, Request, TRACE, VERSION, limits};
 use super::stream::{Incoming, LONGEST, Pipe, Read};
 use crate::cbor::{Value, codec};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::net::local;
+use crate::net::wait::{has_ended, write_all};
 use crate::start_error::StartError;
 use crate::threads;
 use crate::trace::{Trace, Tracer};
@@ -46,6 +46,9 @@ pub(crate) struct Client {
     journal: Mutex<Journal>,
     /// One reconnects at a time.
     reconnecting: Mutex<()>,
+    /// Disconnected when it is closed.
+    closed: Receiver<()>,
+    closer: Mutex<Option<Sender<()>>>,
     /// The connections of traces, which end with it.
     traces: Mutex<Vec<Weak<Link>>>,
 }
@@ -54,6 +57,7 @@ impl Client {
     /// Connects to the node that listens at a path.
     pub(crate) fn connect(path: &Path) -> std::result::Result<Arc<Self>, StartError> {
         let (link, config) = Link::connect(path, Instant::now() + CONNECT)?;
+        let (closer, closed) = bounded(0);
         Ok(Arc::new(Self {
             path: path.to_owned(),
             process: std::process::id(),
@@ -61,6 +65,8 @@ impl Client {
             link: RwLock::new(Arc::new(link)),
             journal: Mutex::default(),
             reconnecting: Mutex::default(),
+            closed,
+            closer: Mutex::new(Some(closer)),
             traces: Mutex::default(),
         }))
     }
@@ -72,7 +78,11 @@ impl Client {
 
     /// Makes a call, and waits as long as it takes.
     pub(crate) fn ask<T: Formed>(&self, call: &str, arguments: &[Value]) -> Result<T> {
-        let result = self.link()?.call(call, arguments)?;
+        let result = self.link()?.call(call, arguments).map_err(|error| match error {
+            // The node may have gone before this process closed the connection.
+            Error::NodeGone if self.is_closed() => Error::Stopped,
+            error => error,
+        })?;
         self.journal.lock().note(call, arguments, &result);
         T::read(result).ok_or(Error::NodeGone)
     }
@@ -90,11 +100,21 @@ impl Client {
     /// Ends the connection: every call returns an error, those that wait at once.
     pub(crate) fn close(&self) {
         if self.process == std::process::id() {
+            drop(self.closer.lock().take());
             let link = Arc::clone(&self.link.read());
             link.end(Error::Stopped);
             let traces = std::mem::take(&mut *self.traces.lock());
             traces.iter().filter_map(Weak::upgrade).for_each(|trace| trace.pipe.close());
         }
+    }
+
+    /// A channel that is disconnected when it is closed.
+    pub(crate) const fn closed(&self) -> &Receiver<()> {
+        &self.closed
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closer.lock().is_none()
     }
 
     fn link(&self) -> Result<Arc<Link>> {
@@ -110,10 +130,11 @@ impl Client {
         let deadline = Instant::now() + CONNECT;
         let _one = self.reconnecting.try_lock_until(deadline).ok_or(StartError::Starting)?;
         let link = self.link().map_err(|error| StartError::NodeRefuses(error.to_string()))?;
-        match link.why_ended() {
-            None => return Ok(()),
-            Some(Error::Stopped) => return Err(StartError::NodeRefuses(Error::Stopped.to_string())),
-            Some(_) => {}
+        if self.is_closed() {
+            return Err(StartError::NodeRefuses(Error::Stopped.to_string()));
+        }
+        if link.why_ended().is_none() {
+            return Ok(());
         }
         let (link, _) = Link::connect(&self.path, deadline)?;
         let calls = self.journal.lock().calls();
@@ -131,6 +152,8 @@ impl Client {
 #[derive(Debug)]
 struct Link {
     pipe: Pipe,
+    /// What the node takes, in bytes.
+    largest_call: usize,
     incoming: Mutex<Incoming>,
     state: Mutex<State>,
 }
@@ -163,18 +186,19 @@ impl Link {
         let pipe = Pipe::new(stream, Some(LONGEST)).map_err(no_node)?;
         let mut incoming = Incoming::new(limits(REPLY_LIMIT));
         let hello = Request::encode(0, HELLO, &[VERSION.into(), program().into()]);
-        pipe.send(&hello, deadline).map_err(no_node)?;
+        let sent = write_all(pipe.stream(), &hello, deadline, |_| {});
         let answer = match incoming.next(&pipe, Some(deadline)) {
+            // A node that does not take this process says so and closes, perhaps before it is told hello.
             Read::Item(bytes) => bytes,
-            Read::Nothing => return Err(no_node(io::ErrorKind::TimedOut.into())),
-            Read::End => return Err(no_node(io::ErrorKind::ConnectionReset.into())),
+            Read::Nothing => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::TimedOut.into()))),
+            Read::End => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::ConnectionReset.into()))),
             Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
         };
-        let config =
+        let (largest_call, config) =
             welcome(&answer).map_err(|why| StartError::NodeRefuses(format!("{}: {why}", path.display())))?;
         let state =
             State { next: 1, is_read: false, waiting: HashMap::new(), ended: None, heard: Instant::now() };
-        Ok((Self { pipe, incoming: Mutex::new(incoming), state: Mutex::new(state) }, config))
+        Ok((Self { pipe, largest_call, incoming: Mutex::new(incoming), state: Mutex::new(state) }, config))
     }
 
     /// Makes a call and waits for its end.
@@ -182,8 +206,8 @@ impl Link {
         let id = self.begin()?;
         let bytes = Request::encode(id, call, arguments);
         let sent = match bytes.len() {
-            ..=REQUEST_LIMIT => self.send(&bytes),
-            size => Err(Error::TooLarge { size, limit: REQUEST_LIMIT }),
+            size if size > self.largest_call => Err(Error::TooLarge { size, limit: self.largest_call }),
+            _ => self.send(&bytes),
         };
         let answer = match sent {
             Ok(()) => self.wait(id),
@@ -312,7 +336,7 @@ impl Link {
             !state.is_read
         };
         // Nobody reads, so nobody has seen the end.
-        let is_over = is_idle && crate::net::wait::has_ended(self.pipe.stream());
+        let is_over = is_idle && has_ended(self.pipe.stream());
         is_over.then(|| self.end(Error::NodeGone))
     }
 }
@@ -341,7 +365,7 @@ impl State {
 }
 
 /// What the node says about itself in answer to the hello; or why it does not let this process in.
-fn welcome(answer: &[u8]) -> std::result::Result<Config, String> {
+fn welcome(answer: &[u8]) -> std::result::Result<(usize, Config), String> {
     let unreadable = || "it is no node".to_owned();
     let Ok(Value::Array(items)) = codec::decode(answer, &limits(REPLY_LIMIT)) else {
         return Err(unreadable());
@@ -351,7 +375,9 @@ fn welcome(answer: &[u8]) -> std::result::Result<Config, String> {
         (Some(0), Some(about), _) => {
             let mut about = Fields::read(about).ok_or_else(unreadable)?;
             match about.take::<u32>("version") {
-                Some(VERSION) => configuration(&mut about).ok_or_else(unreadable),
+                Some(VERSION) => {
+                    about.take("largest_call").zip(configuration(&mut about)).ok_or_else(unreadable)
+                }
                 other => Err(format!(
                     "the node speaks version {} of the protocol, this program version {VERSION}",
                     other.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
@@ -386,7 +412,7 @@ fn program() -> String {
 /// from the start if the node does not permit it.
 pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
     let tracer = Tracer::default();
-    let mut trace = tracer.subscribe(capacity);
+    let mut trace = tracer.subscribe_elsewhere(capacity);
     let followed = Link::connect(&client.path, Instant::now() + CONNECT).map(|(link, _)| Arc::new(link));
     let Ok(link) = followed else {
         tracer.end();

@@ -15,9 +15,7 @@ use parking_lot::Mutex;
 use super::access::Right;
 use super::event;
 use super::form::Formed as _;
-use super::message::{
-    Answer, Arguments, CANCEL, HELLO, PING, REQUEST_LIMIT, Request, TRACE, VERSION, limits,
-};
+use super::message::{Answer, Arguments, CANCEL, HELLO, PING, Request, TRACE, VERSION, limits};
 use super::server::{ClientView, Inner, Refused};
 use super::stream::{Incoming, Pipe, Read};
 use crate::cbor::Value;
@@ -81,7 +79,7 @@ impl Connection {
             server: Arc::clone(server),
             credentials: credentials(&stream)?,
             pipe: Pipe::new(stream, None)?,
-            incoming: Mutex::new(Incoming::new(limits(REQUEST_LIMIT))),
+            incoming: Mutex::new(Incoming::new(limits(server.request_limit))),
             received: AtomicU64::new(0),
             program: OnceLock::new(),
             calls: Mutex::default(),
@@ -176,7 +174,7 @@ impl Connection {
             return Next::End;
         }
         let _ = self.program.set(program.chars().take(LONGEST_NAME).collect());
-        self.reply(0, &Answer::Done(self.server.service.welcome()));
+        self.reply(0, &Answer::Done(self.server.service.welcome(self.server.request_limit)));
         Next::Read
     }
 

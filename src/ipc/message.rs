@@ -21,8 +21,10 @@ pub(crate) const PING: &str = "ping";
 /// The stream of what the engine does.
 pub(crate) const TRACE: &str = "trace";
 
-/// The largest message of a client, in bytes.
-pub(crate) const REQUEST_LIMIT: usize = 1 << 20;
+/// The largest message of a client, in bytes, where messages of GRASP are not larger.
+const REQUEST_LIMIT: usize = 1 << 20;
+/// What a call has besides what becomes a message of GRASP.
+const REST: usize = 1 << 16;
 /// The largest message of a node, in bytes: views of full caches are large.
 pub(crate) const REPLY_LIMIT: usize = 64 << 20;
 /// How many levels the protocol has around a value.
@@ -31,6 +33,12 @@ const ENVELOPE: usize = 12;
 /// What a side takes of the other.
 pub(crate) const fn limits(size: usize) -> Limits {
     Limits { size, depth: VALUE_LIMITS.depth + ENVELOPE }
+}
+
+/// The largest message of a client, in bytes, where the largest unicast message of GRASP has so many.
+pub(crate) const fn request_limit(unicast_size: usize) -> usize {
+    let needed = unicast_size.saturating_add(REST);
+    if needed > REQUEST_LIMIT { needed } else { REQUEST_LIMIT }
 }
 
 /// A call: `[id, call, argument...]`.
@@ -55,7 +63,7 @@ impl Request {
 
     /// The call that some bytes are; `None` if they are none.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let Ok(Value::Array(items)) = codec::decode(bytes, &limits(REQUEST_LIMIT)) else { return None };
+        let Ok(Value::Array(items)) = codec::decode(bytes, &limits(bytes.len())) else { return None };
         let mut items = items.into_iter();
         let (id, call) = (u32::read(items.next()?)?, String::read(items.next()?)?);
         Some(Self { id, call, arguments: items.collect() })

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::access::Access;
 use super::connection::Connection;
-use super::message::Answer;
+use super::message::{Answer, request_limit};
 use crate::cbor::Value;
 use crate::core::Core;
 use crate::error::Error;
@@ -160,7 +160,9 @@ pub struct Server {
 /// Carries out what clients call.
 pub(crate) trait Service: fmt::Debug + Send + Sync {
     /// What the node says about itself.
-    fn welcome(&self) -> Value;
+    fn welcome(&self, largest_call: usize) -> Value;
+    /// The largest unicast message of GRASP, in bytes.
+    fn unicast_size(&self) -> usize;
     /// Whether a call may wait, for a peer for instance; `None` if there is no such call.
     fn waits(&self, call: &str) -> Option<bool>;
     /// Carries a call out.
@@ -190,6 +192,8 @@ impl From<Error> for Refused {
 pub(crate) struct Inner {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) limits: ClientLimits,
+    /// The largest message of a client, in bytes.
+    pub(crate) request_limit: usize,
     access: RwLock<Arc<Access>>,
     listener: UnixListener,
     /// The file of the socket, if it is this server's own.
@@ -241,6 +245,7 @@ impl Server {
         };
         listener.set_nonblocking(true)?;
         let inner = Arc::new(Inner {
+            request_limit: request_limit(service.unicast_size()),
             service,
             limits,
             access: RwLock::new(Arc::new(access)),

@@ -164,11 +164,11 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::ipc::message::{REQUEST_LIMIT, limits};
+    use crate::ipc::message::{limits, request_limit};
 
     fn pair() -> (Pipe, UnixStream, Incoming) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Pipe::new(ours, Some(LONGEST)).unwrap(), theirs, Incoming::new(limits(REQUEST_LIMIT)))
+        (Pipe::new(ours, Some(LONGEST)).unwrap(), theirs, Incoming::new(limits(request_limit(2048))))
     }
 
     #[test]

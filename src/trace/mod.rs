@@ -55,18 +55,31 @@ impl Tracer {
         Later { tracer: self, events: Vec::new() }
     }
 
-    /// A listener that `capacity` events wait for.
+    /// A listener that `capacity` events wait for. It gets the lines of this process, too.
     pub(crate) fn subscribe(&self, capacity: usize) -> Trace {
+        let (listener, trace) = self.listener(capacity);
+        // Before the engine's own: its end, which may come just now, takes those away that it finds there.
+        LINES.add(Arc::clone(&listener));
+        if !self.0.add(listener) {
+            LINES.remove(trace.id);
+        }
+        trace
+    }
+
+    /// As [`subscribe`](Self::subscribe), for the events of an engine in another process: lines come from there.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn subscribe_elsewhere(&self, capacity: usize) -> Trace {
+        let (listener, trace) = self.listener(capacity);
+        self.0.add(listener);
+        trace
+    }
+
+    fn listener(&self, capacity: usize) -> (Arc<Listener>, Trace) {
         let (tx, rx) = bounded(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
-        // Before the engine's own: its end, which may come just now, takes those away that it finds there.
-        LINES.add(Arc::clone(&listener));
-        if !self.0.add(listener) {
-            LINES.remove(id);
-        }
-        Trace { events: rx, lost, id, tracer: self.clone(), _source: None }
+        (listener, Trace { events: rx, lost, id, tracer: self.clone(), _source: None })
     }
 
     /// Passes an event on that another engine has told.

@@ -10,6 +10,7 @@
 //! | `discovery`, `floods` | discoveries and floods, with their own floors |
 //! | `codec` | encoding and decoding |
 //! | `growth` | how costs grow with what is registered and cached |
+//! | `ipc` | the socket between a node and its clients |
 //! | `graspy` | the same for graspy |
 //! | `python` | our Python module, next to graspy and the Rust API |
 //! | `process` | processes of their own: memory, wakeups, start |
@@ -21,6 +22,7 @@ mod figure;
 mod floods;
 mod graspy;
 mod growth;
+mod ipc;
 mod negotiation;
 mod pair;
 mod process;
@@ -36,7 +38,7 @@ pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 18] = [
     "negotiate_connect",
     "negotiate_connect_16",
     "negotiate_step",
@@ -52,6 +54,9 @@ pub(crate) const NAMES: [&str; 15] = [
     "idle",
     "startup",
     "network_flood_100",
+    "ipc_call",
+    "ipc_negotiate",
+    "ipc_clients",
 ];
 
 /// Measures what a name stands for. Some have several figures.
@@ -66,6 +71,9 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "flood_hop" => floods::hop(name, rounds)?,
         "floods_handled" => floods::handled(name, rounds)?,
         "network_flood_100" => floods::network(name, rounds)?,
+        "ipc_call" => return ipc::call(name, rounds),
+        "ipc_negotiate" => ipc::negotiate(name, rounds)?,
+        "ipc_clients" => return ipc::clients(name),
         "open_sessions" => process::open_sessions(name)?,
         "idle" => return process::idle(name),
         "startup" => process::startup(name, rounds)?,

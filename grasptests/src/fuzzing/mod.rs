@@ -13,6 +13,7 @@
 
 mod decode;
 mod handlers;
+mod ipc;
 mod quads;
 mod reader;
 pub mod seeds;
@@ -20,6 +21,7 @@ mod shapes;
 
 pub use decode::decode;
 pub use handlers::handlers;
+pub use ipc::ipc;
 pub use quads::quads;
 pub use reader::reader;
 
@@ -36,9 +38,10 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "decode", run: decode },
     Target { name: "handlers", run: handlers },
+    Target { name: "ipc", run: ipc },
     Target { name: "quads", run: quads },
     Target { name: "reader", run: reader },
 ];

@@ -1,5 +1,6 @@
 //! Inputs to begin with, made from the recorded messages in `vectors/`.
 
+use grasp::Value;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -47,10 +48,56 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let heads = [[0, 0, 1], [0, 1, 9], [0, 0b0_1010, 200], [0, 0b1_0111, 30], [3, 0b0_0110, 5]];
             both.iter().zip(heads.iter().cycle()).map(|(stream, head)| with(head, stream)).collect()
         }
+        "ipc" => calls()
+            .iter()
+            .flat_map(|call| [with(&[1], call), with(&[0], call)])
+            .chain([conversation()])
+            .collect(),
         // What an input means is not in its bytes: random ones do as well as any.
         "handlers" => (0..40).map(|seed| noise(seed, 1500)).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Calls of a client, one of each kind of argument.
+fn calls() -> Vec<Vec<u8>> {
+    let map = |pairs: &[(&str, Value)]| {
+        Value::Map(pairs.iter().map(|(name, value)| ((*name).into(), value.clone())).collect())
+    };
+    let list = |items: &[Value]| Value::Array(items.to_vec());
+    let ex1 = || list(&["EX1".into(), 3.into(), 6.into(), list(&["NZD".into(), 47.into()])]);
+    let ex2 = || list(&["EX2".into(), 5.into(), 6.into(), 1.into()]);
+    let locator = || {
+        let address = Value::Bytes(std::net::Ipv6Addr::LOCALHOST.octets().to_vec());
+        list(&[address, 9.into(), 6.into(), Value::Null, 0.into(), false.into()])
+    };
+    let session = || list(&[7.into(), Value::Null]);
+    let options = map(&[("ttl", 1000.into()), ("rapid", true.into()), ("locators", list(&[locator()]))]);
+    let calls: [(&str, Vec<Value>); 14] = [
+        ("hello", vec![1.into(), "again".into()]),
+        ("register_asa", vec!["a".into()]),
+        ("register_asa", vec!["b".into(), 7.into()]),
+        ("register_obj", vec![7.into(), ex2(), options]),
+        ("register_obj", vec![7.into(), ex1(), map(&[("port", "last".into())])]),
+        ("listen_synchronize", vec![7.into(), ex2()]),
+        ("listen_negotiate", vec![7.into(), ex1()]),
+        ("req_negotiate", vec![7.into(), ex1(), locator(), 50.into()]),
+        ("negotiate_step", vec![7.into(), session(), ex1(), 50.into()]),
+        ("gsend", vec![7.into(), session(), ex1()]),
+        ("discover", vec![7.into(), ex2(), 10.into(), map(&[("enough", 1.into())])]),
+        ("flood", vec![7.into(), 1000.into(), list(&[list(&[ex2(), locator()])])]),
+        ("trace", vec![4.into()]),
+        ("cancel", vec![9.into()]),
+    ];
+    let call = |(id, (name, arguments)): (i32, &(&str, Vec<Value>))| {
+        list(&[vec![id.into(), (*name).into()], arguments.clone()].concat()).encode()
+    };
+    (1..).zip(&calls).map(call).collect()
+}
+
+/// All of them in a row.
+fn conversation() -> Vec<u8> {
+    [vec![1], calls().into_iter().skip(1).flatten().collect()].concat()
 }
 
 /// So many bytes that are the same for the same seed.

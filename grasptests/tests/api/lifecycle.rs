@@ -10,12 +10,12 @@ use grasp::{
     StartError, Value,
 };
 use grasptests::accounts::assert_accounts;
-use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, RawUdp, eventually, process};
 use grasptests::nodes::{
     Host, RawPeer, RawStream, SOON, at_once, discoverable, failure, first_answer, joined, linked, negotiable,
     negotiate, offer, one, step, synchronizable, two, within,
 };
+use grasptests::{isolated, own_engine};
 
 /// Longer than any test.
 const LONG: Option<u32> = Some(60_000);
@@ -448,6 +448,7 @@ fn whoever_sets_no_limit_gets_a_very_high_one() {
 #[test]
 fn a_request_that_a_listener_gets_when_the_engine_ends_is_counted() {
     isolated!();
+    own_engine!();
     const LISTENERS: u32 = 4;
     let (_lab, _, a, _) = linked();
     // Whether a request comes just then is chance, and not a small one.

@@ -19,6 +19,7 @@ mod listening;
 mod logging;
 mod messaging;
 mod negotiation;
+mod node;
 mod pcap;
 mod ports;
 mod private_files;

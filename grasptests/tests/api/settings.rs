@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use grasp::{Acp, Config, Engine, Rate};
-use grasptests::isolated;
 use grasptests::lab::{Lab, eventually};
 use grasptests::nodes::{Host, SOON, one};
+use grasptests::{isolated, own_engine};
 
 #[test]
 fn every_group_shows_what_was_set() {
@@ -38,6 +38,7 @@ fn every_group_shows_what_was_set() {
 #[test]
 fn what_no_engine_can_work_with_is_replaced_and_reported() {
     isolated!();
+    own_engine!();
     let (_lab, host) = one(Config::new().multicast_size(usize::MAX).nesting(1000));
     let adjusted: Vec<_> = host.engine.adjusted().iter().map(ToString::to_string).collect();
     assert_eq!(adjusted.len(), 2, "{adjusted:?}");

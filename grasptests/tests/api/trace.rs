@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use grasp::trace::{Cache, Carrier, Direction, Ending, Event, MessageEvent, SessionKind, Trace, TraceEvent};
 use grasp::wire::{Body, Limits, decode};
 use grasp::{Config, Discover, Objective, RegisterObj, TaggedObjective, Value};
-use grasptests::isolated;
 use grasptests::lab::{Lab, LabError, Topology, eventually};
 use grasptests::nodes::{Host, SOON, negotiable, negotiate, one, two};
+use grasptests::{isolated, own_engine};
 
 /// Everything until nothing comes for a while; the engine has been shut down.
 fn all(trace: Trace) -> Vec<Arc<TraceEvent>> {
@@ -165,6 +165,7 @@ fn a_negotiation_over_a_relay_is_told_completely_and_in_order() -> Result<(), La
 #[test]
 fn what_is_dropped_is_told_as_often_as_it_is_counted() {
     isolated!();
+    own_engine!();
     let (_lab, a, b) = two(Config::new());
     let trace = b.engine.trace();
     let raw = grasptests::lab::RawUdp::neighbors(&a.node, "eth0").unwrap();

@@ -3,7 +3,7 @@
 use grasp::{Config, Error, TaggedObjective, etext};
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, RawUdp, eventually};
 use grasptests::nodes::{Host, SOON, discoverable, first_answer, negotiable, synchronizable, two, watched};
-use grasptests::{cbor, isolated};
+use grasptests::{cbor, isolated, own_engine};
 
 fn headings(dump: &str) -> Vec<&str> {
     let lines: Vec<_> = dump.lines().collect();
@@ -57,6 +57,7 @@ fn a_dump_shows_every_registry() {
 #[test]
 fn the_counters_have_names_and_the_configuration_can_be_read() {
     isolated!();
+    own_engine!();
     let config = Config::new().asa_limit(7).objective_ttl(5);
     let (_lab, near, _far) = two(config.clone());
     assert_eq!(format!("{:?}", near.engine.config()), format!("{config:?}"));

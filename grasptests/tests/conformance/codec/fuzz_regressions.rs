@@ -85,6 +85,11 @@ fn handlers() {
 }
 
 #[test]
+fn ipc() {
+    replay("ipc");
+}
+
+#[test]
 fn quads() {
     replay("quads");
 }
