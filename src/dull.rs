@@ -142,9 +142,13 @@ fn look(core: &Arc<Core>, running: &Running) -> Result<(), StartError> {
     let config = core.node.config.clone().dull(false);
     let seen = snapshot(&config, core.substrate.as_ref(), &used).map_err(StartError::Interfaces)?;
     let is_there = |ifi: u32, name: &str| seen.links.iter().any(|link| link.ifi == ifi && link.name == name);
-    let gone = |ifi: &u32, one: &mut DullInstance| !is_there(*ifi, &one.interface);
-    let gone: Vec<_> = running.instances.lock().extract_if(.., gone).collect();
-    for (_, instance) in &gone {
+    let gone: Vec<_> = {
+        let mut instances = running.instances.lock();
+        let left = |(ifi, one): &(&u32, &DullInstance)| !is_there(**ifi, &one.interface);
+        let left: Vec<u32> = instances.iter().filter(left).map(|(ifi, _)| *ifi).collect();
+        left.into_iter().filter_map(|ifi| instances.remove(&ifi)).collect()
+    };
+    for instance in &gone {
         log::info!("the DULL instance of {} ends", instance.interface);
         instance.engine.shutdown();
     }

@@ -160,13 +160,13 @@ pub use api::{
 #[cfg(feature = "bubbles")]
 pub use bubbles::Bubbles;
 pub use clock::monotonic_ms;
-pub use config::{Adjusted, Config, Rate};
+pub use config::{Adjusted, Config, Rate, Setting, SettingError};
 pub use dull::{DullInstance, DullInstances};
 pub use engine::Engine;
 pub use error::{ConnectionError, Error, Result, Retry, Why, etext};
 pub use interrupt::interruptible;
 pub use start_error::StartError;
-pub use stats::Stats;
+pub use stats::{Described, Stats};
 pub use types::{
     AsaLocator, AsaNonce, AsaView, DiscoveryView, FloodView, Locator, Objective, ObjectiveView, Protocol,
     SessionNonce, TaggedObjective, Value,

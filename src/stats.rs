@@ -16,7 +16,7 @@ macro_rules! is_drop {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident $(: $kind:ident)?,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident $(: $kind:ident)?,)*) => {
         /// The counters of an engine at one moment. All count from its start, but for those that end in `_peak`:
         /// they are high-water marks.
         ///
@@ -58,13 +58,23 @@ macro_rules! counters {
         /// what a peer sends on a connection that is closed without being read any further.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
-        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Stats { $($(#[doc = $doc])* pub $name: u64,)* }
 
         impl Stats {
             /// Every counter with its name, in the order of their definition.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// Every counter, described, in the order of their definition: for programs that show or export them.
+            #[must_use]
+            pub fn described(&self) -> Vec<Described> {
+                vec![$(Described {
+                    name: stringify!($name),
+                    about: concat!($($doc),*).trim_ascii(),
+                    value: self.$name,
+                },)*]
             }
 
             /// The name of a counter, if there is one of this name.
@@ -109,6 +119,26 @@ macro_rules! counters {
             }
         }
     };
+}
+
+/// One of [`Stats`], described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Described {
+    /// The name of the field.
+    pub name: &'static str,
+    /// What it counts: a sentence or two.
+    pub about: &'static str,
+    /// The number.
+    pub value: u64,
+}
+
+impl Described {
+    /// Whether it is a high-water mark, and no count.
+    #[must_use]
+    pub fn is_peak(&self) -> bool {
+        self.name.ends_with("_peak")
+    }
 }
 
 /// One number that only grows.
@@ -437,6 +467,14 @@ mod tests {
             })
             .collect();
         assert_eq!(reasons, ["dropped_malformed", "not_relayed_duplicate", "refused_not_listening"]);
+        let described = counters.snapshot().described();
+        let named: Vec<_> = described.iter().map(|one| (one.name, one.value)).collect();
+        assert_eq!(named, counters.snapshot().named());
+        assert!(
+            described.iter().all(|one| one.about.ends_with('.') && !one.about.contains('\n')),
+            "{described:#?}"
+        );
+        assert_eq!(described.iter().find(|one| one.is_peak()).map(|one| one.name), Some("queue_peak"));
         let counted = counters.snapshot().named();
         assert!(reasons.iter().all(|reason| counted.contains(&(reason, 1))));
     }

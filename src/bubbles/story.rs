@@ -163,8 +163,9 @@ fn objective(body: &Body) -> Option<&str> {
 
 /// No more of a text than the page needs.
 fn cut(text: &str, most: usize) -> String {
-    let end = text.floor_char_boundary(most);
-    match text.get(..end) {
+    // No character has more than four bytes.
+    let begin = (most.saturating_sub(3)..=most).rev().find_map(|end| text.get(..end));
+    match begin {
         Some(begin) if begin.len() < text.len() => format!("{begin}…"),
         _ => text.to_owned(),
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Config;
+use super::by_name::Written as _;
+use crate::types::Value;
 
 /// Upper bound for times: larger ones would overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -38,21 +40,10 @@ impl fmt::Display for Adjusted {
     }
 }
 
-impl Config {
-    /// Clamps settings to what is supported. Says which.
-    pub(crate) fn feasible(mut self) -> (Self, Vec<Adjusted>) {
-        let mut adjusted = Vec::new();
-        macro_rules! clamp {
-            ($($name:ident $least:expr, $most:expr;)*) => {$(
-                let used = self.$name.clamp($least, $most);
-                if used != self.$name {
-                    let (wanted, used) = (format!("{:?}", self.$name), format!("{used:?}"));
-                    adjusted.push(Adjusted { setting: stringify!($name), wanted, used });
-                }
-                self.$name = used;
-            )*};
-        }
-        clamp! {
+/// The settings that have a range, for `$each`.
+macro_rules! bounded {
+    ($each:ident) => {
+        $each! {
             watch_interval BRIEFEST_WATCH, LONGEST;
             connect_timeout Duration::ZERO, LONGEST;
             response_timeout Duration::ZERO, LONGEST;
@@ -69,7 +60,43 @@ impl Config {
             multicast_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
             multicast_send_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;
         }
+    };
+}
+
+impl Config {
+    /// Clamps settings to what is supported. Says which.
+    pub(crate) fn feasible(mut self) -> (Self, Vec<Adjusted>) {
+        let mut adjusted = Vec::new();
+        macro_rules! clamp {
+            ($($name:ident $least:expr, $most:expr;)*) => {$(
+                let used = self.$name.clamp($least, $most);
+                if used != self.$name {
+                    let (wanted, used) = (format!("{:?}", self.$name), format!("{used:?}"));
+                    adjusted.push(Adjusted { setting: stringify!($name), wanted, used });
+                }
+                self.$name = used;
+            )*};
+        }
+        bounded!(clamp);
         (self, adjusted)
+    }
+
+    /// The least and the most that a setting can be, if it has a range.
+    pub(super) fn range(name: &str) -> Option<(Value, Value)> {
+        macro_rules! find {
+            ($($name:ident $least:expr, $most:expr;)*) => {$(
+                if name == stringify!($name) {
+                    // With the type of the setting.
+                    let mut bound = Self::new();
+                    bound.$name = $least;
+                    let least = bound.$name.write()?;
+                    bound.$name = $most;
+                    return Some((least, bound.$name.write()?));
+                }
+            )*};
+        }
+        bounded!(find);
+        None
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every setting of an engine with its default and the source of that default, in groups, each with a getter.
 
 mod bounds;
+mod by_name;
 pub(crate) mod environment;
 mod kinds;
 
@@ -10,10 +11,13 @@ use std::time::Duration;
 use crate::constants::{GRASP_DEF_MAX_SIZE, GRASP_DEF_TIMEOUT};
 
 pub use bounds::Adjusted;
+use by_name::Written;
+pub use by_name::{Setting, SettingError};
 pub(crate) use kinds::Pcap;
 pub use kinds::Rate;
 
 use crate::acp::Acp;
+use crate::types::Value;
 
 macro_rules! settings {
     ($(
@@ -68,6 +72,48 @@ macro_rules! settings {
                 #[must_use]
                 pub const fn $group(&self) -> $Group<'_> { $Group(self) }
             )*
+        }
+
+        /// # Settings by name
+        impl Config {
+            /// All settings, described, in groups: for programs that read them from a file.
+            #[must_use]
+            pub fn settings() -> Vec<Setting> {
+                Vec::from([$($(
+                    $(#[cfg($feature)])?
+                    Setting {
+                        group: stringify!($group),
+                        group_about: $about.trim_ascii(),
+                        name: stringify!($name),
+                        about: concat!($($doc),*).trim_ascii(),
+                        permitted: <$type>::permitted(Self::range(stringify!($name))),
+                    },
+                )*)*])
+            }
+
+            /// The value of a setting, by its name, as [`set`](Self::set) takes it. `None` if there is no such setting, or it has
+            /// no form as a [`Value`].
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<Value> {
+                $($(
+                    $(#[cfg($feature)])?
+                    if name == stringify!($name) {
+                        return self.$name.write();
+                    }
+                )*)*
+                None
+            }
+
+            /// The same with another value; `None` if it is of another type.
+            fn with_value(mut self, name: &str, value: &Value) -> Option<Self> {
+                $($(
+                    $(#[cfg($feature)])?
+                    if name == stringify!($name) {
+                        self.$name = <$type>::read(value)?;
+                    }
+                )*)*
+                Some(self)
+            }
         }
     };
 }

@@ -150,9 +150,12 @@ impl Ledger {
     /// decides the time knows that the peers have forgotten it by then.
     pub fn reclaim(&mut self, after: Duration, now: Instant) -> Vec<Prefix> {
         let old = |doubt: &Doubt| now.saturating_duration_since(doubt.since) >= after;
-        let reclaimed: Vec<Prefix> =
-            self.quarantine.extract_if(.., |_, doubt| old(doubt)).map(|(p, _)| p).collect();
-        reclaimed.iter().for_each(|prefix| _ = self.pool.insert(*prefix));
+        let doubted = self.quarantine.iter().filter(|(_, doubt)| old(doubt));
+        let reclaimed: Vec<Prefix> = doubted.map(|(prefix, _)| *prefix).collect();
+        for prefix in &reclaimed {
+            self.quarantine.remove(prefix);
+            self.pool.insert(*prefix);
+        }
         reclaimed
     }
 

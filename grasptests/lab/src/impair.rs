@@ -137,7 +137,9 @@ impl Carrier {
 
     /// Hands over the frames whose time has come.
     fn deliver(&mut self) {
-        while let Some(frame) = self.under_way.pop_front_if(|frame| frame.due <= Instant::now()) {
+        while self.under_way.front().is_some_and(|frame| frame.due <= Instant::now())
+            && let Some(frame) = self.under_way.pop_front()
+        {
             if let Err(error) = self.sockets[frame.to].send(&frame.bytes) {
                 log::debug!("frame of {} bytes lost at port {}: {error}", frame.bytes.len(), frame.to);
             }

@@ -38,7 +38,7 @@ pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 18] = [
+pub(crate) const NAMES: [&str; 19] = [
     "negotiate_connect",
     "negotiate_connect_16",
     "negotiate_step",
@@ -52,6 +52,7 @@ pub(crate) const NAMES: [&str; 18] = [
     "cpu_per_negotiation",
     "open_sessions",
     "idle",
+    "graspd_idle",
     "startup",
     "network_flood_100",
     "ipc_call",
@@ -76,6 +77,7 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "ipc_clients" => return ipc::clients(name),
         "open_sessions" => process::open_sessions(name)?,
         "idle" => return process::idle(name),
+        "graspd_idle" => return process::graspd_idle(name),
         "startup" => process::startup(name, rounds)?,
         "codec_encode" | "codec_decode" => return codec::measure(name, rounds),
         "cpu_per_negotiation" => negotiation::cost(name, rounds)?,

@@ -150,10 +150,34 @@ pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     let (_lab, _, node, _) = linked();
     let mut engine = Process::role(&node, "engine")?;
     engine.ready()?;
-    let (resident, wakeups) = settled(&engine)?;
+    resting(name, &engine, 4096.0, 5.0)
+}
+
+/// The same of graspd, which serves its socket and nobody connects.
+pub(crate) fn graspd_idle(name: &str) -> Result<Vec<Figure>> {
+    let program = std::env::current_exe()?.with_file_name("graspd-tested");
+    if !program.exists() {
+        return Err("graspd is not there: cargo build --release -p grasptests --bin graspd-tested".into());
+    }
+    let (_lab, _, node, _) = linked();
+    let socket = std::env::temp_dir().join(format!("grasp-bench-{}.sock", std::process::id()));
+    let mut command = node.command(program);
+    command.args(["--config", "/dev/null"]).env("GRASP_SOCKET", &socket);
+    let graspd = Process::start(command)?;
+    eventually(SOON, "graspd serves", || socket.exists());
+    let figures = resting(name, &graspd, 6144.0, 2.0);
+    drop(graspd);
+    // It was killed, and has left it.
+    fs::remove_file(socket)?;
+    figures
+}
+
+/// Two figures of a process that has nothing to do: how much memory, and how many wakeups, are aimed at.
+fn resting(name: &str, process: &Process, memory: f64, wakeups: f64) -> Result<Vec<Figure>> {
+    let (resident, woken) = settled(process)?;
     Ok(vec![
-        Figure::plain(name, "KiB", Aim::AtMost(4096.0), resident),
-        Figure::plain(format!("{name}_wakeups"), "/s", Aim::AtMost(5.0), wakeups),
+        Figure::plain(name, "KiB", Aim::AtMost(memory), resident),
+        Figure::plain(format!("{name}_wakeups"), "/s", Aim::AtMost(wakeups), woken),
     ])
 }
 

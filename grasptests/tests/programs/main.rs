@@ -6,5 +6,6 @@ mod asatest;
 mod bench;
 mod bubbles;
 mod command;
+mod graspd;
 mod lab_program;
 mod prompt;

@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 /// For one event. Everything but discoveries takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_grasp-command");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_grasp-tested");
 
 /// A directory that goes with its test.
 struct Directory(PathBuf);

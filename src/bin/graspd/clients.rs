@@ -1,0 +1,183 @@
+//! The socket for the processes of this machine: the one file that names `grasp::ipc`. `node` starts it, reloads its rules, stops it.
+
+use std::env;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use grasp::Engine;
+use grasp::ipc::{Access, ClientLimits, Server, ServerOptions, Who};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use crate::access::{Rules, Whom, group_number};
+use crate::node::Failure;
+use crate::settings::Settings;
+
+/// The path that stands for standard input.
+const GIVEN: &str = "stdin";
+
+/// Where the socket is to be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    path: PathBuf,
+    options: ServerOptions,
+}
+
+/// The socket.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    path: PathBuf,
+    /// None once it is stopped.
+    server: Mutex<Option<Server>>,
+}
+
+impl Clients {
+    /// Where the socket is to be, and that nobody has it: looked at before an engine starts.
+    pub(crate) fn plan(settings: &Settings) -> Result<Plan, Failure> {
+        let path = settings.text("socket", "path").map_or_else(default_path, PathBuf::from);
+        if path == Path::new(GIVEN) {
+            let options = given().map(ServerOptions::from_listener).map_err(|error| {
+                Failure::Other(format!(
+                    "standard input is no Unix socket that listens, as socket.path says: {error}"
+                ))
+            })?;
+            return Ok(Plan { path, options: options.limits(limits(settings)) });
+        }
+        if is_served(&path) {
+            return Err(twice(&path));
+        }
+        let mode = settings.value("socket", "mode").as_i64().and_then(|mode| mode.try_into().ok());
+        let options = ServerOptions::new(&path)
+            .mode(mode.unwrap_or(0o660))
+            .group(group_number(&settings.value("socket", "group")))
+            .limits(limits(settings));
+        Ok(Plan { path, options })
+    }
+
+    /// How many processes are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.server.lock().as_ref().map_or(0, |server| server.clients().len())
+    }
+
+    /// Where they connect.
+    pub(crate) fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Other rules from now on.
+    pub(crate) fn set_access(&self, rules: &Rules) {
+        if let Some(server) = &*self.server.lock() {
+            server.set_access(access(rules));
+        }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn stop(&self) {
+        // Dropped, not stopped: nobody is waited for, since the engine ends, too, and everything with it.
+        let server = self.server.lock().take();
+        drop(server);
+    }
+}
+
+impl Plan {
+    /// Starts serving.
+    pub(crate) fn start(self, engine: &Engine, rules: &Rules) -> Result<Clients, Failure> {
+        let Self { path, options } = self;
+        let server = Server::start(engine, options.access(access(rules))).map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => Failure::Twice(format!("{error}: stop it, or set socket.path to another one")),
+            _ => Failure::Other(format!(
+                "{} cannot be served: {error}; its directory must exist and be writable, or set socket.path",
+                path.display()
+            )),
+        })?;
+        Ok(Clients { path, server: Mutex::new(Some(server)) })
+    }
+}
+
+/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`): it outlives this process,
+/// so that nobody who connects meanwhile is refused. `LISTEN_FDS` would need `unsafe`: nobody but the one who calls can say what
+/// descriptor 3 is.
+fn given() -> io::Result<UnixListener> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    if !socket_acceptconn(&socket)? {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let listener = UnixListener::from(socket);
+    listener.local_addr()?;
+    Ok(listener)
+}
+
+/// How much each process may have.
+fn limits(settings: &Settings) -> ClientLimits {
+    let number =
+        |name: &str| settings.value("socket", name).as_i64().and_then(|number| usize::try_from(number).ok());
+    let mut limits = ClientLimits::new();
+    for (name, limit) in [
+        ("clients", &mut limits.clients),
+        ("asas", &mut limits.asas),
+        ("objectives", &mut limits.objectives),
+        ("calls", &mut limits.calls),
+    ] {
+        *limit = number(name).unwrap_or(*limit);
+    }
+    let patience = settings.value("socket", "patience").as_i64().and_then(|time| u64::try_from(time).ok());
+    limits.patience = patience.map_or(limits.patience, Duration::from_millis);
+    limits
+}
+
+/// The rules as the library has them.
+fn access(rules: &Rules) -> Access {
+    let mut access = Access::new();
+    for rule in &rules.0 {
+        for whom in &rule.whom {
+            let who = match *whom {
+                Whom::Anyone => Who::Anyone,
+                Whom::User(uid) => Who::User(uid),
+                Whom::Group(gid) => Who::Group(gid),
+            };
+            if rule.everything {
+                access = access.everything(who);
+            }
+            if rule.watch {
+                access = access.watch(who);
+            }
+            if rule.act {
+                access = access.act(who);
+            }
+            let [register, flood, listen] = &rule.names;
+            access = access.register(who, register).flood(who, flood).listen(who, listen);
+        }
+    }
+    access
+}
+
+/// Whether somebody takes connections at a path. Does not wait: who has no room for another connection is there.
+pub(crate) fn is_served(path: &Path) -> bool {
+    let kind = (AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+    let socket = socket_with(kind.0, kind.1, kind.2, None);
+    let connected = socket.and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    matches!(connected, Ok(()) | Err(Errno::AGAIN))
+}
+
+fn twice(path: &Path) -> Failure {
+    Failure::Twice(format!(
+        "another graspd serves {}: stop it, or set socket.path to another one",
+        path.display()
+    ))
+}
+
+/// Where clients look for it: `GRASP_SOCKET`; the directory of the service; that of the user's session; /run/grasp.
+fn default_path() -> PathBuf {
+    let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = named("GRASP_SOCKET") {
+        return path;
+    }
+    let session = || named("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
+    let directory = named("RUNTIME_DIRECTORY").or_else(session);
+    directory.unwrap_or_else(|| "/run/grasp".into()).join("grasp.sock")
+}

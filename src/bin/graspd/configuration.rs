@@ -1,0 +1,115 @@
+//! The configuration as a whole: the file, the keys that it names, and the static objectives. It is read at the start, at a
+//! reload, and by `--check`; nothing is used of one that has a problem.
+
+use std::path::{Path, PathBuf};
+
+use grasp::{Acp, Config, keyfile};
+use log::LevelFilter;
+
+use crate::access::Rules;
+use crate::file::{self, Problem};
+use crate::metrics::Place;
+use crate::settings::Settings;
+use crate::statics::{self, Static};
+
+/// What graspd works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    /// The keys of the file.
+    pub(crate) settings: Settings,
+    /// What the processes of this machine may do.
+    pub(crate) access: Rules,
+    /// The static objectives.
+    pub(crate) objectives: Vec<Static>,
+    /// Where their files are.
+    pub(crate) directory: PathBuf,
+    acp: Acp,
+}
+
+impl Configuration {
+    /// Reads a file; `None` is one that says nothing.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, Vec<Problem>> {
+        let table = match path {
+            Some(path) => file::read(path),
+            None => file::parse(Path::new("graspd.toml"), ""),
+        };
+        let mut table = table.map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        let settings = Settings::take(&mut table, &mut problems);
+        let access = Rules::take(&mut table, &mut problems);
+        problems.extend(table.finish());
+        let from = path.and_then(Path::parent).unwrap_or_else(|| Path::new("."));
+        let named = path.unwrap_or_else(|| Path::new("graspd.toml"));
+        let acp = acp(&settings, named, from, &mut problems);
+        let directory = from.join(settings.text("objectives", "directory").unwrap_or_default());
+        let dull = settings.value("dull", "enabled").as_bool().unwrap_or(false);
+        let objectives = statics::read(&directory, dull, &mut problems);
+        match acp {
+            Some(acp) if problems.is_empty() => Ok(Self { settings, access, objectives, directory, acp }),
+            _ => Err(problems),
+        }
+    }
+
+    /// These, with what no reload can change as it was `before`: what is in force after a reload.
+    pub(crate) fn reloaded_over(self, before: &Self) -> Self {
+        let settings = self.settings.with_all_but_reloadable_of(&before.settings);
+        Self { settings, acp: before.acp.clone(), ..self }
+    }
+
+    /// The settings of the normal instance.
+    pub(crate) fn engine(&self) -> Config {
+        self.settings.engine().acp(self.acp.clone())
+    }
+
+    /// The settings of the DULL instances, if there are to be some.
+    pub(crate) fn dull(&self) -> Option<Config> {
+        let settings = &self.settings;
+        settings.value("dull", "enabled").as_bool().filter(|enabled| *enabled)?;
+        let config = settings.engine().acp(Acp::None).wait_for_interfaces(true).pcap(None);
+        let config = config.dull_objectives(settings.texts("dull", "objectives"));
+        Some(match settings.texts("dull", "interfaces") {
+            Some(interfaces) => config.interfaces(Some(interfaces)),
+            None => config,
+        })
+    }
+
+    /// How much the log says.
+    pub(crate) fn log_level(&self) -> LevelFilter {
+        self.settings.text("log", "level").and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info)
+    }
+
+    /// Where metrics are served.
+    pub(crate) fn metrics(&self) -> Option<Place> {
+        self.settings.text("metrics", "listen").and_then(|place| Place::parse(&place))
+    }
+}
+
+/// The ACP that is chosen, with its keys.
+fn acp(settings: &Settings, file: &Path, from: &Path, problems: &mut Vec<Problem>) -> Option<Acp> {
+    let mut problem = |text: String| {
+        problems.push(Problem::of(file, text));
+        None
+    };
+    let kind = settings.text("acp", "kind").unwrap_or_default();
+    let interfaces = settings.texts("acp", "interfaces").unwrap_or_default();
+    let keys = settings.text("acp", "keyfile");
+    match (kind.as_str(), interfaces.as_slice(), keys) {
+        ("interfaces", [], _) => problem("acp.interfaces must name the interfaces of the ACP".to_owned()),
+        ("interfaces", _, None) => Some(Acp::Interfaces(interfaces)),
+        ("quads", _, None) => problem("acp.keyfile must be the path of a file with keys".to_owned()),
+        ("quads", [], Some(path)) => {
+            let path = from.join(path);
+            match keyfile::read(&path) {
+                Ok(Some(keys)) => Some(Acp::Quads(keys)),
+                Ok(None) => problem(format!("acp.keyfile: {} has no key", path.display())),
+                Err(error) => problem(format!("acp.keyfile: {error}")),
+            }
+        }
+        ("none", [], None) => Some(Acp::None),
+        ("layer2", [], None) => Some(Acp::Layer2),
+        ("environment", [], None) => Some(Acp::Environment),
+        _ => problem(format!(
+            "acp.interfaces goes with the kind interfaces only, and acp.keyfile with quads; the kind is {kind}"
+        )),
+    }
+}

@@ -1,0 +1,152 @@
+//! Publishes static objectives on an engine: registers them, floods them again and again, and answers requests for them. `node`
+//! has one publisher for the normal instance and one for each of DULL.
+
+use std::net::Ipv6Addr;
+
+use grasp::{Asa, AsaLocator, Engine, Error, Flooding, Locator, RegisterObj, TaggedObjective};
+
+use crate::statics::{Place, Static};
+
+/// The name of the ASA that has the static objectives.
+pub(crate) const ASA: &str = "graspd";
+
+/// The static objectives of an engine. They go with it.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    asa: Asa,
+    published: Vec<Published>,
+}
+
+/// One that is published.
+#[derive(Debug)]
+struct Published {
+    wanted: Static,
+    /// The node's address in its locator.
+    own: Option<Ipv6Addr>,
+    flooding: Option<Flooding>,
+    /// There was no secure substrate: `look` tries again.
+    waiting: bool,
+}
+
+/// One that cannot be published, and why.
+pub(crate) type Failure = (String, Error);
+
+impl Publisher {
+    /// Publishes nothing yet.
+    pub(crate) fn new(engine: &Engine) -> Result<Self, Error> {
+        Ok(Self { asa: Asa::register(engine, ASA)?, published: Vec::new() })
+    }
+
+    /// Publishes these and no others. Those that stay as they are go on without a gap. If one cannot be published, all is as
+    /// before.
+    pub(crate) fn replace(&mut self, wanted: &[Static]) -> Result<(), Failure> {
+        let before: Vec<_> = self.published.iter().map(|one| one.wanted.clone()).collect();
+        self.change_to(wanted).inspect_err(|_| {
+            if let Err((name, error)) = self.change_to(&before) {
+                log::error!("the objective {name} is not published any more: {error}");
+            }
+        })
+    }
+
+    fn change_to(&mut self, wanted: &[Static]) -> Result<(), Failure> {
+        let (stay, go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.published).into_iter().partition(|one| wanted.contains(&one.wanted));
+        self.published = stay;
+        go.into_iter().for_each(|one| self.withdraw(one));
+        for new in wanted {
+            if self.published.iter().all(|one| one.wanted != *new) {
+                let published = self.publish(new).map_err(|error| (new.objective.name.clone(), error))?;
+                self.published.push(published);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, wanted: &Static) -> Result<Published, Error> {
+        let (engine, nonce) = (self.asa.engine(), self.asa.nonce());
+        let own = own_address(engine);
+        // What is for the links only has the link-local address of each.
+        let locator = wanted.locator.as_ref().map(|place| place.locator(own.filter(|_| !wanted.dull)));
+        let registration = RegisterObj {
+            ttl: Some(wanted.ttl),
+            discoverable: wanted.objective.discoverable,
+            // Whoever negotiates is to go there at once; a value is had here.
+            locators: locator.clone().filter(|_| wanted.objective.neg).into_iter().collect(),
+            ..RegisterObj::default()
+        };
+        engine.register_obj(nonce, &wanted.objective, registration)?;
+        let served = self.serve(wanted, locator);
+        let waiting = matches!(served, Err(Error::NoSecurity));
+        let flooding = match served {
+            Err(error) if !waiting => {
+                // It has just been registered.
+                let _ = engine.deregister_obj(nonce, &wanted.objective);
+                return Err(error);
+            }
+            served => served.ok().flatten(),
+        };
+        Ok(Published { wanted: wanted.clone(), own, flooding, waiting })
+    }
+
+    /// Answers requests, and floods.
+    fn serve(&self, wanted: &Static, locator: Option<AsaLocator>) -> Result<Option<Flooding>, Error> {
+        let (engine, nonce) = (self.asa.engine(), self.asa.nonce());
+        // A DULL instance takes no requests (RFC 8990 §2.5.2).
+        if wanted.objective.synch && !wanted.dull {
+            engine.listen_synchronize(nonce, &wanted.objective)?;
+        }
+        if wanted.flood_every == 0 {
+            return Ok(None);
+        }
+        let tagged = TaggedObjective::new(wanted.objective.clone(), locator);
+        engine.flood_every(nonce, wanted.flood_every, wanted.ttl, &[tagged]).map(Some)
+    }
+
+    fn withdraw(&self, one: Published) {
+        // Dropping does not wait for a flood on its way, which would be of the old value.
+        if let Some(flooding) = one.flooding {
+            flooding.stop();
+        }
+        // The engine may have ended.
+        let _ = self.asa.engine().deregister_obj(self.asa.nonce(), &one.wanted.objective);
+    }
+
+    /// Gives those their new address that stand under the node's own, and begins floods that could not begin before.
+    pub(crate) fn look(&mut self) {
+        let own = own_address(self.asa.engine());
+        let stale = |one: &Published| {
+            let moved = matches!(one.wanted.locator, Some(Place::Here { .. })) && one.own != own;
+            let over = one
+                .flooding
+                .as_ref()
+                .and_then(Flooding::error)
+                .is_some_and(|error| error != Error::NoSecurity);
+            one.waiting || moved || over
+        };
+        let (renew, keep): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.published).into_iter().partition(stale);
+        self.published = keep;
+        for one in renew {
+            let wanted = one.wanted.clone();
+            self.withdraw(one);
+            match self.publish(&wanted) {
+                Ok(published) => self.published.push(published),
+                Err(error) => {
+                    log::warn!("the objective {} is not published: {error}", wanted.objective.name);
+                }
+            }
+        }
+    }
+
+    /// How many are published.
+    pub(crate) fn count(&self) -> usize {
+        self.published.len()
+    }
+}
+
+fn own_address(engine: &Engine) -> Option<Ipv6Addr> {
+    match engine.my_address() {
+        Some(Locator::Ipv6(address)) => Some(address),
+        _ => None,
+    }
+}
