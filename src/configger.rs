@@ -4,12 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Config;
+use crate::objectives::GRASP_CONFIG as NAME;
 use crate::registry::FloodCache;
 use crate::seldom::Seldom;
 use crate::types::Value;
 
-/// The name of the objective.
-const NAME: &str = "GraspConfig";
 /// The keys of its value: the largest multicast and the largest unicast message in bytes.
 const MULTICAST: i64 = 3;
 const UNICAST: i64 = 4;

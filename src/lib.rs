@@ -73,6 +73,8 @@
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
 //! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
+//! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
+//! | `node` | off | the programs of a node: `grasp` |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
 //!
 //! # Where to go on
@@ -117,6 +119,7 @@ mod interrupt;
 pub mod ipc;
 mod net;
 mod node;
+pub mod objectives;
 mod outcome;
 mod plain;
 mod registry;
@@ -127,6 +130,8 @@ pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;
+#[cfg(feature = "tools")]
+pub mod tools;
 pub mod trace;
 mod types;
 pub mod wire;

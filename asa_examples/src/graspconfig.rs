@@ -15,10 +15,11 @@
 //! | 4 | the largest unicast message, in bytes |
 
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use grasp::{Objective, RegisterObj, TaggedObjective, Value, tprint};
+use grasp::{Objective, RegisterObj, TaggedObjective, Value, objectives, tprint};
 use serde::Deserialize;
 
 use crate::{Common, Example, Outcome, Run};
@@ -67,7 +68,7 @@ impl Example for GraspConfig {
     fn run(self, mut run: Run) -> Outcome {
         let asa = grasp::register_asa(Self::NAME)?;
         tprint!("ASA GRASPconfig registered OK");
-        let mut configuration = Objective::new("GraspConfig");
+        let mut configuration = Objective::new(objectives::GRASP_CONFIG);
         configuration.synch = true;
         grasp::register_obj(asa, &configuration, RegisterObj::default())?;
         tprint!("Objective", configuration.name, "registered OK");
@@ -77,7 +78,7 @@ impl Example for GraspConfig {
                 Ok(settings) => {
                     let sender = grasp::process_engine()?.session_locator();
                     configuration.loop_count = settings.sender_loop_count;
-                    configuration.value = settings.value(sender.octets());
+                    configuration.value = settings.value(sender);
                     // Valid for twice the interval between floods, so that one may get lost; long enough for graspy,
                     // which counts in seconds.
                     let ttl = run.paced(120_000).max(10_000);
@@ -141,14 +142,9 @@ struct Settings {
 }
 
 impl Settings {
-    fn value(&self, sender: [u8; 16]) -> Value {
-        Value::Map(vec![
-            (0.into(), Value::Bytes(sender.to_vec())),
-            (1.into(), self.sender_loop_count.into()),
-            (2.into(), self.grasp_version.into()),
-            (3.into(), self.max_multicast.into()),
-            (4.into(), self.max_unicast.into()),
-        ])
+    fn value(&self, sender: Ipv6Addr) -> Value {
+        let &Self { sender_loop_count, grasp_version: version, max_multicast, max_unicast } = self;
+        objectives::GraspConfig { sender, sender_loop_count, version, max_multicast, max_unicast }.into()
     }
 }
 

@@ -58,7 +58,6 @@ mod documents {
 pub mod briggs;
 pub mod client;
 mod common;
-pub mod decode;
 pub mod getter;
 pub mod graspconfig;
 pub mod gray;
@@ -68,7 +67,6 @@ mod offered;
 mod pages;
 pub mod pfxm;
 pub mod pusher;
-pub mod quadsmaker;
 pub mod relay;
 mod serve;
 pub mod server;
@@ -212,13 +210,11 @@ fn supervise<E: Example>(example: E) -> Outcome {
     outcome.and(network.map_or(Ok(()), Network::end))
 }
 
-/// Makes terminal control characters in a text from the network visible.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    // As in CBOR's diagnostic notation, but without its quotation marks.
-    let quoted = grasp::Value::from(text).to_string();
-    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
-}
+/// What `grasp-decode` does, which is a part of the command `grasp`.
+pub use grasp::tools::decode;
+/// What `quadsmaker` does, which is a part of the command `grasp`.
+pub use grasp::tools::keys as quadsmaker;
+pub use grasp::tools::plain;
 
 /// Returns the peer's own words if it gave a reason, otherwise the text of the error.
 #[must_use]

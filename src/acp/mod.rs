@@ -187,7 +187,7 @@ fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError
 /// The keys from `GRASP_QUADS_KEYFILE` or `GRASP_QUADS_PASSWORD`. An empty variable, an empty password, or a key file
 /// that says "No key" give no keys.
 #[cfg(feature = "quads")]
-fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
+pub(crate) fn keys_from_environment(wanted: KeysWanted) -> Result<Option<QuadsKeys>, StartError> {
     if let Some(path) = wanted.file {
         return keyfile::read(path).map_err(|error| StartError::Keys(Box::new(error)));
     }

@@ -10,8 +10,10 @@ pub mod codec;
 mod error;
 mod framing;
 pub(crate) mod head;
+mod notation;
 mod value;
 
 pub use error::{DecodeError, Limits};
 pub use framing::{ItemScanner, Progress};
+pub use notation::NotationError;
 pub use value::Value;

@@ -17,7 +17,7 @@ mod option;
 mod patch;
 mod summary;
 
-pub use crate::cbor::{DecodeError, ItemScanner, Limits, Progress, codec as cbor};
+pub use crate::cbor::{DecodeError, ItemScanner, Limits, NotationError, Progress, codec as cbor};
 pub use annotate::{Annotation, Sender, annotate, sender};
 pub use decode::{decode, decode_prefix};
 pub use diagnostic::Problem;

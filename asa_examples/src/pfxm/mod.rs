@@ -6,22 +6,29 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `prefix`, `pool` | prefixes, and the free ones |
-//! | `ledger` | which node has which prefix, and which prefixes are in doubt |
-//! | `message` | the values of the objectives |
+//! | `pool` | which prefixes are free |
+//! | `ledger` | who has which prefix, and which are in doubt |
 //! | `negotiation` | the decisions of both sides |
 //! | `asa` | threads and GRASP calls; the other files have none |
+//!
+//! Prefixes and the values of the objectives are those of [`grasp::objectives`].
 
 mod asa;
 mod ledger;
-mod message;
 mod negotiation;
 mod pool;
-mod prefix;
 
 pub use asa::Pfxm3;
+pub use grasp::objectives::prefix::{Family, Prefix, PrefixError};
+pub use grasp::objectives::{BadMessage, Form, Parameters, PrefixMessage as Message, Role};
 pub use ledger::{Ending, Ledger, Ticket};
-pub use message::{BadMessage, Form, Message, parameters};
 pub use negotiation::{Answer, LONGEST, answer, ending, judge, wish};
 pub use pool::Pool;
-pub use prefix::{Family, Prefix, PrefixError};
+
+/// The value of `PrefixManager.Params` that origins flood: roles of radio access networks. Made up, and only shown by those who
+/// receive it.
+#[must_use]
+pub fn parameters() -> grasp::Value {
+    let role = |(role, prefix_length): (&str, u8)| Role { role: role.to_owned(), prefix_length };
+    Parameters([("RSG", 34), ("ASG", 44), ("CSG", 56)].map(role).to_vec()).into()
+}

@@ -14,7 +14,7 @@ use std::net::Ipv6Addr;
 use grasp::{Error, Negotiation};
 
 use super::ledger::{Ending, Ledger, Ticket};
-use super::message::{BadMessage, Message};
+use super::{BadMessage, Message};
 use super::{Family, Prefix};
 
 /// The longest IPv6 prefix that may be requested or offered.

@@ -9,9 +9,9 @@ use super::{
     bench::Bench,
     failure::Failure,
     listen::{Purpose, objective, register},
-    policy::{Policy, Side},
-    words,
 };
+use grasp::tools::policy::{Policy, Side};
+use grasp::tools::words;
 
 /// `discover NAME [MS] [fresh]`
 pub(crate) fn discover(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(), Failure> {
@@ -68,8 +68,10 @@ pub(crate) fn negotiate(bench: &mut Bench, at: usize, args: &[&str]) -> Result<(
         }
         Negotiation::Offer(session, offer) => {
             printer.say(format_args!("{who}: is offered {} (loop count {})", offer.value, offer.loop_count));
-            let (printer, over) = (&printer, &over);
-            Side { engine, nonce, printer, over, who, policy }.negotiate(session, Some(value), offer)
+            let say = |text| printer.say(format_args!("{who}: {text}"));
+            Side { engine, nonce, say: &say, over: &over, policy }
+                .negotiate(session, Some(value), offer)
+                .map(drop)
         }
     })??;
     Ok(())

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use super::{
     bench::{Bench, Place, noticed},
     failure::{Failure, error_text},
-    policy::{Policy, Side},
-    words,
 };
+use grasp::tools::policy::{Policy, Side};
+use grasp::tools::words;
 
 /// What the prompt has registered an objective for.
 pub(crate) enum Registered {
@@ -146,9 +146,8 @@ impl Listener {
         let side = Side {
             engine: &self.engine,
             nonce: self.nonce,
-            printer: &self.printer,
+            say: &|text| self.say(text),
             over: &self.over,
-            who: format!("{}: {}", self.node.name(), self.name),
             policy: self.policy.lock().clone(),
         };
         if let Err(error) = side.negotiate(session, None, asked) {

@@ -5,19 +5,19 @@
 //! | `bench` | the network with its engines, and how words name its parts |
 //! | `session` | which verbs there are; carries a line out |
 //! | `asks` | the verbs of GRASP |
-//! | `listen`, `policy` | objectives that are listened for, and how offers are answered |
+//! | `command` | those of the command `grasp` |
+//! | `listen` | objectives that are listened for; how offers are answered is [`grasp::tools::policy`] |
 //! | `wires` | the verbs of the network: links, addresses |
-//! | `words`, `printer`, `failure` | taking lines apart, printing, errors |
+//! | `printer`, `failure` | printing, errors; lines are taken apart by [`grasp::tools::words`] |
 
 mod asks;
 mod bench;
+mod command;
 mod failure;
 mod listen;
-mod policy;
 mod printer;
 mod session;
 mod wires;
-mod words;
 
 pub(crate) use bench::{Bench, Impairment};
 pub(crate) use printer::Printer;

@@ -1,6 +1,8 @@
 //! The verbs of the prompt, and carrying out a line.
 
-use super::{Bench, asks, failure::Failure, listen, policy::POLICIES, wires, words};
+use grasp::tools::{policy::POLICIES, words};
+
+use super::{Bench, asks, command, failure::Failure, listen, wires};
 
 type Run = fn(&mut Bench, usize, &[&str]) -> Result<(), Failure>;
 
@@ -23,6 +25,7 @@ const VERBS: &[Verb] = &[
     Verb("sync", "NAME [MS]", "get the value of NAME, flooded or from a peer", asks::sync),
     Verb("flood", "NAME VALUE [MS]", "tell everyone VALUE, valid for MS or for ever", asks::flood),
     Verb("floods", "[NAME [MS]]", "what was flooded; waits up to MS for it", asks::floods),
+    Verb("grasp", "VERB ...", "any verb of the command grasp, at this node", command::run),
     Verb("unregister", "NAME", "end listening, serving and flooding NAME", listen::unregister),
     Verb("stats", "[NODE]", "the engine's counters that are not 0", asks::stats),
     Verb("dump", "", "the engine's registries and caches", asks::dump),
@@ -113,9 +116,16 @@ impl Session {
     /// One failure does not keep the other nodes from their turn; the first is what counts.
     fn at_places(&mut self, verb: &str, args: &[&str], places: &[usize]) -> Result<(), Failure> {
         let place_of = |name: &str| VERBS.iter().position(|known| known.0 == name);
-        let Some(number) = place_of(verb) else {
-            let all: Vec<_> = VERBS.iter().map(|verb| verb.0).chain(["node", "help", "quit"]).collect();
-            return Err(Failure::Said(format!("there is no verb {verb}; there are: {}", all.join(", "))));
+        let own: Vec<_> = VERBS.iter().map(|verb| verb.0).chain(["node", "help", "quit"]).collect();
+        let shared = command::verbs(&own);
+        let words = [&[verb], args].concat();
+        let (number, args) = match (place_of(verb), place_of("grasp")) {
+            (Some(number), _) => (number, args),
+            (None, Some(number)) if shared.iter().any(|known| known == verb) => (number, words.as_slice()),
+            _ => {
+                let all = [own.join(", "), shared.join(", ")].join(", ");
+                return Err(Failure::Said(format!("there is no verb {verb}; there are: {all}")));
+            }
         };
         let Verb(name, follows, _, run) = &VERBS[number];
         let of_network = place_of(FIRST_OF_NETWORK).is_some_and(|first| number >= first);
@@ -156,6 +166,9 @@ impl Session {
         ] {
             printer.say(format_args!("{form:<37} {does}"));
         }
+        let own: Vec<_> = VERBS.iter().map(|verb| verb.0).collect();
+        let shared = command::verbs(&own).join(", ");
+        printer.say(format_args!("Verbs of grasp (docs/grasp.md) that need no grasp in front: {shared}."));
         printer.say("VALUE is JSON (47, \"text\", [\"NZD\", 47]) or a word. MS are milliseconds.");
         printer.say("LINK is a number, two nodes as n1-n2, or all.");
         printer.say(format_args!("POLICY is one of {POLICIES}."));

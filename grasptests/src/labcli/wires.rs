@@ -8,8 +8,8 @@ use super::{
     bench::{Bench, Cable, Impairment, Place, State, noticed},
     failure::Failure,
     listen::Registered,
-    words,
 };
+use grasp::tools::words;
 
 /// `nodes`
 pub(crate) fn nodes(bench: &mut Bench, _: usize, args: &[&str]) -> Result<(), Failure> {

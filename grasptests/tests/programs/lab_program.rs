@@ -340,3 +340,30 @@ fn a_mistake_in_the_arguments_is_explained() {
         assert!(errors.contains(sentence), "{errors}");
     }
 }
+
+#[test]
+fn the_verbs_of_the_command_grasp_are_those_of_the_prompt_too() {
+    let output = script(
+        "line:2",
+        &[
+            "@n2 flood EX2 [\"NZD\", 47]",
+            "floods EX2 20000",
+            "status",
+            "@n2 objectives",
+            "grasp floods EX2 --json",
+            "get EX2 --as json",
+            "grasp keys",
+            "sessions",
+        ],
+    );
+    for line in [
+        "n1: address          fd00:1::1",
+        "n2: EX2        synchronization",
+        "n1: {\"diagnostic\":\"[\\\"NZD\\\", 47]\"",
+        "n1: [\"NZD\",47]",
+        "error: n1: grasp: keys is no verb of a node",
+        "error: n1: sessions: no session is open",
+    ] {
+        assert!(output.lines().any(|said| said.starts_with(line)), "{line}\n{output}");
+    }
+}

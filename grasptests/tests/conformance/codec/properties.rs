@@ -220,6 +220,21 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
+    fn what_a_value_prints_is_read_back(value in value()) {
+        let read: Value = value.to_string().parse().expect("it is diagnostic notation");
+        prop_assert!(read.is_identical_to(&value), "{value} was read as {read}");
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "[-+0-9a-fhxE.eNI{}\\[\\]()<>,:'\"/#_ \\\\u\n]{0,40}|.{0,40}") {
+        match text.parse::<Value>() {
+            Ok(value) => prop_assert!(value.to_string().parse::<Value>().is_ok_and(|same| same.is_identical_to(&value))),
+            Err(error) => prop_assert!(error.position() <= text.len(), "{error}"),
+        }
+    }
+
+
+    #[test]
     fn a_message_decodes_to_itself(message in message()) {
         let bytes = wire::encode(&message);
         prop_assert_eq!(wire::decode(&bytes, &ROOMY), Ok(message.clone()));

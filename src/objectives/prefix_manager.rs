@@ -1,4 +1,4 @@
-//! The values of the objectives: requests and offers, as CBOR.
+//! The values of PrefixManager and PrefixManager.Params: what is asked and offered (RFC 8992).
 //!
 //! ```text
 //! PrefixManager   (RFC 8992 §4)      [6, length, ?prefix]    prefix: 16 bytes
@@ -13,9 +13,11 @@
 
 use std::fmt;
 
-use grasp::Value;
+use serde::{Deserialize, Serialize};
 
-use super::{Family, Prefix, PrefixError};
+use super::prefix::{Family, Prefix, PrefixError};
+use crate::plain::Plain;
+use crate::types::Value;
 
 /// The form that is used, one of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,15 +150,75 @@ impl fmt::Display for BadMessage {
 
 impl std::error::Error for BadMessage {}
 
-/// The value of `PrefixManager.Params`: the prefix length for each kind of node (RFC 8992 §4.3; roles of radio access
-/// networks: radio, aggregation and core site gateways). The data is made up, and receivers only show it.
-#[must_use]
-pub fn parameters() -> Value {
-    let pair = |name: &str, value: Value| Value::from(vec![Value::from(name), value]);
-    let role = |(name, length): (&str, u8)| {
-        Value::from(vec![pair("role", name.into()), pair("prefix_length", length.into())])
-    };
-    Value::from([("RSG", 34), ("ASG", 44), ("CSG", 56)].map(role).to_vec())
+/// The value of `PrefixManager.Params`: which kind of node gets which length of prefix (RFC 8992 §6.2).
+///
+/// ```text
+/// [[["role", "RSG"], ["prefix_length", 34]], [["role", "ASG"], ["prefix_length", 44]]]
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct Parameters(pub Vec<Role>);
+
+/// One kind of node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its name, in radio access networks RSG, ASG or CSG: radio, aggregation and core site gateway.
+    pub role: String,
+    /// The length of the prefixes that it gets.
+    pub prefix_length: u8,
+}
+
+impl From<Parameters> for Value {
+    fn from(parameters: Parameters) -> Self {
+        let pair = |name: &str, value: Self| Self::from(vec![Self::from(name), value]);
+        let role = |role: Role| {
+            Self::from(vec![pair("role", role.role.into()), pair("prefix_length", role.prefix_length.into())])
+        };
+        Self::Array(parameters.0.into_iter().map(role).collect())
+    }
+}
+
+impl TryFrom<Value> for Parameters {
+    type Error = BadMessage;
+
+    fn try_from(value: Value) -> Result<Self, BadMessage> {
+        let role = |role: &Value| {
+            let pairs = role.as_array()?.iter().map(|pair| match pair.as_array() {
+                Some([name, value]) => name.as_str().map(|name| (name, value)),
+                _ => None,
+            });
+            let pairs: Vec<_> = pairs.collect::<Option<_>>()?;
+            let of = |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+            Some(Role {
+                role: of("role")?.as_str()?.to_owned(),
+                prefix_length: of("prefix_length")?
+                    .as_i64()?
+                    .try_into()
+                    .ok()
+                    .filter(|length| *length <= 128)?,
+            })
+        };
+        let roles = value.as_array().map(|roles| roles.iter().map(role).collect::<Option<_>>());
+        roles.flatten().map(Self).ok_or(BadMessage::Shape)
+    }
+}
+
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Role { role, prefix_length }) in self.0.iter().enumerate() {
+            write!(f, "{}{} /{prefix_length}", if number == 0 { "" } else { ", " }, Plain(role))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.prefix {
+            Some(prefix) => prefix.fmt(f),
+            None => write!(f, "any {} /{}", self.family, self.length),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +246,12 @@ mod tests {
         assert_eq!(Form::Tags.encode(&request(Family::V6, 64)).to_string(), "54([64, h''])");
         assert_eq!(Form::Tags.encode(&request(Family::V4, 20)).to_string(), "52([20, h'000000'])");
         assert_eq!(
-            parameters().to_string(),
+            Value::from(Parameters(
+                [("RSG", 34), ("ASG", 44), ("CSG", 56)]
+                    .map(|(role, prefix_length)| Role { role: role.to_owned(), prefix_length })
+                    .to_vec()
+            ))
+            .to_string(),
             r#"[[["role", "RSG"], ["prefix_length", 34]], [["role", "ASG"], ["prefix_length", 44]], [["role", "CSG"], ["prefix_length", 56]]]"#
         );
     }

@@ -1,7 +1,7 @@
-//! grasp-decode: shows the GRASP messages (RFC 8990) in a capture, a file or hex, explained element by element.
+//! `grasp decode`, and the program `grasp-decode`: shows the GRASP messages (RFC 8990) in a capture, a file or hex, explained element by element.
 //!
 //! `input` determines the kind of input; `file`, `link`, `packet` and `stream` extract the messages from a capture;
-//! `record` holds the information about a message and prints it. [`grasp::wire::annotate`] explains the messages. All
+//! `record` holds the information about a message and prints it. [`crate::wire::annotate`] explains the messages. All
 //! input is untrusted: nothing panics, memory is bounded, and harmful characters are escaped.
 
 mod capture;
@@ -17,9 +17,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::acp;
+use crate::config::environment;
+use crate::wire::Limits;
+use crate::{QuadsKeys, keyfile};
 use clap::Parser;
-use grasp::wire::Limits;
-use grasp::{QuadsKeys, keyfile};
 use zeroize::Zeroizing;
 
 pub use capture::Report;
@@ -31,7 +33,7 @@ pub use record::{Record, Style, Transport};
 /// command line is wrong, or if a capture or a packet in it is truncated.
 #[derive(Debug, Parser)]
 #[command(name = "grasp-decode", version)]
-struct Decode {
+pub struct Decode {
     /// A file, "-" for standard input, or the message in hex. Several pieces of hex are joined.
     #[arg(default_value = "-")]
     input: Vec<String>,
@@ -116,16 +118,7 @@ pub fn decode(
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Decode::parse().run() {
-        Ok(code) => code,
-        Err(error) => {
-            // If the output was closed (`| head`), nobody needs the message.
-            if !is_closed_pipe(&*error) {
-                let _ = writeln!(io::stderr(), "grasp-decode: {error}");
-            }
-            ExitCode::from(2)
-        }
-    }
+    ExitCode::from(Decode::parse().run("grasp-decode"))
 }
 
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
@@ -133,7 +126,19 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl Decode {
-    fn run(&self) -> Result<ExitCode, Box<dyn Error>> {
+    /// Does what the command line says, and returns the exit status. `program` begins what is said on the standard error.
+    #[must_use]
+    pub fn run(&self, program: &str) -> u8 {
+        self.show(program).unwrap_or_else(|error| {
+            // Whoever closed the output (`| head`) does not want to know.
+            if !is_closed_pipe(&*error) {
+                let _ = writeln!(io::stderr(), "{program}: {error}");
+            }
+            2
+        })
+    }
+
+    fn show(&self, program: &str) -> Result<u8, Box<dyn Error>> {
         let size = usize::try_from(self.max_size)?;
         let options = Options { limits: Limits { size, ..Limits::default() }, keys: self.keys()? };
         let style = match (self.summary, self.json) {
@@ -169,26 +174,26 @@ impl Decode {
         out.flush()?;
         let report = report?;
         for line in report.lines() {
-            writeln!(io::stderr(), "grasp-decode: {line}")?;
+            writeln!(io::stderr(), "{program}: {line}")?;
         }
         if crowd.hidden > 0 && !self.all {
             let hidden = crowd.hidden;
-            writeln!(io::stderr(), "grasp-decode: {hidden} messages were too many for their packet (--all)")?;
+            writeln!(io::stderr(), "{program}: {hidden} messages were too many for their packet (--all)")?;
         }
         if sealed > 0 {
             writeln!(
                 io::stderr(),
-                "grasp-decode: {sealed} may be encrypted: QUADS needs a key (--keyfile, --password)"
+                "{program}: {sealed} may be encrypted: QUADS needs a key (--keyfile, --password)"
             )?;
         }
         if shown == 0 {
-            writeln!(io::stderr(), "grasp-decode: no GRASP message found")?;
+            writeln!(io::stderr(), "{program}: no GRASP message found")?;
         }
         let unread = shown == 0 && !report.unsupported.is_empty();
         Ok(match (report.damaged || truncated || unread, malformed || shown == 0) {
-            (true, _) => ExitCode::from(2),
-            (false, true) => ExitCode::from(1),
-            (false, false) => ExitCode::SUCCESS,
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
         })
     }
 
@@ -197,14 +202,9 @@ impl Decode {
             let password = Zeroizing::new(rpassword::prompt_password("Password: ")?);
             return Ok(QuadsKeys::from_password(&password));
         }
-        let named = || std::env::var_os("GRASP_QUADS_KEYFILE").filter(|path| !path.is_empty());
-        if let Some(path) = self.keyfile.clone().or_else(|| named().map(PathBuf::from)) {
-            return keyfile::read(&path).map_err(|error| format!("{}: {error}", path.display()).into());
+        if let Some(path) = &self.keyfile {
+            return keyfile::read(path).map_err(|error| format!("{}: {error}", path.display()).into());
         }
-        match std::env::var("GRASP_QUADS_PASSWORD") {
-            Ok(password) => Ok(QuadsKeys::from_password(&Zeroizing::new(password))),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(error) => Err(format!("GRASP_QUADS_PASSWORD: {error}").into()),
-        }
+        Ok(acp::keys_from_environment(environment::keys())?)
     }
 }

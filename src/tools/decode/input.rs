@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 
-use grasp::wire::{ItemScanner, Progress, annotate};
+use crate::wire::{ItemScanner, Progress, annotate};
 
 use super::capture::{self, Report};
 use super::file;

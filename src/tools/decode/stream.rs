@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use grasp::wire::{ItemScanner, Limits, Progress};
-use grasp::{QuadsKeys, QuadsReader};
+use crate::wire::{ItemScanner, Limits, Progress};
+use crate::{QuadsKeys, QuadsReader};
 
 /// The result of reading a part of a stream.
 #[derive(Debug, PartialEq, Eq)]

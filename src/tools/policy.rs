@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use grasp::{AsaNonce, Engine, Error, Negotiation, Objective, SessionNonce, Value};
 
-use super::{printer::Printer, words};
+use super::words;
+use crate::{AsaNonce, Engine, Error, Negotiation, Objective, SessionNonce, Value};
 
 /// What the prompt offers, for the help and for errors.
-pub(crate) const POLICIES: &str = "accept, decline [REASON], half, offer VALUE, wait MS";
+pub const POLICIES: &str = "accept, decline [REASON], half, offer VALUE, wait MS";
 
 /// How offers are answered.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Policy {
+pub enum Policy {
     /// Accepts what is offered.
     Accept,
     /// Declines, perhaps with a reason.
@@ -35,7 +35,11 @@ enum Answer {
 }
 
 impl Policy {
-    pub(crate) fn parse(args: &[&str]) -> Result<Self, String> {
+    /// Reads one of [`POLICIES`]; without words it is `accept`.
+    ///
+    /// # Errors
+    /// If it is none. A sentence.
+    pub fn parse(args: &[&str]) -> Result<Self, String> {
         match args {
             [] | ["accept"] => Ok(Self::Accept),
             ["decline"] => Ok(Self::Decline(None)),
@@ -105,30 +109,50 @@ fn with_number(value: &Value, number: i128) -> Value {
 }
 
 /// One side of a negotiation.
-pub(crate) struct Side<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) nonce: AsaNonce,
-    pub(crate) printer: &'a Printer,
-    /// Its last sender goes when the lab ends.
-    pub(crate) over: &'a Receiver<()>,
-    /// What its lines begin with: the node and the objective.
-    pub(crate) who: String,
-    pub(crate) policy: Policy,
+pub struct Side<'a> {
+    /// The engine that the session is open in.
+    pub engine: &'a Engine,
+    /// The ASA that has the session.
+    pub nonce: AsaNonce,
+    /// Told what happens, a line at a time.
+    pub say: &'a dyn Fn(String),
+    /// Pauses end when its last sender is dropped.
+    pub over: &'a Receiver<()>,
+    /// How this side answers.
+    pub policy: Policy,
+}
+
+/// How a negotiation ended, if it did not fail.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Concluded {
+    /// Both sides agreed on this.
+    Agreed(Value),
+    /// This side declined.
+    Declined,
+}
+
+impl std::fmt::Debug for Side<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Side").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 impl Side<'_> {
     fn say(&self, text: impl std::fmt::Display) {
-        self.printer.say(format_args!("{}: {text}", self.who));
+        (self.say)(text.to_string());
     }
 
     /// Answers an offer, and those that follow, until the negotiation is over. `mine` is what this side has
     /// offered or asked for.
-    pub(crate) fn negotiate(
+    ///
+    /// # Errors
+    /// Those of [`Engine::negotiate_step`], [`Engine::negotiate_wait`] and [`Engine::end_negotiate`]. The session is over.
+    pub fn negotiate(
         &self,
         session: SessionNonce,
         mut mine: Option<Value>,
         mut offer: Objective,
-    ) -> Result<(), Error> {
+    ) -> Result<Concluded, Error> {
         loop {
             match self.policy.answer(mine.as_ref(), &offer.value) {
                 Answer::Accept => {
@@ -136,7 +160,8 @@ impl Side<'_> {
                         self.wait(session, time)?;
                     }
                     self.say(format_args!("accepts {}", offer.value));
-                    return self.engine.end_negotiate(self.nonce, session, true, None);
+                    self.engine.end_negotiate(self.nonce, session, true, None)?;
+                    return Ok(Concluded::Agreed(offer.value));
                 }
                 Answer::Decline(reason) => return self.decline(session, reason.as_deref()),
                 Answer::Counter(_) if offer.loop_count <= 1 => {
@@ -144,11 +169,14 @@ impl Side<'_> {
                 }
                 Answer::Counter(value) => {
                     let step = Objective { value: value.clone(), ..offer };
-                    self.say(format_args!("offers {value} (loop count {})", step.loop_count - 1));
+                    self.say(format_args!(
+                        "offers {value} (loop count {})",
+                        step.loop_count.saturating_sub(1)
+                    ));
                     match self.engine.negotiate_step(self.nonce, session, &step, None)? {
                         Negotiation::Agreed(_) => {
                             self.say(format_args!("agreed on {value}"));
-                            return Ok(());
+                            return Ok(Concluded::Agreed(value));
                         }
                         Negotiation::Offer(_, next) => {
                             self.say(format_args!(
@@ -172,9 +200,10 @@ impl Side<'_> {
         }
     }
 
-    fn decline(&self, session: SessionNonce, reason: Option<&str>) -> Result<(), Error> {
+    fn decline(&self, session: SessionNonce, reason: Option<&str>) -> Result<Concluded, Error> {
         self.say(reason.map_or_else(|| "declines".to_owned(), |reason| format!("declines: {reason}")));
-        self.engine.end_negotiate(self.nonce, session, false, reason)
+        self.engine.end_negotiate(self.nonce, session, false, reason)?;
+        Ok(Concluded::Declined)
     }
 }
 

@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use grasp::wire::{Annotation, Body, DecodeError, Sender, sender};
-use serde::Serialize as _;
-use serde_json::ser::{Formatter, Serializer};
+use crate::wire::{Annotation, Body, DecodeError, Sender, sender};
 use serde_json::{Value, json};
 
-use crate::plain;
+use super::super::output::{hex, json_line};
+use super::super::plain;
 
 /// A message, with the information from its capture.
 #[derive(Clone, Debug)]
@@ -112,10 +111,7 @@ impl Record {
     pub fn print(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         match style {
             Style::Summary => writeln!(out, "{}{}", self.heading(), self.annotation.summary),
-            Style::Json => {
-                self.json().serialize(&mut Serializer::with_formatter(&mut *out, Harmless))?;
-                writeln!(out)
-            }
+            Style::Json => json_line(&self.json(), out),
             Style::Text => {
                 writeln!(out, "{}{}", self.heading(), self.annotation.summary)?;
                 writeln!(out, "{}", self.annotation.text)
@@ -188,14 +184,14 @@ impl Record {
             "valid": message.is_ok(),
             "error": message.as_ref().err().map(DecodeError::reason),
             "message_type": message_type,
-            "type": message_type.and_then(grasp::constants::message_type_name),
+            "type": message_type.and_then(crate::constants::message_type_name),
             "session": session,
             "initiator": initiator,
             "summary": summary,
             "diagnostic": text,
             "problems": problems,
             "length": self.bytes.len(),
-            "hex": self.bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "hex": hex(&self.bytes),
         })
     }
 }
@@ -213,23 +209,6 @@ const fn is_multicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_multicast(),
         IpAddr::V6(address) => address.is_multicast(),
-    }
-}
-
-/// JSON that can be shown on a terminal: in addition to JSON's own escapes, it escapes characters that control the
-/// terminal, are invisible or change the writing direction.
-struct Harmless;
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // A fragment contains nothing that JSON escapes. So it differs only by what diagnostic notation escapes, and
-        // that is written as JSON escapes it.
-        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
-        if fragment.bytes().all(is_printable) {
-            writer.write_all(fragment.as_bytes())
-        } else {
-            writer.write_all(plain(fragment).as_bytes())
-        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::error::Error;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
-use grasp::Locator;
-use grasp::constants::GRASP_LISTEN_PORT;
-use grasp::wire::{Body, Message, WireLocator, WireOption, annotate};
+use crate::Locator;
+use crate::constants::GRASP_LISTEN_PORT;
+use crate::wire::{Body, Message, WireLocator, WireOption, annotate};
 
 use super::file::{self, Entry, Frame};
 use super::link::{self, Unsupported};

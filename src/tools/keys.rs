@@ -1,6 +1,6 @@
-//! quadsmaker: creates the key file of a network that uses QUADS encryption, from a password.
+//! `grasp keys`, and the program `quadsmaker`: makes the key file of a network that uses QUADS encryption, from a password.
 //!
-//! The same password gives the same key everywhere, in graspy too. Unlike the other programs here it is not an ASA.
+//! The same password gives the same key everywhere, in graspy too.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -8,16 +8,16 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::QuadsKeys;
+use crate::keyfile::{self, Form};
 use clap::Parser;
-use grasp::QuadsKeys;
-use grasp::keyfile::{self, Form};
 use zeroize::Zeroizing;
 
 /// Creates a key file for QUADS encryption from a password, which it asks for. Start each node with the environment
 /// variable GRASP_QUADS_KEYFILE set to the path of the file.
 #[derive(Debug, Parser)]
 #[command(name = "quadsmaker", version)]
-struct QuadsMaker {
+pub struct QuadsMaker {
     /// The file to create, readable only by its owner. An existing file is not overwritten [default: quadsk.key, or
     /// quadsk.py with --python].
     #[arg(long, short)]
@@ -59,7 +59,11 @@ pub fn main() -> ExitCode {
 }
 
 impl QuadsMaker {
-    fn run(&self) -> Result<String, Box<dyn Error>> {
+    /// Makes the file, and returns a sentence about it.
+    ///
+    /// # Errors
+    /// If the file is there, cannot be written, or there is no password. A retry helps once that is mended.
+    pub fn run(&self) -> Result<String, Box<dyn Error>> {
         let (form, usual) = if self.python { (Form::Python, "quadsk.py") } else { (Form::Hex, "quadsk.key") };
         let path = self.output.as_deref().unwrap_or_else(|| Path::new(usual));
         let output = path.display();

@@ -1,0 +1,336 @@
+//! The command line of `grasp`: its verbs and options. Help, man pages and completions come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::decode::Decode;
+use super::keys::QuadsMaker;
+use super::words;
+use crate::types::{AsaLocator, Value};
+
+/// Looks inside a GRASP node (RFC 8990), and uses it: finds, gets, floods, publishes and negotiates objectives.
+///
+/// It talks to the node of this host, graspd, through its socket. With --standalone it is a node itself for as long as it runs.
+/// Texts and values of peers are shown so that they cannot steer a terminal.
+#[derive(Debug, Parser)]
+#[command(name = "grasp", version, propagate_version = true, after_help = STATUSES)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+const STATUSES: &str =
+    "Exit status: 0 done, 1 nothing found, 2 wrong usage, 3 no node, 4 refused, 5 no answer in time.";
+
+/// What holds for all verbs.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Options {
+    /// Print JSON: one object on one line, or one a line where there are several
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) json: bool,
+    /// How long to wait, in milliseconds, or as 5s, 2min, 1h
+    #[arg(long, global = true, value_name = "TIME", value_parser = words::milliseconds, help_heading = "Global options")]
+    pub(super) timeout: Option<u32>,
+    /// The socket of the node [default: GRASP_SOCKET, $XDG_RUNTIME_DIR/grasp.sock, /run/grasp/grasp.sock]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        help_heading = "Global options",
+        conflicts_with = "standalone"
+    )]
+    pub(super) socket: Option<PathBuf>,
+    /// Use no node of this host, but be one while this runs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) standalone: bool,
+    /// With --standalone: use this interface only; may be repeated
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(super) interface: Vec<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show what the node is and how it does
+    Status(Watched),
+    /// Show the registered ASAs and their objectives
+    Asas(Watched),
+    /// Show the registered objectives
+    Objectives(Watched),
+    /// Show the nodes that this one knows, and by what
+    Peers(Watched),
+    /// Find who offers an objective
+    Discover(Discover),
+    /// Show what there is in the network: floods, and what was discovered
+    Browse(Browse),
+    /// Get the current value of an objective: flooded, or from a peer (synchronization)
+    Get(Get),
+    /// Tell all nodes a value, once or again and again
+    Flood(Flood),
+    /// Show the values that were flooded
+    Floods(Floods),
+    /// Tell when a flooded objective comes, changes or goes
+    Watch(Watch),
+    /// Ask a peer for a value, and answer its offers
+    Negotiate(Negotiate),
+    /// Answer the requests of others to negotiate an objective
+    Listen(Listen),
+    /// Serve the value of an objective, and flood it, until interrupted
+    Publish(Publish),
+    /// Show the open sessions
+    Sessions(Watched),
+    /// Show the counters of the node
+    Stats(Stats),
+    /// Tell what the node does, as it does it
+    Monitor(Monitor),
+    /// Show the GRASP messages in hex, a file or a capture, element by element
+    Decode(Decode),
+    /// Make the key file of a network that uses QUADS encryption, from a password
+    Keys(QuadsMaker),
+    /// Look for what goes wrong in practice, and say what to do
+    Doctor(Doctor),
+    /// Have the node read its configuration again
+    Reload,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each verb into a directory
+    Man {
+        /// Where to write the pages
+        #[arg(value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Of what shows a state.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Watched {
+    /// Show it again whenever it changes; --timeout ends that
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+/// The name of an objective.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Named {
+    /// The objective's name
+    #[arg(value_name = "NAME", value_parser = words::name)]
+    pub(super) name: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Discover {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// Forget what is known, and ask the network
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// Wait for all answers until the time is over, not only for the first
+    #[arg(long)]
+    pub(super) all: bool,
+    /// How far the discovery goes: 1 is this link
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) loop_count: Option<u8>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Browse {
+    /// Names, or beginnings of names with a star behind, as SRV.* [default: all]
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<String>,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) watched: Watched,
+}
+
+/// How values are shown.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Shown {
+    /// How values are shown and written: words (as the objective's definition has it), value (diagnostic notation), json, text, hex,
+    /// cbor, or the name of a well-known objective
+    #[arg(long = "as", value_name = "TYPE", value_parser = super::shown::Form::parse)]
+    pub(super) form: Option<super::shown::Form>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Get {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// Ask this peer
+    #[arg(long, value_name = "LOCATOR", value_parser = words::locator)]
+    pub(super) from: Option<AsaLocator>,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+    /// Write the value into this file, all of it or nothing
+    #[arg(long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+}
+
+/// What is told to all nodes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Told {
+    /// How long it is valid, 0 for ever [default: as the objective's definition says, else three intervals]
+    #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
+    pub(super) ttl: Option<u32>,
+    /// How far it goes: 1 is this link [default: as the objective's definition says, else 6]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) loop_count: Option<u8>,
+    /// Where it is: a locator that goes with it
+    #[arg(long, value_name = "LOCATOR", value_parser = words::locator, conflicts_with = "port")]
+    pub(super) at: Option<AsaLocator>,
+    /// Where it is: this port of this node's address
+    #[arg(long, value_name = "PORT")]
+    pub(super) port: Option<u16>,
+    /// The transport protocol of the locator
+    #[arg(long, value_name = "PROTOCOL", value_parser = ["tcp", "udp", "ipv6"], default_value = "tcp")]
+    pub(super) protocol: String,
+    /// Do it although it is not as the objective's definition says
+    #[arg(long)]
+    pub(super) anyway: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Flood {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// The value, in JSON or diagnostic notation; a single word is text
+    #[arg(value_name = "VALUE", value_parser = words::value, allow_hyphen_values = true)]
+    pub(super) value: Option<Value>,
+    /// Again and again, so often, until interrupted or --timeout is over
+    #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
+    pub(super) every: Option<u32>,
+    #[command(flatten)]
+    pub(super) told: Told,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Publish {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// The value, in JSON or diagnostic notation; a single word is text [default: as the objective's definition says]
+    #[arg(value_name = "VALUE", value_parser = words::value, allow_hyphen_values = true)]
+    pub(super) value: Option<Value>,
+    /// How often it is flooded; 0: only served [default: as the objective's definition says, else 60 s]
+    #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
+    pub(super) every: Option<u32>,
+    #[command(flatten)]
+    pub(super) told: Told,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Floods {
+    /// The objective's name, or a beginning with a star behind [default: all]
+    #[arg(value_name = "NAME")]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) watched: Watched,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    pub(super) named: Named,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+    /// Keep this file up to date: a line for each value that is valid now, all of them or what was there before
+    #[arg(long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+    /// Run this command in a shell for each change, with GRASP_EVENT (added, changed, removed), GRASP_OBJECTIVE, GRASP_LOCATOR,
+    /// GRASP_ADDRESS, GRASP_PORT, GRASP_PROTOCOL and GRASP_VALUE, and the change as JSON on its standard input
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) exec: Option<String>,
+    /// How long a command may run until it is killed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = words::milliseconds)]
+    pub(super) exec_time: u32,
+    /// End after so many changes
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Negotiate {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// What is asked for, in JSON or diagnostic notation; a single word is text
+    #[arg(value_name = "VALUE", value_parser = words::value, allow_hyphen_values = true)]
+    pub(super) value: Value,
+    #[command(flatten)]
+    pub(super) answers: Answers,
+    /// Ask this peer
+    #[arg(long, value_name = "LOCATOR", value_parser = words::locator)]
+    pub(super) with: Option<AsaLocator>,
+    /// How many steps both sides may make together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) loop_count: Option<u8>,
+    /// A dry run
+    #[arg(long)]
+    pub(super) dry: bool,
+}
+
+/// How offers are answered.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Answers {
+    /// How offers are answered: accept, decline [REASON], half, offer VALUE, wait TIME
+    #[arg(value_name = "ANSWER")]
+    pub(super) answer: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Listen {
+    #[command(flatten)]
+    pub(super) named: Named,
+    #[command(flatten)]
+    pub(super) answers: Answers,
+    /// End after so many negotiations
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+    /// For dry runs, too
+    #[arg(long)]
+    pub(super) dry: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Stats {
+    /// Counters whose names have this in them [default: those that are not 0]
+    #[arg(value_name = "TEXT")]
+    pub(super) text: Option<String>,
+    /// Show those that are 0, too
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) watched: Watched,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Monitor {
+    /// Show messages element by element
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+    /// Only what has to do with objectives whose names have this in them
+    #[arg(long, value_name = "TEXT")]
+    pub(super) objective: Option<String>,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Doctor {
+    /// How long to listen to the network
+    #[arg(long = "listen", value_name = "TIME", default_value = "3s", value_parser = words::milliseconds)]
+    pub(super) listen: u32,
+}
+
+/// The definition, for help, man pages and completions.
+pub(super) fn definition() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,33 @@
+//! `grasp reload`: has the node of this host read its configuration again.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Signal, kill_process};
+
+use super::command::Options;
+use super::failure::{Failure, Outcome, Status};
+use super::run;
+
+/// Sends SIGHUP to the process that serves the socket. What comes of it is in the node's log.
+pub(super) fn reload(options: &Options, out: &mut dyn Write) -> Outcome {
+    let path = run::socket(options);
+    let stream = UnixStream::connect(&path).map_err(|error| run::no_node(&path, &error))?;
+    let server = socket_peercred(&stream)
+        .map_err(|error| Failure::new(Status::NoNode, format!("{}: {error}", path.display())))?
+        .pid;
+    kill_process(server, Signal::HUP).map_err(|error| {
+        let pid = server.as_raw_nonzero();
+        Failure::new(
+            Status::Refused,
+            format!("process {pid}, which is the node, takes no signal from this user: {error}"),
+        )
+    })?;
+    writeln!(
+        out,
+        "process {} reads its configuration again; its log says what comes of it",
+        server.as_raw_nonzero()
+    )?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What a verb runs with: the engine, an ASA of its own once it needs one, and where it prints.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use super::command::Options;
+use super::failure::{Failure, Outcome, Status};
+use super::output::{Table, json_line};
+use crate::api::Asa;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::ipc;
+use crate::start_error::StartError;
+use crate::trace::Trace;
+use crate::types::{AsaNonce, Objective};
+
+/// How often what has no event is looked at again.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a temporary node listens, if nothing else is said, before it says that there is nothing.
+const SETTLE: u32 = 3000;
+
+/// A run of a verb.
+pub(super) struct Run<'a> {
+    pub(super) engine: Engine,
+    asa: Option<Asa>,
+    pub(super) out: &'a mut dyn Write,
+    pub(super) options: Options,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(engine: Engine, out: &'a mut dyn Write, options: Options) -> Self {
+        Self { engine, asa: None, out, options }
+    }
+
+    /// The ASA of this run. Its name is unique: several runs may use one node at a time.
+    pub(super) fn asa(&mut self) -> Result<&Asa, Failure> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        if self.asa.is_none() {
+            let name = format!("grasp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            self.asa = Some(Asa::register(&self.engine, &name)?);
+        }
+        self.asa.as_ref().ok_or_else(|| Failure::new(Status::NoNode, "no ASA"))
+    }
+
+    /// Prints a line.
+    pub(super) fn say(&mut self, line: impl std::fmt::Display) -> Outcome {
+        writeln!(self.out, "{line}")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Prints an object on one line.
+    pub(super) fn json(&mut self, object: &Json) -> Outcome {
+        json_line(object, self.out)?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Prints a table, or its objects.
+    pub(super) fn show(&mut self, (table, objects): &(Table, Vec<Json>)) -> Outcome {
+        if self.options.json {
+            return objects.iter().try_for_each(|object| self.json(object));
+        }
+        table.print(self.out)?;
+        Ok(self.out.flush()?)
+    }
+
+    /// When `--timeout` is over, if it was given.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.options.timeout.map(in_time)
+    }
+
+    /// When to give up waiting for something that is not there yet: with `--timeout`, or where the node has just begun.
+    pub(super) fn patience(&self) -> Instant {
+        let standing = if self.options.standalone { SETTLE } else { 0 };
+        in_time(self.options.timeout.unwrap_or(standing))
+    }
+
+    /// Waits for the next moment to look again: an event that is of interest, or a while. `false` once the deadline has passed.
+    pub(super) fn wait(
+        &self,
+        trace: &Trace,
+        deadline: Option<Instant>,
+        is_of_interest: impl Fn(&crate::trace::Event) -> bool,
+    ) -> bool {
+        let look = Instant::now() + LOOK;
+        let until = deadline.map_or(look, |deadline| deadline.min(look));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match trace.recv_timeout(left) {
+                Ok(event) if is_of_interest(&event.event) => break,
+                Ok(_) => {}
+                Err(_) => {
+                    // Where there are no events any more nothing else waits.
+                    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                    break;
+                }
+            }
+        }
+        deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    /// Whether the node is there, and lets this user look inside. Otherwise views are empty, and say nothing about the network.
+    pub(super) fn check_node(&self) -> Outcome {
+        if !self.engine.state().stopped {
+            return Ok(());
+        }
+        // Any call tells one from the other.
+        let probe = self.engine.get_flood(AsaNonce::from_id(0), &Objective::new("grasp:probe"));
+        Err(match probe {
+            Err(Error::NodeGone | Error::Stopped) => Failure::new(Status::NoNode, "the node has gone"),
+            _ => Failure::new(Status::Refused, "the node does not let this user look inside"),
+        })
+    }
+}
+
+/// So many milliseconds from now.
+fn in_time(milliseconds: u32) -> Instant {
+    Instant::now() + Duration::from_millis(milliseconds.into())
+}
+
+/// The engine that the options say: that of this host, or a temporary one.
+pub(super) fn engine(options: &Options) -> Result<Engine, Failure> {
+    if !options.standalone {
+        return connect(options);
+    }
+    let interfaces = (!options.interface.is_empty()).then(|| options.interface.clone());
+    Ok(Engine::start(Config::new().interfaces(interfaces))?)
+}
+
+/// The socket of the node of this host.
+pub(super) fn socket(options: &Options) -> PathBuf {
+    options.socket.clone().unwrap_or_else(ipc::default_path)
+}
+
+/// No node answers there.
+pub(super) fn no_node(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    let path = path.display();
+    let text = format!(
+        "no node answers at {path} ({why}): start graspd, or be a node for this once with --standalone"
+    );
+    Failure::new(Status::NoNode, text)
+}
+
+/// The node of this host.
+fn connect(options: &Options) -> Result<Engine, Failure> {
+    Engine::connect(socket(options)).map_err(|error| match error {
+        StartError::NoNode { path, cause } => no_node(&path, &cause),
+        StartError::NodeRefuses(why) => Failure::new(Status::Refused, why),
+        error => error.into(),
+    })
+}
