@@ -143,6 +143,8 @@ pub use acp::keyfile;
 #[cfg(feature = "quads")]
 pub use acp::quads::{Opened, QuadsKeys, QuadsReader};
 pub use api::graspi;
+#[cfg(feature = "ipc")]
+pub use api::process::connect;
 #[cfg(feature = "bubbles")]
 pub use api::process::init_bubble_text;
 pub use api::process::{

@@ -1,5 +1,6 @@
 //! The options that all examples have, and the state of a run that they control: rounds, pauses and random numbers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -34,6 +35,11 @@ pub struct Common {
     /// Uses only this interface, instead of all that are up; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
+
+    /// Uses the node that runs on this machine (graspd) instead of an engine of its own; at this socket, or where graspd has
+    /// it by default.
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, conflicts_with_all = ["lab", "interface", "bubbles"])]
+    pub node: Option<Option<PathBuf>>,
 
     /// Serves a page of speech bubbles for a browser and prints its address; with --lab also one for each peer, all
     /// side by side. The environment variable GRASP_BUBBLES may set a port. Only available in a program built with the

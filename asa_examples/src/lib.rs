@@ -187,7 +187,13 @@ fn supervise<E: Example>(example: E) -> Outcome {
         Some(pages) => pages.serve(config)?,
         None => config,
     };
-    grasp::configure(config)?;
+    match common.node.clone() {
+        Some(socket) => {
+            grasp::set_printing(common.test_mode, false);
+            grasp::connect(socket.unwrap_or_else(grasp::ipc::default_path))?;
+        }
+        None => grasp::configure(config)?,
+    }
     if let Some(network) = &mut network {
         #[cfg(feature = "bubbles")]
         let prepare = |peer: &mut std::process::Command| pages.iter_mut().for_each(|pages| pages.give(peer));

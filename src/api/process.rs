@@ -115,6 +115,26 @@ pub fn configure(config: Config) -> std::result::Result<(), StartError> {
     Ok(())
 }
 
+/// Makes this process a client of the node at a Unix socket, `ipc::default_path` for instance: the free functions use that node
+/// instead of an engine in this process. The environment variable `GRASP_SOCKET` does the same for a program that does not call
+/// this. After [`shutdown`] it is forgotten.
+///
+/// # Errors
+/// [`StartError::AlreadyRunning`] if the process has an engine: a retry helps after [`shutdown`]. Those of
+/// [`Engine::connect`]: a retry helps once the node runs.
+#[cfg(feature = "ipc")]
+pub fn connect(socket: impl AsRef<std::path::Path>) -> std::result::Result<(), StartError> {
+    let mut process = PROCESS.lock();
+    if !matches!(process.engine, Running::No) {
+        return Err(StartError::AlreadyRunning);
+    }
+    process.engine = Running::Starting { by: current().id(), stop: false };
+    drop(process);
+    let starting = Starting;
+    let engine = Engine::connect(socket)?;
+    starting.end(engine).map(drop).map_err(|_| StartError::AlreadyRunning)
+}
+
 /// The engine of the process, which is started if it does not run. While another thread starts it, that is waited for.
 ///
 /// # Errors
@@ -138,6 +158,11 @@ pub fn process_engine() -> Result<Engine> {
     let earlier = process.bubbles.clone();
     drop(process);
     let starting = Starting;
+    #[cfg(feature = "ipc")]
+    if let Some(socket) = crate::config::environment::socket() {
+        // The node has its settings: nobody is asked for any.
+        return starting.end(Engine::connect(socket).map_err(not_started)?);
+    }
     let config = match configured {
         (Some(config), _) => config,
         (None, answers) => dialogue(answers, &mut io::stdin().lock(), io::stdin().is_terminal()),
@@ -148,17 +173,8 @@ pub fn process_engine() -> Result<Engine> {
         config.bubbles(bubbles)
     };
     set_printing(config.test_mode, config.silent);
-    let engine = start(config).map_err(not_started)?;
+    let engine = Engine::start(config).map_err(not_started)?;
     starting.end(engine)
-}
-
-/// Starts an engine, or connects to the node whose socket the environment names.
-fn start(config: Config) -> std::result::Result<Engine, StartError> {
-    #[cfg(feature = "ipc")]
-    if let Some(socket) = crate::config::environment::socket() {
-        return Engine::connect(socket);
-    }
-    Engine::start(config)
 }
 
 fn not_started(error: StartError) -> Error {
