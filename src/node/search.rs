@@ -17,6 +17,9 @@ use crate::wire::{Message, WireObjective};
 /// The time that a discovery gets for each hop, in milliseconds (RFC 8990 §2.5.4.3).
 const HOP_TIME: u64 = 100;
 
+/// How long, in milliseconds, what is found must be valid when the search ends, so that its caller can use it.
+const BRIEF: u64 = 200;
+
 /// How long a discovery waits, and when it asks again with a new session: with exponential back-off while nothing is
 /// found (RFC 8990 §2.5.4.3). All times are milliseconds since the search began.
 #[derive(Clone, Debug)]
@@ -157,7 +160,7 @@ impl Search {
             return Ok(Step::Done);
         }
         if !self.locators.is_empty() {
-            let until = self.at(self.asking.deadline());
+            let until = self.at(self.asking.deadline()).min(self.lasts().saturating_sub(BRIEF));
             return Ok(if now < until { Step::Wait(until) } else { Step::Done });
         }
         if std::mem::take(&mut self.stale) {
@@ -177,6 +180,12 @@ impl Search {
             }
             None => Ok(Step::Done),
         }
+    }
+
+    /// Until when the last of what is found is valid: to wait for more answers until it has expired would leave nothing.
+    fn lasts(&self) -> u64 {
+        let expiry = |locator: &AsaLocator| if locator.expire == 0 { u64::MAX } else { locator.expire };
+        self.locators.iter().map(expiry).max().unwrap_or(u64::MAX)
     }
 
     /// After a stale answer, asks again soon instead of waiting for the full time: a relay that hears the same asker
@@ -264,8 +273,12 @@ impl Search {
     pub(crate) fn take(&mut self, answer: DiscoveryAnswer) {
         match answer {
             DiscoveryAnswer::Found(found) => {
-                self.stale |= found.stale;
-                self.add(found.locators);
+                // What expires in this moment is of no use to whoever asks; a relay knows of something else soon.
+                let is_brief = found.ttl != 0 && u64::from(found.ttl) < BRIEF;
+                self.stale |= found.stale || is_brief;
+                if !is_brief {
+                    self.add(found.locators);
+                }
             }
             // Ordinary answers that arrived first take precedence (RFC 8990 §2.5.4.5).
             DiscoveryAnswer::Rapid { message, transport }
@@ -372,6 +385,28 @@ mod tests {
         let stale = locators.is_empty();
         let found = DiscoveryAnswer::Found(Found { locators, ttl: 1000, ifi: 2, stale });
         node.registries.sessions.waiting(id).unwrap().mailbox.put(found).unwrap();
+    }
+
+    /// An old relay may tell until the last moment what it has cached.
+    #[test]
+    fn a_search_ends_before_everything_that_it_has_found_expires() {
+        let node = node();
+        let (mut search, _answers) = search(&node, Some(3000), Wanted { enough: 9, ..Wanted::default() }, 0);
+        asks(&mut search, 0);
+        let found = |last, ttl, expire| {
+            let locators = vec![AsaLocator { expire, ..AsaLocator::new(address(last), None) }];
+            DiscoveryAnswer::Found(Found { locators, ttl, ifi: 2, stale: false })
+        };
+        search.take(found(7, 100, 100));
+        assert!(search.locators.is_empty(), "it expires before it can be used");
+        assert_eq!(waits(&mut search, 0), HOP_TIME, "it asks again soon");
+        search.take(found(8, 1000, 1000));
+        assert_eq!(waits(&mut search, 0), 1000 - BRIEF);
+        search.take(found(9, 2000, 2000));
+        assert_eq!(waits(&mut search, 0), 2000 - BRIEF);
+        assert!(matches!(search.next(2000 - BRIEF).unwrap(), Step::Done));
+        search.take(found(10, 9000, 9000));
+        assert_eq!(waits(&mut search, 2000), 3000, "others last longer");
     }
 
     #[test]

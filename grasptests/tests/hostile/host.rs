@@ -145,11 +145,12 @@ fn nonsense_for_an_answer_is_not_passed_on_and_none_is_waited_for_no_longer_than
     other.write_all(STATUS).expect("it is sent");
     let mut buffer = [0; 4096];
     assert!(other.read(&mut buffer).expect("a role") > 3);
+    // A number: CBOR, and no message.
     let answering = std::thread::Builder::new().spawn(move || {
         loop {
             let length = other.read(&mut buffer).expect("a question");
             if buffer[0] == 3 {
-                let answer = [&[5], &buffer[1..9], b"nonsense"].concat();
+                let answer = [&[5], &buffer[1..9], &[5]].concat();
                 other.write_all(&answer).expect("it is sent");
                 assert!(length > 20);
                 return other;

@@ -17,6 +17,7 @@ mod graspy;
 mod negotiation;
 mod ours;
 mod pair;
+mod ring;
 mod several;
 mod side;
 mod synchronization;
