@@ -192,8 +192,12 @@ impl Link {
         let answer = match incoming.next(&pipe, Some(deadline)) {
             // A node that does not take this process says so and closes, perhaps before it is told hello.
             Read::Item(bytes) => bytes,
-            Read::Nothing => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::TimedOut.into()))),
-            Read::End => return Err(no_node(sent.err().unwrap_or(io::ErrorKind::ConnectionReset.into()))),
+            Read::Nothing => {
+                return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())));
+            }
+            Read::End => {
+                return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
+            }
             Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
         };
         let (largest_call, config) =
