@@ -50,9 +50,11 @@ const TWICE: u8 = 69;
 /// The configuration has a problem: EX_CONFIG of sysexits.h.
 const BAD_CONFIGURATION: u8 = 78;
 
-/// A GRASP node for all processes of this machine (RFC 8990, RFC 8991). It runs in the foreground, as an ordinary user. SIGHUP
-/// reads the configuration again, SIGTERM and SIGINT end it. Exit status: 0 ended by a signal, 1 cannot start, 2 wrong arguments,
-/// 69 another graspd runs, 78 the configuration has a problem.
+/// A GRASP node for all processes of this machine
+///
+/// It speaks GRASP (RFC 8990) for them, which reach it by a Unix socket (RFC 8991 §1). It runs in the foreground, as an ordinary
+/// user. SIGHUP reads the configuration again, SIGTERM and SIGINT end it. Exit status: 0 ended by a signal, 1 cannot start, 2
+/// wrong arguments, 69 another graspd runs, 78 the configuration has a problem.
 #[derive(Debug, Parser)]
 #[command(name = "graspd", version)]
 struct Arguments {

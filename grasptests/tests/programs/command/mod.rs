@@ -1,5 +1,6 @@
 //! The command `grasp`, as its users run it: in a node of a lab, through the socket of a node, and as a node for this once.
 
+mod service;
 mod statuses;
 mod transcripts;
 mod verbs;

@@ -30,7 +30,7 @@ fn transcripts(document: &str) -> Vec<(String, String)> {
 fn essence(text: &str) -> String {
     let mut essence = String::new();
     let mut word = String::new();
-    let mut close = |word: &mut String, essence: &mut String| {
+    let close = |word: &mut String, essence: &mut String| {
         let varies = word.chars().any(|character| character.is_ascii_digit())
             && word.chars().all(|character| character.is_ascii_hexdigit() || ":.%".contains(character));
         let shown = if varies { "#" } else { word.as_str() };

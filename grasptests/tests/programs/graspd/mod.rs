@@ -1,6 +1,6 @@
 //! `graspd` as a service manager and an operator see it, in networks.
 
 mod configuration;
-mod daemon;
+pub(crate) mod daemon;
 mod metrics;
 mod service;
