@@ -15,3 +15,5 @@ mod netlink;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod wait;
+#[cfg(feature = "ipc")]
+pub(crate) mod watch;

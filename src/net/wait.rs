@@ -68,12 +68,7 @@ pub(crate) fn wait_any(
 
 /// Waits for something to read or the end, without a deadline: for whoever is woken by a shutdown of the socket.
 pub(crate) fn wait_for_input(descriptor: impl AsFd) -> io::Result<()> {
-    wait_for_inputs([descriptor.as_fd()])
-}
-
-/// As [`wait_for_input`], for one of several descriptors.
-pub(crate) fn wait_for_inputs<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<()> {
-    let mut waiting = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+    let mut waiting = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut waiting, PollTimeout::NONE) {
             Ok(0) | Err(Errno::EINTR) => {}
