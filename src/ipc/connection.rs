@@ -1,11 +1,11 @@
 //! One client of a node: its calls, what it owns, and its end.
 //!
-//! One thread reads. A call that may wait is carried out by the thread that has read it, while another one reads on: so a
-//! client has as many threads as it has calls that wait, and one more.
+//! One thread reads. A call that may wait is carried out by the thread that has read it; meanwhile the connection is watched, and
+//! another thread reads on once something comes. So a client has as many threads as it has calls that wait, and one more at most.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     credentials: Credentials,
     pipe: Pipe,
     incoming: Mutex<Incoming>,
+    /// A thread reads, or is about to. Otherwise the connection is watched, and a thread carries out a call.
+    is_read: AtomicBool,
     received: AtomicU64,
     program: OnceLock<String>,
     calls: Mutex<Calls>,
@@ -80,6 +82,7 @@ impl Connection {
             credentials: credentials(&stream)?,
             pipe: Pipe::new(stream, None)?,
             incoming: Mutex::new(Incoming::new(limits(server.request_limit))),
+            is_read: AtomicBool::new(true),
             received: AtomicU64::new(0),
             program: OnceLock::new(),
             calls: Mutex::default(),
@@ -91,9 +94,23 @@ impl Connection {
         self.number
     }
 
-    /// Ends the connection; its threads do the rest.
-    pub(crate) fn close(&self) {
+    pub(crate) const fn socket(&self) -> &UnixStream {
+        self.pipe.stream()
+    }
+
+    fn close(&self) {
         self.pipe.close();
+    }
+
+    /// Ends the connection and the calls that wait; its threads do the rest.
+    pub(crate) fn end(&self) {
+        self.close();
+        let open = {
+            let mut calls = self.calls.lock();
+            calls.ended = true;
+            std::mem::take(&mut calls.open)
+        };
+        drop(open);
     }
 
     pub(crate) fn view(&self) -> ClientView {
@@ -206,7 +223,7 @@ impl Connection {
         Next::Read
     }
 
-    /// Has another thread read on, and carries out a call that may wait.
+    /// Carries out a call that may wait. Meanwhile another thread reads, if there is something to read.
     fn wait_for(self: &Arc<Self>, core: &Arc<Core>, id: u32, call: String, arguments: Vec<Value>) -> Next {
         let signal = match self.open(id) {
             Ok(Some(signal)) => signal,
@@ -217,29 +234,72 @@ impl Connection {
             }
         };
         let open = OpenCall { client: self, id };
-        let own = Arc::clone(self);
-        if let Err(error) = threads::run(core, "_ipc", move |core| own.serve(core)) {
-            drop(open);
-            self.reply(id, &Answer::Failed(Error::NoThread(Arc::new(error))));
-            return Next::Read;
-        }
+        let is_watched = match self.let_go(core) {
+            Ok(is_watched) => is_watched,
+            Err(error) => {
+                drop(open);
+                self.reply(id, &Answer::Failed(Error::NoThread(Arc::new(error))));
+                return Next::Read;
+            }
+        };
         let answer = if call == TRACE {
             self.stream(id, &signal, arguments)
         } else {
             interrupt::cancellable(&signal, || self.server.service.answer(self, &call, arguments))
         };
-        // The number is free before the client knows.
+        // The number is free, and somebody reads, before the client knows.
         drop(open);
+        let reads_on = is_watched && self.take_back();
         match answer {
             Ok(result) => self.reply(id, &Answer::Done(result)),
             Err(Refused::Error(error)) => self.reply(id, &Answer::Failed(error)),
             Err(Refused::Garbage) => {
                 self.garbage();
-                // The thread that reads sees this.
+                // Whoever reads sees this.
                 self.close();
             }
         }
-        Next::HandedOver
+        if reads_on { Next::Read } else { Next::HandedOver }
+    }
+
+    /// Lets go of reading while this thread carries out a call. Most clients make one call at a time, and say nothing meanwhile:
+    /// so the connection is only watched, and another thread reads once there is something to read. Where something has been
+    /// read already, it does so at once. Returns whether it is watched.
+    fn let_go(self: &Arc<Self>, core: &Arc<Core>) -> std::io::Result<bool> {
+        if self.incoming.lock().is_empty() {
+            self.is_read.store(false, Ordering::Release);
+            let armed = self.server.watcher.arm(self.pipe.stream(), self.number);
+            return armed.map(|()| true).inspect_err(|_| self.is_read.store(true, Ordering::Release));
+        }
+        let own = Arc::clone(self);
+        threads::run(core, "_ipc", move |core| own.serve(core)).map(|()| false)
+    }
+
+    /// Takes reading up again, unless another thread has done so. Then the connection is watched no longer.
+    fn take_back(&self) -> bool {
+        let taken = self.begin_to_read();
+        if taken {
+            // At worst somebody is told who then finds that this thread reads.
+            let _ = self.server.watcher.disarm(self.pipe.stream(), self.number);
+        }
+        taken
+    }
+
+    fn begin_to_read(&self) -> bool {
+        self.is_read.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// There is something to read on a connection that was watched: has a thread read it.
+    pub(crate) fn go_on(self: &Arc<Self>, core: &Arc<Core>) {
+        if !self.begin_to_read() {
+            return;
+        }
+        let own = Arc::clone(self);
+        if threads::run(core, "_ipc", move |core| own.serve(core)).is_err() {
+            // No thread: the one that carries out a call takes reading back, and sees the end.
+            self.is_read.store(false, Ordering::Release);
+            self.end();
+        }
     }
 
     /// Enters a call that waits. `None` if its number is in use.
@@ -349,13 +409,7 @@ impl Connection {
 
     /// The client is gone: ends its calls, and deregisters what it has registered.
     fn leave(&self) {
-        self.close();
-        let open = {
-            let mut calls = self.calls.lock();
-            calls.ended = true;
-            std::mem::take(&mut calls.open)
-        };
-        drop(open);
+        self.end();
         let asas = std::mem::take(&mut *self.owned.lock()).asas;
         for (asa, name) in asas {
             self.server.service.deregister(asa, &name);

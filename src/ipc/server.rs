@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::cbor::Value;
 use crate::core::Core;
 use crate::error::Error;
 use crate::net::local;
-use crate::net::wait::wait_for_inputs;
+use crate::net::watch::Watcher;
 use crate::registry::Close;
 use crate::threads;
 use crate::trace::Trace;
@@ -28,6 +27,9 @@ use crate::types::AsaNonce;
 
 /// The mode of a socket where none is given: for its owner and group.
 const MODE: u32 = 0o660;
+/// The numbers of the listener and the waker, which no client has.
+const LISTENER: u64 = u64::MAX;
+const WAKER: u64 = u64::MAX - 1;
 /// How long accepting rests after an error, such as too many open files.
 const REST: Duration = Duration::from_millis(100);
 /// How long a stop waits for the clients' threads.
@@ -199,8 +201,10 @@ pub(crate) struct Inner {
     /// The file of the socket, if it is this server's own.
     file: Option<(PathBuf, Option<local::Identity>)>,
     /// Readable once the server is to stop; a socket that was given must not be shut down.
-    waker: UnixStream,
+    _waker: UnixStream,
     wake: UnixStream,
+    /// Watches the listener, the waker, and clients whose thread carries out a call.
+    pub(crate) watcher: Watcher,
     stopped: AtomicBool,
     clients: Mutex<Clients>,
     gone: Condvar,
@@ -244,6 +248,9 @@ impl Server {
             }
         };
         listener.set_nonblocking(true)?;
+        let watcher = Watcher::new()?;
+        watcher.keep(&listener, LISTENER)?;
+        watcher.keep(&waker, WAKER)?;
         let inner = Arc::new(Inner {
             request_limit: request_limit(service.unicast_size()),
             service,
@@ -251,8 +258,9 @@ impl Server {
             access: RwLock::new(Arc::new(access)),
             listener,
             file,
-            waker,
+            _waker: waker,
             wake,
+            watcher,
             stopped: AtomicBool::new(false),
             clients: Mutex::default(),
             gone: Condvar::new(),
@@ -304,21 +312,39 @@ impl Inner {
     /// Accepts clients until the server is stopped.
     fn listen(self: &Arc<Self>, core: &Arc<Core>) {
         loop {
-            let waited = wait_for_inputs(&[self.listener.as_fd(), self.waker.as_fd()], None).map(drop);
+            let ready = self.watcher.wait();
             if self.stopped.load(Ordering::Acquire) {
                 return;
             }
-            match waited.and_then(|()| self.listener.accept()) {
-                Ok((stream, _)) => {
-                    if let Err(error) = self.take_up(core, stream) {
-                        log::warn!("a client cannot be taken up: {error}");
+            let ready = ready.unwrap_or_else(|error| {
+                log::warn!("waiting for clients: {error}");
+                core.pause(REST);
+                Vec::new()
+            });
+            for number in ready {
+                match number {
+                    WAKER => {}
+                    LISTENER => self.accept(core),
+                    number => {
+                        let client = self.clients.lock().connected.get(&number).cloned();
+                        client.iter().for_each(|client| client.go_on(core));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    log::warn!("accepting clients: {error}");
-                    core.pause(REST);
+            }
+        }
+    }
+
+    fn accept(self: &Arc<Self>, core: &Arc<Core>) {
+        match self.listener.accept() {
+            Ok((stream, _)) => {
+                if let Err(error) = self.take_up(core, stream) {
+                    log::warn!("a client cannot be taken up: {error}");
                 }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                log::warn!("accepting clients: {error}");
+                core.pause(REST);
             }
         }
     }
@@ -349,6 +375,7 @@ impl Inner {
             self.forget(client.number());
             return Ok(());
         }
+        self.watcher.add(client.socket(), client.number()).inspect_err(|_| self.forget(client.number()))?;
         let own = Arc::clone(&client);
         threads::run(core, "_ipc", move |core| own.serve(core)).inspect_err(|_| self.forget(client.number()))
     }
@@ -372,6 +399,6 @@ impl Close for Inner {
             let _ = fs::remove_file(path);
         }
         let connected: Vec<_> = self.clients.lock().connected.values().cloned().collect();
-        connected.iter().for_each(|client| client.close());
+        connected.iter().for_each(|client| client.end());
     }
 }

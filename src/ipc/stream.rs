@@ -89,6 +89,11 @@ impl Incoming {
         Self { buffer: Vec::new(), scanner: ItemScanner::new(limits), seen: 0, received: 0 }
     }
 
+    /// Whether nothing has come that has not been taken.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// How many bytes have come.
     pub(crate) const fn received(&self) -> u64 {
         self.received

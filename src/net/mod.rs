@@ -17,3 +17,5 @@ pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod wait;
 pub(crate) mod waker;
+#[cfg(feature = "ipc")]
+pub(crate) mod watch;

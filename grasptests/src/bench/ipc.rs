@@ -62,7 +62,7 @@ pub(crate) fn call(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         (&format!("{name}_register_obj"), "µs", aim),
         rounds,
         || mean(CALLS / 10, register),
-        || Ok(mean(CALLS / 10, in_process)? + 2.0 * mean(CALLS / 10, || floor.ask())?),
+        || Ok(machine.run(|| mean(CALLS / 10, in_process))? + 2.0 * mean(CALLS / 10, || floor.ask())?),
     )?;
     Ok(vec![get, register])
 }

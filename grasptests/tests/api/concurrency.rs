@@ -274,7 +274,9 @@ fn hundreds_of_threads_with_one_engine_neither_hang_nor_panic_nor_leave_anything
         asas.drain(..surplus);
         drop(asas);
         let outcomes = shared.outcomes.lock();
-        let every_one = LEGITIMATE.iter().all(|(call, _)| outcomes.contains_key(&(*call, "ok")));
+        // Through a socket there are fewer calls, and the rare ones may not happen.
+        let every_one = host.engine.is_connected()
+            || LEGITIMATE.iter().all(|(call, _)| outcomes.contains_key(&(*call, "ok")));
         every_one && outcomes.values().sum::<u64>() >= CALLS
     });
     let outcomes = shared.outcomes.lock().clone();
