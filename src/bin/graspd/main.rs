@@ -35,6 +35,7 @@ use clap::Parser;
 use log::LevelFilter;
 
 use configuration::Configuration;
+use file::Problem;
 use node::{Failure, Node};
 use notify::Notify;
 use signals::{Asked, Signals};
@@ -93,7 +94,11 @@ fn main() -> ExitCode {
     let configuration = match Configuration::read(arguments.file()) {
         Ok(configuration) => configuration,
         Err(problems) => {
-            problems.iter().for_each(|problem| log::error!("{problem}"));
+            // Whoever asks what is wrong gets lines as those of a compiler; at a start they go into the log.
+            let asked = arguments.check || arguments.print_config;
+            let say =
+                |problem: &Problem| if asked { eprintln!("{problem}") } else { log::error!("{problem}") };
+            problems.iter().for_each(say);
             return BAD_CONFIGURATION.into();
         }
     };
