@@ -141,6 +141,15 @@ impl Engine {
         }
     }
 
+    /// Whether this process has ended it, or the connection to it.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.seat {
+            Seat::Here(here) => here.core.is_stopping(),
+            #[cfg(feature = "ipc")]
+            Seat::Node(node) => node.is_closed(),
+        }
+    }
+
     /// Whether it is in a node whose client this process is.
     #[must_use]
     pub const fn is_connected(&self) -> bool {

@@ -45,12 +45,17 @@
 //! those of RFC 8991. The third column does the same for those who write Rust anew: an ASA and a session end when their
 //! guard is dropped, the result says who the peer is, and values have a type.
 //!
-//! # Engine or free functions
+//! # Engine, free functions or a node
 //!
 //! The free functions share one [`Engine`] of the process, which starts with the first call: on a terminal after graspy's
 //! questions, unless [`configure`] or [`skip_dialogue`] was called before. This is all that most programs need.
 //! An [`Engine`] of one's own ([`Engine::start`]) asks nothing, stops when its last handle is dropped, and may run beside
 //! others, with another [`Config`]. It has all these calls as methods; [`process_engine`] gives the one of the process.
+//!
+//! Or the engine is in another process, a node that many processes share ([`ipc`]): [`Engine::connect`] gives the same
+//! handle, and with the environment variable `GRASP_SOCKET`, which names the node's socket, the free functions use the node
+//! and start nothing. Calls, errors and deadlines are the same; what a process has registered ends with it. A program
+//! becomes a node with [`ipc::Server`].
 //!
 //! # Units, errors
 //!
@@ -67,13 +72,14 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
+//! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
 //!
 //! # Where to go on
 //!
 //! In the repository: docs/tutorial.md writes an ASA step by step, docs/examples.md has complete ones, docs/porting.md is for
 //! those who come from Python, docs/security.md says what each [`Acp`] is worth, docs/defaults.md why each setting is as it
-//! is, and docs/compliance.md what of RFC 8990 is there. docs/architecture.md shows the inside: layers, threads, locks.
+//! is, docs/ipc.md how processes talk to a node, and docs/compliance.md what of RFC 8990 is there. docs/architecture.md shows the inside: layers, threads, locks.
 //! [`wire`] reads and writes GRASP messages without an engine.
 #![forbid(unsafe_code)]
 

@@ -58,12 +58,13 @@ pub fn start(config: Config) -> Result<Engine, StartError> {
     let path = path();
     let server = Server::start(&engine, ServerOptions::new(&path).limits(limits)).expect("the node listens");
     let connected = Engine::connect(&path)?;
-    std::thread::spawn(move || {
+    let ending = std::thread::Builder::new().name("node-ends".to_owned()).spawn(move || {
         // The node ends with its only client, as the engine in a process does with its last handle.
         while !server.clients().is_empty() {
             std::thread::sleep(LOOK);
         }
         engine.shutdown();
     });
+    drop(ending.expect("a thread"));
     Ok(connected)
 }

@@ -55,7 +55,9 @@ impl Flooding {
     /// error nothing is flooded any more. `None` if it was sent.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
-        self.shared.last.lock().clone()
+        let last = self.shared.last.lock().clone();
+        // The thread may not have noticed yet.
+        last.or_else(|| self.engine.is_over().then_some(Error::Stopped))
     }
 
     /// Stops flooding, and waits until no flood is on its way any more. Dropping does the same without waiting.

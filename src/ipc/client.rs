@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::net::local;
+use crate::net::wait::{has_ended, write_all};
 use crate::start_error::StartError;
 use crate::threads;
 use crate::trace::{Trace, Tracer};
@@ -49,7 +51,7 @@ pub(crate) struct Client {
     closed: Receiver<()>,
     closer: Mutex<Option<Sender<()>>>,
     /// The connections of traces, which end with it.
-    traces: Mutex<Vec<Weak<Link>>>,
+    traces: Mutex<Vec<Weak<Followed>>>,
 }
 
 impl Client {
@@ -77,7 +79,11 @@ impl Client {
 
     /// Makes a call, and waits as long as it takes.
     pub(crate) fn ask<T: Formed>(&self, call: &str, arguments: &[Value]) -> Result<T> {
-        let result = self.link()?.call(call, arguments)?;
+        let result = self.link()?.call(call, arguments).map_err(|error| match error {
+            // The node may have gone before this process closed the connection.
+            Error::NodeGone if self.is_closed() => Error::Stopped,
+            error => error,
+        })?;
         self.journal.lock().note(call, arguments, &result);
         T::read(result).ok_or(Error::NodeGone)
     }
@@ -99,13 +105,18 @@ impl Client {
             let link = Arc::clone(&self.link.read());
             link.end(Error::Stopped);
             let traces = std::mem::take(&mut *self.traces.lock());
-            traces.iter().filter_map(Weak::upgrade).for_each(|trace| trace.pipe.close());
+            traces.iter().filter_map(Weak::upgrade).for_each(|trace| trace.end());
         }
     }
 
     /// A channel that is disconnected when it is closed.
     pub(crate) const fn closed(&self) -> &Receiver<()> {
         &self.closed
+    }
+
+    /// Whether this process has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closer.lock().is_none()
     }
 
     fn link(&self) -> Result<Arc<Link>> {
@@ -121,10 +132,11 @@ impl Client {
         let deadline = Instant::now() + CONNECT;
         let _one = self.reconnecting.try_lock_until(deadline).ok_or(StartError::Starting)?;
         let link = self.link().map_err(|error| StartError::NodeRefuses(error.to_string()))?;
-        match link.why_ended() {
-            None => return Ok(()),
-            Some(Error::Stopped) => return Err(StartError::NodeRefuses(Error::Stopped.to_string())),
-            Some(_) => {}
+        if self.is_closed() {
+            return Err(StartError::NodeRefuses(Error::Stopped.to_string()));
+        }
+        if link.why_ended().is_none() {
+            return Ok(());
         }
         let (link, _) = Link::connect(&self.path, deadline)?;
         let calls = self.journal.lock().calls();
@@ -176,11 +188,16 @@ impl Link {
         let pipe = Pipe::new(stream, Some(LONGEST)).map_err(no_node)?;
         let mut incoming = Incoming::new(limits(REPLY_LIMIT));
         let hello = Request::encode(0, HELLO, &[VERSION.into(), program().into()]);
-        pipe.send(&hello, deadline).map_err(no_node)?;
+        let sent = write_all(pipe.stream(), &hello, deadline, |_| {});
         let answer = match incoming.next(&pipe, Some(deadline)) {
+            // A node that does not take this process says so and closes, perhaps before it is told hello.
             Read::Item(bytes) => bytes,
-            Read::Nothing => return Err(no_node(io::ErrorKind::TimedOut.into())),
-            Read::End => return Err(no_node(io::ErrorKind::ConnectionReset.into())),
+            Read::Nothing => {
+                return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())));
+            }
+            Read::End => {
+                return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
+            }
             Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
         };
         let (largest_call, config) =
@@ -325,7 +342,7 @@ impl Link {
             !state.is_read
         };
         // Nobody reads, so nobody has seen the end.
-        let is_over = is_idle && crate::net::wait::has_ended(self.pipe.stream());
+        let is_over = is_idle && has_ended(self.pipe.stream());
         is_over.then(|| self.end(Error::NodeGone))
     }
 }
@@ -397,72 +414,102 @@ fn program() -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What the engine of the node does, through a connection of its own, so that events do not stand in the way of calls. Ended
-/// from the start if the node does not permit it.
+/// The numbers of the calls on the connection of a trace.
+const FOLLOW: u32 = 1;
+const LEAVE: u32 = 2;
+
+/// What the engine of the node does, from now on, through a connection of its own, so that events do not stand in the way of calls.
+/// Ended from the start if the node does not permit it.
 pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
     let tracer = Tracer::default();
     let mut trace = tracer.subscribe_elsewhere(capacity);
-    let followed = Link::connect(&client.path, Instant::now() + CONNECT).map(|(link, _)| Arc::new(link));
-    let Ok(link) = followed else {
-        tracer.end();
-        return trace;
-    };
-    {
-        let mut traces = client.traces.lock();
-        traces.retain(|trace| trace.strong_count() > 0);
-        traces.push(Arc::downgrade(&link));
+    match Followed::begin(client, capacity) {
+        Some(followed) => {
+            let (own, teller) = (Arc::clone(&followed), tracer.clone());
+            let started = threads::start_asa("_ipc_trace", move || {
+                own.follow(&teller);
+                teller.end();
+            });
+            if started.is_err() {
+                tracer.end();
+            }
+            trace.hold(Box::new(Following(followed)));
+        }
+        None => tracer.end(),
     }
-    if client.link().is_err() || client.link.read().why_ended().is_some() {
-        tracer.end();
-        return trace;
-    }
-    let own = Arc::clone(&link);
-    let teller = tracer.clone();
-    let started = threads::start_asa("_ipc_trace", move || {
-        follow(&own, &teller, capacity);
-        teller.end();
-    });
-    if started.is_err() {
-        tracer.end();
-    }
-    trace.hold(Box::new(Following(link)));
     trace
 }
 
+/// The connection of a trace.
+#[derive(Debug)]
+struct Followed {
+    link: Link,
+    /// It is to end once everything that has happened has come.
+    is_ending: AtomicBool,
+}
+
 /// Ends a stream when it is dropped.
-struct Following(Arc<Link>);
+struct Following(Arc<Followed>);
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.0.pipe.close();
+        self.0.link.pipe.close();
     }
 }
 
-/// Passes events on until the stream ends.
-fn follow(link: &Link, tracer: &Tracer, capacity: usize) {
-    let request = Request::encode(1, TRACE, &[capacity.form()]);
-    if link.pipe.send(&request, Instant::now() + PROMPT).is_err() {
-        return;
+impl Followed {
+    /// Connects, and waits until the node tells from then on.
+    fn begin(client: &Client, capacity: usize) -> Option<Arc<Self>> {
+        if client.link().ok()?.why_ended().is_some() {
+            return None;
+        }
+        let deadline = Instant::now() + CONNECT;
+        let (link, _) = Link::connect(&client.path, deadline).ok()?;
+        let request = Request::encode(FOLLOW, TRACE, &[capacity.form()]);
+        link.pipe.send(&request, deadline).ok()?;
+        let Read::Item(bytes) = link.incoming.lock().next(&link.pipe, Some(deadline)) else { return None };
+        let Some((FOLLOW, Answer::Event { .. })) = Answer::decode(&bytes) else { return None };
+        let followed = Arc::new(Self { link, is_ending: AtomicBool::new(false) });
+        let mut traces = client.traces.lock();
+        traces.retain(|trace| trace.strong_count() > 0);
+        traces.push(Arc::downgrade(&followed));
+        drop(traces);
+        if client.is_closed() {
+            followed.end();
+        }
+        Some(followed)
     }
-    let mut incoming = link.incoming.lock();
-    let mut lost_before = 0;
-    loop {
-        match incoming.next(&link.pipe, None) {
-            // The patience of the pipe is over, and nothing happens at the node.
-            Read::Nothing => {}
-            Read::Item(bytes) => match Answer::decode(&bytes) {
-                Some((1, Answer::Event { lost, event })) => {
-                    tracer.lose(lost.saturating_sub(lost_before));
-                    lost_before = lost;
-                    match event::read(event) {
-                        Some(event) => tracer.pass_on(event),
-                        // Of a later version.
-                        None => tracer.lose(1),
+
+    /// Has it end, after what has happened until now.
+    fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        let cancel = Request::encode(LEAVE, CANCEL, &[FOLLOW.into()]);
+        let _ = self.link.pipe.send(&cancel, Instant::now() + PROMPT);
+    }
+
+    /// Passes events on until the stream ends.
+    fn follow(&self, tracer: &Tracer) {
+        let mut incoming = self.link.incoming.lock();
+        let mut lost_before = 0;
+        loop {
+            match incoming.next(&self.link.pipe, None) {
+                // The patience of the pipe is over, and nothing happens at the node.
+                Read::Nothing if !self.is_ending.load(Ordering::Acquire) => {}
+                Read::Item(bytes) => match Answer::decode(&bytes) {
+                    Some((FOLLOW, Answer::Event { lost, event })) => {
+                        tracer.lose(lost.saturating_sub(lost_before));
+                        lost_before = lost;
+                        match event::read(event) {
+                            Some(event) => tracer.pass_on(event),
+                            // Of a later version.
+                            None => tracer.lose(1),
+                        }
                     }
-                }
-                _ => return,
-            },
-            Read::End | Read::Garbage => return,
+                    Some((LEAVE, _)) => {}
+                    _ => return,
+                },
+                Read::Nothing | Read::End | Read::Garbage => return,
+            }
         }
     }
 }

@@ -270,16 +270,21 @@ impl Connection {
         let capacity = Arguments::new(arguments).take::<usize>().ok_or(Refused::Garbage)?;
         self.check(Right::Watch)?;
         let trace = self.server.service.trace(capacity.min(MOST_EVENTS));
+        let tell = |event| self.reply(id, &Answer::Event { lost: trace.lost(), event });
+        // The client knows from when on it is told everything.
+        tell(Value::Null);
         loop {
             select! {
                 recv(trace.receiver()) -> event => match event {
-                    Ok(event) => {
-                        let event = event::form(&event);
-                        self.reply(id, &Answer::Event { lost: trace.lost(), event });
-                    }
+                    Ok(event) => tell(event::form(&event)),
                     Err(_) => return Ok(Value::Null),
                 },
-                recv(signal) -> _ => return Ok(Value::Null),
+                recv(signal) -> _ => {
+                    // What has happened until now.
+                    let waiting = trace.receiver().len();
+                    trace.receiver().try_iter().take(waiting).for_each(|event| tell(event::form(&event)));
+                    return Ok(Value::Null);
+                }
             }
         }
     }

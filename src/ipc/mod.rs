@@ -16,6 +16,8 @@
 mod access;
 mod client;
 mod connection;
+#[cfg(test)]
+mod document;
 mod event;
 mod fault;
 mod form;

@@ -149,11 +149,11 @@ impl Through {
         answerer.0.register_obj(answerer.1, &objective, RegisterObj::default())?;
         let host = Host { node: pair.answering().clone(), engine: answerer.0, asa: answerer.1 };
         let peer = host.locator("EX5");
-        let accepting = thread::spawn(move || {
+        let accepting = thread::Builder::new().spawn(move || {
             while let Ok((session, _)) = host.engine.listen_negotiate(host.asa, &objective) {
                 let _ = host.engine.end_negotiate(host.asa, session, true, None);
             }
-        });
+        })?;
         eventually(SOON, "the client listens", || {
             nodes[1].engine.objectives().iter().any(|view| view.objective.name == "EX5" && view.listening > 0)
         });
@@ -190,10 +190,10 @@ impl Bare {
         let stream = UnixStream::connect(&path)?;
         std::fs::remove_file(&path)?;
         let (mut served, _) = listener.accept()?;
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             let mut call = [0; CALL];
             while served.read_exact(&mut call).and_then(|()| served.write_all(&[0; ANSWER])).is_ok() {}
-        });
+        })?;
         Ok(Self { stream: stream.into() })
     }
 

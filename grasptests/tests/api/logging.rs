@@ -10,7 +10,7 @@ use grasp::acp::{AcpStatus, Substrate};
 use grasp::{Acp, Config, Engine, Value};
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, RawUdp, eventually, process};
 use grasptests::nodes::{Host, SOON, linked};
-use grasptests::{cbor, isolated};
+use grasptests::{cbor, isolated, own_engine};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Looks into the engine whenever it is told something, and counts what is of interest.
@@ -107,6 +107,7 @@ impl Substrate for Asked {
 #[test]
 fn what_stays_wrong_is_not_said_with_every_look() {
     isolated!();
+    own_engine!();
     let asked = Arc::<Asked>::default();
     let acp = Acp::Custom(Arc::clone(&asked) as Arc<dyn Substrate>);
     // The engine would raise the limit by itself.

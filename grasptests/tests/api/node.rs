@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use grasp::ipc::{Access, ClientLimits, Server, ServerOptions, VERSION, Who};
@@ -120,6 +121,10 @@ impl Raw {
         assert_eq!(answer[1], Value::from(0), "{answer:?}");
         AsaNonce::from_id(asa)
     }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().spawn(body).unwrap()
 }
 
 /// Tells a process started by the next test that it is the client.
@@ -253,7 +258,7 @@ fn calls_beyond_the_limit_are_refused_and_take_no_thread() {
     let before = node.own.engine.thread_count();
     const CALLS: u32 = 10_000;
     let mut writer = raw.stream.try_clone().unwrap();
-    let writing = std::thread::spawn(move || {
+    let writing = spawn(move || {
         for id in 10..10 + CALLS {
             let call = cbor!([id, "listen_negotiate", (asa.id()), ["EX1", 3, 6, ()]]);
             writer.write_all(&call.encode()).unwrap();
@@ -291,7 +296,7 @@ fn another_version_is_told_in_a_sentence() {
     // And a node of another version to a client of this one.
     let path = through_socket::path();
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let node = std::thread::spawn(move || {
+    let node = spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let about = Value::Map(vec![("version".into(), 2.into())]);
         stream.write_all(&Value::Array(vec![0.into(), 0.into(), about]).encode()).unwrap();

@@ -10,9 +10,9 @@ use std::process::Command;
 use grasp::trace::{Event, Trace};
 use grasp::wire::{Limits, decode};
 use grasp::{Acp, Config, Discover, Objective, QuadsKeys, RegisterObj, TaggedObjective, Value};
-use grasptests::isolated;
 use grasptests::lab::Lab;
 use grasptests::nodes::{Host, linked};
+use grasptests::{isolated, own_engine};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 
@@ -123,6 +123,7 @@ fn address(bytes: &[u8]) -> Ipv6Addr {
 #[test]
 fn a_capture_has_each_message_once_in_order_with_its_addresses() {
     isolated!();
+    own_engine!();
     let capture = Capture::new("order");
     let (_lab, asker, server, _trace) = captured(&capture, Config::new().acp(Acp::Layer2));
     let (packets, interfaces) = packets(&capture.0);
@@ -160,6 +161,7 @@ fn a_capture_has_each_message_once_in_order_with_its_addresses() {
 #[test]
 fn a_capture_has_headers_of_ethernet_if_it_shall() {
     isolated!();
+    own_engine!();
     let capture = Capture::new("ethernet");
     let (_lab, asker, _server, _trace) =
         captured(&capture, Config::new().acp(Acp::Layer2).pcap_ethernet(true));
@@ -223,6 +225,7 @@ fn gparseg_reads_a_capture_with_ethernet() {
 #[test]
 fn in_a_quads_domain_a_capture_is_sealed_and_a_trace_has_both_forms() {
     isolated!();
+    own_engine!();
     let capture = Capture::new("sealed");
     let keys = QuadsKeys::from_password("secret").unwrap();
     let (_lab, asker, _server, trace) = captured(&capture, Config::new().acp(Acp::Quads(keys.clone())));
@@ -271,6 +274,7 @@ fn a_file_that_cannot_be_written_keeps_no_engine_from_running() {
 #[test]
 fn engines_that_are_given_one_file_write_one_each_and_none_writes_over_another() {
     isolated!();
+    own_engine!();
     let capture = Capture::new("shared");
     let (_lab, _, a, b) = linked();
     let start = |node, name: &str| {

@@ -26,9 +26,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("config", &["node", "registry", "net", "threads", "api", "core", "engine"]),
     ("net", &["node", "threads", "api", "core", "engine", "workers"]),
     ("workers", &["threads", "api", "core", "engine"]),
-    ("core", &["threads", "api", "engine"]),
-    ("threads", &["api", "engine"]),
-    ("simulation", &["threads", "api", "core", "engine"]),
+    ("core", &["threads", "api", "engine", "ipc"]),
+    ("threads", &["api", "engine", "ipc"]),
+    ("ipc", &["api", "engine", "node"]),
+    ("simulation", &["threads", "api", "core", "engine", "ipc"]),
 ];
 
 /// Collects the modules of the root that one file names.

@@ -43,7 +43,7 @@ use signals::{Asked, Signals};
 /// The file that is read if none is named.
 const FILE: &str = "/etc/grasp/graspd.toml";
 /// How often links and addresses are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(3);
 /// It could not start, or not go on.
 const FAILED: u8 = 1;
 /// Another graspd serves the socket: EX_UNAVAILABLE of sysexits.h.

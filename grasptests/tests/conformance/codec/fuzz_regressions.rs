@@ -102,7 +102,7 @@ fn reader() {
 #[test]
 fn every_target_has_a_test_and_its_records() {
     let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["decode", "handlers", "quads", "reader"]);
+    assert_eq!(names, ["decode", "handlers", "ipc", "quads", "reader"]);
     let inputs: usize = names.iter().map(|name| recorded(name).len()).sum();
     assert!(inputs > 0, "what was found is kept");
 }
