@@ -74,6 +74,7 @@
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
 //! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
+//! | `node` | off | the program `graspd`, one node for all processes of a machine: docs/operations.md |
 //!
 //! # Where to go on
 //!
