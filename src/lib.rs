@@ -76,6 +76,7 @@
 //! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
 //! | `node` | off | the programs of a node: `grasp` |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
+//! | `node` | off | the program `graspd`, one node for all processes of a machine: docs/operations.md |
 //!
 //! # Where to go on
 //!

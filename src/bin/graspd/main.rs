@@ -35,6 +35,7 @@ use clap::Parser;
 use log::LevelFilter;
 
 use configuration::Configuration;
+use file::Problem;
 use node::{Failure, Node};
 use notify::Notify;
 use signals::{Asked, Signals};
@@ -42,7 +43,7 @@ use signals::{Asked, Signals};
 /// The file that is read if none is named.
 const FILE: &str = "/etc/grasp/graspd.toml";
 /// How often links and addresses are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(3);
 /// It could not start, or not go on.
 const FAILED: u8 = 1;
 /// Another graspd serves the socket: EX_UNAVAILABLE of sysexits.h.
@@ -93,7 +94,11 @@ fn main() -> ExitCode {
     let configuration = match Configuration::read(arguments.file()) {
         Ok(configuration) => configuration,
         Err(problems) => {
-            problems.iter().for_each(|problem| log::error!("{problem}"));
+            // Whoever asks what is wrong gets lines as those of a compiler; at a start they go into the log.
+            let asked = arguments.check || arguments.print_config;
+            let say =
+                |problem: &Problem| if asked { eprintln!("{problem}") } else { log::error!("{problem}") };
+            problems.iter().for_each(say);
             return BAD_CONFIGURATION.into();
         }
     };
