@@ -242,7 +242,8 @@ def test_deep_values(grasp):
 
     assert grasp._grasp._round_trip(nested(95))[1] == nested(95)
     assert grasp._grasp._round_trip(nested(120))[1] == nested(120)
-    with pytest.raises(TypeError, match="cannot be sent"):
+    # Where cbor2 has no compiled part, it is the first to give up.
+    with pytest.raises(TypeError, match="cannot be sent|CBOR cannot express"):
         grasp._grasp._round_trip(nested(200))
 
 
