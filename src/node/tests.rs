@@ -231,7 +231,7 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
     let relayed = decode(datagram, &Limits::default()).unwrap();
     assert_eq!(relayed, Message::new(flood(7, INITIATOR, &[2, 3], 500)));
     let cached = node.registries.floods.lookup("F0", 1499);
-    assert_eq!((cached.len(), cached[0].source.expire), (1, 1500));
+    assert_eq!((cached.len(), cached[0].source.expire, cached[0].source.ifi), (1, 1500, Some(2)));
     assert!(node.registries.floods.lookup("F1", 1500).is_empty());
     assert!(node.receive(flood(7, INITIATOR, &[3, 3], 500), 120_999).is_none());
 }
