@@ -418,6 +418,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_late_and_has_little_does_not_make_room_for_the_one_with_the_most() {
+        let mut map = BoundedMap::with_shares(Capacity::entries(20), Capacity::entries(20));
+        for key in 0..20 {
+            map.insert_for("greedy", 0, key, 'g', 0);
+        }
+        for key in 100..105 {
+            map.insert_for("late", 0, key, 'l', 0);
+        }
+        for key in 20..40 {
+            map.insert_for("greedy", 0, key, 'g', 0);
+        }
+        assert!((100..105).all(|key| map.get(&key).is_some()));
+        assert_eq!(map.len(), 20);
+    }
+
+    #[test]
     fn many_holders_of_little_displace_each_other() {
         let mut map = BoundedMap::with_shares(Capacity::entries(2000), Capacity::entries(1000));
         for key in 0..10 {

@@ -13,6 +13,7 @@ use crate::wire::{
     Flags, Flood, Limits, Message, Response, WireLocator, WireObjective, WireOption, decode, encode,
 };
 
+mod outgoing;
 mod rapid;
 mod relays;
 mod requests;
@@ -231,7 +232,7 @@ fn a_flood_is_cached_and_relayed_once_with_the_first_loop_count_lowered() {
     let relayed = decode(datagram, &Limits::default()).unwrap();
     assert_eq!(relayed, Message::new(flood(7, INITIATOR, &[2, 3], 500)));
     let cached = node.registries.floods.lookup("F0", 1499);
-    assert_eq!((cached.len(), cached[0].source.expire), (1, 1500));
+    assert_eq!((cached.len(), cached[0].source.expire, cached[0].source.ifi), (1, 1500, Some(2)));
     assert!(node.registries.floods.lookup("F1", 1500).is_empty());
     assert!(node.receive(flood(7, INITIATOR, &[3, 3], 500), 120_999).is_none());
 }
@@ -560,22 +561,6 @@ fn whoever_asks_under_a_link_local_address_is_told_that_of_the_link_too() {
         response(node.receive(Body::Discovery { session, initiator, objective }, 0)).options.len()
     };
     assert_eq!((told(INITIATOR, 7), told(PEER.into(), 8)), (2, 3));
-}
-
-#[test]
-fn a_flood_is_for_the_links_only_if_its_first_tag_says_so() {
-    let node = Fixture::new(Config::new());
-    let objective = Objective { synch: true, loop_count: 6, ..Objective::new("F0") };
-    let counts = |address| {
-        let tagged =
-            TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None).with_port(7)));
-        let bytes = node.plan_flood(&[tagged], 0, 1000).unwrap().datagram(None);
-        let Body::Flood(flood) = decode(&bytes, &Limits::default()).unwrap().body else {
-            panic!("{bytes:?}")
-        };
-        flood.objectives[0].0.loop_count
-    };
-    assert_eq!((counts(Ipv6Addr::UNSPECIFIED), counts(Ipv6Addr::LOCALHOST)), (1, 6));
 }
 
 #[test]

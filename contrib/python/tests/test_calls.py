@@ -210,7 +210,7 @@ def test_what_was_received_is_of_our_classes(grasp, asa, other):
     assert grasp.register_obj(other, made, discoverable=True) == 0
     assert grasp.listen_synchronize(other, made) == 0
     assert type(grasp.discover(asa, made, 1000)[1][0]) is grasp.asa_locator
-    assert type(grasp.synchronize(asa, made, None, 1000)[1]) is grasp.objective
+    assert type(grasp.synchronize(asa, made, None, 10_000)[1]) is grasp.objective
 
 
 def test_graspi_gives_the_reason_a_place_of_its_own(grasp, asa, other, raw_peer):

@@ -177,7 +177,9 @@ def test_an_exception_in_a_thread_does_not_harm_the_engine(grasp, asa, other):
 def test_a_forked_child_gets_an_error_and_its_parent_goes_on(script):
     program = script(
         """
-        import grasp, os, threading
+        import grasp, os, threading, warnings
+        # Python 3.12 and later warn of any fork beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
         grasp.skip_dialogue(silent=True)
         asa = grasp.register_asa("parent")[1]
         obj = grasp.objective("x")

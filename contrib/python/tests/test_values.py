@@ -168,7 +168,7 @@ def test_received_bytes_of_any_form_are_as_cbor2_reads_them(grasp, asa, other, r
             expected = (24, None)
         peer = raw_peer(lambda message: ([5, message[1], [made.name, 3, 5, 2]], data))
         error, session, _ = grasp.req_negotiate(asa, made, peer, 10_000)
-        result = grasp.grecv(asa, session, 1000)
+        result = grasp.grecv(asa, session, 10_000)
         assert result[0] == expected[0] and same(result[1], expected[1]), form
         read += result[0] == 0
         if result[0] == 0:
@@ -242,7 +242,8 @@ def test_deep_values(grasp):
 
     assert grasp._grasp._round_trip(nested(95))[1] == nested(95)
     assert grasp._grasp._round_trip(nested(120))[1] == nested(120)
-    with pytest.raises(TypeError, match="cannot be sent"):
+    # Where cbor2 has no compiled part, it is the first to give up.
+    with pytest.raises(TypeError, match="cannot be sent|CBOR cannot express"):
         grasp._grasp._round_trip(nested(200))
 
 
