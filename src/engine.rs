@@ -55,14 +55,23 @@ pub(crate) struct Here {
 }
 
 /// The engine in this process. If it is in a node, returns what that answers.
+#[cfg(feature = "ipc")]
 macro_rules! here {
     ($engine:expr, $node:ident => $answer:expr) => {
         match &$engine.seat {
             $crate::engine::Seat::Here(here) => here,
-            #[cfg(feature = "ipc")]
             $crate::engine::Seat::Node($node) => return $answer,
         }
     };
+}
+
+/// The engine, which is in this process.
+#[cfg(not(feature = "ipc"))]
+macro_rules! here {
+    ($engine:expr, $node:ident => $answer:expr) => {{
+        let $crate::engine::Seat::Here(here) = &$engine.seat;
+        here
+    }};
 }
 pub(crate) use here;
 
