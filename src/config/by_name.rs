@@ -198,7 +198,10 @@ impl Written for Vec<String> {
 /// `None` is null.
 impl<T: Written> Written for Option<T> {
     fn write(&self) -> Option<Value> {
-        self.as_ref().map_or(Some(Value::Null), T::write)
+        match self {
+            Some(value) => value.write(),
+            None => T::permitted(None).map(|_| Value::Null),
+        }
     }
 
     fn read(value: &Value) -> Option<Self> {

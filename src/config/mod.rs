@@ -198,8 +198,8 @@ settings! {
         /// How long a connected peer may take to send its complete request or response. Defaults to 3 s.
         request_deadline: Duration = Duration::from_secs(3);
         /// How long a request waits for a listener that has just returned with another request. Defaults to
-        /// 200 ms; graspy refuses at once, so that a busy server loses peers between two calls.
-        listen_grace: Duration = Duration::from_millis(200);
+        /// 1 s; graspy refuses at once, so that a busy server loses peers between two calls.
+        listen_grace: Duration = Duration::from_secs(1);
         /// How long a session stays open whose peer has closed the connection and has said nothing that is unread, for its ASA
         /// to notice. Defaults to 10 s; looked at every `watch_interval`. graspy keeps it until its ASA ends it.
         abandoned_after: Duration = Duration::from_secs(10);
