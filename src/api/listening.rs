@@ -48,10 +48,12 @@ impl Engine {
         }
     }
 
-    /// What is checked before listening.
-    pub(super) fn check_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
-        let here = here!(self, node => node.ask("check_listening", &[nonce.form(), objective.form()]));
-        here.check_listening(nonce, objective)
+    /// Announces that this ASA is about to listen, after the checks of listening: peers that ask meanwhile wait.
+    pub(super) fn announce_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
+        let here = here!(self, node => node.ask("announce_listening", &[nonce.form(), objective.form()]));
+        here.check_listening(nonce, objective)?;
+        here.core.node.registries.objectives.about_to_listen(nonce, &objective.name, here.core.now());
+        Ok(())
     }
 
     /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):

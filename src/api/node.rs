@@ -88,7 +88,7 @@ impl Service for Calls {
         match call {
             "discover" | "req_negotiate" | "open" | "negotiate_step" | "negotiate_wait" | "end_negotiate"
             | "send_invalid" | "listen_negotiate" | "gsend" | "grecv" | "synchronize" => Some(true),
-            "register_asa" | "deregister_asa" | "register_obj" | "deregister_obj" | "check_listening"
+            "register_asa" | "deregister_asa" | "register_obj" | "deregister_obj" | "announce_listening"
             | "stop_negotiate" | "listen_synchronize" | "stop_synchronize" | "flood" | "check_flood"
             | "get_flood" | "expire_flood" | "asas" | "objectives" | "discovery_cache" | "flood_cache"
             | "sessions" | "state" | "stats" | "links" | "link_names" | "missing_interfaces"
@@ -104,7 +104,7 @@ impl Service for Calls {
             "register_asa" | "deregister_asa" | "register_obj" | "deregister_obj" => this.registration(call),
             "req_negotiate" | "open" | "negotiate_step" | "negotiate_wait" | "end_negotiate"
             | "send_invalid" | "gsend" | "grecv" => this.negotiation(call),
-            "listen_negotiate" | "check_listening" | "stop_negotiate" | "listen_synchronize"
+            "listen_negotiate" | "announce_listening" | "stop_negotiate" | "listen_synchronize"
             | "stop_synchronize" => this.listening(call),
             "discover" | "synchronize" | "flood" | "check_flood" | "get_flood" | "expire_flood" => {
                 this.values(call)
@@ -219,7 +219,7 @@ impl Call<'_> {
         }
         match call {
             "listen_negotiate" => form(engine.listen_negotiate(asa, &objective)),
-            "check_listening" => form(engine.check_listening(asa, &objective)),
+            "announce_listening" => form(engine.announce_listening(asa, &objective)),
             "stop_negotiate" => form(engine.stop_negotiate(asa, &objective)),
             "listen_synchronize" => form(engine.listen_synchronize(asa, &objective)),
             _ => form(engine.stop_synchronize(asa, &objective)),

@@ -49,7 +49,7 @@ struct State {
 
 impl Asa {
     /// Answers every request to negotiate an objective with `handler`, in up to `limit` threads (at least one) that are
-    /// started as they are needed. Returns at once; serving goes on until the returned [`Server`] is stopped or dropped, the
+    /// started as they are needed. Returns at once, and peers that ask from then on are served; serving goes on until the returned [`Server`] is stopped or dropped, the
     /// objective is deregistered, or the engine stops.
     ///
     /// While all threads are busy, no one listens: peers are refused after
@@ -86,7 +86,7 @@ impl Asa {
         handler: impl Fn(Session) + Send + Sync + 'static,
     ) -> Result<Server> {
         let engine = self.engine();
-        engine.check_listening(self.nonce(), objective)?;
+        engine.announce_listening(self.nonce(), objective)?;
         let shared = Arc::new(Shared {
             engine: engine.unowned(),
             asa: self.nonce(),

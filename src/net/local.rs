@@ -66,7 +66,9 @@ pub(crate) fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<U
     // The file gets the mode that the socket has: nobody else connects before the group is set.
     fchmod(&socket, Mode::from_raw_mode(PRIVATE))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let ready = chown(path, None, group)
+    // Without a group nothing is asked of the system, which may forbid it (systemd's `@chown`).
+    let ready = group
+        .map_or(Ok(()), |group| chown(path, None, Some(group)))
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .and_then(|()| socket.listen(BACKLOG));
     match ready {

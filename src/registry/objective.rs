@@ -84,7 +84,7 @@ struct Queue {
     waiting: usize,
     /// The number of waiting requests of each peer.
     peers: HashMap<Neighbour, usize>,
-    /// The time at which a listener last returned, in milliseconds.
+    /// The time at which a listener last returned, or was announced, in milliseconds.
     returned: Option<u64>,
 }
 
@@ -107,6 +107,14 @@ impl Entry {
     fn is_discoverable(&self) -> bool {
         let listened = !self.negotiation.is_empty() || self.synchronization.is_some();
         self.objective.discoverable && (self.registration.discoverable || listened)
+    }
+
+    /// The queue of an owner, which is made if there is none.
+    fn queue_of(&mut self, nonce: AsaNonce) -> &mut Queue {
+        self.negotiation.entry(nonce).or_insert_with(|| {
+            let (tx, rx) = bounded(0);
+            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::new(), returned: None }
+        })
     }
 
     fn own(&mut self, nonce: AsaNonce) {
@@ -250,12 +258,16 @@ impl ObjectiveRegistry {
         let mut inner = self.inner.lock();
         let entry =
             inner.get_mut(name).filter(|entry| entry.owners.contains(&nonce)).ok_or(Error::NotYourObj)?;
-        let queue = entry.negotiation.entry(nonce).or_insert_with(|| {
-            let (tx, rx) = bounded(0);
-            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::new(), returned: None }
-        });
+        let queue = entry.queue_of(nonce);
         queue.listeners += 1;
         Ok(queue.rx.clone())
+    }
+
+    /// Records that an ASA is about to listen: requests wait for it as for a listener that has just returned.
+    pub(crate) fn about_to_listen(&self, nonce: AsaNonce, name: &str, now: u64) {
+        if let Some(entry) = self.inner.lock().get_mut(name).filter(|entry| entry.owners.contains(&nonce)) {
+            entry.queue_of(nonce).returned = Some(now);
+        }
     }
 
     /// Records that a listener has returned, with a request or because it was stopped. If it was stopped, its queue is
@@ -511,6 +523,16 @@ mod tests {
             registry.dispatch("a", &PEER, 1200, 200, LIMITS),
             Dispatch::Listener { owner: A, .. }
         ));
+        assert!(matches!(registry.dispatch("a", &PEER, 1201, 200, LIMITS), Dispatch::NotListening));
+    }
+
+    #[test]
+    fn requests_wait_for_an_announced_listener_of_an_owner() {
+        let registry = registry_with("a", false);
+        registry.about_to_listen(B, "a", 1000);
+        assert!(matches!(registry.dispatch("a", &PEER, 1000, 200, LIMITS), Dispatch::NotListening));
+        registry.about_to_listen(A, "a", 1000);
+        assert!(matches!(registry.dispatch("a", &PEER, 1200, 200, LIMITS), Dispatch::Listener { .. }));
         assert!(matches!(registry.dispatch("a", &PEER, 1201, 200, LIMITS), Dispatch::NotListening));
     }
 

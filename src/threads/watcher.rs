@@ -255,6 +255,20 @@ fn receive_error(error: io::Error) -> StartError {
     }
 }
 
+/// The addresses in use, for operators.
+fn described(core: &Core, addresses: &Addresses) -> String {
+    let links = addresses.links.iter().map(|link| {
+        let name = core.interface_name(link.ifi).unwrap_or_else(|| format!("interface {}", link.ifi));
+        format!("{name} {}", link.address)
+    });
+    let links: Vec<_> = links.collect();
+    let links = if links.is_empty() { "no interface".to_owned() } else { links.join(", ") };
+    match addresses.global {
+        Some(global) => format!("uses the address {global}, on {links}"),
+        None => format!("uses no address wider than a link, on {links}"),
+    }
+}
+
 /// Takes over the addresses: the preferred one wider than link scope, and those of the links.
 fn update_addresses(core: &Core, seen: &Snapshot) {
     let mut network = core.network.write();
@@ -270,6 +284,6 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     let addresses = Arc::new(Addresses { global, links, own, initiator });
     if core.node.registries.links.set(&addresses) {
         // The logger is the program's, and may call the engine.
-        log::info!("addresses: {addresses:?}");
+        log::info!("{}", described(core, &addresses));
     }
 }

@@ -5,6 +5,7 @@ mod commandline;
 mod files;
 mod graspy;
 mod money;
+mod node;
 pub(crate) mod program;
 mod talk;
 
