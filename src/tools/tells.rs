@@ -14,7 +14,7 @@ use super::plain;
 use super::policy::{Concluded, Side};
 use super::run::{LOOK, Run};
 use super::shown::{merge, objective_json, sourced_json};
-use crate::api::{Flooding, RegisterObj, Session};
+use crate::api::{Flooding, Port, RegisterObj, Session};
 use crate::interruptible;
 use crate::objectives::{self, Hops, Known, Severity};
 use crate::types::{AsaLocator, Objective, Protocol, TaggedObjective, Value};
@@ -88,9 +88,14 @@ fn own_locator(run: &Run<'_>, is_local: bool) -> Result<AsaLocator, Failure> {
     }
 }
 
-/// Registers what is told, beside other ASAs of this node that have it, too.
+/// Beside other ASAs of this node that have it, too; and where peers remember it from an earlier run, which may have been killed.
+fn offered() -> RegisterObj {
+    RegisterObj { overlap: true, port: Port::Last, ..RegisterObj::default() }
+}
+
+/// Registers what is told.
 fn register(run: &mut Run<'_>, telling: &Telling) -> Outcome {
-    let options = RegisterObj { overlap: true, local: telling.local, ..RegisterObj::default() };
+    let options = RegisterObj { local: telling.local, ..offered() };
     let asa = run.asa()?;
     asa.engine().register_obj(asa.nonce(), &telling.tagged.objective, options)?;
     Ok(())
@@ -179,10 +184,9 @@ pub(super) fn listen(run: &mut Run<'_>, verb: &Listen) -> Outcome {
     let objective = Objective { neg: true, dry: verb.dry, ..Objective::new(name) };
     let deadline = run.deadline();
     let json = run.options.json;
-    let options = RegisterObj { overlap: true, ..RegisterObj::default() };
     let asa = run.asa()?;
     let (engine, nonce) = (asa.engine().clone(), asa.nonce());
-    engine.register_obj(nonce, &objective, options)?;
+    engine.register_obj(nonce, &objective, offered())?;
     if !json {
         run.say(format_args!("listens for {}, {policy}", plain(name)))?;
     }

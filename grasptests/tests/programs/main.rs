@@ -5,6 +5,7 @@
 mod asatest;
 mod bench;
 mod bubbles;
+mod churn;
 mod command;
 mod graspd;
 mod lab_program;

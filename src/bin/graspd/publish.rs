@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use grasp::{Asa, AsaLocator, Engine, Error, Flooding, Locator, RegisterObj, TaggedObjective};
+use grasp::{Asa, AsaLocator, Engine, Error, Flooding, Locator, Port, RegisterObj, TaggedObjective};
 
 use crate::statics::{Place, Static};
 
@@ -72,6 +72,8 @@ impl Publisher {
             discoverable: wanted.objective.discoverable,
             // Whoever negotiates is to go there at once; a value is had here.
             locators: locator.clone().filter(|_| wanted.objective.neg).into_iter().collect(),
+            // Peers remember it for as long, also from a run of graspd that was killed.
+            port: Port::Last,
             ..RegisterObj::default()
         };
         engine.register_obj(nonce, &wanted.objective, registration)?;

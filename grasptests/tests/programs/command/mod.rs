@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 /// For one event. Everything but discoveries takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_grasp-tested");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_grasp-tested");
 
 /// A directory that goes with its test.
 struct Directory(PathBuf);
@@ -91,43 +91,41 @@ impl Scene {
         eventually(SOON, "the flood comes", has);
     }
 
-    /// The command in a node, with these words.
-    fn command(node: &Node, words: &[&str]) -> Command {
-        let mut command = node.command(PROGRAM);
-        command.args(words).env_remove("GRASP_SOCKET").stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
     /// Runs the command at the near node, through its socket.
     fn grasp(&self, words: &[&str]) -> Ended {
-        let mut command = Self::command(&self.near, words);
+        let mut command = command(&self.near, words);
         Ended::from(command.env("GRASP_SOCKET", &self.socket).output().expect("it starts"))
     }
 
     /// Runs the command at the far node, as a node for this once.
     fn alone(&self, words: &[&str]) -> Ended {
-        Ended::from(
-            Self::command(&self.far, &[&["--standalone"], words].concat()).output().expect("it starts"),
-        )
+        Ended::from(command(&self.far, &[&["--standalone"], words].concat()).output().expect("it starts"))
     }
 
     /// Starts the command, at the near node through its socket or at the far one as a node for this once.
     fn start(&self, is_near: bool, words: &[&str]) -> Running {
         let mut command = match is_near {
-            true => Self::command(&self.near, words),
-            false => Self::command(&self.far, &[&["--standalone"], words].concat()),
+            true => command(&self.near, words),
+            false => command(&self.far, &[&["--standalone"], words].concat()),
         };
         Running(command.env("GRASP_SOCKET", &self.socket).spawn().expect("it starts"))
     }
 }
 
+/// The command in a node, with these words.
+pub(crate) fn command(node: &Node, words: &[&str]) -> Command {
+    let mut command = node.command(PROGRAM);
+    command.args(words).env_remove("GRASP_SOCKET").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// What the command has printed, and its exit status.
 #[derive(Debug)]
-struct Ended {
-    status: i32,
-    out: String,
-    errors: String,
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
 impl From<Output> for Ended {
@@ -151,17 +149,17 @@ impl Ended {
 
     /// Its objects, one a line.
     #[track_caller]
-    fn objects(self) -> Vec<Json> {
+    pub(crate) fn objects(self) -> Vec<Json> {
         self.done().lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
     }
 }
 
 /// The command while it runs; killed when the test ends.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     /// Waits for its end.
-    fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let mut status = None;
         eventually(SOON, "the command ends", || {
             status = self.0.try_wait().expect("a child");

@@ -4,13 +4,13 @@ use grasptests::isolated;
 use grasptests::lab::{Node, eventually};
 use grasptests::nodes::linked;
 
-use super::{Ended, SOON, Scene};
+use super::{Ended, SOON, command};
 use crate::graspd::daemon::{Graspd, Place};
 
 /// Runs the command in a node, through the socket of its graspd.
 fn grasp(node: &Node, place: &Place, words: &[&str]) -> Ended {
     let socket = place.0.join("grasp.sock");
-    Ended::from(Scene::command(node, words).env("GRASP_SOCKET", socket).output().expect("it starts"))
+    Ended::from(command(node, words).env("GRASP_SOCKET", socket).output().expect("it starts"))
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn the_doctor_finds_a_healthy_node_healthy_and_names_what_is_not() {
     let (lonely, deaf) = (lab.node("lonely").expect("a node"), lab.node("deaf").expect("a node"));
     lab.link(&lonely, &deaf).expect("a link");
     let command =
-        Scene::command(&lonely, &["--standalone", "doctor", "--listen", "1s"]).output().expect("it starts");
+        super::command(&lonely, &["--standalone", "doctor", "--listen", "1s"]).output().expect("it starts");
     let alone = Ended::from(command).done();
     assert!(
         alone.contains("note  neighbours: this node hears its own multicasts, and never any of others"),
