@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
+use grasp::ipc::{self, ServerOptions};
+use grasp::{Config, Engine};
 use grasp_lab::{self as lab, Lab, LabError, Topology, isolated};
 
-use crate::asas::program::Program;
+use crate::asas::program::{Program, SOON};
 use crate::example;
 
 #[test]
@@ -34,6 +36,32 @@ fn the_thermometer_is_read_from_another_process_and_from_another_node() -> Resul
         assert!(reader.ends().success());
         assert_eq!(reader.count("degrees"), 1, "{:?}", reader.lines());
     }
+    Ok(())
+}
+
+#[test]
+fn the_same_programs_are_clients_of_a_node() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let node = lab.build(Topology::Lan(2))?.nodes.swap_remove(0);
+    let engine = node.run(|| Engine::start(Config::new())).expect("the engine starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("cellar.sock");
+    let options = ServerOptions::new(&socket);
+    let _server = node.run(|| ipc::Server::start(&engine, options)).expect("a node");
+    let start = |path: &str| {
+        let mut command = node.command(path);
+        command.env("GRASP_SOCKET", &socket);
+        Program::spawn(node.name(), command)
+    };
+    let thermometer = start(example!("thermometer"));
+    thermometer.says("It is now 16");
+    assert!(engine.asas().iter().any(|asa| asa.name == "Thermometer"));
+    let mut reader = start(example!("reader"));
+    assert!(reader.ends().success());
+    assert_eq!(reader.count("degrees"), 1, "{:?}", reader.lines());
+    drop(thermometer);
+    lab::eventually(SOON, "the node takes back what it has registered", || engine.objectives().is_empty());
     Ok(())
 }
 
