@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -100,9 +101,9 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 
 /// Who is at the other end.
 pub(crate) fn credentials(stream: impl AsFd) -> io::Result<Credentials> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0);
-    Ok(Credentials { uid: peer.uid.as_raw(), gid: peer.gid.as_raw(), pid })
+    // Not by rustix, whose process identifiers cannot be 0, which is that of a process in another PID namespace.
+    let peer = getsockopt(&stream, PeerCredentials)?;
+    Ok(Credentials { uid: peer.uid(), gid: peer.gid(), pid: u32::try_from(peer.pid()).unwrap_or(0) })
 }
 
 #[cfg(test)]

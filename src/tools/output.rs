@@ -20,6 +20,9 @@ pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
+/// The widest column. Peers decide how long a cell is: a longer one is not cut, but makes no other row longer.
+const WIDEST: usize = 120;
+
 impl Table {
     pub(super) fn new(names: &[&str]) -> Self {
         Self { names: Some(names.iter().map(|name| (*name).to_owned()).collect()), rows: Vec::new() }
@@ -43,17 +46,24 @@ impl Table {
         self.names.iter().chain(&self.rows)
     }
 
-    /// Each column as wide as it needs, the last one open at its end.
+    /// Each column as wide as it needs, up to `WIDEST`; the last one is open at its end.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let columns = self.lines().map(Vec::len).max().unwrap_or_default();
         let wide = |column: usize| {
             let cells = self.lines().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max()
         };
-        let widths: Vec<_> = (0..columns).map(|column| wide(column).unwrap_or_default()).collect();
+        let widths: Vec<_> =
+            (0..columns).map(|column| wide(column).unwrap_or_default().min(WIDEST)).collect();
         for row in self.lines() {
-            let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-            writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                // Not by the width of a format, which panics beyond 16 bits.
+                let blanks = width.saturating_sub(cell.chars().count()).saturating_add(2);
+                line.extend(std::iter::repeat_n(' ', blanks));
+            }
+            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -185,6 +195,19 @@ mod tests {
             String::from_utf8(text).unwrap(),
             "NAME    PORT  VALUE\nEX1     4711\ngrößer  1     [1, 2]\n"
         );
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_printed_and_widens_no_other_row_without_end() {
+        let mut table = Table::new(&["PEER", "KNOWN BY", "AT"]);
+        table.row(["a".to_owned(), "x".repeat(70_000), "1".to_owned()]);
+        table.row(["b".to_owned(), "y".to_owned(), "2".to_owned()]);
+        let mut text = Vec::new();
+        table.print(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lengths: Vec<_> = text.lines().map(str::len).collect();
+        assert_eq!(lengths[1], 6 + 70_000 + 2 + 1);
+        assert_eq!((lengths[0], lengths[2]), (6 + WIDEST + 2 + 2, 6 + WIDEST + 2 + 1));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::{Signal, kill_process};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::Options;
 use super::failure::{Failure, Outcome, Status};
@@ -14,9 +14,12 @@ use super::run;
 pub(super) fn reload(options: &Options, out: &mut dyn Write) -> Outcome {
     let path = run::socket(options);
     let stream = UnixStream::connect(&path).map_err(|error| run::no_node(&path, &error))?;
-    let server = socket_peercred(&stream)
-        .map_err(|error| Failure::new(Status::NoNode, format!("{}: {error}", path.display())))?
-        .pid;
+    // Not by rustix, whose process identifiers cannot be 0, which is that of a process in another PID namespace.
+    let peer = getsockopt(&stream, PeerCredentials)
+        .map_err(|error| Failure::new(Status::NoNode, format!("{}: {error}", path.display())))?;
+    let server = Pid::from_raw(peer.pid()).ok_or_else(|| {
+        Failure::new(Status::Refused, "the node is in another PID namespace: send it SIGHUP from there")
+    })?;
     kill_process(server, Signal::HUP).map_err(|error| {
         let pid = server.as_raw_nonzero();
         Failure::new(

@@ -103,6 +103,7 @@ fn a_peer_that_has_closed_its_sessions_can_open_others() {
             engine.listen_negotiate(asa, &negotiable("EX1", 0)).unwrap();
         }
     });
+    eventually(SOON, "somebody listens", || far.listeners("EX1") == 1);
     let clients = [1, 2].map(|session| {
         let mut client = RawStream::connect(&near.node, far.node.ula().unwrap(), far.port("EX1"));
         client.say(Body::RequestNegotiate(step(session, "EX1", 6, 1)));

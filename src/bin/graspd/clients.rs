@@ -109,6 +109,9 @@ fn given() -> io::Result<UnixListener> {
     }
     let listener = UnixListener::from(socket);
     listener.local_addr()?;
+    // Once more: who connects learns from the socket (SO_PEERCRED) that this process serves it, and not the service manager, to
+    // which `grasp reload` would send its signal. The system lowers the number to what it permits.
+    rustix::net::listen(&listener, i32::MAX)?;
     Ok(listener)
 }
 

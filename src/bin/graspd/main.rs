@@ -78,7 +78,9 @@ struct Arguments {
 
 impl Arguments {
     fn file(&self) -> Option<&Path> {
-        self.config.as_deref().or_else(|| Some(Path::new(FILE)).filter(|file| file.exists()))
+        // A file that may not be looked for is no reason to run without its rules: reading it says what is wrong.
+        let usual = || Some(Path::new(FILE)).filter(|file| !matches!(file.try_exists(), Ok(false)));
+        self.config.as_deref().or_else(usual)
     }
 }
 
@@ -91,7 +93,8 @@ fn main() -> ExitCode {
     if arguments.man {
         return printed(|out| pages::man(out));
     }
-    let configuration = match Configuration::read(arguments.file()) {
+    let file = arguments.file();
+    let configuration = match Configuration::read(file) {
         Ok(configuration) => configuration,
         Err(problems) => {
             // Whoever asks what is wrong gets lines as those of a compiler; at a start they go into the log.
@@ -117,7 +120,7 @@ fn main() -> ExitCode {
             return FAILED.into();
         }
     };
-    run(&arguments, configuration, &signals)
+    run(&arguments, file, configuration, &signals)
 }
 
 /// Prints something and ends. Who does not read it, such as `head`, is no failure.
@@ -131,7 +134,12 @@ fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, configuration: Configuration, signals: &Signals) -> ExitCode {
+fn run(
+    arguments: &Arguments,
+    file: Option<&Path>,
+    configuration: Configuration,
+    signals: &Signals,
+) -> ExitCode {
     let notify = Notify::from_environment();
     let mut node = match Node::start(configuration) {
         Ok(node) => node,
@@ -151,7 +159,8 @@ fn run(arguments: &Arguments, configuration: Configuration, signals: &Signals) -
     let mut rhythm = Rhythm::new();
     loop {
         match signals.wait(rhythm.next()) {
-            Some(Asked::Reload) => reload(arguments, &mut node, &notify),
+            // A file that has gone since the start is a problem, not a configuration without rules.
+            Some(Asked::Reload) => reload(arguments.file().or(file), &mut node, &notify),
             Some(Asked::End(name)) => {
                 log::info!("ends, as {name} asks");
                 notify.stopping();
@@ -168,9 +177,9 @@ fn run(arguments: &Arguments, configuration: Configuration, signals: &Signals) -
     }
 }
 
-fn reload(arguments: &Arguments, node: &mut Node, notify: &Notify) {
+fn reload(file: Option<&Path>, node: &mut Node, notify: &Notify) {
     notify.reloading();
-    match Configuration::read(arguments.file()) {
+    match Configuration::read(file) {
         Err(problems) => {
             problems.iter().for_each(|problem| log::error!("{problem}"));
             log::error!("nothing is changed: the configuration has {} problems", problems.len());

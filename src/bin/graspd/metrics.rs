@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,7 +110,10 @@ impl Socket {
                 if is_socket && !is_served(path) {
                     fs::remove_file(path)?;
                 }
-                UnixListener::bind(path).map(|listener| Self::Unix(listener, path.clone()))
+                let listener = UnixListener::bind(path)?;
+                // As the socket for processes, whatever the umask: the group may scrape.
+                fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+                Ok(Self::Unix(listener, path.clone()))
             }
         }
     }

@@ -24,7 +24,7 @@ struct Published {
     /// The node's address in its locator.
     own: Option<Ipv6Addr>,
     flooding: Option<Flooding>,
-    /// There was no secure substrate: `look` tries again.
+    /// It could not be served, for want of a secure substrate for instance: `look` tries again.
     waiting: bool,
 }
 
@@ -129,14 +129,16 @@ impl Publisher {
             std::mem::take(&mut self.published).into_iter().partition(stale);
         self.published = keep;
         for one in renew {
-            let wanted = one.wanted.clone();
+            let (wanted, again) = (one.wanted.clone(), one.waiting);
             self.withdraw(one);
-            match self.publish(&wanted) {
-                Ok(published) => self.published.push(published),
-                Err(error) => {
+            let published = self.publish(&wanted).unwrap_or_else(|error| {
+                // Said once, and tried until it succeeds.
+                if !again {
                     log::warn!("the objective {} is not published: {error}", wanted.objective.name);
                 }
-            }
+                Published { wanted, own, flooding: None, waiting: true }
+            });
+            self.published.push(published);
         }
     }
 
