@@ -46,6 +46,9 @@ impl Server {
     }
 }
 
+/// How many bytes of an objective that is registered are kept besides what fits into a message.
+const REST: usize = 1 << 16;
+
 /// The calls of clients.
 #[derive(Debug)]
 struct Calls {
@@ -152,6 +155,7 @@ impl Call<'_> {
                 let (name, wanted): (String, Option<AsaNonce>) = (self.take()?, self.take()?);
                 client.check(Right::Act)?;
                 client.room_for_asa()?;
+                super::too_large(name.len(), REST)?;
                 let asa = engine.register_asa_as(&name, wanted)?;
                 client.add_asa(asa, name);
                 Ok(asa.form())
@@ -168,6 +172,9 @@ impl Call<'_> {
                 let options: RegisterObj = self.take()?;
                 self.may(Deed::Register, &objective)?;
                 client.room_for_objective()?;
+                // It is kept, copied for each discovery, and part of every view.
+                let size = objective.form().encode().len() + options.form().encode().len();
+                super::too_large(size, engine.message_sizes().0.saturating_add(REST))?;
                 engine.register_obj(asa, &objective, options)?;
                 client.add_objective(asa, &objective.name);
                 Ok(Value::Null)

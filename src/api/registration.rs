@@ -113,6 +113,7 @@ impl Engine {
         for exchange in here.core.node.registries.sessions.end_owned(nonce) {
             exchange.transport.close();
         }
+        here.core.node.registries.asas.left(nonce);
         Ok(())
     }
 

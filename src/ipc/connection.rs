@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::access::Right;
 use super::event;
 use super::form::Formed as _;
-use super::message::{Answer, Arguments, CANCEL, HELLO, PING, Request, TRACE, VERSION, limits};
+use super::message::{Answer, Arguments, CANCEL, HELLO, PING, REPLY_LIMIT, Request, TRACE, VERSION, limits};
 use super::server::{ClientView, Inner, Refused};
 use super::stream::{Incoming, Pipe, Read};
 use crate::cbor::Value;
@@ -32,6 +32,11 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_NAME: usize = 64;
 /// The most events of a stream that wait for a client.
 const MOST_EVENTS: usize = 65_536;
+
+/// The least number of threads that a client's calls may have, with those that only send an answer.
+const FINISHING: usize = 16;
+/// How many calls of the largest size may wait at the same time: decoded, they take 32 times as much.
+const HELD: usize = 4;
 
 /// One client.
 #[derive(Debug)]
@@ -53,6 +58,11 @@ pub(crate) struct Connection {
 #[derive(Debug, Default)]
 struct Calls {
     open: HashMap<u32, Sender<()>>,
+    /// How many threads carry a call out or send its answer. A call that is cancelled, or whose answer is not read, is not open
+    /// any more, but has its thread.
+    threads: usize,
+    /// How many bytes the calls of these threads have.
+    held: usize,
     /// The client is gone: no more calls.
     ended: bool,
 }
@@ -141,7 +151,7 @@ impl Connection {
             let next = match self.read(deadline) {
                 Read::Item(bytes) => match Request::decode(&bytes) {
                     Some(request) if self.program.get().is_none() => self.welcome(request),
-                    Some(request) => self.handle(core, request),
+                    Some(request) => self.handle(core, request, bytes.len()),
                     None => self.garbage(),
                 },
                 Read::Garbage => self.garbage(),
@@ -195,7 +205,7 @@ impl Connection {
         Next::Read
     }
 
-    fn handle(self: &Arc<Self>, core: &Arc<Core>, request: Request) -> Next {
+    fn handle(self: &Arc<Self>, core: &Arc<Core>, request: Request, size: usize) -> Next {
         let Request { id, call, arguments } = request;
         match call.as_str() {
             PING => self.reply(id, &Answer::Done(Value::Null)),
@@ -206,9 +216,9 @@ impl Connection {
                 self.calls.lock().open.remove(&other);
                 self.reply(id, &Answer::Done(Value::Null));
             }
-            TRACE => return self.wait_for(core, id, call, arguments),
+            TRACE => return self.wait_for(core, id, call, arguments, size),
             _ => match self.server.service.waits(&call) {
-                Some(true) => return self.wait_for(core, id, call, arguments),
+                Some(true) => return self.wait_for(core, id, call, arguments, size),
                 Some(false) => match self.server.service.answer(self, &call, arguments) {
                     Ok(result) => self.reply(id, &Answer::Done(result)),
                     Err(Refused::Error(error)) => self.reply(id, &Answer::Failed(error)),
@@ -224,8 +234,15 @@ impl Connection {
     }
 
     /// Carries out a call that may wait. Meanwhile another thread reads, if there is something to read.
-    fn wait_for(self: &Arc<Self>, core: &Arc<Core>, id: u32, call: String, arguments: Vec<Value>) -> Next {
-        let signal = match self.open(id) {
+    fn wait_for(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        id: u32,
+        call: String,
+        arguments: Vec<Value>,
+        size: usize,
+    ) -> Next {
+        let signal = match self.open(id, size) {
             Ok(Some(signal)) => signal,
             Ok(None) => return self.garbage(),
             Err(error) => {
@@ -233,6 +250,8 @@ impl Connection {
                 return Next::Read;
             }
         };
+        // Until its answer is sent.
+        let _busy = Busy { client: self, size };
         let open = OpenCall { client: self, id };
         let is_watched = match self.let_go(core) {
             Ok(is_watched) => is_watched,
@@ -296,14 +315,13 @@ impl Connection {
         }
         let own = Arc::clone(self);
         if threads::run(core, "_ipc", move |core| own.serve(core)).is_err() {
-            // No thread: the one that carries out a call takes reading back, and sees the end.
-            self.is_read.store(false, Ordering::Release);
-            self.end();
+            // No thread, and the one that carried out a call may have ended: nobody else would see the end.
+            self.leave();
         }
     }
 
     /// Enters a call that waits. `None` if its number is in use.
-    fn open(&self, id: u32) -> Result<Option<Receiver<()>>> {
+    fn open(&self, id: u32, size: usize) -> Result<Option<Receiver<()>>> {
         let limit = self.server.limits.calls;
         let mut calls = self.calls.lock();
         if calls.ended {
@@ -315,8 +333,18 @@ impl Connection {
         if calls.open.len() >= limit {
             return Err(Error::ClientLimit(format!("{limit} calls wait").into()));
         }
+        // Whoever reads is told here, and reads no more calls while that is not read either.
+        if calls.threads >= limit.saturating_mul(2).max(FINISHING) {
+            return Err(Error::ClientLimit("too many calls are not over yet".into()));
+        }
+        let held = calls.held.saturating_add(size);
+        if calls.threads > 0 && held > self.server.request_limit.saturating_mul(HELD) {
+            return Err(Error::ClientLimit("the calls that wait are too large".into()));
+        }
         let (end, signal) = bounded(0);
         calls.open.insert(id, end);
+        calls.threads += 1;
+        calls.held = held;
         Ok(Some(signal))
     }
 
@@ -336,10 +364,15 @@ impl Connection {
         loop {
             select! {
                 recv(trace.receiver()) -> event => match event {
-                    Ok(event) => tell(event::form(&event)),
+                    Ok(event) => {
+                        // The rules may have changed.
+                        self.check(Right::Watch)?;
+                        tell(event::form(&event));
+                    }
                     Err(_) => return Ok(Value::Null),
                 },
                 recv(signal) -> _ => {
+                    self.check(Right::Watch)?;
                     // What has happened until now.
                     let waiting = trace.receiver().len();
                     trace.receiver().try_iter().take(waiting).for_each(|event| tell(event::form(&event)));
@@ -352,7 +385,12 @@ impl Connection {
     /// Sends an answer. A client that does not read loses its connection.
     pub(crate) fn reply(&self, id: u32, answer: &Answer) {
         let deadline = Instant::now() + self.server.limits.patience;
-        if let Err(error) = self.pipe.send(&answer.encode(id), deadline) {
+        let mut bytes = answer.encode(id);
+        if bytes.len() > REPLY_LIMIT {
+            // The client would take it for garbage.
+            bytes = Answer::Failed(Error::TooLarge { size: bytes.len(), limit: REPLY_LIMIT }).encode(id);
+        }
+        if let Err(error) = self.pipe.send(&bytes, deadline) {
             log::debug!("process {} does not read: {error}", self.credentials.pid);
         }
     }
@@ -432,6 +470,20 @@ impl Drop for Leaving<'_> {
         if self.is_over {
             self.client.leave();
         }
+    }
+}
+
+/// A thread that carries a call out and sends its answer.
+struct Busy<'a> {
+    client: &'a Connection,
+    size: usize,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.client.calls.lock();
+        calls.threads = calls.threads.saturating_sub(1);
+        calls.held = calls.held.saturating_sub(self.size);
     }
 }
 

@@ -42,10 +42,13 @@ impl Pipe {
 
     /// Sends one item. After an error the connection is of no use any more: a part may have been sent.
     pub(crate) fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        let one = self.writing.try_lock_until(deadline).ok_or(io::ErrorKind::TimedOut)?;
-        let sent = write_all(&self.stream, bytes, deadline, |count| {
-            self.sent.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
-        });
+        let one = self.writing.try_lock_until(deadline);
+        let sent = match &one {
+            Some(_) => write_all(&self.stream, bytes, deadline, |count| {
+                self.sent.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            }),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        };
         drop(one);
         sent.inspect_err(|_| self.close())
     }

@@ -1,6 +1,6 @@
 //! The ASA registry (graspy's `_asa_registry`): the ASAs that may make calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ pub(crate) struct AsaRegistry {
 struct Inner {
     by_handle: HashMap<AsaNonce, String>,
     by_name: HashMap<String, AsaNonce>,
+    /// Deregistered, with objectives and sessions that are about to go: nobody else may have the handle yet.
+    leaving: HashSet<AsaNonce>,
 }
 
 impl AsaRegistry {
@@ -31,12 +33,18 @@ impl AsaRegistry {
         if inner.by_handle.len() >= self.limit {
             return Err(Error::AsaFull);
         }
-        if inner.by_name.contains_key(name) {
+        let is_taken = inner.by_handle.contains_key(&nonce) || inner.leaving.contains(&nonce);
+        if is_taken || inner.by_name.contains_key(name) {
             return Err(Error::DupAsa);
         }
         inner.by_handle.insert(nonce, name.to_owned());
         inner.by_name.insert(name.to_owned(), nonce);
         Ok(())
+    }
+
+    /// Nothing of an ASA that was deregistered is left: its handle is free.
+    pub(crate) fn left(&self, nonce: AsaNonce) {
+        self.inner.lock().leaving.remove(&nonce);
     }
 
     /// Removes an ASA: `noASA` if the name is unknown, `notYourASA` if it belongs to another ASA.
@@ -48,6 +56,7 @@ impl AsaRegistry {
             Some(_) => {
                 inner.by_name.remove(name);
                 inner.by_handle.remove(&nonce);
+                inner.leaving.insert(nonce);
                 Ok(())
             }
         }
@@ -87,5 +96,16 @@ mod tests {
         asas.deregister(AsaNonce(1), "a").unwrap();
         assert_eq!(asas.check(AsaNonce(1)), Err(Error::NoAsa));
         assert_eq!(asas.list(), vec![("b".to_owned(), AsaNonce(2))]);
+    }
+
+    #[test]
+    fn a_handle_belongs_to_one_until_nothing_of_it_is_left() {
+        let asas = AsaRegistry::new(9);
+        asas.register(AsaNonce(1), "a").unwrap();
+        assert_eq!(asas.register(AsaNonce(1), "b"), Err(Error::DupAsa));
+        asas.deregister(AsaNonce(1), "a").unwrap();
+        assert_eq!(asas.register(AsaNonce(1), "b"), Err(Error::DupAsa), "its sessions are still being ended");
+        asas.left(AsaNonce(1));
+        asas.register(AsaNonce(1), "b").unwrap();
     }
 }

@@ -104,7 +104,8 @@ fn a_reply_in_a_session_is_dropped_while_the_substrate_is_down() {
         |engine, asa, peer| engine.req_negotiate(asa, &negotiable("EX3", 1), Some(peer), Some(20_000)),
     );
     assert_eq!(failure(result), Error::NoSecurity);
-    assert_eq!((scene.dropped(), scene.host.engine.stats().replies_received), (1, 0));
+    // Another message of the link may be dropped, too.
+    assert!(scene.dropped() >= 1 && scene.host.engine.stats().replies_received == 0);
     scene.host.expect_quiet();
 }
 
@@ -122,7 +123,8 @@ fn a_value_is_dropped_while_the_substrate_is_down() {
         |engine, asa, peer| engine.synchronize(asa, &synchronizable("EX1", 0), Some(peer), Some(20_000)),
     );
     assert_eq!(failure(result), Error::NoSecurity);
-    assert_eq!((scene.dropped(), scene.host.engine.stats().replies_received), (1, 0));
+    // Another message of the link may be dropped, too.
+    assert!(scene.dropped() >= 1 && scene.host.engine.stats().replies_received == 0);
     scene.host.expect_quiet();
 }
 

@@ -448,6 +448,18 @@ fn nobody_uses_the_handles_of_another() {
 }
 
 #[test]
+fn what_a_client_registers_is_no_larger_than_what_can_be_sent() {
+    isolated!();
+    let node = Node::start();
+    let client = node.client("client");
+    let large = negotiable("EX1", 0).with_value("x".repeat(500_000)).expect("a value");
+    let refused = failure(client.engine.register_obj(client.asa, &large, RegisterObj::default()));
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
+    assert!(matches!(failure(client.engine.register_asa(&"x".repeat(100_000))), Error::TooLarge { .. }));
+    client.register(&negotiable("EX1", 0));
+}
+
+#[test]
 fn what_the_engine_does_can_be_followed_from_another_process() {
     isolated!();
     let node = Node::start();
