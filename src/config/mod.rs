@@ -291,7 +291,7 @@ settings! {
     }
     /// How much is relayed.
     relaying: Relaying {
-        /// Whether the engine relays. Defaults to [`Relay::OncePerHost`]: ten engines on one host would multiply everything by ten.
+        /// Whether the engine relays. Defaults to once per host ([`Relay`]): ten engines on one host would multiply everything by ten.
         /// graspy relays in every process.
         relay: Relay = Relay::OncePerHost;
         /// How many relayed discoveries may be open. Defaults to 64.

@@ -245,7 +245,7 @@ fn an_interface_that_cannot_be_opened_keeps_no_others_from_being_used() -> Resul
     assert_eq!(links, [a.interface_index("eth1")?]);
     eventually(SOON, "it is said", || warnings("held exclusively").len() == 1);
     drop(exclusive);
-    eventually(SOON, "the other is used once it can be", || engine.links().len() == 2);
+    eventually(6 * SOON, "the other is used once it can be", || engine.links().len() == 2);
     Ok(())
 }
 
