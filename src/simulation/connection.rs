@@ -62,7 +62,7 @@ impl SimulatedConnection {
         Ok(self.connection.receive(Instant::now() + timeout)?)
     }
 
-    /// The counters of the connection.
+    /// The statistics of the connection.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.framing.stats()

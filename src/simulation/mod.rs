@@ -337,7 +337,7 @@ impl SimulatedNode {
         links.map(|link| Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }).collect()
     }
 
-    /// The node's counters. They do not include what the engine counts when it sends.
+    /// The node's statistics. They do not include what the engine counts when it sends.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.node.stats()
