@@ -73,6 +73,7 @@
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
 //! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
+//! | `domain` | off | `domain`: who is a member of a secure domain, by certificates (RFC 8994 §6.2) |
 //! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
 //! | `node` | off | the programs of a node: `grasp` |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
@@ -112,6 +113,8 @@ pub mod config;
 mod configger;
 pub mod constants;
 mod core;
+#[cfg(feature = "domain")]
+pub mod domain;
 mod dull;
 mod engine;
 mod error;
@@ -123,6 +126,8 @@ mod node;
 pub mod objectives;
 mod outcome;
 mod plain;
+#[cfg(any(feature = "domain", feature = "quads"))]
+mod private_file;
 mod registry;
 mod seldom;
 #[cfg(feature = "_simulator")]

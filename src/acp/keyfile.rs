@@ -17,15 +17,14 @@
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::quads::{BLOCK, KEY, QuadsKeys};
+use crate::private_file;
+pub use crate::private_file::KeyFileError;
 
 /// The format in which a key file is written. Both formats can be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub fn write(path: impl AsRef<Path>, keys: Option<&QuadsKeys>, form: Form) -> io
             (Form::Python, None) => writeln!(text, "{name}='{NO_KEY}'"),
         };
     }
-    create(path.as_ref(), &text)
+    private_file::create(path.as_ref(), text.as_bytes())
 }
 
 struct Hex<'a>(&'a [u8]);
@@ -78,118 +77,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Option<QuadsKeys>, KeyFileError> {
 }
 
 fn read_as(path: &Path, own: u32) -> Result<Option<QuadsKeys>, KeyFileError> {
-    let io = |error| KeyFileError::Io { path: path.to_owned(), error };
-    // Without `NONBLOCK`, opening a named pipe would wait for its writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io(error.into()))?);
-    // Asks about the open file, so that nobody can replace it in between.
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(KeyFileError::NotAFile { path: path.to_owned() });
-    }
-    // The owner of the file can replace the key at any time.
-    let owner = metadata.uid();
-    if owner != own && owner != ROOT {
-        return Err(KeyFileError::Foreign { path: path.to_owned(), owner, own });
-    }
-    if metadata.mode() & OTHERS != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
-    }
-    // Large enough that the buffer never grows, which would copy the key.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST.saturating_add(64)));
-    let most = u64::try_from(MOST).unwrap_or(u64::MAX);
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    let bytes = private_file::read_as(path, MOST, own)?;
     let malformed = |(line, what)| KeyFileError::Malformed { path: path.to_owned(), line, what };
-    if bytes.len() > MOST {
-        return Err(malformed((0, "it is too large")));
-    }
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed((0, "it is no UTF-8 text")))?;
     parse(text).map_err(malformed)
-}
-
-/// Why a key file cannot be used.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// It cannot be opened or read.
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It is a directory, a device or the like, not a regular file.
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its group or others can read or write it.
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// It belongs to another user, who could put another key into it.
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// The user that it belongs to.
-        owner: u32,
-        /// The user that this process runs as.
-        own: u32,
-    },
-    /// Its content is not that of a key file.
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// In which line, from 1; 0 if it is not about one line.
-        line: usize,
-        /// What is wrong.
-        what: &'static str,
-    },
-}
-
-impl fmt::Display for KeyFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, error } => write!(f, "the key file {} cannot be read: {error}", path.display()),
-            Self::NotAFile { path } => write!(f, "the key file {} is not a regular file", path.display()),
-            Self::Exposed { path, mode } => write!(
-                f,
-                "the key file {path} can be read or written by others than its owner (mode {mode:04o}): restrict it (chmod 600 {path}), and make a new key if somebody may have read it",
-                path = path.display()
-            ),
-            Self::Foreign { path, owner, own } => write!(
-                f,
-                "the key file {path} belongs to user {owner}, who can put another key into it: it has to be owned by root or by user {own}, as whom this program runs (chown {own} {path}), and the key should be a new one",
-                path = path.display()
-            ),
-            Self::Malformed { path, line: 0, what } => {
-                write!(f, "the key file {} is malformed: {what}", path.display())
-            }
-            Self::Malformed { path, line, what } => {
-                write!(f, "line {line} of the key file {} is malformed: {what}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for KeyFileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
-
-fn create(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-        // Half a key file is useless. Reports the first error, not one of removing the file.
-        let _ = fs::remove_file(path);
-    })
 }
 
 /// Parses the keys; on failure returns the line number and what is wrong with the line.
@@ -311,19 +202,19 @@ const HEADING: &str = "\
 const NO_KEY: &str = "No key";
 /// In bytes; larger than any key file needs to be.
 const MOST: usize = 4096;
-/// The user that may own any key file.
-const ROOT: u32 = 0;
-/// The permission bits that let the group or others read or write.
-const OTHERS: u32 = 0o066;
 
 #[cfg(test)]
 mod tests {
     use std::error::Error;
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use rustix::fs::Mode;
+
     use super::*;
+    use crate::private_file::ROOT;
 
     /// A new directory, removed when it is dropped.
     struct Directory(PathBuf);

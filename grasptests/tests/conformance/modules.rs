@@ -23,6 +23,13 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("registry", &["node", "net", "threads", "api", "core", "engine"]),
     ("node", &["net", "threads", "api", "core", "engine", "acp", "workers", "clock"]),
     ("acp", &["config", "node", "registry", "net", "threads", "api", "core", "engine"]),
+    (
+        "domain",
+        &[
+            "acp", "api", "cbor", "config", "core", "engine", "ipc", "net", "node", "registry", "threads",
+            "types", "wire",
+        ],
+    ),
     ("config", &["node", "registry", "net", "threads", "api", "core", "engine"]),
     ("net", &["node", "threads", "api", "core", "engine", "workers"]),
     ("workers", &["threads", "api", "core", "engine"]),
