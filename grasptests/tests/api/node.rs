@@ -445,6 +445,13 @@ fn nobody_uses_the_handles_of_another() {
     assert!(matches!(failure(more), Error::ClientLimit(_)));
     let full = Engine::connect(&small.path).unwrap_err();
     assert!(full.to_string().contains("1 are connected"), "{full}");
+    // One user does not take all places.
+    let mut limits = ClientLimits::new();
+    (limits.clients, limits.clients_per_user) = (3, 1);
+    let shared = Node::with(|options| options.limits(limits));
+    let _client = shared.client("client");
+    let full = Engine::connect(&shared.path).unwrap_err();
+    assert!(full.to_string().contains("1 of user"), "{full}");
 }
 
 #[test]
