@@ -28,7 +28,8 @@ use crate::trace::{Trace, Tracer};
 
 /// How long connecting may take, until the node has said hello.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a message may take to be written, and a call that does not wait to be answered. A node that takes longer is gone.
+/// How long a message may take to be written. A node that takes longer is gone. There is no deadline for an answer, because the
+/// node keeps the deadlines of calls: a node that says nothing at all is gone after `SILENT_FOR_GOOD`.
 const PROMPT: Duration = Duration::from_secs(10);
 /// After so long without a word, a node that somebody waits for is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -104,6 +104,11 @@ impl Connection {
         self.number
     }
 
+    /// The user that the client runs as.
+    pub(crate) const fn uid(&self) -> u32 {
+        self.credentials.uid
+    }
+
     pub(crate) const fn socket(&self) -> &UnixStream {
         self.pipe.stream()
     }

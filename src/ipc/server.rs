@@ -41,6 +41,8 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct ClientLimits {
     /// How many clients may be connected; a trace is a connection of its own. Defaults to 1024.
     pub clients: usize,
+    /// How many of them may run as the same user, so that one user does not lock out the others. Defaults to 768.
+    pub clients_per_user: usize,
     /// How many ASAs each may have registered. Defaults to 32.
     pub asas: usize,
     /// How many objectives each may have registered. Defaults to 64.
@@ -53,7 +55,14 @@ pub struct ClientLimits {
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { clients: 1024, asas: 32, objectives: 64, calls: 64, patience: Duration::from_secs(5) }
+        Self {
+            clients: 1024,
+            clients_per_user: 768,
+            asas: 32,
+            objectives: 64,
+            calls: 64,
+            patience: Duration::from_secs(5),
+        }
     }
 }
 
@@ -216,6 +225,18 @@ struct Clients {
     connected: BTreeMap<u64, Arc<Connection>>,
 }
 
+impl Clients {
+    /// Why there is no room for another client of a user.
+    fn refusal(&self, uid: u32, limits: &ClientLimits) -> Option<String> {
+        if self.connected.len() >= limits.clients {
+            return Some(format!("{} are connected", limits.clients));
+        }
+        let own = self.connected.values().filter(|client| client.uid() == uid).count();
+        let most = limits.clients_per_user;
+        (own >= most).then(|| format!("{most} of user {uid} are connected"))
+    }
+}
+
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
@@ -350,26 +371,21 @@ impl Inner {
     }
 
     fn take_up(self: &Arc<Self>, core: &Arc<Core>, stream: UnixStream) -> io::Result<()> {
-        let client = {
+        let (client, refusal) = {
             let mut clients = self.clients.lock();
             let number = clients.next;
             clients.next += 1;
             let client = Arc::new(Connection::new(number, stream, self)?);
-            if clients.connected.len() < self.limits.clients {
+            let refusal = clients.refusal(client.uid(), &self.limits);
+            if refusal.is_none() {
                 clients.connected.insert(number, Arc::clone(&client));
-                Ok(client)
-            } else {
-                Err(client)
             }
+            (client, refusal)
         };
-        let client = match client {
-            Ok(client) => client,
-            Err(client) => {
-                let limit = format!("{} are connected", self.limits.clients);
-                client.reply(0, &Answer::Failed(Error::ClientLimit(limit.into())));
-                return Ok(());
-            }
-        };
+        if let Some(refusal) = refusal {
+            client.reply(0, &Answer::Failed(Error::ClientLimit(refusal.into())));
+            return Ok(());
+        }
         // One that came while the server was stopped is not among those that were closed.
         if self.stopped.load(Ordering::Acquire) {
             self.forget(client.number());

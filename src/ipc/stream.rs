@@ -215,4 +215,18 @@ mod tests {
         assert!(sent.is_err() && started.elapsed() < LONGEST);
         assert!(pipe.sent() > 0);
     }
+    /// What would come after that is of no use to anybody.
+    #[test]
+    fn who_cannot_write_in_time_because_another_one_writes_ends_the_connection() {
+        let (pipe, _theirs, _) = pair();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| pipe.send(&vec![0; 16 << 20], Instant::now() + 6 * LONGEST));
+            while pipe.sent() == 0 {
+                std::thread::yield_now();
+            }
+            let started = Instant::now();
+            assert!(pipe.send(&[0x80], started + Duration::from_millis(50)).is_err());
+            assert!(first.join().unwrap().is_err() && started.elapsed() < 2 * LONGEST);
+        });
+    }
 }

@@ -152,22 +152,23 @@ impl Connection {
         listener: &Listener,
         deadline: Instant,
     ) -> Option<Result<Vec<u8>, TransportError>> {
-        match self.receive_while(deadline, || listener.wait_for(&self.stream, deadline)) {
+        match self.receive_while(deadline, true, || listener.wait_for(&self.stream, deadline)) {
             Err(TransportError::Timeout) => None,
             received => Some(received),
         }
     }
 
-    /// Receives a message. `wait` returns whether there is more to read; it returns `false` to stop instead of waiting
-    /// longer.
+    /// Receives a message. `is_there` says whether to read before waiting. `wait` returns whether there is more to read;
+    /// it returns `false` to stop instead of waiting longer.
     fn receive_while(
         &self,
         deadline: Instant,
+        is_there: bool,
         wait: impl Fn() -> io::Result<bool>,
     ) -> Result<Vec<u8>, TransportError> {
         let mut incoming = lock_before(&self.incoming, deadline).ok_or(TransportError::Timeout)?;
         let mut raw = std::mem::take(&mut *incoming);
-        let assembled = self.assemble(&mut raw, deadline, wait);
+        let assembled = self.assemble(&mut raw, deadline, is_there, wait);
         // The trace needs the bytes as received: the sealed form cannot be reconstructed from the message.
         let is_sealed = self.framing.protection.is_some();
         match assembled {
@@ -195,6 +196,7 @@ impl Connection {
         &self,
         raw: &mut Vec<u8>,
         deadline: Instant,
+        mut is_there: bool,
         wait: impl Fn() -> io::Result<bool>,
     ) -> Result<Whole, TransportError> {
         let mut assembly = self.framing.assembly();
@@ -208,12 +210,12 @@ impl Connection {
             if Instant::now() >= deadline {
                 return Err(TransportError::Timeout);
             }
-            let Some(count) = wait::read_present(&self.stream, &mut chunk)? else {
-                if !wait()? {
-                    return Err(TransportError::Timeout);
-                }
-                continue;
-            };
+            if !is_there && !wait()? {
+                return Err(TransportError::Timeout);
+            }
+            let read = wait::read_present(&self.stream, &mut chunk)?;
+            is_there = read.is_some();
+            let Some(count) = read else { continue };
             let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
                 return Err(if raw.is_empty() { TransportError::Closed } else { TransportError::Broken });
             };
@@ -291,7 +293,8 @@ impl Transport for Connection {
     }
 
     fn receive(&self, deadline: Instant) -> Result<Vec<u8>, TransportError> {
-        self.receive_while(deadline, || wait::wait(&self.stream, For::Input, deadline))
+        // Whoever calls this has just sent something, or has looked in vain: a read would only find out that it must wait.
+        self.receive_while(deadline, false, || wait::wait(&self.stream, For::Input, deadline))
     }
 
     fn has_unread(&self) -> bool {

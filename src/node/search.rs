@@ -21,7 +21,8 @@ const HOP_TIME: u64 = 100;
 const BRIEF: u64 = 200;
 
 /// How long a discovery waits, and when it asks again with a new session: with exponential back-off while nothing is
-/// found (RFC 8990 §2.5.4.3). All times are milliseconds since the search began.
+/// found (RFC 8990 §2.5.4.3), and a last time when just enough time is left for the answer. All times are milliseconds
+/// since the search began.
 #[derive(Clone, Debug)]
 struct Asking {
     floor: u64,
@@ -48,9 +49,11 @@ impl Asking {
         if self.last {
             return None;
         }
-        let next = elapsed.saturating_add(self.pause);
+        let latest = self.deadline.saturating_sub(self.floor);
+        let next = elapsed.saturating_add(self.pause).min(latest);
         self.pause = self.pause.saturating_mul(2);
-        self.last = next.saturating_add(self.floor) > self.deadline;
+        // Half the time of the hops is long enough for most answers, and leaves room for a caller that is late.
+        self.last = next < elapsed.saturating_add(self.floor.div_ceil(2));
         Some(if self.last { self.deadline } else { next })
     }
 }
@@ -536,14 +539,41 @@ mod tests {
         assert_eq!(asking.next(0), Some(200));
         assert_eq!(asking.next(200), Some(600));
         assert_eq!(asking.next(600), Some(1400));
-        assert_eq!(asking.next(1400), Some(2000), "after 3000 there would be none");
+        assert_eq!(asking.next(1400), Some(1800), "after 3000 there would be none");
+        assert_eq!(asking.next(1800), Some(2000));
         assert_eq!((asking.next(2000), asking.deadline()), (None, 2000));
+    }
+
+    /// In the last second before its cache entry expires, a relay of graspy neither answers nor relays; the first question
+    /// after that only fills its cache, and the second one is answered.
+    #[test]
+    fn a_relay_that_answers_only_the_second_question_after_a_second_of_silence_is_heard() {
+        for silent_until in (0..=1000).step_by(10) {
+            let mut asking = Asking::new(6, Some(3000));
+            let (mut elapsed, mut cached) = (0, None);
+            let answered = loop {
+                if cached.is_some_and(|cached| elapsed > cached) {
+                    break true;
+                }
+                if elapsed >= silent_until {
+                    cached = cached.or(Some(elapsed));
+                }
+                match asking.next(elapsed) {
+                    // Each wait ends a little late.
+                    Some(until) if until < asking.deadline() => elapsed = until + 2,
+                    _ => break false,
+                }
+            };
+            assert!(answered, "silent until {silent_until}");
+        }
     }
 
     #[test]
     fn the_least_time_is_that_of_the_hops_and_leaves_room_for_one_question() {
         let mut asking = Asking::new(6, None);
         assert_eq!((asking.next(0), asking.next(600)), (Some(600), None));
+        let mut asking = Asking::new(6, Some(899));
+        assert_eq!((asking.next(0), asking.next(899)), (Some(899), None), "the second would come too soon");
         let mut asking = Asking::new(0, Some(50));
         assert_eq!((asking.next(0), asking.next(100)), (Some(100), None));
     }

@@ -1,7 +1,7 @@
 //! `grasp monitor`: what the node does, event by event.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value as Json, json};
 
@@ -9,7 +9,7 @@ use super::command::Monitor;
 use super::failure::{Failure, Outcome};
 use super::output::{hex, locator_json};
 use super::plain;
-use super::run::{LOOK, Run};
+use super::run::{LOOK, Run, next_event};
 use super::shown::merge;
 use crate::trace::story::Story;
 use crate::trace::{
@@ -25,17 +25,13 @@ pub(super) fn monitor(run: &mut Run<'_>, verb: &Monitor) -> Outcome {
     let mut story = Story::default();
     let (mut shown, mut lost): (u64, u64) = (0, 0);
     while verb.count.is_none_or(|count| shown < count) {
-        let left =
-            deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()).min(LOOK));
-        let Ok(event) = trace.recv_timeout(left) else {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+        let look = Instant::now() + LOOK;
+        let Some(event) = next_event(&trace, deadline.map_or(look, |deadline| deadline.min(look))) else {
             run.check_node()?;
             names = interfaces(run);
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break;
-            }
-            if left.is_zero() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
             continue;
         };
         if trace.lost() > lost {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::ipc;
 use crate::start_error::StartError;
-use crate::trace::Trace;
+use crate::trace::{Trace, TraceEvent};
 use crate::types::{AsaNonce, Objective};
 
 /// How often what has no event is looked at again.
@@ -90,11 +91,10 @@ impl<'a> Run<'a> {
         let look = Instant::now() + LOOK;
         let until = deadline.map_or(look, |deadline| deadline.min(look));
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match trace.recv_timeout(left) {
-                Ok(event) if is_of_interest(&event.event) => break,
-                Ok(_) => {}
-                Err(_) => {
+            match next_event(trace, until) {
+                Some(event) if is_of_interest(&event.event) => break,
+                Some(_) => {}
+                None => {
                     // Where there are no events any more nothing else waits.
                     std::thread::sleep(until.saturating_duration_since(Instant::now()));
                     break;
@@ -116,6 +116,13 @@ impl<'a> Run<'a> {
             _ => Failure::new(Status::Refused, "the node does not let this user look inside"),
         })
     }
+}
+
+/// Waits for the next event. `None` once the time has come, even if more events are there: on a busy node they never end.
+/// `None` also where the events have ended.
+pub(super) fn next_event(trace: &Trace, until: Instant) -> Option<Arc<TraceEvent>> {
+    let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+    trace.recv_timeout(left).ok()
 }
 
 /// So many milliseconds from now.
@@ -153,4 +160,21 @@ fn connect(options: &Options) -> Result<Engine, Failure> {
         StartError::NodeRefuses(why) => Failure::new(Status::Refused, why),
         error => error.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Event, Tracer};
+
+    #[test]
+    fn a_node_that_is_never_quiet_does_not_prolong_a_wait() {
+        let tracer = Tracer::default();
+        let trace = tracer.subscribe(10);
+        for _ in 0..10 {
+            tracer.emit(|| Event::Line("busy".into()));
+        }
+        assert!(next_event(&trace, Instant::now() + Duration::from_secs(60)).is_some());
+        assert!(next_event(&trace, Instant::now()).is_none(), "the time has come");
+    }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use rustix::fs::OFlags;
 use serde_json::{Value as Json, json};
 
@@ -164,6 +167,8 @@ fn execute(command: &str, time: Duration, change: Change, view: &FloodView) -> O
         .env("GRASP_PROTOCOL", text("protocol"))
         .env("GRASP_VALUE", value)
         .stdin(Stdio::piped())
+        // What the shell starts is killed with it.
+        .process_group(0)
         .spawn();
     let mut child = child.map_err(|error| Failure::usage(format!("/bin/sh cannot be run: {error}")))?;
     let mut line = Vec::new();
@@ -188,12 +193,20 @@ fn execute(command: &str, time: Duration, change: Change, view: &FloodView) -> O
         }
         if Instant::now() >= deadline {
             log::warn!("a command is killed: it has run for {time:?}");
-            child.kill()?;
-            child.wait()?;
+            kill_group(&mut child)?;
             break;
         }
         std::thread::sleep(SLICE);
     }
+    Ok(())
+}
+
+/// Kills a command and everything that it has started, unless that has left its process group.
+fn kill_group(child: &mut Child) -> Outcome {
+    let group = i32::try_from(child.id()).map_err(std::io::Error::other)?;
+    // Its leader has not been waited for: nobody else can have the number.
+    killpg(Pid::from_raw(group), Signal::SIGKILL).map_err(std::io::Error::from)?;
+    child.wait()?;
     Ok(())
 }
 

@@ -64,10 +64,6 @@ impl Closing {
 
     /// Leaves it to the peer to close a connection.
     pub(crate) fn add(&self, connection: Arc<dyn Transport>) {
-        // The peer may have closed already.
-        if connection.is_over() {
-            return;
-        }
         let now = Instant::now();
         let mut inner = self.inner.lock();
         if inner.ended {
@@ -81,23 +77,32 @@ impl Closing {
         let (holder, until) = (connection.neighbour(), now + self.patience);
         let in_the_way = inner.connections.insert_for(holder, (), number, (connection, until), 0);
         drop(inner);
-        self.let_go(done);
-        self.let_go(in_the_way);
+        self.let_go(done, now);
+        for (_, (connection, _)) in in_the_way {
+            self.reset_unless_over(&*connection);
+        }
     }
 
     /// Releases the connections that their peers have closed and those that have waited too long.
     pub(crate) fn look(&self) {
-        let done = self.inner.lock().take_done(Instant::now());
-        self.let_go(done);
+        let now = Instant::now();
+        let done = self.inner.lock().take_done(now);
+        self.let_go(done, now);
     }
 
-    /// Called without the lock, because this traces events.
-    fn let_go(&self, connections: Vec<(u64, Kept)>) {
-        for (_, (connection, _)) in connections {
-            if !connection.is_over() {
-                self.counters.connections_reset.add();
-                connection.reset();
+    /// Releases what `take_done` has returned for this time. Called without the lock, because this traces events.
+    fn let_go(&self, done: Vec<(u64, Kept)>, now: Instant) {
+        for (_, (connection, until)) in done {
+            if now >= until {
+                self.reset_unless_over(&*connection);
             }
+        }
+    }
+
+    fn reset_unless_over(&self, connection: &dyn Transport) {
+        if !connection.is_over() {
+            self.counters.connections_reset.add();
+            connection.reset();
         }
     }
 

@@ -26,6 +26,8 @@ static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// The interpreter ends: no thread returns to it.
 static EXITING: AtomicBool = AtomicBool::new(false);
+/// The node whose client this process is has ended: the next call connects again.
+static GONE: AtomicBool = AtomicBool::new(false);
 /// How many threads are in this module and may run code of Python.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// How long the end of the interpreter waits for those. They only convert values.
@@ -191,6 +193,7 @@ pub(crate) fn call<R: Send>(
     work: impl FnOnce(&Engine) -> grasp::Result<R> + Send,
 ) -> PyResult<grasp::Result<R>> {
     let Some(engine) = current()? else { return Ok(Err(Error::NoAsa)) };
+    let work = |engine: &Engine| reconnected(engine, work);
     if !is_main_thread() {
         return Ok(inside.outside(py, || work(&engine)));
     }
@@ -210,6 +213,21 @@ pub(crate) fn call<R: Send>(
         Some(error) => Err(error),
         None => Ok(result),
     }
+}
+
+/// Makes a call. An ASA of graspy does not know that its engine may be in a node: after the node has ended, calls fail until there
+/// is a successor, in which the first of them registers everything again. A call is not repeated, because the node may have
+/// carried it out before it ended.
+fn reconnected<R>(engine: &Engine, work: impl FnOnce(&Engine) -> grasp::Result<R>) -> grasp::Result<R> {
+    if GONE.load(Ordering::Relaxed) {
+        engine.reconnect().map_err(|_| Error::NodeGone)?;
+        GONE.store(false, Ordering::Relaxed);
+    }
+    let result = work(engine);
+    if matches!(result, Err(Error::NodeGone)) {
+        GONE.store(true, Ordering::Relaxed);
+    }
+    result
 }
 
 /// Python runs handlers of signals in the main thread only.

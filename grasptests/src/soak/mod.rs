@@ -20,6 +20,7 @@
 //! | `work`, `haggle` | the calls, asking and answering |
 //! | `report` | counts, judgement, tables |
 
+mod descriptors;
 mod faults;
 mod haggle;
 mod network;
@@ -225,6 +226,10 @@ fn rest(shared: &Shared) -> Measure {
         if reached && since.elapsed() > Duration::from_millis(1500) {
             break;
         }
+    }
+    if goal.is_some_and(|(_, descriptors)| last.1 > descriptors) {
+        let kinds = descriptors::kinds(&shared.network.nodes).join("\n");
+        shared.report.unexpected(format!("{} descriptors at rest:\n{kinds}", last.1));
     }
     let running = shared.network.running();
     for (node, engine) in &running {

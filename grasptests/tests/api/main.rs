@@ -20,6 +20,7 @@ mod logging;
 mod messaging;
 mod negotiation;
 mod node;
+mod node_bounds;
 mod pcap;
 mod ports;
 mod private_files;

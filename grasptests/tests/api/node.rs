@@ -24,20 +24,20 @@ use grasptests::through_socket;
 use grasptests::{cbor, isolated};
 
 /// A node of a lab that listens at a socket.
-struct Node {
+pub(crate) struct Node {
     _lab: Lab,
     /// The engine as the node's own process sees it.
-    own: Host,
-    server: Server,
-    path: PathBuf,
+    pub(crate) own: Host,
+    pub(crate) server: Server,
+    pub(crate) path: PathBuf,
 }
 
 impl Node {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|options| options)
     }
 
-    fn with(set: impl FnOnce(ServerOptions) -> ServerOptions + Send) -> Self {
+    pub(crate) fn with(set: impl FnOnce(ServerOptions) -> ServerOptions + Send) -> Self {
         let lab = Lab::new().unwrap();
         let machine = lab.node("a").unwrap();
         lab.lan(&[&machine]).unwrap();
@@ -50,7 +50,7 @@ impl Node {
     }
 
     /// A client with an ASA.
-    fn client(&self, name: &str) -> Host {
+    pub(crate) fn client(&self, name: &str) -> Host {
         let engine = Engine::connect(&self.path).unwrap();
         let asa = engine.register_asa(name).unwrap();
         Host { node: self.own.node.clone(), engine, asa }
@@ -63,8 +63,8 @@ impl Node {
 }
 
 /// A client that is written by hand.
-struct Raw {
-    stream: UnixStream,
+pub(crate) struct Raw {
+    pub(crate) stream: UnixStream,
     rest: Vec<u8>,
 }
 
@@ -76,7 +76,7 @@ impl Raw {
     }
 
     /// One that has said hello.
-    fn welcome(path: &Path) -> Self {
+    pub(crate) fn welcome(path: &Path) -> Self {
         let mut raw = Self::connect(path);
         raw.say(&cbor!([0, "hello", VERSION, "raw"]));
         let welcome = raw.hear().unwrap();
@@ -84,12 +84,12 @@ impl Raw {
         raw
     }
 
-    fn say(&mut self, message: &Value) {
+    pub(crate) fn say(&mut self, message: &Value) {
         self.stream.write_all(&message.encode()).unwrap();
     }
 
     /// The next message; `None` once the node has closed the connection.
-    fn hear(&mut self) -> Option<Value> {
+    pub(crate) fn hear(&mut self) -> Option<Value> {
         loop {
             let mut scanner = ItemScanner::new(Limits { size: 1 << 24, depth: 100 });
             if let Ok(Progress::Complete(length)) = scanner.feed(&self.rest) {
@@ -108,13 +108,13 @@ impl Raw {
     }
 
     /// A call and its answer.
-    fn call(&mut self, message: &Value) -> Vec<Value> {
+    pub(crate) fn call(&mut self, message: &Value) -> Vec<Value> {
         self.say(message);
         self.hear().unwrap().as_array().unwrap().to_vec()
     }
 
     /// Registers an ASA and an objective EX1 of it.
-    fn register(&mut self) -> AsaNonce {
+    pub(crate) fn register(&mut self) -> AsaNonce {
         let answer = self.call(&cbor!([1, "register_asa", "raw"]));
         let asa = u32::try_from(answer[2].as_i64().unwrap()).unwrap();
         let answer = self.call(&cbor!([2, "register_obj", asa, ["EX1", 3, 6, ()], (Value::Map(Vec::new()))]));
@@ -445,6 +445,13 @@ fn nobody_uses_the_handles_of_another() {
     assert!(matches!(failure(more), Error::ClientLimit(_)));
     let full = Engine::connect(&small.path).unwrap_err();
     assert!(full.to_string().contains("1 are connected"), "{full}");
+    // One user does not take all places.
+    let mut limits = ClientLimits::new();
+    (limits.clients, limits.clients_per_user) = (3, 1);
+    let shared = Node::with(|options| options.limits(limits));
+    let _client = shared.client("client");
+    let full = Engine::connect(&shared.path).unwrap_err();
+    assert!(full.to_string().contains("1 of user"), "{full}");
 }
 
 #[test]

@@ -39,11 +39,11 @@ pub(crate) struct Rules(pub(crate) Vec<Rule>);
 /// The keys with names of objectives, in the order of [`Rule::names`].
 const NAMES: [&str; 3] = ["register", "flood", "listen"];
 
-const ABOUT: &str = "Rules for the processes that connect, by the user and the first group that they have. Without a rule whoever may \
+const ABOUT: &str = "Rules for the processes that connect, by their user and its groups. Without a rule whoever may \
     open the socket may do everything; with rules, what at least one about it permits. users and groups are names or numbers; a \
     rule without them is about anyone. everything = true, or: watch is to look into the node; act is to be an ASA and to ask others; \
     register, flood and listen name the objectives that may be registered, flooded and listened for, or begin names with a star \
-    behind. A reload changes the rules (reload).";
+    behind. A reload changes the rules, and looks again who is in a group (reload).";
 
 impl Rules {
     /// Takes the rules out of a file.

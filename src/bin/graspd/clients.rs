@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use grasp::Engine;
 use grasp::ipc::{Access, ClientLimits, Server, ServerOptions, Who};
+use nix::unistd::{Gid, Group, User};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_acceptconn;
@@ -122,6 +123,7 @@ fn limits(settings: &Settings) -> ClientLimits {
     let mut limits = ClientLimits::new();
     for (name, limit) in [
         ("clients", &mut limits.clients),
+        ("clients_per_user", &mut limits.clients_per_user),
         ("asas", &mut limits.asas),
         ("objectives", &mut limits.objectives),
         ("calls", &mut limits.calls),
@@ -137,12 +139,7 @@ fn limits(settings: &Settings) -> ClientLimits {
 fn access(rules: &Rules) -> Access {
     let mut access = Access::new();
     for rule in &rules.0 {
-        for whom in &rule.whom {
-            let who = match *whom {
-                Whom::Anyone => Who::Anyone,
-                Whom::User(uid) => Who::User(uid),
-                Whom::Group(gid) => Who::Group(gid),
-            };
+        for who in rule.whom.iter().flat_map(|whom| who(*whom, members)) {
             if rule.everything {
                 access = access.everything(who);
             }
@@ -157,6 +154,25 @@ fn access(rules: &Rules) -> Access {
         }
     }
     access
+}
+
+/// Whom a rule is about, as the library asks: it knows the user and the first group of a process, so a group is also its members.
+fn who(whom: Whom, members: impl Fn(u32) -> Vec<u32>) -> Vec<Who> {
+    match whom {
+        Whom::Anyone => vec![Who::Anyone],
+        Whom::User(uid) => vec![Who::User(uid)],
+        Whom::Group(gid) => {
+            let members = members(gid).into_iter().map(Who::User);
+            std::iter::once(Who::Group(gid)).chain(members).collect()
+        }
+    }
+}
+
+/// The users that this machine lists as members of a group; those whose first group it is need not be among them.
+fn members(gid: u32) -> Vec<u32> {
+    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    let names = group.map(|group| group.mem).unwrap_or_default();
+    names.iter().filter_map(|name| Some(User::from_name(name).ok()??.uid.as_raw())).collect()
 }
 
 /// Whether somebody takes connections at a path. Does not wait: who has no room for another connection is there.
@@ -183,4 +199,33 @@ fn default_path() -> PathBuf {
     let session = || named("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
     let directory = named("RUNTIME_DIRECTORY").or_else(session);
     directory.unwrap_or_else(|| "/run/grasp".into()).join("grasp.sock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_also_its_listed_members() {
+        let members = |gid| if gid == 985 { vec![1000, 1001] } else { Vec::new() };
+        assert_eq!(who(Whom::Group(985), members), [Who::Group(985), Who::User(1000), Who::User(1001)]);
+        assert_eq!(who(Whom::Group(986), members), [Who::Group(986)]);
+        assert_eq!(who(Whom::User(985), members), [Who::User(985)]);
+        assert_eq!(who(Whom::Anyone, members), [Who::Anyone]);
+    }
+
+    /// As many as /etc/group names for each group; machines differ in which groups have members.
+    #[test]
+    fn the_members_of_a_group_are_those_of_the_machine() {
+        let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        for line in file.lines() {
+            let fields: Vec<_> = line.split(':').collect();
+            let [_, _, gid, names] = fields[..] else { continue };
+            let Ok(gid) = gid.parse() else { continue };
+            let known =
+                names.split(',').filter(|name| User::from_name(name).is_ok_and(|user| user.is_some()));
+            assert_eq!(members(gid).len(), known.count(), "{line}");
+        }
+        assert!(members(u32::MAX - 7).is_empty(), "no such group");
+    }
 }

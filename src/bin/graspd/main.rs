@@ -78,10 +78,14 @@ struct Arguments {
 
 impl Arguments {
     fn file(&self) -> Option<&Path> {
-        // A file that may not be looked for is no reason to run without its rules: reading it says what is wrong.
-        let usual = || Some(Path::new(FILE)).filter(|file| !matches!(file.try_exists(), Ok(false)));
-        self.config.as_deref().or_else(usual)
+        self.config.as_deref().or_else(|| usual(Path::new(FILE)))
     }
+}
+
+/// The file that is read if no other one is given, unless there is none. One that may not be looked for is no reason to run without
+/// its rules: reading it says what is wrong.
+fn usual(file: &Path) -> Option<&Path> {
+    Some(file).filter(|file| !matches!(file.try_exists(), Ok(false)))
 }
 
 fn main() -> ExitCode {
@@ -241,5 +245,22 @@ impl Rhythm {
             notify.watchdog();
             *next = Instant::now() + *interval;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_for_is_not_taken_for_none() {
+        let directory = std::env::temp_dir().join(format!("graspd-main-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (there, circle) = (directory.join("there"), directory.join("circle"));
+        std::fs::write(&there, "").unwrap();
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        let found = [&there, &circle, &directory.join("none")].map(|file| usual(file).is_some());
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(found, [true, true, false]);
     }
 }

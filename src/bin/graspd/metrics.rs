@@ -325,4 +325,14 @@ mod tests {
         assert_eq!(asked(b"POST /metrics HTTP/1.1\r\n\r\n"), Err("405 Method Not Allowed"));
         assert_eq!(asked(b"\0\xff\r\n\r\n"), Err("405 Method Not Allowed"));
     }
+
+    #[test]
+    fn owner_and_group_may_read_the_socket_and_nobody_else() {
+        let path = std::env::temp_dir().join(format!("graspd-metrics-{}.sock", std::process::id()));
+        let socket = Socket::bind(&Place::Unix(path.clone())).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(mode & 0o777, 0o660);
+    }
 }

@@ -138,6 +138,15 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         table: "socket",
+        name: "clients_per_user",
+        about: "How many of them may run as the same user, so that one user does not lock out the others. Defaults to 768.",
+        permitted: NUMBER,
+        fits: is_number,
+        default: || 768.into(),
+        reloads: false,
+    },
+    Key {
+        table: "socket",
         name: "asas",
         about: "How many ASAs each process may have registered. Defaults to 32.",
         permitted: NUMBER,

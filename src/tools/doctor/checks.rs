@@ -301,7 +301,7 @@ fd000000000000000000000000000001 02 40 00 80     eth0
             holders: vec![Holder { process: Some((47, "graspd".to_owned())), uid: 0 }],
             secure: true,
             address: Some("fd00::1".to_owned()),
-            heard: Heard { sent: 1, own: 1, neighbours: vec![neighbour()], impostors: Vec::new() },
+            heard: Heard { sent: 1, own: 1, neighbours: [neighbour()].into(), impostors: [].into() },
             ..Evidence::default()
         }
     }
@@ -387,7 +387,9 @@ fd000000000000000000000000000001 02 40 00 80     eth0
             []
         );
         finds(Level::Odd, "nobody was heard on interface 3", |it| it.used.push(3));
-        finds(Level::Wrong, "calls itself by this node's address", |it| it.heard.impostors.push(neighbour()));
+        finds(Level::Wrong, "calls itself by this node's address", |it| {
+            _ = it.heard.impostors.insert(neighbour())
+        });
     }
 
     #[test]

@@ -12,12 +12,15 @@ use serde_json::json;
 
 use super::command::Doctor;
 use super::failure::{Failure, Outcome};
-use super::run::Run;
+use super::run::{Run, next_event};
 use crate::api::Discover;
 use crate::stats::Stats;
 use crate::trace::{Carrier, Direction, Event};
 use crate::types::{FloodView, Objective};
 use crate::wire::{Body, Limits, decode};
+
+/// How many neighbours are counted.
+const MOST_NEIGHBOURS: usize = 4096;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,9 +89,9 @@ struct Heard {
     /// How many it has heard of its own.
     own: u64,
     /// The neighbours, by interface.
-    neighbours: Vec<(u32, Ipv6Addr)>,
+    neighbours: BTreeSet<(u32, Ipv6Addr)>,
     /// Neighbours that call themselves by this node's address.
-    impostors: Vec<(u32, Ipv6Addr)>,
+    impostors: BTreeSet<(u32, Ipv6Addr)>,
 }
 
 /// `grasp doctor`
@@ -138,7 +141,7 @@ fn listen(run: &mut Run<'_>, time: Duration) -> Result<Heard, Failure> {
     let _ = asa.engine().discover(asa.nonce(), &probe, Some(500), options);
     let mut heard = Heard::default();
     let mut own_sessions = BTreeSet::new();
-    while let Ok(event) = trace.recv_timeout(until.saturating_duration_since(Instant::now())) {
+    while let Some(event) = next_event(&trace, until) {
         let Event::Message(message) = &event.event else { continue };
         if message.carrier != Carrier::Multicast {
             continue;
@@ -157,14 +160,12 @@ fn listen(run: &mut Run<'_>, time: Duration) -> Result<Heard, Failure> {
         if run.engine.links().contains(&neighbour) {
             continue;
         }
-        if !heard.neighbours.contains(&neighbour) {
-            heard.neighbours.push(neighbour);
-        }
+        note(&mut heard.neighbours, neighbour);
         // What this node has sent may come back from a relay, with this node as its initiator.
         let is_impostor = identity
             .is_some_and(|(initiator, session)| initiator == own_name && !own_sessions.contains(&session));
-        if is_impostor && !heard.impostors.contains(&neighbour) {
-            heard.impostors.push(neighbour);
+        if is_impostor {
+            note(&mut heard.impostors, neighbour);
         }
     }
     run.check_node()?;
@@ -172,6 +173,13 @@ fn listen(run: &mut Run<'_>, time: Duration) -> Result<Heard, Failure> {
     heard.sent = after.multicast_sent.saturating_sub(before.multicast_sent);
     heard.own = after.own_multicast.saturating_sub(before.own_multicast);
     Ok(heard)
+}
+
+/// Adds a neighbour, of which there may be as many as somebody invents addresses.
+fn note(neighbours: &mut BTreeSet<(u32, Ipv6Addr)>, neighbour: (u32, Ipv6Addr)) {
+    if neighbours.len() < MOST_NEIGHBOURS {
+        neighbours.insert(neighbour);
+    }
 }
 
 /// What the node and the kernel say now.

@@ -125,6 +125,30 @@ fn a_registrar_is_published_watched_and_written_into_a_file() {
 }
 
 #[test]
+fn a_command_that_takes_too_long_is_killed_with_what_it_has_started() {
+    isolated!();
+    let scene = Scene::new();
+    let started = scene.directory.file("started");
+    let exec = format!("sleep 600 & echo $! > {started}.new; mv {started}.new {started}; wait");
+    let watching =
+        scene.start(true, &["watch", "EX9", "--exec", &exec, "--exec-time", "500", "--count", "1"]);
+    let publishing = scene.start(false, &["publish", "EX9", "1", "--every", "500ms", "--ttl", "60s"]);
+    let mut process = None;
+    eventually(SOON, "the command has started another one", || {
+        process = fs::read_to_string(&started).ok().and_then(|text| text.trim().parse().ok());
+        process.is_some()
+    });
+    let process = nix::unistd::Pid::from_raw(process.unwrap());
+    assert!(watching.end().done().contains("added"));
+    drop(publishing);
+    eventually(SOON, "that is killed, too", || {
+        // Whoever waits for an orphan may not do it at once.
+        let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    });
+}
+
+#[test]
 fn two_commands_negotiate() {
     isolated!();
     let scene = Scene::new();

@@ -2,13 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Engine, Objective, TaggedObjective};
 use grasptests::lab::{Lab, LabError, Node, eventually, isolated};
 use grasptests::nodes::{Host, first_answer, joined, linked};
 use nix::sys::signal::Signal;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 
 use super::daemon::{Graspd, Place, SOON};
 
@@ -299,6 +301,12 @@ fn a_socket_that_the_service_manager_gives_is_served_and_left() -> Result<(), La
             None => a.run(|| Engine::connect(&path)),
         };
         assert!(client.expect("it is let in").register_asa("client").is_ok());
+        let server = getsockopt(&UnixStream::connect(&path).expect("it listens"), PeerCredentials);
+        assert_eq!(
+            server.expect("its credentials").pid(),
+            graspd.pid().as_raw(),
+            "reload signals graspd, not whoever gave the socket"
+        );
         graspd.signal(Signal::SIGTERM);
         assert_eq!(graspd.ends().code(), Some(0));
     }
