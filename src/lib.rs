@@ -136,6 +136,8 @@ pub mod simulation;
 mod start_error;
 mod stats;
 mod threads;
+#[cfg(feature = "domain")]
+mod tls;
 #[cfg(feature = "tools")]
 pub mod tools;
 pub mod trace;

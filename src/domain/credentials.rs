@@ -202,10 +202,11 @@ impl Files {
     }
 }
 
-/// Credentials of files, which can be read again. Whoever has the old ones keeps them for as long as it needs them.
+/// Credentials that can be replaced while they are in use, by reading their files again for instance. Whoever has the old ones keeps
+/// them for as long as it needs them.
 #[derive(Debug)]
 pub struct Kept {
-    files: Files,
+    files: Option<Files>,
     current: RwLock<Arc<Credentials>>,
 }
 
@@ -216,7 +217,18 @@ impl Kept {
     /// As [`Credentials::load`].
     pub fn load(files: Files) -> Result<Self, CredentialsError> {
         let current = RwLock::new(Arc::new(Credentials::load(&files)?));
-        Ok(Self { files, current })
+        Ok(Self { files: Some(files), current })
+    }
+
+    /// Keeps credentials that are in no file.
+    #[must_use]
+    pub fn new(credentials: Credentials) -> Self {
+        Self { files: None, current: RwLock::new(Arc::new(credentials)) }
+    }
+
+    /// Puts others in force.
+    pub fn replace(&self, credentials: Credentials) {
+        *self.current.write() = Arc::new(credentials);
     }
 
     /// The credentials that are in force.
@@ -225,13 +237,14 @@ impl Kept {
         Arc::clone(&self.current.read())
     }
 
-    /// Reads the files again. They are in force if nothing is wrong with them; else nothing changes.
+    /// Reads the files again, if there are any. They are in force if nothing is wrong with them; else nothing changes.
     ///
     /// # Errors
     /// As [`Credentials::load`].
     pub fn reload(&self) -> Result<(), CredentialsError> {
-        let read = Arc::new(Credentials::load(&self.files)?);
-        *self.current.write() = read;
+        if let Some(files) = &self.files {
+            self.replace(Credentials::load(files)?);
+        }
         Ok(())
     }
 }

@@ -1,0 +1,248 @@
+//! What a node shows to its peers, and what it asks of them: its credentials, which may be replaced while it runs, in the shape that
+//! rustls wants.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::ring::cipher_suite::{TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+use rustls::crypto::ring::kx_group::{SECP256R1, SECP384R1, X25519};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    ServerConfig, ServerConnection, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use super::{Session, TlsError};
+use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
+
+/// How many peers' sessions can be resumed.
+const RESUMABLE: usize = 1024;
+
+/// The identity of a node for all its connections.
+pub(crate) struct Identity {
+    shown: Arc<Shown>,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.shown.kept.current().name().to_string()).finish()
+    }
+}
+
+impl Identity {
+    /// With credentials that may be read again at any time: later connections show and check by the new ones.
+    ///
+    /// # Errors
+    /// If the system's random generator fails.
+    pub(crate) fn new(kept: Arc<Kept>) -> Result<Self, TlsError> {
+        let provider = Arc::new(provider());
+        let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None) });
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&shown) as _)
+            .with_client_cert_resolver(Arc::clone(&shown) as _);
+        client.resumption = Resumption::in_memory_sessions(RESUMABLE);
+        // Peers are known by their addresses, which TLS does not tell (RFC 6066 §3).
+        client.enable_sni = false;
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::clone(&shown) as _)
+            .with_cert_resolver(Arc::clone(&shown) as _);
+        // What resumes a session is with the peer: a stranger takes no memory here.
+        server.ticketer = ring::Ticketer::new()?;
+        server.send_tls13_tickets = 1;
+        Ok(Self { shown, client: Arc::new(client), server: Arc::new(server) })
+    }
+
+    /// A connection that this node opens. A session with the same address is resumed if possible.
+    pub(crate) fn client(&self, peer: IpAddr) -> Result<Session, TlsError> {
+        let name = ServerName::IpAddress(peer.into());
+        let connection = ClientConnection::new(Arc::clone(&self.client), name)?;
+        Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
+    }
+
+    /// A connection that this node accepts.
+    pub(crate) fn server(&self) -> Result<Session, TlsError> {
+        let connection = ServerConnection::new(Arc::clone(&self.server))?;
+        Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
+    }
+
+    /// The credentials in force.
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        self.shown.kept.current()
+    }
+}
+
+/// The algorithms: symmetric keys of 256 bits, and the curves that every node has (RFC 8994 §6.2.1, §6.9.2).
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256],
+        kx_groups: vec![X25519, SECP256R1, SECP384R1],
+        ..ring::default_provider()
+    }
+}
+
+/// Shows this node's certificate and checks those of peers, by the credentials that are in force.
+pub(super) struct Shown {
+    kept: Arc<Kept>,
+    provider: Arc<CryptoProvider>,
+    /// The last credentials as rustls wants them.
+    last: Mutex<Option<(Arc<Credentials>, Arc<CertifiedKey>)>>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kept.fmt(f)
+    }
+}
+
+impl Shown {
+    /// The node's certificates with its key; `None` if rustls does not take the key, which it does.
+    fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        let current = self.kept.current();
+        let mut last = self.last.lock();
+        if let Some((of, key)) = &*last
+            && Arc::ptr_eq(of, &current)
+        {
+            return Some(Arc::clone(key));
+        }
+        let key = PrivateKeyDer::Pkcs8(current.key().pkcs8());
+        let signing = ring::sign::any_supported_type(&key).ok()?;
+        let certified = Arc::new(CertifiedKey::new(current.chain().to_vec(), signing));
+        *last = Some((current, Arc::clone(&certified)));
+        Some(certified)
+    }
+
+    /// Whether the owner of a chain is a member now.
+    pub(super) fn check(&self, chain: &[CertificateDer<'_>], role: Role) -> Result<Member, NotMember> {
+        self.kept.current().check(chain, &Rules::at(SystemTime::now(), role))
+    }
+
+    fn verify(&self, first: &CertificateDer<'_>, others: &[CertificateDer<'_>], role: Role) -> Result<(), Error> {
+        let chain: Vec<_> = std::iter::once(first).chain(others).cloned().collect();
+        let refused = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
+        self.check(&chain, role).map(drop).map_err(refused)
+    }
+
+    fn signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// There is no TLS 1.2 here.
+fn too_old() -> Error {
+    Error::PeerIncompatible(rustls::PeerIncompatible::Tls13RequiredForQuic)
+}
+
+impl ServerCertVerifier for Shown {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(end_entity, intermediates, Role::Server)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(too_old())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ClientCertVerifier for Shown {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // A member knows which certificate to show.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(end_entity, intermediates, Role::Client)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(too_old())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.certified()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.certified()
+    }
+}
