@@ -21,6 +21,8 @@ use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
 use crate::node::{Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
+#[cfg(feature = "domain")]
+use crate::tls::{Identity, TlsError};
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
 use crate::workers::host::Host;
@@ -100,6 +102,9 @@ pub(crate) struct Core {
     pub(crate) substrate: Arc<dyn Substrate>,
     /// The substrate's protection of messages. A DULL instance uses none (RFC 8990 §2.5.2).
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    /// With which TCP connections are secured. A DULL instance has none.
+    #[cfg(feature = "domain")]
+    identity: Option<Arc<Identity>>,
     stopping: AtomicBool,
     /// Dropped at shutdown, which wakes all threads that wait on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
@@ -137,6 +142,8 @@ impl Core {
             switches: Switches::default(),
             substrate,
             protection,
+            #[cfg(feature = "domain")]
+            identity: None,
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
@@ -147,6 +154,17 @@ impl Core {
             process: std::process::id(),
             namespace: Namespace::current(),
         }
+    }
+
+    /// Prepares TLS if the substrate has credentials for it.
+    ///
+    /// # Errors
+    /// If the system's random generator fails.
+    #[cfg(feature = "domain")]
+    pub(crate) fn prepare_tls(&mut self) -> std::result::Result<(), TlsError> {
+        let credentials = self.substrate.credentials().filter(|_| !self.node.config.dull);
+        self.identity = credentials.map(Identity::new).transpose()?.map(Arc::new);
+        Ok(())
     }
 
     /// Asks the substrate for its status.
@@ -162,6 +180,8 @@ impl Core {
         Framing {
             limits: self.node.unicast_limits(),
             protection: self.protection.clone(),
+            #[cfg(feature = "domain")]
+            identity: self.identity.clone(),
             counters: Arc::clone(&self.node.counters),
         }
     }

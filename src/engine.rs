@@ -177,7 +177,11 @@ impl Engine {
         if let (AcpStatus::Trusting(why), false) = (substrate.status(), config.dull) {
             log::warn!("{why}");
         }
-        let core = Arc::new(Core::new(config, substrate, adjusted));
+        #[cfg_attr(not(feature = "domain"), expect(unused_mut, reason = "for TLS only"))]
+        let mut core = Core::new(config, substrate, adjusted);
+        #[cfg(feature = "domain")]
+        core.prepare_tls().map_err(|_| StartError::Random)?;
+        let core = Arc::new(core);
         core.update_security();
         // From here on, dropping the engine ends what has been started.
         let engine = Self::owned(Seat::Here(Here { core: Arc::clone(&core) }));

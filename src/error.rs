@@ -353,6 +353,9 @@ pub enum Why {
     TimedOut,
     /// The peer, or a device on the path, cut the connection.
     Reset,
+    /// TLS with the peer fails: one of both is no member of the other one's domain, or the peer does not speak TLS 1.3. The cause
+    /// says what is wrong.
+    NotSecured,
     /// The locator leads to no address: its name is not known, it is a URI, or its protocol is not TCP.
     Unresolved,
     /// Any other reason; the cause says which.
@@ -367,6 +370,7 @@ impl Why {
             Kind::ConnectionRefused => Self::Refused,
             Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Self::Unreachable,
             Kind::TimedOut | Kind::WouldBlock => Self::TimedOut,
+            Kind::InvalidData => Self::NotSecured,
             Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Self::Reset,
             _ => Self::Other,
         }
@@ -387,6 +391,7 @@ impl fmt::Display for Why {
             Self::Unreachable => "the peer cannot be reached",
             Self::TimedOut => "the peer does not answer in time",
             Self::Reset => "the connection was reset",
+            Self::NotSecured => "the connection cannot be secured",
             Self::Unresolved => "the locator leads to no address",
             Self::Other => "the connection failed",
         })
@@ -575,6 +580,7 @@ mod tests {
         let whys = [
             (io::ErrorKind::HostUnreachable, Why::Unreachable),
             (io::ErrorKind::TimedOut, Why::TimedOut),
+            (io::ErrorKind::InvalidData, Why::NotSecured),
             (io::ErrorKind::ConnectionReset, Why::Reset),
             (io::ErrorKind::OutOfMemory, Why::Other),
         ];

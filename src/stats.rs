@@ -353,6 +353,8 @@ counters! {
     connections_closed,
     /// Of those, connections that this node reset: it had sent the last message, and the peer did not close in time.
     connections_reset,
+    /// TCP connections with peers that are no members of the domain, or do not speak TLS.
+    connections_not_secured: drop,
     /// Messages, or other CBOR items, sent over TCP.
     messages_sent,
     /// Complete messages, or other CBOR items, received over TCP.

@@ -33,6 +33,15 @@ pub enum Acp {
     Layer2,
     /// Use only these interfaces, by name, and trust them: the virtual interfaces of an ACP (RFC 8994).
     Interfaces(Vec<String>),
+    /// The same, and secure every TCP connection, thus sessions and responses, by TLS 1.3 with the certificates of a domain
+    /// (RFC 8994 §6.9.2): both sides have to be members. Multicasts are secured by the interfaces alone.
+    #[cfg(feature = "domain")]
+    InterfacesWithTls {
+        /// The interfaces, by name.
+        names: Vec<String>,
+        /// The node's certificate and key, and whom it trusts.
+        credentials: Arc<crate::domain::Kept>,
+    },
     /// Encrypt every message with the keys of a QUADS domain.
     #[cfg(feature = "quads")]
     Quads(crate::QuadsKeys),
@@ -68,6 +77,13 @@ pub trait Substrate: fmt::Debug + Send + Sync {
 
     /// The node's address in the secure domain. `None` lets the engine choose among those of its interfaces.
     fn address(&self) -> Option<Ipv6Addr> {
+        None
+    }
+
+    /// The node's certificate and key, and whom it trusts: TCP connections are secured by TLS 1.3 with members of the same domain.
+    /// `None` leaves them as they are.
+    #[cfg(feature = "domain")]
+    fn credentials(&self) -> Option<Arc<crate::domain::Kept>> {
         None
     }
 
@@ -127,6 +143,10 @@ pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substra
         Acp::Environment => from_environment(wanted)?,
         Acp::Layer2 => Arc::new(Layer2),
         Acp::Interfaces(names) => Arc::new(Fixed(names.clone())),
+        #[cfg(feature = "domain")]
+        Acp::InterfacesWithTls { names, credentials } => {
+            Arc::new(FixedWithTls { names: names.clone(), credentials: Arc::clone(credentials) })
+        }
         #[cfg(feature = "quads")]
         Acp::Quads(keys) => Arc::new(Quads(Arc::new(keys.clone()))),
         Acp::Custom(substrate) => Arc::clone(substrate),
@@ -159,6 +179,29 @@ impl Substrate for Fixed {
 
     fn interfaces(&self) -> Option<Vec<String>> {
         Some(self.0.clone())
+    }
+}
+
+/// The virtual interfaces of an ACP, and TLS on them.
+#[cfg(feature = "domain")]
+#[derive(Debug)]
+struct FixedWithTls {
+    names: Vec<String>,
+    credentials: Arc<crate::domain::Kept>,
+}
+
+#[cfg(feature = "domain")]
+impl Substrate for FixedWithTls {
+    fn status(&self) -> AcpStatus {
+        AcpStatus::Secure
+    }
+
+    fn interfaces(&self) -> Option<Vec<String>> {
+        Some(self.names.clone())
+    }
+
+    fn credentials(&self) -> Option<Arc<crate::domain::Kept>> {
+        Some(Arc::clone(&self.credentials))
     }
 }
 

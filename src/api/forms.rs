@@ -98,17 +98,17 @@ impl Formed for Negotiation {
     }
 }
 
-/// `[address, locator]`.
+/// `[address, locator, name]`.
 impl Form for Peer {
     fn form(&self) -> Value {
-        (self.address, self.locator.as_ref()).form()
+        (self.address, self.locator.as_ref(), self.name.as_deref()).form()
     }
 }
 
 impl Formed for Peer {
     fn read(value: Value) -> Option<Self> {
-        let (address, locator) = Formed::read(value)?;
-        Some(Self { address, locator })
+        let (address, locator, name) = Formed::read(value)?;
+        Some(Self { address, locator, name })
     }
 }
 

@@ -191,7 +191,8 @@ impl Error {
 
 impl Peer {
     fn of(transport: &dyn Transport, locator: Option<AsaLocator>) -> Self {
-        Self { address: Some(IpAddr::V6(transport.peer()).to_canonical()), locator }
+        let address = Some(IpAddr::V6(transport.peer()).to_canonical());
+        Self { address, locator, name: transport.certified_name() }
     }
 }
 

@@ -297,6 +297,19 @@ impl Engine {
         let content = Some(info.unwrap_or_else(|| Value::from("No information")));
         here.finish(nonce, session, Body::Invalid { session: session.id_value, content })
     }
+
+    /// The name of a session's peer as the authority of its domain has certified it (RFC 8994 §6.2.2), such as
+    /// `fd89b714f3db00000200000064000000+area51.research@acp.example.com`. `None` where certificates do not secure the connection. An ASA
+    /// may look at it before it answers, and [`end_negotiate`](Self::end_negotiate) with a peer that it does not want.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if the session has ended, [`Error::NotYourSession`] if it is another ASA's, [`Error::NoSecurity`]. A retry does
+    /// not help.
+    pub fn certified_name(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Option<String>> {
+        let here = here!(self, node => node.ask("certified_name", &[nonce.form(), session.form()]));
+        here.check_asa(nonce)?;
+        Ok(here.exchange(nonce, session)?.transport.certified_name())
+    }
 }
 
 impl Here {

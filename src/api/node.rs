@@ -92,11 +92,11 @@ impl Service for Calls {
             "discover" | "req_negotiate" | "open" | "negotiate_step" | "negotiate_wait" | "end_negotiate"
             | "send_invalid" | "listen_negotiate" | "gsend" | "grecv" | "synchronize" => Some(true),
             "register_asa" | "deregister_asa" | "register_obj" | "deregister_obj" | "announce_listening"
-            | "stop_negotiate" | "listen_synchronize" | "stop_synchronize" | "flood" | "check_flood"
-            | "get_flood" | "expire_flood" | "asas" | "objectives" | "discovery_cache" | "flood_cache"
-            | "sessions" | "state" | "stats" | "links" | "link_names" | "missing_interfaces"
-            | "open_sessions" | "thread_count" | "my_address" | "session_locator" | "message_sizes"
-            | "set_test_divert" | "make_invalid" | "make_badmess" => Some(false),
+            | "stop_negotiate" | "listen_synchronize" | "stop_synchronize" | "certified_name" | "flood"
+            | "check_flood" | "get_flood" | "expire_flood" | "asas" | "objectives" | "discovery_cache"
+            | "flood_cache" | "sessions" | "state" | "stats" | "links" | "link_names"
+            | "missing_interfaces" | "open_sessions" | "thread_count" | "my_address" | "session_locator"
+            | "message_sizes" | "set_test_divert" | "make_invalid" | "make_badmess" => Some(false),
             _ => None,
         }
     }
@@ -106,7 +106,7 @@ impl Service for Calls {
         match call {
             "register_asa" | "deregister_asa" | "register_obj" | "deregister_obj" => this.registration(call),
             "req_negotiate" | "open" | "negotiate_step" | "negotiate_wait" | "end_negotiate"
-            | "send_invalid" | "gsend" | "grecv" => this.negotiation(call),
+            | "send_invalid" | "gsend" | "grecv" | "certified_name" => this.negotiation(call),
             "listen_negotiate" | "announce_listening" | "stop_negotiate" | "listen_synchronize"
             | "stop_synchronize" => this.listening(call),
             "discover" | "synchronize" | "flood" | "check_flood" | "get_flood" | "expire_flood" => {
@@ -213,6 +213,7 @@ impl Call<'_> {
             }
             "send_invalid" => form(engine.send_invalid(asa, session, self.take()?)),
             "gsend" => form(engine.gsend(asa, session, &self.take()?)),
+            "certified_name" => form(engine.certified_name(asa, session)),
             _ => form(engine.grecv(asa, session, self.take()?)),
         }
     }

@@ -15,6 +15,10 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// The locator that it was connected by; `None` if the peer has connected, or has answered a discovery itself.
     pub locator: Option<AsaLocator>,
+    /// Its name as the authority of its domain has certified it (RFC 8994 §6.2.2); `None` where certificates do not secure the
+    /// connection, for a value that came with a response, and in a client of a node for a session that the peer has opened:
+    /// [`Session::certified_name`] asks the node.
+    pub name: Option<String>,
 }
 
 /// An open session of an ASA. Dropping it, also while a panic unwinds, ends it: the peer is told that the negotiation is
@@ -102,6 +106,14 @@ impl Session {
                 Ok(Reply::Offer(self))
             }
         }
+    }
+
+    /// The peer's name as its domain's authority has certified it; see [`Engine::certified_name`].
+    ///
+    /// # Errors
+    /// Those of [`Engine::certified_name`].
+    pub fn certified_name(&self) -> Result<Option<String>> {
+        self.engine.certified_name(self.asa, self.nonce)
     }
 
     /// Asks the peer for patience; see [`Engine::negotiate_wait`].
@@ -224,6 +236,10 @@ impl Engine {
     pub(super) fn accept_session(&self, asa: AsaNonce, objective: &Objective) -> Result<Session> {
         let (session, objective) = self.listen_negotiate(asa, objective)?;
         let address = session.id_source.map(|address| IpAddr::V6(address).to_canonical());
-        Ok(Session::new(self, asa, session, objective, Peer { address, locator: None }))
+        // Asking a node would cost each session another call. A session that has ended meanwhile tells the ASA so soon enough.
+        let name =
+            (!self.is_connected()).then(|| self.certified_name(asa, session).unwrap_or_default()).flatten();
+        let peer = Peer { address, locator: None, name };
+        Ok(Session::new(self, asa, session, objective, peer))
     }
 }

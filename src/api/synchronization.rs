@@ -198,7 +198,7 @@ impl Here {
         let (connection, locator) = match self.reach(nonce, objective, locator, timeout, &failures)? {
             Reached::Peer(connection, locator) => (connection, locator),
             Reached::Value(objective, locator) => {
-                let peer = Peer { address: None, locator };
+                let peer = Peer { address: None, locator, name: None };
                 return Ok(Synchronized { objective, source: Source::Peer(peer) });
             }
         };

@@ -156,6 +156,9 @@ fn details(event: &Event) -> Vec<Value> {
         Event::Connected { local, peer, direction } => {
             vec!["connected".form(), local.form(), peer.form(), direction.form()]
         }
+        Event::Secured { local, peer, name } => {
+            vec!["secured".form(), local.form(), peer.form(), name.form()]
+        }
         Event::Disconnected { local, peer } => vec!["disconnected".form(), local.form(), peer.form()],
         Event::SessionOpened(session) => vec!["opened".form(), session.form()],
         Event::SessionEnded(session, how) => vec!["ended".form(), session.form(), how.form()],
@@ -187,6 +190,7 @@ fn kind(items: &mut Items) -> Option<Event> {
             sealed: items.next().as_ref().and_then(Value::as_bytes).map(Into::into),
         }),
         "connected" => Event::Connected { local: take(items)?, peer: take(items)?, direction: take(items)? },
+        "secured" => Event::Secured { local: take(items)?, peer: take(items)?, name: take(items)? },
         "disconnected" => Event::Disconnected { local: take(items)?, peer: take(items)? },
         "opened" => Event::SessionOpened(take(items)?),
         "ended" => Event::SessionEnded(take(items)?, take(items)?),
@@ -250,6 +254,7 @@ mod tests {
             Event::Message(MessageEvent { sealed: None, ..message.clone() }),
             Event::Message(message),
             Event::Connected { local, peer, direction: Direction::Out },
+            Event::Secured { local, peer, name: "0@acp.example.com".into() },
             Event::Disconnected { local, peer },
             Event::SessionOpened(session.clone()),
             Event::CacheAdded(entry()),

@@ -11,11 +11,12 @@ use crate::start_error::StartError;
 use super::form::{Form, Formed};
 
 /// Each reason of a failed connection with its name.
-const WHYS: [(Why, &str); 6] = [
+const WHYS: [(Why, &str); 7] = [
     (Why::Refused, "Refused"),
     (Why::Unreachable, "Unreachable"),
     (Why::TimedOut, "TimedOut"),
     (Why::Reset, "Reset"),
+    (Why::NotSecured, "NotSecured"),
     (Why::Unresolved, "Unresolved"),
     (Why::Other, "Other"),
 ];

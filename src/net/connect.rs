@@ -26,7 +26,7 @@ pub(crate) fn open(
     framing: Framing,
 ) -> Result<Connection, TransportError> {
     match first_of(addresses, deadline) {
-        Ok((stream, peer)) => Ok(Connection::opened(stream, peer, framing)),
+        Ok((stream, peer)) => secured(Connection::opened(stream, peer, framing), deadline),
         Err(error) => {
             log::debug!("connecting to {addresses:?}: {error}");
             framing.counters.connections_failed.add();
@@ -99,10 +99,10 @@ impl Attempt {
         }
     }
 
-    /// Returns the connection if it is already established, as on the same machine. Never blocks: a first message that
-    /// fits into the buffer of a new connection is sent at once.
+    /// Returns the connection if it is already established, as on the same machine, and need not be secured. Never blocks: a
+    /// first message that fits into the buffer of a new connection is sent at once.
     pub(crate) fn made(self) -> Result<Connection, Self> {
-        if !is_made(&self.socket) {
+        if self.framing.is_secured() || !is_made(&self.socket) {
             return Err(self);
         }
         Ok(Connection::opened(self.socket.into(), self.peer, self.framing))
@@ -112,10 +112,15 @@ impl Attempt {
     pub(crate) fn wait(self, deadline: Instant) -> Result<Connection, TransportError> {
         let Self { socket, peer, framing } = self;
         match finish_before(socket, deadline) {
-            Ok(stream) => Ok(Connection::opened(stream, peer, framing)),
+            Ok(stream) => secured(Connection::opened(stream, peer, framing), deadline),
             Err(error) => Err(failed(&peer, error, &framing.counters)),
         }
     }
+}
+
+fn secured(connection: Connection, deadline: Instant) -> Result<Connection, TransportError> {
+    connection.secure(deadline)?;
+    Ok(connection)
 }
 
 fn failed(peer: &SocketAddr, error: io::Error, counters: &Counters) -> TransportError {

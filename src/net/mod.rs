@@ -2,6 +2,7 @@
 //! socket2 and if_addrs. Called by `threads` and `api`.
 
 pub(crate) mod changes;
+mod channel;
 mod choice;
 pub(crate) mod connect;
 pub(crate) mod descriptors;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
+use super::channel::Channel;
+#[cfg(feature = "domain")]
+use super::channel::Opening;
 use super::listener::Listener;
-use super::wait::{self, For};
 use crate::acp::{Protection, SealedReader, Whole};
 use crate::bounds::Neighbour;
 use crate::interrupt;
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
+#[cfg(feature = "domain")]
+use crate::tls::Identity;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits, Progress};
@@ -32,6 +36,9 @@ const CHUNK: usize = 2048;
 pub(crate) struct Framing {
     pub(crate) limits: Limits,
     pub(crate) protection: Option<Arc<dyn Protection>>,
+    /// With which connections are secured by TLS.
+    #[cfg(feature = "domain")]
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -39,7 +46,41 @@ impl Framing {
     /// Creates the framing of one connection without an engine.
     #[cfg(feature = "_simulator")]
     pub(crate) fn of_its_own(limits: Limits, protection: Option<Arc<dyn Protection>>) -> Self {
-        Self { limits, protection, counters: Arc::default() }
+        Self {
+            limits,
+            protection,
+            #[cfg(feature = "domain")]
+            identity: None,
+            counters: Arc::default(),
+        }
+    }
+
+    /// Without protection.
+    #[cfg(test)]
+    pub(super) fn bare(limits: Limits) -> Self {
+        Self {
+            limits,
+            protection: None,
+            #[cfg(feature = "domain")]
+            identity: None,
+            counters: Arc::default(),
+        }
+    }
+
+    /// Whether connections are secured by TLS.
+    pub(super) const fn is_secured(&self) -> bool {
+        #[cfg(feature = "domain")]
+        return self.identity.is_some();
+        #[cfg(not(feature = "domain"))]
+        false
+    }
+
+    fn channel(&self, stream: TcpStream) -> Channel {
+        #[cfg(feature = "domain")]
+        if let Some(identity) = &self.identity {
+            return Channel::secured(stream, Arc::clone(identity));
+        }
+        Channel::plain(stream)
     }
 
     /// The counters at this moment.
@@ -94,7 +135,7 @@ impl Assembly {
 
 /// A connection to a peer. Its socket may be blocking or not: every wait has a deadline, in `wait`.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Channel,
     peer: SocketAddrV6,
     framing: Framing,
     /// Data received for the next message. Locked by the receiving thread.
@@ -104,6 +145,9 @@ pub(crate) struct Connection {
     /// Nothing is sent before this time.
     not_before: Mutex<Option<Instant>>,
     closed: AtomicBool,
+    /// Who has opened it.
+    #[cfg(feature = "domain")]
+    direction: Direction,
 }
 
 impl fmt::Debug for Connection {
@@ -126,23 +170,56 @@ impl Connection {
 
     fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
         let connection = Self {
-            stream,
+            stream: framing.channel(stream),
             peer: mapped(peer),
             framing,
             incoming: Mutex::default(),
             outgoing: Mutex::default(),
             not_before: Mutex::default(),
             closed: AtomicBool::new(false),
+            #[cfg(feature = "domain")]
+            direction,
         };
         let event = || Event::Connected { local: connection.local(), peer: connection.peer, direction };
         connection.framing.counters.tracer().emit(event);
         connection
     }
 
+    /// Secures the connection by TLS before the deadline, if this engine's connections are secured so: nothing is sent or received
+    /// before. Does nothing otherwise.
+    ///
+    /// # Errors
+    /// `Failed` with the reason if the peer is no member of the domain, or does not speak TLS.
+    pub(crate) fn secure(&self, deadline: Instant) -> Result<(), TransportError> {
+        #[cfg(feature = "domain")]
+        {
+            let opening = match self.direction {
+                Direction::Out => Opening::Here,
+                Direction::In => Opening::There,
+            };
+            self.stream.establish(opening, deadline).inspect_err(|error| {
+                self.framing.counters.connections_not_secured.add();
+                log::debug!("the connection with {} is not secured: {error}", self.peer);
+            })?;
+            if let Some(name) = self.stream.peer_name() {
+                let event =
+                    || Event::Secured { local: self.local(), peer: self.peer, name: name.to_string() };
+                self.framing.counters.tracer().emit(event);
+            }
+        }
+        let _ = deadline;
+        Ok(())
+    }
+
+    /// Whether the connection has to be secured before it is used.
+    pub(crate) const fn is_to_be_secured(&self) -> bool {
+        self.framing.is_secured()
+    }
+
     /// Returns the interface that an accepted connection came in by. Linux stores it where a datagram socket stores the
     /// interface for its multicasts.
     pub(crate) fn interface(&self) -> io::Result<u32> {
-        SockRef::from(&self.stream).multicast_if_v6()
+        SockRef::from(self.stream.socket()).multicast_if_v6()
     }
 
     /// Returns the first message if it arrives completely before the deadline and before `listener` has another
@@ -152,7 +229,7 @@ impl Connection {
         listener: &Listener,
         deadline: Instant,
     ) -> Option<Result<Vec<u8>, TransportError>> {
-        match self.receive_while(deadline, true, || listener.wait_for(&self.stream, deadline)) {
+        match self.receive_while(deadline, true, || listener.wait_for(self.stream.socket(), deadline)) {
             Err(TransportError::Timeout) => None,
             received => Some(received),
         }
@@ -213,7 +290,7 @@ impl Connection {
             if !is_there && !wait()? {
                 return Err(TransportError::Timeout);
             }
-            let read = wait::read_present(&self.stream, &mut chunk)?;
+            let read = self.stream.read_present(&mut chunk)?;
             is_there = read.is_some();
             let Some(count) = read else { continue };
             let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
@@ -227,7 +304,10 @@ impl Connection {
 
     /// The local address; unspecified if the system does not tell.
     fn local(&self) -> SocketAddrV6 {
-        self.stream.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+        self.stream
+            .socket()
+            .local_addr()
+            .map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
     }
 
     /// Traces a message.
@@ -287,24 +367,24 @@ impl Transport for Connection {
         self.trace(Direction::Out, message, sealed.as_deref());
         let bytes = sealed.as_deref().unwrap_or(message);
         let count = &self.framing.counters;
-        wait::write_all(&self.stream, bytes, deadline, |written| count.bytes_sent.add_many(written))?;
+        self.stream.write_all(bytes, deadline, |written| count.bytes_sent.add_many(written))?;
         count.messages_sent.add();
         Ok(())
     }
 
     fn receive(&self, deadline: Instant) -> Result<Vec<u8>, TransportError> {
         // Whoever calls this has just sent something, or has looked in vain: a read would only find out that it must wait.
-        self.receive_while(deadline, false, || wait::wait(&self.stream, For::Input, deadline))
+        self.receive_while(deadline, false, || self.stream.wait(deadline))
     }
 
     fn has_unread(&self) -> bool {
         // The receiving thread has the data, or will get it.
-        self.incoming.try_lock().is_none_or(|incoming| !incoming.is_empty() || wait::has_input(&self.stream))
+        self.incoming.try_lock().is_none_or(|incoming| !incoming.is_empty() || self.stream.has_input())
     }
 
     fn is_over(&self) -> bool {
         // The receiving thread notices the end itself.
-        self.incoming.try_lock().is_some_and(|incoming| incoming.is_empty() && wait::has_ended(&self.stream))
+        self.incoming.try_lock().is_some_and(|incoming| incoming.is_empty() && self.stream.has_ended())
     }
 
     fn pause_before_next(&self, pause: Duration) {
@@ -313,14 +393,13 @@ impl Transport for Connection {
 
     fn close(&self) {
         self.trace_closed();
-        // The peer may have closed first: then nothing remains to be done.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 
     fn reset(&self) {
         self.trace_closed();
         // If this fails, the system merely remembers the port for a minute.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
     }
 
     fn peer(&self) -> Ipv6Addr {
@@ -331,8 +410,13 @@ impl Transport for Connection {
         (self.peer.scope_id(), *self.peer.ip())
     }
 
+    #[cfg(feature = "domain")]
+    fn certified_name(&self) -> Option<String> {
+        self.stream.peer_name().map(ToString::to_string)
+    }
+
     fn is_from_here(&self) -> bool {
-        self.stream.local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
+        self.stream.socket().local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }
 }
 
@@ -353,14 +437,14 @@ fn lock_before<T>(mutex: &Mutex<T>, deadline: Instant) -> Option<MutexGuard<'_, 
 mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{Shutdown, TcpListener};
 
     fn pair(size: usize) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
         let limits = Limits { size, ..Limits::default() };
-        let framing = Framing { limits, protection: None, counters: Arc::default() };
+        let framing = Framing::bare(limits);
         (Connection::new(server, peer, framing), client)
     }
 

@@ -43,6 +43,10 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn peer(&self) -> Ipv6Addr;
     /// The peer as quotas count it: the same link-local address on two links is two peers.
     fn neighbour(&self) -> Neighbour;
+    /// The peer's name as the authority of its domain has certified it; `None` where certificates do not secure the connection.
+    fn certified_name(&self) -> Option<String> {
+        None
+    }
     /// Whether the peer is on this machine. There, two ASAs of one engine share a session identifier.
     fn is_from_here(&self) -> bool;
 }

@@ -74,6 +74,9 @@ fn take_up(
     case: Case<ConnectionOutcome>,
     handle: impl Handle,
 ) {
+    if connection.is_to_be_secured() {
+        return start_reader(core, connection, case, handle);
+    }
     let bytes = match connection.receive_at_once(listener, Instant::now() + MOMENT) {
         Some(Ok(bytes)) => bytes,
         Some(Err(_)) => return case.settle(ConnectionOutcome::BadRequest),
@@ -139,6 +142,7 @@ impl Drop for TableEntry {
 
 fn read_first(core: &Core, connection: &Connection) -> Option<(Message, Case<MessageOutcome>)> {
     let deadline = Instant::now() + core.node.config.request_deadline;
+    connection.secure(deadline).ok()?;
     loop {
         let bytes = connection.receive(deadline).ok()?;
         match core.node.first_message(&bytes) {

@@ -17,8 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, OtherError,
-    ServerConfig, ServerConnection, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error,
+    OtherError, ServerConfig, ServerConnection, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -31,9 +31,12 @@ const RESUMABLE: usize = 1024;
 /// The identity of a node for all its connections.
 pub(crate) struct Identity {
     shown: Arc<Shown>,
-    client: Arc<ClientConfig>,
+    client: Mutex<Client>,
     server: Arc<ServerConfig>,
 }
+
+/// How connections are opened. Sessions are resumed with the credentials that they began with: with others there is nothing to resume.
+type Client = (Arc<Credentials>, Arc<ClientConfig>);
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,14 +52,7 @@ impl Identity {
     pub(crate) fn new(kept: Arc<Kept>) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
         let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None) });
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&shown) as _)
-            .with_client_cert_resolver(Arc::clone(&shown) as _);
-        client.resumption = Resumption::in_memory_sessions(RESUMABLE);
-        // Peers are known by their addresses, which TLS does not tell (RFC 6066 §3).
-        client.enable_sni = false;
+        let client = Mutex::new((shown.kept.current(), shown.client()?));
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::clone(&shown) as _)
@@ -64,25 +60,29 @@ impl Identity {
         // What resumes a session is with the peer: a stranger takes no memory here.
         server.ticketer = ring::Ticketer::new()?;
         server.send_tls13_tickets = 1;
-        Ok(Self { shown, client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { shown, client, server: Arc::new(server) })
     }
 
     /// A connection that this node opens. A session with the same address is resumed if possible.
     pub(crate) fn client(&self, peer: IpAddr) -> Result<Session, TlsError> {
         let name = ServerName::IpAddress(peer.into());
-        let connection = ClientConnection::new(Arc::clone(&self.client), name)?;
+        let connection = ClientConnection::new(self.client_config()?, name)?;
         Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
+    }
+
+    fn client_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let current = self.shown.kept.current();
+        let mut client = self.client.lock();
+        if !Arc::ptr_eq(&client.0, &current) {
+            *client = (current, self.shown.client()?);
+        }
+        Ok(Arc::clone(&client.1))
     }
 
     /// A connection that this node accepts.
     pub(crate) fn server(&self) -> Result<Session, TlsError> {
         let connection = ServerConnection::new(Arc::clone(&self.server))?;
         Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
-    }
-
-    /// The credentials in force.
-    pub(crate) fn credentials(&self) -> Arc<Credentials> {
-        self.shown.kept.current()
     }
 }
 
@@ -110,6 +110,19 @@ impl fmt::Debug for Shown {
 }
 
 impl Shown {
+    /// How connections are opened, with nothing to resume.
+    fn client(self: &Arc<Self>) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(self) as _)
+            .with_client_cert_resolver(Arc::clone(self) as _);
+        client.resumption = Resumption::in_memory_sessions(RESUMABLE);
+        // Peers are known by their addresses, which TLS does not tell (RFC 6066 §3).
+        client.enable_sni = false;
+        Ok(Arc::new(client))
+    }
+
     /// The node's certificates with its key; `None` if rustls does not take the key, which it does.
     fn certified(&self) -> Option<Arc<CertifiedKey>> {
         let current = self.kept.current();
@@ -131,7 +144,12 @@ impl Shown {
         self.kept.current().check(chain, &Rules::at(SystemTime::now(), role))
     }
 
-    fn verify(&self, first: &CertificateDer<'_>, others: &[CertificateDer<'_>], role: Role) -> Result<(), Error> {
+    fn verify(
+        &self,
+        first: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        role: Role,
+    ) -> Result<(), Error> {
         let chain: Vec<_> = std::iter::once(first).chain(others).cloned().collect();
         let refused = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
         self.check(&chain, role).map(drop).map_err(refused)
@@ -143,7 +161,12 @@ impl Shown {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {

@@ -143,7 +143,8 @@ impl Session {
 
     fn drain_into(&mut self, bytes: &mut Vec<u8>) {
         // Writing to memory does not fail.
-        while self.connection.wants_write() && self.connection.write_tls(bytes).is_ok_and(|count| count > 0) {}
+        while self.connection.wants_write() && self.connection.write_tls(bytes).is_ok_and(|count| count > 0) {
+        }
     }
 
     /// Says that nothing more comes. Returns what is to go out.

@@ -117,7 +117,8 @@ fn a_session_is_resumed_and_whoever_was_revoked_meanwhile_is_no_member() {
     // The peer learns that this node is revoked.
     let revoked = Revoked { serial: here_kept.current().certificate().serial(), since: SystemTime::now() };
     let list = authority.revocation_list(&[revoked], 2, SystemTime::now(), DAY).unwrap();
-    let (old, key) = (kept.current(), there.credentials().key().pkcs8().secret_pkcs8_der().to_vec());
+    let old = kept.current();
+    let key = old.key().pkcs8().secret_pkcs8_der().to_vec();
     let key = crate::domain::PrivateKey::from_pkcs8(&key).unwrap();
     let renewed = Credentials::new(vec![old.certificate().clone()], key, old.anchors().to_vec(), vec![list]);
     kept.replace(renewed.unwrap());

@@ -154,7 +154,7 @@ pub fn status(error: &Error) -> Status {
         Error::Connection(cause) => match cause.why() {
             Why::TimedOut | Why::Unreachable => Status::TimedOut,
             Why::Unresolved => Status::Usage,
-            Why::Refused | Why::Reset | Why::Other => Status::Refused,
+            Why::Refused | Why::Reset | Why::NotSecured | Why::Other => Status::Refused,
         },
         _ => Status::Refused,
     }

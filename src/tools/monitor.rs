@@ -116,6 +116,7 @@ fn in_words(event: &Event) -> Option<String> {
             Direction::In => format!("{peer} connects"),
             Direction::Out => format!("connects to {peer}"),
         },
+        Event::Secured { peer, name, .. } => format!("{peer} is {}", plain(name)),
         Event::Disconnected { peer, .. } => format!("closes the connection with {peer}"),
         Event::CacheAdded(entry) => {
             format!(
@@ -162,6 +163,9 @@ fn event_json(event: &TraceEvent, names: &BTreeMap<u32, String>) -> Json {
         Event::Message(message) => message_json(message, names),
         Event::Connected { local, peer, direction } => json!({
             "event": "connected", "local": local.to_string(), "peer": peer.to_string(), "direction": way(*direction),
+        }),
+        Event::Secured { local, peer, name } => json!({
+            "event": "secured", "local": local.to_string(), "peer": peer.to_string(), "name": name,
         }),
         Event::Disconnected { local, peer } => {
             json!({ "event": "disconnected", "local": local.to_string(), "peer": peer.to_string() })

@@ -46,6 +46,15 @@ pub enum Event {
         /// The address of the peer.
         peer: SocketAddrV6,
     },
+    /// A TCP connection was secured by TLS: both sides are members of the domain.
+    Secured {
+        /// The address of this side.
+        local: SocketAddrV6,
+        /// The address of the peer.
+        peer: SocketAddrV6,
+        /// The peer's name, as the domain's authority has certified it (RFC 8994 §6.2.2).
+        name: String,
+    },
     /// A session started.
     SessionOpened(SessionEvent),
     /// A session ended.

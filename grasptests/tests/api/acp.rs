@@ -25,13 +25,13 @@ fn objective(name: &str, neg: bool, value: impl Into<Value>) -> Objective {
 }
 
 /// An engine with an ASA that serves EX3 (accepts whatever comes) and EX2 (its own name).
-struct Member {
-    node: Node,
-    asa: Asa,
+pub(crate) struct Member {
+    pub(crate) node: Node,
+    pub(crate) asa: Asa,
 }
 
 impl Member {
-    fn start(node: &Node, acp: Acp) -> Self {
+    pub(crate) fn start(node: &Node, acp: Acp) -> Self {
         let config = Config::new().acp(acp).watch_interval(Duration::from_millis(100));
         let engine = node.run(|| Engine::start(config)).expect("start");
         let asa = Asa::register(&engine, "asa").expect("register");
@@ -44,11 +44,11 @@ impl Member {
         Self { node: node.clone(), asa }
     }
 
-    fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.asa.engine()
     }
 
-    fn serve(&self) {
+    pub(crate) fn serve(&self) {
         let (engine, nonce) = (self.engine().clone(), self.asa.nonce());
         let ex2 = objective("EX2", false, self.node.name());
         self.node.run(|| engine.listen_synchronize(nonce, &ex2)).expect("listen");
@@ -62,7 +62,7 @@ impl Member {
         });
     }
 
-    fn discover(&self, name: &str) -> Result<Vec<Locator>, Error> {
+    pub(crate) fn discover(&self, name: &str) -> Result<Vec<Locator>, Error> {
         let options = Discover { flush: true, ..Discover::default() };
         let wanted = Objective::new(name);
         let found = self.node.run(|| self.engine().discover(self.asa.nonce(), &wanted, None, options))?;
@@ -70,7 +70,7 @@ impl Member {
     }
 
     /// Discovery, negotiation with steps, synchronization and a flood: does all of it work with this peer alone?
-    fn works_with(&self, peer: &Self) {
+    pub(crate) fn works_with(&self, peer: &Self) {
         let (engine, nonce) = (self.engine(), self.asa.nonce());
         let at = vec![Locator::Ipv6(peer.node.ula().expect("a unique local address"))];
         eventually(SOON, "the peer is found, and nobody else", || self.discover("EX3") == Ok(at.clone()));

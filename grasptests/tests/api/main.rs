@@ -33,6 +33,7 @@ mod sessions;
 mod settings;
 mod story;
 mod synchronization;
+mod tls;
 mod trace;
 mod utility;
 mod views;

@@ -1,0 +1,286 @@
+//! The stream below a connection: a TCP socket, or TLS on one between members of a domain. Used by `tcp`, which adds messages,
+//! limits and counters. Every wait has an absolute deadline.
+
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
+
+use super::wait::{self, For};
+#[cfg(feature = "domain")]
+use secured::Secured;
+
+/// A stream of bytes to a peer. Threads may read and write at the same time, one each.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: TcpStream,
+    #[cfg(feature = "domain")]
+    secured: Secured,
+}
+
+impl Channel {
+    /// Without TLS.
+    pub(super) const fn plain(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            #[cfg(feature = "domain")]
+            secured: Secured::never(),
+        }
+    }
+
+    pub(super) const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Reads what is there; `None` if there is nothing yet. 0 means the end of the stream.
+    pub(super) fn read_present(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.read_present(&self.socket, buffer);
+        }
+        wait::read_present(&self.socket, buffer)
+    }
+
+    /// Whether something has come that a read would not wait for, although the socket has nothing.
+    fn is_readable(&self) -> bool {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.is_readable();
+        }
+        false
+    }
+
+    /// Waits for something to read, or the end. Returns `false` once the deadline has passed, or if this thread must stop waiting.
+    pub(super) fn wait(&self, deadline: Instant) -> io::Result<bool> {
+        Ok(self.is_readable() || wait::wait(&self.socket, For::Input, deadline)?)
+    }
+
+    /// Writes everything, waiting for room until the deadline. Calls `wrote` with the number of bytes after each write.
+    ///
+    /// # Errors
+    /// `TimedOut` once the deadline has passed: then the stream is of no more use.
+    pub(super) fn write_all(&self, bytes: &[u8], deadline: Instant, wrote: impl Fn(usize)) -> io::Result<()> {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            let sealed = self.secured.seal(bytes)?;
+            return wait::write_all(&self.socket, &sealed, deadline, wrote);
+        }
+        wait::write_all(&self.socket, bytes, deadline, wrote)
+    }
+
+    /// Whether there is unread data.
+    pub(super) fn has_input(&self) -> bool {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.state(&self.socket) == secured::State::Input;
+        }
+        wait::has_input(&self.socket)
+    }
+
+    /// Whether the peer has closed the stream and everything it sent has been read.
+    pub(super) fn has_ended(&self) -> bool {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.state(&self.socket) == secured::State::Ended;
+        }
+        wait::has_ended(&self.socket)
+    }
+
+    /// Closes the stream in both directions, and wakes whoever waits for it.
+    pub(super) fn close(&self) {
+        #[cfg(feature = "domain")]
+        self.secured.say_goodbye(&self.socket);
+        // The peer may have closed first: then nothing remains to be done.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// The error of a stream that is not secured yet: nothing goes out in the clear.
+#[cfg(feature = "domain")]
+fn not_secured() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "TLS is not established")
+}
+
+#[cfg(feature = "domain")]
+pub(super) use secured::Opening;
+
+#[cfg(feature = "domain")]
+mod secured {
+    use std::sync::{Arc, OnceLock};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::domain::{Member, NodeName};
+    use crate::tls::{Identity, Plain, Session, TlsError};
+
+    /// How much of the network is read at a time.
+    const CHUNK: usize = 4096;
+
+    /// Which side opens the connection.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in crate::net) enum Opening {
+        Here,
+        There,
+    }
+
+    /// What is known of a stream without taking anything from it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum State {
+        Input,
+        Nothing,
+        Ended,
+    }
+
+    /// TLS on a socket, once the peer is authenticated.
+    #[derive(Debug, Default)]
+    pub(super) struct Secured {
+        identity: Option<Arc<Identity>>,
+        established: OnceLock<Established>,
+    }
+
+    #[derive(Debug)]
+    struct Established {
+        session: Mutex<Session>,
+        member: Member,
+    }
+
+    impl Channel {
+        /// With TLS, which [`Channel::establish`] begins. Until then nothing is read or written.
+        pub(in crate::net) const fn secured(socket: TcpStream, identity: Arc<Identity>) -> Self {
+            Self { socket, secured: Secured { identity: Some(identity), established: OnceLock::new() } }
+        }
+
+        /// The peer's name as its authority has certified it. `None` without TLS, and before it is established.
+        pub(in crate::net) fn peer_name(&self) -> Option<&NodeName> {
+            Some(&self.secured.established.get()?.member.name)
+        }
+
+        /// Authenticates both sides before the deadline. Does nothing on a stream without TLS.
+        ///
+        /// # Errors
+        /// `TlsError` as the source of the error if the peer is no member or does not speak TLS 1.3.
+        pub(in crate::net) fn establish(&self, opening: Opening, deadline: Instant) -> io::Result<()> {
+            let Some(identity) = &self.secured.identity else { return Ok(()) };
+            if self.secured.established.get().is_some() {
+                return Ok(());
+            }
+            let mut session = match opening {
+                Opening::Here => identity.client(self.socket.peer_addr()?.ip()),
+                Opening::There => identity.server(),
+            }
+            .map_err(failed)?;
+            while session.is_handshaking() {
+                self.exchange(&mut session, deadline)?;
+            }
+            wait::write_all(&self.socket, &session.drain(), deadline, |_| {})?;
+            let member = match session.member() {
+                Ok(member) => member,
+                Err(why) => {
+                    // A resumed session: TLS itself is content.
+                    let _ = wait::write_all(&self.socket, &session.close(), Instant::now(), |_| {});
+                    return Err(failed(TlsError::NotMember(why)));
+                }
+            };
+            let _ = self.secured.established.set(Established { session: Mutex::new(session), member });
+            Ok(())
+        }
+
+        /// Sends what the session has to say, and takes in what comes next.
+        fn exchange(&self, session: &mut Session, deadline: Instant) -> io::Result<()> {
+            wait::write_all(&self.socket, &session.drain(), deadline, |_| {})?;
+            if !session.is_handshaking() {
+                return Ok(());
+            }
+            if !wait::wait(&self.socket, For::Input, deadline)? {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            let mut chunk = [0; CHUNK];
+            let Some(count) = wait::read_present(&self.socket, &mut chunk)? else { return Ok(()) };
+            let Some(bytes) = chunk.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                return Err(ErrorKind::UnexpectedEof.into());
+            };
+            session.take_in(bytes).map_err(|error| {
+                // Tells the peer why, if there is room at once.
+                let _ = wait::write_all(&self.socket, &session.drain(), Instant::now(), |_| {});
+                failed(error)
+            })
+        }
+    }
+
+    fn failed(error: TlsError) -> io::Error {
+        // No call of the system on a socket fails so.
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
+
+    impl Secured {
+        pub(super) const fn never() -> Self {
+            Self { identity: None, established: OnceLock::new() }
+        }
+
+        pub(super) const fn is_wanted(&self) -> bool {
+            self.identity.is_some()
+        }
+
+        pub(super) fn is_readable(&self) -> bool {
+            self.established.get().is_some_and(|one| one.session.lock().is_readable())
+        }
+
+        pub(super) fn read_present(
+            &self,
+            socket: &TcpStream,
+            buffer: &mut [u8],
+        ) -> io::Result<Option<usize>> {
+            let established = self.established.get().ok_or_else(not_secured)?;
+            let mut session = established.session.lock();
+            loop {
+                match session.read(buffer) {
+                    Plain::Bytes(count) => return Ok(Some(count)),
+                    Plain::End => return Ok(Some(0)),
+                    Plain::Nothing => {}
+                }
+                if !take_in(&mut session, socket)? {
+                    return Ok(None);
+                }
+            }
+        }
+
+        pub(super) fn seal(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+            let established = self.established.get().ok_or_else(not_secured)?;
+            established.session.lock().seal(bytes).map_err(failed)
+        }
+
+        pub(super) fn state(&self, socket: &TcpStream) -> State {
+            let Some(established) = self.established.get() else { return State::Nothing };
+            let mut session = established.session.lock();
+            // What TLS says for itself is neither data nor the end.
+            while !session.is_readable() {
+                match take_in(&mut session, socket) {
+                    Ok(true) => {}
+                    Ok(false) => return State::Nothing,
+                    Err(_) => return State::Ended,
+                }
+            }
+            if session.has_plaintext() { State::Input } else { State::Ended }
+        }
+
+        /// Tells the peer that nothing more comes, if nobody writes at this moment and there is room.
+        pub(super) fn say_goodbye(&self, socket: &TcpStream) {
+            if let Some(established) = self.established.get()
+                && let Some(mut session) = established.session.try_lock()
+            {
+                let _ = wait::write_all(socket, &session.close(), Instant::now(), |_| {});
+            }
+        }
+    }
+
+    /// Takes in what the network has, without waiting. Returns whether there was anything, the end included.
+    fn take_in(session: &mut Session, socket: &TcpStream) -> io::Result<bool> {
+        let mut chunk = [0; CHUNK];
+        let Some(count) = wait::read_present(socket, &mut chunk)? else { return Ok(false) };
+        match chunk.get(..count) {
+            Some([]) | None => session.end(),
+            Some(bytes) => session.take_in(bytes).map_err(failed)?,
+        }
+        Ok(true)
+    }
+}
