@@ -157,6 +157,7 @@ outcomes! {
         ReaderFull => dropped_reader_full,
         ReaderFailed => dropped_reader_failed,
         Outside => dropped_outside,
+        HandshakeRate => dropped_handshake_rate,
     }
 
     /// The outcome of a request to negotiate or synchronize.

@@ -41,7 +41,8 @@ macro_rules! counters {
         /// 5. Every response that is accepted: `responses_received` + `rapid_received` = `answers_delivered` +
         ///    `dropped_mailbox_full` + `dropped_late_answer`.
         /// 6. Every accepted connection: `connections_accepted` = `first_messages` + `dropped_bad_request` +
-        ///    `dropped_reader_full` + `dropped_reader_failed` + `dropped_outside`.
+        ///    `dropped_reader_full` + `dropped_reader_failed` + `dropped_outside` +
+        ///    `dropped_handshake_rate`.
         /// 7. Every request: `negotiation_requests` + `synchronization_requests` + `rapid_negotiations` =
         ///    `sessions_accepted` + `session_clashes` + `session_limit` + `requests_abandoned` + `synch_sent` +
         ///    `synch_failed` + `refused_wrong_kind` + `refused_not_listening` + `refused_queue_full`.
@@ -371,6 +372,8 @@ counters! {
     dropped_reader_failed: drop,
     /// Dropped: connections that came in on an interface that must not be used.
     dropped_outside: drop,
+    /// Connections closed: too many peers that had not authenticated before wanted to, where TLS secures connections.
+    dropped_handshake_rate: drop,
     /// Connections closed: no complete request arrived in time, or a broken one did.
     dropped_bad_request: drop,
     /// Of those, connections with a complete CBOR item that is not a GRASP message.

@@ -96,6 +96,7 @@ const LAWS: &[Law] = &[
             "dropped_reader_full",
             "dropped_reader_failed",
             "dropped_outside",
+            "dropped_handshake_rate",
         ],
     },
     Law {

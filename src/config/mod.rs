@@ -265,6 +265,9 @@ settings! {
         /// How many responses are sent to all askers together that no response has reached before: their addresses may be
         /// invented. Defaults to 50 a second, 100 at once.
         stranger_response_rate: Rate = Rate::new(50, 100);
+        /// How many peers that have not authenticated before may begin to do so, where TLS secures connections: each costs this node
+        /// half a millisecond of a processor, whoever the peer is. A quarter for each address. Defaults to 100 a second, 400 at once.
+        stranger_handshake_rate: Rate = Rate::new(100, 400);
     }
     /// How much is remembered of others.
     caches: Caches {

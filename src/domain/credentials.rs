@@ -226,9 +226,9 @@ impl Kept {
         Self { files: None, current: RwLock::new(Arc::new(credentials)) }
     }
 
-    /// Puts others in force.
-    pub fn replace(&self, credentials: Credentials) {
-        *self.current.write() = Arc::new(credentials);
+    /// Puts others in force, by value or as another keeper has them.
+    pub fn replace(&self, credentials: impl Into<Arc<Credentials>>) {
+        *self.current.write() = credentials.into();
     }
 
     /// The credentials that are in force.

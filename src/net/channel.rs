@@ -1,7 +1,9 @@
 //! The stream below a connection: a TCP socket, or TLS on one between members of a domain. Used by `tcp`, which adds messages,
 //! limits and counters. Every wait has an absolute deadline.
 
-use std::io::{self, ErrorKind};
+use std::io;
+#[cfg(feature = "domain")]
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
@@ -135,7 +137,8 @@ mod secured {
     #[derive(Debug, Default)]
     pub(super) struct Secured {
         identity: Option<Arc<Identity>>,
-        established: OnceLock<Established>,
+        /// Boxed, since most connections have none.
+        established: OnceLock<Box<Established>>,
     }
 
     #[derive(Debug)]
@@ -181,7 +184,8 @@ mod secured {
                     return Err(failed(TlsError::NotMember(why)));
                 }
             };
-            let _ = self.secured.established.set(Established { session: Mutex::new(session), member });
+            let _ =
+                self.secured.established.set(Box::new(Established { session: Mutex::new(session), member }));
             Ok(())
         }
 

@@ -128,6 +128,16 @@ impl Node {
         Case::open(&self.counters, |count| &count.connections_accepted)
     }
 
+    /// Whether an accepted connection may begin to authenticate now. Whoever has authenticated before may.
+    pub(crate) fn may_authenticate(&self, peer: Neighbour, now: u64) -> bool {
+        self.registries.members.is_known(peer) || self.quotas.handshake_rate.allow(peer, 1, now)
+    }
+
+    /// Records whether the peer of an accepted connection has authenticated.
+    pub(crate) fn authenticated(&self, peer: Neighbour, has: bool) {
+        if has { self.registries.members.reached(peer, 0) } else { self.registries.members.failed(peer, 0) }
+    }
+
     /// Counts a connection that this node opens, for callers without sockets.
     #[cfg(feature = "_simulator")]
     pub(crate) fn connection_opened(&self) {

@@ -24,6 +24,8 @@ pub(super) struct Quotas {
     pub(super) flood_cause_rate: RateLimit<Cause>,
     pub(super) response_rate: RateLimit<Neighbour>,
     pub(super) stranger_rate: RateLimit<()>,
+    /// Handshakes of TLS with peers that have not authenticated before.
+    pub(super) handshake_rate: RateLimit<Neighbour>,
 }
 
 /// A queue of one kind of message, discoveries or floods, before they are handled. A neighbour gets at most half of it.
@@ -47,7 +49,7 @@ fn half(rate: Rate) -> Rate {
 impl Quotas {
     pub(super) fn new(config: &Config) -> Self {
         let lane = || Lane::new(config.multicast_queue, config.multicast_queue_size / 2);
-        let stranger = config.stranger_response_rate;
+        let (stranger, handshakes) = (config.stranger_response_rate, config.stranger_handshake_rate);
         Self {
             discoveries: lane(),
             floods: lane(),
@@ -63,6 +65,7 @@ impl Quotas {
             flood_cause_rate: RateLimit::new(UNLIMITED, half(config.neighbour_flood_relay_rate)),
             response_rate: RateLimit::new(config.response_rate, config.asker_response_rate),
             stranger_rate: RateLimit::new(stranger, stranger),
+            handshake_rate: RateLimit::new(handshakes, half(half(handshakes))),
         }
     }
 }

@@ -477,6 +477,24 @@ fn responses_have_budgets() {
 }
 
 #[test]
+fn strangers_authenticate_at_a_limited_rate_and_do_not_delay_members() {
+    let rate = crate::config::Rate::new(1, 8);
+    let node = Node::new(Config::new().stranger_handshake_rate(rate), false);
+    let stranger = |last| (2, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, last));
+    let (member, one) = (stranger(0), stranger(1));
+    assert!(node.may_authenticate(member, 0));
+    node.authenticated(member, true);
+    let from_one = (0..10).filter(|_| node.may_authenticate(one, 0)).count();
+    assert_eq!(from_one, 2, "a quarter");
+    let invented = (2..30).filter(|last| node.may_authenticate(stranger(*last), 0)).count();
+    assert_eq!(invented, 5, "what is left");
+    assert!((0..100).all(|_| node.may_authenticate(member, 0)));
+    node.authenticated(member, false);
+    assert!(!node.may_authenticate(member, 0), "it has failed");
+    assert!(node.may_authenticate(stranger(99), 1000), "a second later");
+}
+
+#[test]
 fn where_messages_are_protected_a_recording_is_answered_once() {
     let node = Fixture::with(Config::new(), &[2, 3], true);
     node.register("EX1", |_| {});

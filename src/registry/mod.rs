@@ -51,6 +51,8 @@ pub(crate) struct Registries {
     pub(crate) recent: RecentRegistry,
     pub(crate) links: LinkRegistry,
     pub(crate) askers: AskerRegistry,
+    /// The peers that have authenticated by TLS.
+    pub(crate) members: AskerRegistry,
 }
 
 impl Registries {
@@ -77,6 +79,7 @@ impl Registries {
             recent: RecentRegistry::new(config.relay_memory, counters()),
             links: LinkRegistry::default(),
             askers: AskerRegistry::new(),
+            members: AskerRegistry::new(),
         }
     }
 }

@@ -75,7 +75,11 @@ fn take_up(
     handle: impl Handle,
 ) {
     if connection.is_to_be_secured() {
-        return start_reader(core, connection, case, handle);
+        return if core.node.may_authenticate(connection.neighbour(), core.now()) {
+            start_reader(core, connection, case, handle);
+        } else {
+            case.settle(ConnectionOutcome::HandshakeRate);
+        };
     }
     let bytes = match connection.receive_at_once(listener, Instant::now() + MOMENT) {
         Some(Ok(bytes)) => bytes,
@@ -142,7 +146,13 @@ impl Drop for TableEntry {
 
 fn read_first(core: &Core, connection: &Connection) -> Option<(Message, Case<MessageOutcome>)> {
     let deadline = Instant::now() + core.node.config.request_deadline;
-    connection.secure(deadline).ok()?;
+    if connection.is_to_be_secured() {
+        let secured = connection.secure(deadline).is_ok();
+        core.node.authenticated(connection.neighbour(), secured);
+        if !secured {
+            return None;
+        }
+    }
     loop {
         let bytes = connection.receive(deadline).ok()?;
         match core.node.first_message(&bytes) {

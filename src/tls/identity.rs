@@ -53,10 +53,12 @@ impl Identity {
         let provider = Arc::new(provider());
         let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None) });
         let client = Mutex::new((shown.kept.current(), shown.client()?));
+        let (verifier, resolver): (Arc<dyn ClientCertVerifier>, Arc<dyn ResolvesServerCert>) =
+            (shown.clone(), shown.clone());
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::clone(&shown) as _)
-            .with_cert_resolver(Arc::clone(&shown) as _);
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(resolver);
         // What resumes a session is with the peer: a stranger takes no memory here.
         server.ticketer = ring::Ticketer::new()?;
         server.send_tls13_tickets = 1;
@@ -112,11 +114,13 @@ impl fmt::Debug for Shown {
 impl Shown {
     /// How connections are opened, with nothing to resume.
     fn client(self: &Arc<Self>) -> Result<Arc<ClientConfig>, TlsError> {
+        let (verifier, resolver): (Arc<dyn ServerCertVerifier>, Arc<dyn ResolvesClientCert>) =
+            (self.clone(), self.clone());
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(self) as _)
-            .with_client_cert_resolver(Arc::clone(self) as _);
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(resolver);
         client.resumption = Resumption::in_memory_sessions(RESUMABLE);
         // Peers are known by their addresses, which TLS does not tell (RFC 6066 §3).
         client.enable_sni = false;

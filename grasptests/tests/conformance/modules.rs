@@ -30,6 +30,13 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "types", "wire",
         ],
     ),
+    (
+        "tls",
+        &[
+            "acp", "api", "cbor", "config", "core", "engine", "net", "node", "registry", "threads", "types",
+            "wire",
+        ],
+    ),
     ("config", &["node", "registry", "net", "threads", "api", "core", "engine"]),
     ("net", &["node", "threads", "api", "core", "engine", "workers"]),
     ("workers", &["threads", "api", "core", "engine"]),

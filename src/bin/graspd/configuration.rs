@@ -2,7 +2,9 @@
 //! reload, and by `--check`; nothing is used of one that has a problem.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use grasp::domain::{Files, Kept};
 use grasp::{Acp, Config, keyfile};
 use log::LevelFilter;
 
@@ -56,6 +58,14 @@ impl Configuration {
         Self { settings, acp: before.acp.clone(), ..self }
     }
 
+    /// The certificate and key of this node, and whom it trusts, if TLS secures its sessions.
+    pub(crate) fn credentials(&self) -> Option<&Arc<Kept>> {
+        match &self.acp {
+            Acp::InterfacesWithTls { credentials, .. } => Some(credentials),
+            _ => None,
+        }
+    }
+
     /// The settings of the normal instance.
     pub(crate) fn engine(&self) -> Config {
         self.settings.engine().acp(self.acp.clone())
@@ -93,9 +103,19 @@ fn acp(settings: &Settings, file: &Path, from: &Path, problems: &mut Vec<Problem
     let kind = settings.text("acp", "kind").unwrap_or_default();
     let interfaces = settings.texts("acp", "interfaces").unwrap_or_default();
     let keys = settings.text("acp", "keyfile");
+    let credentials = settings.text("acp", "credentials");
+    if credentials.is_some() && kind != "interfaces" {
+        return problem(format!("acp.credentials goes with the kind interfaces only; the kind is {kind}"));
+    }
     match (kind.as_str(), interfaces.as_slice(), keys) {
         ("interfaces", [], _) => problem("acp.interfaces must name the interfaces of the ACP".to_owned()),
-        ("interfaces", _, None) => Some(Acp::Interfaces(interfaces)),
+        ("interfaces", _, None) => match credentials {
+            None => Some(Acp::Interfaces(interfaces)),
+            Some(directory) => match Kept::load(Files::in_directory(from.join(directory))) {
+                Ok(kept) => Some(Acp::InterfacesWithTls { names: interfaces, credentials: Arc::new(kept) }),
+                Err(error) => problem(format!("acp.credentials: {error}")),
+            },
+        },
         ("quads", _, None) => problem("acp.keyfile must be the path of a file with keys".to_owned()),
         ("quads", [], Some(path)) => {
             let path = from.join(path);

@@ -101,6 +101,9 @@ impl Node {
         if let Some(metrics) = new_metrics {
             self.metrics = metrics;
         }
+        if let (Some(kept), Some(read)) = (self.configuration.credentials(), new.credentials()) {
+            kept.replace(read.current());
+        }
         self.running.clients.set_access(&new.access);
         logging::set_level(new.log_level());
         let restart = new.settings.need_a_restart(&self.configuration.settings);

@@ -64,6 +64,16 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         table: "acp",
+        name: "credentials",
+        about: "With the kind interfaces: the directory with the node's certificate and key, as grasp domain issue writes it. Then TLS \
+                with members of the same domain secures sessions and responses. A reload reads the files again.",
+        permitted: "the path of a directory",
+        fits: is_path,
+        default: || Value::Null,
+        reloads: false,
+    },
+    Key {
+        table: "acp",
         name: "keyfile",
         about: "With the kind quads: the file with the keys of the domain, as quadsmaker writes it.",
         permitted: "the path of a file",

@@ -4,3 +4,4 @@ mod configuration;
 pub(crate) mod daemon;
 mod metrics;
 mod service;
+mod tls;
