@@ -100,9 +100,9 @@ impl Plan {
     }
 }
 
-/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`). It outlives this process,
-/// so that no client is refused during a restart. `LISTEN_FDS` would need `unsafe`: only the caller of `from_raw_fd` can promise
-/// what descriptor 3 is.
+/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`). It outlives
+/// this process, so that no client is refused during a restart. `LISTEN_FDS` would need `unsafe`: only the caller of
+/// `from_raw_fd` can promise what descriptor 3 is.
 fn given() -> io::Result<UnixListener> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     if !socket_acceptconn(&socket)? {
@@ -110,8 +110,8 @@ fn given() -> io::Result<UnixListener> {
     }
     let listener = UnixListener::from(socket);
     listener.local_addr()?;
-    // Listens once more: then clients learn from the socket (SO_PEERCRED) that this process serves it, and not the service manager,
-    // to which `grasp reload` would send its signal. The system lowers the number to what it permits.
+    // Listens once more: then clients learn from the socket (SO_PEERCRED) that this process serves it, and not the
+    // service manager, to which `grasp reload` would send its signal. The system lowers the number to what it permits.
     rustix::net::listen(&listener, i32::MAX)?;
     Ok(listener)
 }

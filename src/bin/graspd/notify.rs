@@ -81,8 +81,8 @@ fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// How often to tell the service manager that graspd is alive: half of the time that `WATCHDOG_USEC` gives, if it is meant for this
-/// process.
+/// How often to tell the service manager that graspd is alive: half of the time that `WATCHDOG_USEC` gives, if it is
+/// meant for this process.
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     let own = std::process::id().to_string();
     let is_other = env::var("WATCHDOG_PID").is_ok_and(|pid| pid != own);

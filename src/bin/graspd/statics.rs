@@ -1,4 +1,5 @@
-//! Static objectives in a directory, one per file. `configuration` reads them; `publish` floods them and answers requests for them.
+//! Static objectives in a directory, one per file. `configuration` reads them; `publish` floods them and answers
+//! requests for them.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
