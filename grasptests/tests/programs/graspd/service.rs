@@ -162,7 +162,7 @@ fn a_reload_with_an_error_changes_nothing_and_says_so() -> Result<(), LabError> 
         flooded(&host, "A").iter().any(|one| one.starts_with("2 from"))
     });
     graspd.reload();
-    eventually(SOON, "it is named again", || graspd.count("needs a restart: sizes.nesting") == 2);
+    eventually(SOON, "it is named again", || graspd.count("need a restart: sizes.nesting") == 2);
     Ok(())
 }
 
@@ -281,7 +281,7 @@ fn a_socket_that_the_service_manager_gives_is_served_and_left() -> Result<(), La
     let not_given = place.run(&a, &[]);
     let said = String::from_utf8_lossy(&not_given.stderr).into_owned();
     assert!(
-        not_given.status.code() == Some(1) && said.contains("standard input is no Unix socket"),
+        not_given.status.code() == Some(1) && said.contains("standard input is not a Unix socket"),
         "{said}"
     );
     for round in 0..2 {
