@@ -162,7 +162,7 @@ pub struct Parameters(pub Vec<Role>);
 /// One kind of node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Its name, in radio access networks RSG, ASG or CSG: radio, aggregation and core site gateway.
+    /// Its name; in radio access networks RSG, ASG or CSG: radio network controller, aggregation and cell site gateway.
     pub role: String,
     /// The length of the prefixes that it gets.
     pub prefix_length: u8,
