@@ -1,7 +1,8 @@
-//! An engine: start, connect to one, look inside, stop. The calls of the API are in `api`.
+//! An engine: starting one or connecting to one, looking inside, and stopping. Programs call this; `api` has the calls of the
+//! API.
 //!
-//! `Engine` is a facade. The engine is in this process (`Here`), or a node in another process has it and this one is its
-//! client (`ipc::Client`). Each call begins with `here!`, which takes the engine here or lets the node answer.
+//! `Engine` is a facade. The engine is in this process (`Here`), or in a node in another process, whose client this process is
+//! (`ipc::Client`). Each call begins with `here!`, which takes the engine of this process or lets the node answer.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -26,12 +27,18 @@ use crate::types::Locator;
 /// [`shutdown`](Self::shutdown). Most programs need no handle and use the free functions, which share one
 /// engine of the process.
 ///
-/// An engine lives in the network namespace of the thread that starts it; its calls are to be made by threads
+/// An engine lives in the network namespace of the thread that starts it; make its calls from threads
 /// of the same namespace.
 ///
 /// The node may also be another process, `graspd` for instance, that many processes share: [`connect`](Self::connect)
 /// gives the same handle for it. Calls, types, errors and deadlines are the same; when the connection ends, for whatever
 /// reason, the node deregisters what this process has registered.
+///
+/// Besides its own errors, every call may return [`Error::Stopped`](crate::Error::Stopped) after
+/// [`shutdown`](Self::shutdown), and [`Error::Forked`](crate::Error::Forked) in a process that was forked from the engine's.
+/// With a connected engine it may also return [`Error::NodeGone`](crate::Error::NodeGone),
+/// [`Error::Forbidden`](crate::Error::Forbidden), [`Error::ClientLimit`](crate::Error::ClientLimit), and
+/// [`Error::TooLarge`](crate::Error::TooLarge) if the call does not fit into a message to the node.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) seat: Seat,
@@ -54,7 +61,7 @@ pub(crate) struct Here {
     pub(crate) core: Arc<Core>,
 }
 
-/// The engine in this process. If it is in a node, returns what that answers.
+/// The engine in this process. If the engine is in a node, the calling function returns the node's answer.
 #[cfg(feature = "ipc")]
 macro_rules! here {
     ($engine:expr, $node:ident => $answer:expr) => {
@@ -65,7 +72,7 @@ macro_rules! here {
     };
 }
 
-/// The engine, which is in this process.
+/// The engine in this process.
 #[cfg(not(feature = "ipc"))]
 macro_rules! here {
     ($engine:expr, $node:ident => $answer:expr) => {{
@@ -75,7 +82,7 @@ macro_rules! here {
 }
 pub(crate) use here;
 
-/// Ends the engine, or the connection to it, with its last handle; does nothing in a handle that does not count.
+/// Ends the engine, or the connection to it, when its last handle is dropped. `None` in handles that do not count.
 #[derive(Debug)]
 struct Owner(Option<Seat>);
 
@@ -91,12 +98,12 @@ impl Drop for Owner {
 }
 
 impl Engine {
-    /// A handle that keeps it running.
+    /// A handle that keeps the engine running.
     fn owned(seat: Seat) -> Self {
         Self { _owner: Arc::new(Owner(Some(seat.clone()))), seat }
     }
 
-    /// A handle that does not keep the engine running, for what makes calls of the API on its behalf.
+    /// A handle that does not keep the engine running, for threads and guards that make calls of the API.
     pub(crate) fn unowned(&self) -> Self {
         Self { seat: self.seat.clone(), _owner: Arc::new(Owner(None)) }
     }
@@ -128,20 +135,21 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`StartError::NoNode`] where nobody listens, [`StartError::NodeRefuses`] where the node speaks another version of the
-    /// protocol or has as many clients as it takes. A retry helps once that has changed.
+    /// [`StartError::NoNode`] if nobody listens there, [`StartError::NodeRefuses`] if the node speaks another version of the
+    /// protocol, or has as many clients as it accepts. A retry helps once that has changed.
     #[cfg(feature = "ipc")]
     pub fn connect(path: impl AsRef<std::path::Path>) -> Result<Self, StartError> {
         Ok(Self::owned(Seat::Node(Client::connect(path.as_ref())?)))
     }
 
-    /// Connects again to the node whose connection has ended, and registers the ASAs and objectives of this process with
-    /// their handles again, and the values that they serve. Sessions are lost. Does nothing on a connection that is alive,
-    /// nor on an engine in this process.
+    /// Connects again after the connection to the node has ended. Registers the ASAs of this process again, with the handles
+    /// that they had, their objectives, and the values that they serve. Sessions are lost. Does nothing while the connection
+    /// is alive, or if the engine is in this process.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), within the same time; [`StartError::NodeRefuses`] also if something cannot be
-    /// registered again: then nothing is.
+    /// registered again: then nothing is. It is returned after [`shutdown`](Self::shutdown), too: then a retry does not help.
+    /// [`StartError::Starting`] if another thread is reconnecting, and takes longer than that: a retry may help.
     #[cfg(feature = "ipc")]
     pub fn reconnect(&self) -> Result<(), StartError> {
         match &self.seat {
@@ -150,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// Whether this process has ended it, or the connection to it.
+    /// Whether this process has stopped the engine, or closed the connection to it.
     pub(crate) fn is_over(&self) -> bool {
         match &self.seat {
             Seat::Here(here) => here.core.is_stopping(),
@@ -159,13 +167,23 @@ impl Engine {
         }
     }
 
-    /// Whether it is in a node whose client this process is.
+    /// Whether the engine is in a node, whose client this process is.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         !matches!(self.seat, Seat::Here(_))
     }
 
     /// Starts an engine. It is ready when this returns.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use grasp::{Config, Engine};
+    ///
+    /// let engine = Engine::start(Config::new().interfaces(Some(vec!["eth0".to_owned()])))?;
+    /// println!("this node is {:?}", engine.my_address());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`StartError`], whose text says what is missing and what to do. A retry helps once that is done.
@@ -189,11 +207,11 @@ impl Engine {
         threads::start_story(&core).map_err(StartError::Thread)?;
         let (tx, rx) = threads::queue(core.node.config.multicast_queue);
         threads::start_mhandler(&core, rx).map_err(StartError::Thread)?;
-        // Before the interfaces, whose port 7017 may be another engine's to hear.
+        // Before the interfaces: another engine of the host may be the one that receives at their port 7017.
         threads::start_host(&core, &tx).map_err(StartError::Thread)?;
         let refreshed = threads::refresh(&core, &tx);
         if core.addresses().links.is_empty() {
-            // Where there are others, `_watcher` tries again, and says what is wrong.
+            // If others are usable, `_watcher` tries again, and logs what is wrong.
             refreshed?;
         }
         for name in engine.missing_interfaces() {
@@ -211,24 +229,24 @@ impl Engine {
     }
 
     /// Ends every thread, closes every socket and wakes every blocked call with an error. Afterwards every call
-    /// returns `unspec`. A second shutdown does nothing. The shutdown of a connected engine ends the connection, not the
+    /// returns [`Error::Stopped`](crate::Error::Stopped). A second shutdown does nothing. The shutdown of a connected engine ends the connection, not the
     /// node.
     pub fn shutdown(&self) {
         here!(self, node => node.close()).core.shutdown();
     }
 
-    /// The counters at this moment.
+    /// The current values of the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let here = here!(self, node => node.look("stats"));
-        // Those whose peers have closed meanwhile are closed, too.
+        // First releases the connections whose peers have closed them, or whose time is over: the counters include them.
         here.core.closing.look();
         here.core.node.counters.snapshot()
     }
 
-    /// What the engine does from now on, event by event, until the returned [`Trace`] is dropped. 4096 events wait to
-    /// be read; those beyond are lost for this listener, and counted ([`Trace::lost`]). Events of one thread come in
-    /// their order. After [`shutdown`](Self::shutdown) nothing comes any more.
+    /// Reports what the engine does from now on, event by event, until the returned [`Trace`] is dropped. It has room for
+    /// 4096 unread events; further ones are lost for this listener, and counted ([`Trace::lost`]). The events of one thread
+    /// keep their order. The trace ends with [`shutdown`](Self::shutdown).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -251,33 +269,33 @@ impl Engine {
         self.trace_with(trace::CAPACITY)
     }
 
-    /// As [`trace`](Self::trace), with so many events that wait, at least 1. The events of a connected engine, lines included,
-    /// are those of its node; they come over a connection of their own, which counts as another client there.
+    /// Like [`trace`](Self::trace), with room for `capacity` events, at least 1. The events of a connected engine, printed
+    /// lines included, are those of its node; they arrive over a separate connection, which the node counts as another client.
     #[must_use]
     pub fn trace_with(&self, capacity: usize) -> Trace {
         let here = here!(self, node => ipc::trace(node, capacity));
         here.core.node.counters.tracer().subscribe(capacity)
     }
 
-    /// The configuration it was started with, as far as an engine can work with it, and with what it leaves to the
-    /// environment. Of a connected engine: what an ASA may have to know, as the node said when this process connected, and
-    /// the defaults for everything else. These are the role (`dull`, `listen_self`), the times `default_timeout` and
-    /// `objective_ttl`, and the sizes of messages.
+    /// The configuration that the engine was started with, adjusted to the supported ranges and completed from the
+    /// environment. Of a connected engine: the settings that the node told this process when it connected, and the defaults
+    /// for all others. The node tells those that an ASA may need: the role (`dull`, `listen_self`), the times
+    /// `default_timeout` and `objective_ttl`, and the sizes of messages.
     #[must_use]
     pub fn config(&self) -> &Config {
         let here = here!(self, node => node.config());
         &here.core.node.config
     }
 
-    /// The settings that no engine can work with, with what is used instead. None of a connected engine: its node has
-    /// logged them.
+    /// The settings that were outside the supported range, with what is used instead. Empty for a connected engine: its node
+    /// has logged them.
     #[must_use]
     pub fn adjusted(&self) -> &[Adjusted] {
         let here = here!(self, _node => &[]);
         &here.core.adjusted
     }
 
-    /// The interfaces that the configuration or the substrate names, and that do not exist now. They are used once they
+    /// The interfaces that the configuration or the substrate names, but that do not exist now. They are used once they
     /// appear. An interface that exists and is not in [`links`](Self::links) is down or has no IPv6 link-local address.
     #[must_use]
     pub fn missing_interfaces(&self) -> Vec<String> {

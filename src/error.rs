@@ -175,6 +175,9 @@ pub enum Error {
     /// 3 `unspec`. This process has as much of something as its node grants a client; the text says of what. A retry helps once
     /// it has less.
     ClientLimit(Arc<str>),
+    /// 3 `unspec`. The node and this program speak different versions of the socket's protocol; the text says which. A retry does not
+    /// help.
+    OtherProtocol(Arc<str>),
     /// 16 `noSecurity`. The access rules of the node do not permit this process to do so; the text says what they permit, and
     /// to whom. A retry does not help.
     Forbidden(Arc<str>),
@@ -263,6 +266,7 @@ impl Error {
             Self::Forked => row(3, "unspec", "this process was forked off the one that started the engine, whose threads it does not have: start the engine after the fork", Retry::No),
             Self::NodeGone => row(3, "unspec", "the connection to the node has ended: connect again once the node runs", Retry::Later),
             Self::ClientLimit(_) => row(3, "unspec", "the node grants a client no more", Retry::Later),
+            Self::OtherProtocol(_) => row(3, "unspec", "the node does not understand this program", Retry::No),
             Self::Forbidden(_) => row(16, "noSecurity", "the node does not permit this", Retry::No),
             Self::NotStarted(_) => row(3, "unspec", "the engine cannot be started", Retry::Later),
             Self::NotYourSession => row(19, "noSession", "the session belongs to another ASA", Retry::No),
@@ -426,7 +430,9 @@ impl fmt::Display for Error {
         match self {
             Self::NotStarted(error) => error.fmt(f),
             Self::NoThread(cause) => write!(f, "{text}: {cause}"),
-            Self::ClientLimit(what) | Self::Forbidden(what) => write!(f, "{text}: {what}"),
+            Self::ClientLimit(what) | Self::OtherProtocol(what) | Self::Forbidden(what) => {
+                write!(f, "{text}: {what}")
+            }
             Self::WrongValue(cause) => write!(f, "{text}: {cause}"),
             Self::TooLarge { size, limit } => write!(f, "{text}: {size} bytes, where {limit} may be sent"),
             Self::PortTaken { port, cause } => write!(f, "TCP port {port} cannot be had: {cause}"),
@@ -558,6 +564,7 @@ mod tests {
             Error::Forked,
             Error::NodeGone,
             Error::ClientLimit("64 calls".into()),
+            Error::OtherProtocol("version 2".into()),
         ];
         let texts: std::collections::BTreeSet<_> = own.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), own.len());

@@ -73,11 +73,10 @@
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
 //! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
-//! | `domain` | off | `domain`: who is a member of a secure domain, by certificates (RFC 8994 §6.2) |
+//! | `domain` | off | [`domain`]: who is a member of a secure domain, by certificates (RFC 8994 §6.2); TLS with them: `Acp::InterfacesWithTls` |
 //! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
-//! | `node` | off | the programs of a node: `grasp` |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
-//! | `node` | off | the program `graspd`, one node for all processes of a machine: docs/operations.md |
+//! | `node` | off | the programs `graspd`, one node for all processes of a machine (docs/operations.md), and `grasp` (docs/grasp.md) |
 //!
 //! # Where to go on
 //!

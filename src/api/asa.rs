@@ -1,11 +1,11 @@
-//! An ASA as a guard: registered while it lives.
+//! An ASA as a guard: it is registered as long as the guard exists.
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::types::AsaNonce;
 
-/// A registered ASA. Dropping it, also while a panic unwinds, deregisters the ASA and takes it off its
-/// objectives: the original wished for that and could not do it.
+/// A registered ASA. Dropping it, also while a panic unwinds, deregisters the ASA and its objectives, which graspy leaves
+/// to the ASA.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,13 +47,13 @@ impl Asa {
         self.nonce
     }
 
-    /// The name.
+    /// The name of the ASA.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The engine that it is registered with.
+    /// The engine that the ASA is registered with.
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         &self.engine
@@ -62,7 +62,7 @@ impl Asa {
 
 impl Drop for Asa {
     fn drop(&mut self) {
-        // Already deregistered, or the engine is gone: nothing is left to do.
+        // If it fails, the ASA is deregistered already, or the engine is gone: nothing is left to do.
         let _ = self.engine.deregister_asa(self.nonce, &self.name);
     }
 }

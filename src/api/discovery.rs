@@ -1,4 +1,4 @@
-//! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4).
+//! Discovery (RFC 8990 §2.5.4, RFC 8991 §2.3.4), for ASAs, and for `reach`, which looks for a peer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +14,16 @@ use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locat
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
-/// What [`Engine::discover`] takes besides its timeout, with graspy's defaults.
+/// The options of [`Engine::discover`], with graspy's defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Discover {
-    /// Forget what is cached for the objective first.
+    /// First forget what is cached for the objective.
     pub flush: bool,
-    /// Forget cached locators that expire within so many milliseconds; 0 forgets all (RFC 8991 §2.3.4,
-    /// `minimum_TTL`). None keeps all that are valid, graspy's -1.
+    /// First forget cached locators that expire within this many milliseconds; 0 forgets all (RFC 8991 §2.3.4,
+    /// `minimum_TTL`). `None`, graspy's -1, keeps all that are valid.
     pub minimum_ttl: Option<u32>,
-    /// Return as soon as so many locators are known, instead of collecting until the timeout.
+    /// Return as soon as this many locators are known, instead of collecting until the timeout. With 0 nobody is asked:
+    /// only the cache counts.
     pub enough: Option<usize>,
 }
 
@@ -30,10 +31,10 @@ impl Engine {
     /// Finds peers that support an objective (RFC 8991 §2.3.4; graspy's `discover`). The ASA need not have
     /// registered it.
     ///
-    /// What is cached is returned at once. Otherwise answers are collected until `timeout` milliseconds are
-    /// over, at least 100 for each count of the objective's loop count, which is also the default. Where
-    /// nobody could be connected to a moment ago is no answer. While nothing is found the discovery is repeated under a new session, with growing pauses. The first
-    /// locator is the default peer; an empty list means that nobody has answered.
+    /// Cached locators are returned at once. Otherwise answers are collected for `timeout` milliseconds, but at least for
+    /// 100 ms times the objective's loop count, which is also the default. Locators that could not be connected to a moment
+    /// ago are left out. While nothing is found, the discovery is repeated with a new session, after pauses that grow. The
+    /// first locator is the default peer; an empty list means that nobody has answered.
     ///
     /// Objectives of other ASAs in this engine are found too; the ASA's own ones only with
     /// [`Config::listen_self`](crate::Config::listen_self).
@@ -53,8 +54,9 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSecurity`] unless this is a DULL instance, [`Error::NotBoth`], [`Error::NoAsa`]. A retry
-    /// helps only with the first.
+    /// [`Error::NoSecurity`], but not from a DULL instance that handles the objective, [`Error::NotBoth`],
+    /// [`Error::NoAsa`]; [`Error::TooLarge`] if the name is too long for a multicast; [`Error::NoRandom`]. A retry helps with
+    /// `NoSecurity` once the substrate is up, and may help later with `NoRandom`.
     pub fn discover(
         &self,
         nonce: AsaNonce,
@@ -74,7 +76,7 @@ impl Engine {
 }
 
 impl Here {
-    /// `discover` without its checks, for calls that look for a peer themselves.
+    /// Like `discover`, but without its checks: for calls that look for a peer themselves.
     pub(super) fn find(
         &self,
         nonce: AsaNonce,
@@ -85,7 +87,7 @@ impl Here {
         self.find_besides(nonce, objective, timeout, options, &[])
     }
 
-    /// `find`, for who has tried some locators already, which are no answer.
+    /// Like `find`, but locators that have been tried already do not count as answers.
     pub(super) fn find_besides(
         &self,
         nonce: AsaNonce,
@@ -100,7 +102,7 @@ impl Here {
         let most = self.core.node.config.locators_limit;
         let wanted = Wanted { enough, most, not: here.own.clone(), rapid: false };
         if self.core.node.test_divert() {
-            // Neither the cache nor what is registered here counts, only what the answers say.
+            // Only the answers count, not the cache or what is registered here.
             return Ok(self.ask(objective, timeout, wanted)?.0);
         }
         self.forget(name, options);
@@ -115,11 +117,11 @@ impl Here {
         }
         let now = self.core.now();
         let mut found = self.core.node.registries.discovery.lookup(name, now);
-        // Another ASA may have flushed the cache just now: what this one was answered is valid all the same.
+        // Another ASA may just have flushed the cache: the answers to this one are valid nevertheless.
         answered.retain(|one| one.is_valid_at(now) && !found.iter().any(|known| same_place(known, one)));
         found.extend(answered);
         found.truncate(most.max(1));
-        // What is registered may have changed while the network was asked.
+        // The registry may have changed while the network was asked.
         Ok(self.offered_here(nonce, name).without(tried).added_to(found))
     }
 
@@ -133,7 +135,7 @@ impl Here {
         }
     }
 
-    /// Where this engine offers the objective, as its ASA sees it.
+    /// Where this engine offers the objective, from the point of view of the ASA that asks.
     fn offered_here(&self, nonce: AsaNonce, name: &str) -> OfferedHere {
         let Some(offering) = self.core.node.registries.objectives.offering(name) else {
             return OfferedHere::default();
@@ -148,8 +150,8 @@ impl Here {
         }
     }
 
-    /// Asks the network until the timeout is over, enough is known, or, if wanted, an answer came in rapid mode. The
-    /// cache has the locators too.
+    /// Asks the network until the timeout is over, enough locators are known, or an answer in rapid mode has arrived, if
+    /// one is wanted. The locators go into the cache, too.
     fn ask(
         &self,
         objective: &Objective,
@@ -159,7 +161,7 @@ impl Here {
         let core = &self.core;
         let (mailbox, incoming) = bounded(core.node.config.response_queue);
         let limit = core.multicast_send_limit();
-        // The decider counts whole milliseconds: measured from here, no wait is shorter than it is to be.
+        // `Search` counts whole milliseconds. Deadlines count from here, so that no wait is too short.
         let (began, started) = (core.now(), Instant::now());
         let mut search = core.node.search(objective, timeout, wanted, Arc::new(mailbox), limit, began);
         loop {
@@ -185,8 +187,8 @@ impl Here {
         }
     }
 
-    /// Asks those on the link, with the value as the wish, and waits for the first answer of any kind, in rapid
-    /// mode or not (RFC 8990 §2.5.4.5).
+    /// Asks the neighbours, with the value as the wish, and waits for the first answer, whether or not it is in rapid mode
+    /// (RFC 8990 §2.5.4.5). Returns the answer if it is.
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
@@ -198,10 +200,10 @@ impl Here {
 /// Where one engine offers an objective.
 #[derive(Default)]
 struct OfferedHere {
-    /// By other ASAs: they are found without asking the network.
+    /// Locators of other ASAs, which are found without asking the network.
     others: Vec<AsaLocator>,
-    /// By the ASA itself, which does not want to find that. A relay that has it from another relay does not know
-    /// that the asker is the one.
+    /// Locators of the ASA itself, which must not find itself. They may be in an answer nevertheless: a relay that has
+    /// learnt them from another relay does not know that they are the asker's.
     own: Vec<AsaLocator>,
 }
 
@@ -210,14 +212,14 @@ impl OfferedHere {
         self.own.iter().any(|own| is_there(own, found))
     }
 
-    /// The same without some locators, wherever they are found.
+    /// Excludes the locators that were tried, whoever offers them.
     fn without(mut self, tried: &[AsaLocator]) -> Self {
         self.others.retain(|other| !tried.iter().any(|tried| is_there(tried, other)));
         self.own.extend_from_slice(tried);
         self
     }
 
-    /// What was found elsewhere, without the ASA's own and with what other ASAs offer here.
+    /// Adds the locators of other ASAs of this engine to those found elsewhere, and removes the ASA's own.
     fn added_to(&self, mut found: Vec<AsaLocator>) -> Vec<AsaLocator> {
         found.retain(|found| !self.is_own(found));
         for other in &self.others {

@@ -8,14 +8,14 @@ use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::WireLocator;
 
 impl Engine {
-    /// Sends objectives with their values to everyone, in one message (RFC 8991 §2.3.7; graspy's `flood`).
-    /// They are valid for `ttl` milliseconds, for ever if it is 0. Every objective must be registered by this
-    /// ASA. This node's own flood cache gets them too.
+    /// Sends objectives with their values to all nodes, in one message (RFC 8991 §2.3.7; graspy's `flood`).
+    /// They are valid for `ttl` milliseconds, for ever if it is 0. This ASA must have registered every objective.
+    /// This node's own flood cache gets them too.
     ///
     /// If the first locator is the unspecified address `::`, the flood is for the links only: every `::` is
     /// replaced by the link-local address of the interface that the message leaves by, and all loop counts
-    /// are 1. So they are in a DULL instance (RFC 8990 §2.5.2), and on a node that has link-local addresses
-    /// only (§2.5.6.2).
+    /// are set to 1. A DULL instance (RFC 8990 §2.5.2), and a node that has only link-local addresses (§2.5.6.2), always
+    /// set them to 1.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -31,10 +31,12 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// In this order: [`Error::NoSecurity`] unless this is a DULL instance that handles all of them; [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
-    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::TooLarge`] if the
-    /// message is larger than [`Config::multicast_send_size`](crate::Config::multicast_send_size). Nothing is
-    /// sent then. A retry helps with none but the first.
+    /// In this order: [`Error::NoSecurity`], but not from a DULL instance that handles all the objectives;
+    /// [`Error::NoObjective`]; for each objective [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`],
+    /// [`Error::NotYourObj`]; [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::NoRandom`];
+    /// [`Error::TooLarge`] if the message is larger than
+    /// [`Config::multicast_send_size`](crate::Config::multicast_send_size). Then nothing is sent. A retry helps with
+    /// `NoSecurity` once the substrate is up, and may help later with `NoRandom`.
     pub fn flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         let here = here!(self, node => node.ask("flood", &[nonce.form(), ttl.form(), tagged.form()]));
         here.check_floodable(nonce, tagged)?;
@@ -46,7 +48,7 @@ impl Engine {
         Ok(())
     }
 
-    /// All that `flood` checks, without flooding.
+    /// Makes all the checks of `flood` without flooding.
     pub(super) fn check_flood(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         let here = here!(self, node => node.ask("check_flood", &[nonce.form(), ttl.form(), tagged.form()]));
         here.check_floodable(nonce, tagged)?;
@@ -80,7 +82,7 @@ impl Engine {
     }
 
     /// Forgets a flooded value that [`get_flood`](Self::get_flood) has returned, because it is stale (RFC 8991
-    /// §2.3.7; graspy's `expire_flood`). One that is not cached any more is none.
+    /// §2.3.7; graspy's `expire_flood`). Does nothing if the value is no longer cached.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -105,7 +107,7 @@ impl Engine {
 }
 
 impl Here {
-    /// What a flood is refused for before anything of it is built.
+    /// The checks of a flood that come before its message is built.
     fn check_floodable(&self, nonce: AsaNonce, tagged: &[TaggedObjective]) -> Result<()> {
         self.core.check_running()?;
         self.check_secure_or_dull(tagged.iter().map(|one| one.objective.name.as_str()))?;

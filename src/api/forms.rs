@@ -1,11 +1,12 @@
-//! How what the calls take and return looks in a message between a node and its clients (`ipc`).
+//! The arguments and results of the calls as items of a message between a node and its clients. `ipc::form` has those of the
+//! basic types; docs/ipc.md specifies all of them.
 
 use super::{Discover, EngineState, Negotiation, Peer, Port, RegisterObj, SessionView, Source, Synchronized};
 use crate::acp::TRUSTING_LINKS;
 use crate::ipc::{Fields, Form, Formed, fields};
 use crate::types::{AsaLocator, Objective, SessionNonce, Value};
 
-/// Null is any port, a number that one, "last" the one that the objective had last.
+/// Null is `Any`, a number is `Fixed`, "last" is `Last`.
 impl Form for Port {
     fn form(&self) -> Value {
         match self {
@@ -156,7 +157,7 @@ impl Formed for SessionView {
     }
 }
 
-/// Why another substrate than those of this library is only trusted.
+/// The reason that is shown for a trusted substrate that is not of this library.
 const TRUSTING: &str = "the node trusts its substrate, which does not secure anything";
 
 impl Form for EngineState {
@@ -191,7 +192,7 @@ impl Formed for EngineState {
     }
 }
 
-/// That of a node that is gone.
+/// The state of a node that is gone.
 impl Default for EngineState {
     fn default() -> Self {
         Self {

@@ -59,7 +59,7 @@ impl crate::Engine {
         minimum_ttl: u32,
     ) -> Result<Vec<AsaLocator>> {
         let minimum_ttl = Some(minimum_ttl);
-        // Nothing needs to be found where the cache is all that counts.
+        // With timeout 0 only the cache counts.
         let enough = (timeout == 0).then_some(0);
         self.discover(asa_handle, objective, Some(timeout), Discover { minimum_ttl, enough, flush: false })
     }

@@ -1,4 +1,4 @@
-//! The answering side of negotiations (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
+//! The answering side of negotiations (RFC 8990 §2.5.5, RFC 8991 §2.3.5): waiting for requests. Called by ASAs and by `serve`.
 
 use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
@@ -8,11 +8,11 @@ use crate::ipc::Form as _;
 use crate::types::{AsaNonce, Objective, SessionNonce};
 
 impl Engine {
-    /// Waits, without limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
+    /// Waits, without a time limit, for a peer that asks to negotiate an objective of this ASA (RFC 8991 §2.3.5;
     /// graspy's `listen_negotiate`). The objective can be discovered from now on. Several threads may listen;
     /// each request wakes one. Peers are refused while nobody listens: answer each request in a thread of its
-    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The objective
-    /// comes back with the peer's value and loop count; if `dry` is set the peer wants a dry run.
+    /// own, or listen again within [`Config::listen_grace`](crate::Config::listen_grace). The returned objective
+    /// has the peer's value and loop count; if its `dry` is set, the peer wants a dry run.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -30,10 +30,11 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`] also if `discoverable`
-    /// is not set, [`Error::NoSecurity`]. [`Error::NoSession`] after [`stop_negotiate`](Self::stop_negotiate)
-    /// or a deregistration, [`Error::Stopped`] after shutdown. Nothing that a peer does is an error: a request too many,
-    /// or under the identifier of an open session, is refused and counted. A peer that is refused because of a limit is told so.
+    /// [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NotNeg`], also if `discoverable`
+    /// is not set, [`Error::NoSecurity`], with which a retry helps once the substrate is up. [`Error::NoSession`] after
+    /// [`stop_negotiate`](Self::stop_negotiate) or a deregistration, [`Error::Stopped`] after shutdown. Nothing that a peer
+    /// does is an error: a request beyond a limit, or with the identifier of an open session, is refused and counted. A peer
+    /// that is refused because of a limit is told so.
     pub fn listen_negotiate(
         &self,
         nonce: AsaNonce,
@@ -48,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Announces that this ASA is about to listen, after the checks of listening: peers that ask meanwhile wait.
+    /// Makes the checks of listening, and announces that this ASA is about to listen: peers that ask in the meantime wait.
     pub(super) fn announce_listening(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         let here = here!(self, node => node.ask("announce_listening", &[nonce.form(), objective.form()]));
         here.check_listening(nonce, objective)?;
@@ -58,7 +59,7 @@ impl Engine {
 
     /// Stops listening for negotiations (RFC 8991 §2.3.5 `stop_listen_negotiate`; graspy's `stop_negotiate`):
     /// this ASA's blocked [`listen_negotiate`](Self::listen_negotiate) calls return [`Error::NoSession`]. The
-    /// objective can be discovered no longer, unless it was registered so. Open sessions go on.
+    /// objective can no longer be discovered, unless it was registered as discoverable. Open sessions continue.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -91,9 +92,9 @@ impl Here {
         self.check_secure()
     }
 
-    /// Waits for one request and takes it up. Nothing where that would be a session too many, or a second one under the
-    /// identifier of one that is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has
-    /// done nothing wrong, goes on listening.
+    /// Waits for one request and accepts it. Returns `None` if that would exceed the limit on sessions, or if a session with
+    /// the same identifier is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has done
+    /// nothing wrong, continues to listen.
     fn accept_next(
         &self,
         nonce: AsaNonce,

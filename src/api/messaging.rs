@@ -1,6 +1,6 @@
 //! gsend and grecv: any CBOR over an open session (graspy's extension; neither in RFC 8991 nor in `graspi`).
-//! The server listens with `listen_negotiate`, the client opens with `req_negotiate_noloop`; `end_negotiate`
-//! ends.
+//! The server listens with `listen_negotiate`, the client opens the session with `req_negotiate_noloop`; either ends it
+//! with `end_negotiate`.
 
 use std::time::{Duration, Instant};
 
@@ -27,10 +27,11 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`], [`Error::TooLarge`] if the item
-    /// is larger than [`Config::unicast_size`](crate::Config::unicast_size); [`Error::SockErr`], which ends the
-    /// session, unless the peer had sent something before it closed: then [`grecv`](Self::grecv) returns that, and ends the
-    /// session after it.
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`],
+    /// [`Error::TooLarge`] if the item is larger than [`Config::unicast_size`](crate::Config::unicast_size);
+    /// [`Error::SockErr`], which ends the session, unless a message that the peer sent before it closed the connection is
+    /// unread: then [`grecv`](Self::grecv) returns that message, and its next call ends the session. A retry helps with
+    /// `NoSecurity` once the substrate is up.
     pub fn gsend(&self, nonce: AsaNonce, session: SessionNonce, message: &Value) -> Result<()> {
         let here = here!(self, node => node.ask("gsend", &[nonce.form(), session.form(), message.form()]));
         here.check_asa(nonce)?;
@@ -57,9 +58,10 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session
-    /// meanwhile, [`Error::NoSocket`]. The following end the session: [`Error::NoPeer`] if the peer has closed it, [`Error::CborFail`], [`Error::NoReply`] if nothing
-    /// came in time.
+    /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], also if another thread ends the session in the meantime,
+    /// [`Error::NoSocket`], [`Error::NotYourSession`]. The following end the session: [`Error::NoPeer`] if the peer has closed
+    /// the connection, [`Error::CborFail`], [`Error::NoReply`] if nothing arrives in time, `NoSecurity` if the substrate goes
+    /// down while this waits. Then a new session may succeed.
     pub fn grecv(&self, nonce: AsaNonce, session: SessionNonce, timeout: u32) -> Result<Value> {
         let here = here!(self, node => node.ask("grecv", &[nonce.form(), session.form(), timeout.form()]));
         here.check_asa(nonce)?;
@@ -67,7 +69,7 @@ impl Engine {
         let limits = here.core.node.unicast_limits();
         let received = here.receive(&exchange, Instant::now() + Duration::from_millis(timeout.into()));
         let error = match received {
-            // The substrate went down while this was waited for.
+            // The substrate went down while this waited.
             Ok(_) if !here.core.node.is_secure() => {
                 here.core.node.received().settle(MessageOutcome::Insecure);
                 Error::NoSecurity
@@ -85,7 +87,7 @@ impl Engine {
         };
         let was_open = here.end(session, &exchange, (&error).into());
         here.core.check_running()?;
-        // Another thread ended the session: what the closed socket says is not the peer's word.
+        // If another thread ended the session, the error of the closed socket does not come from the peer.
         Err(if was_open { error } else { Error::NoSession })
     }
 }

@@ -1,6 +1,6 @@
-//! The calls of the API (RFC 8991 §2.3.3 to §2.3.7), one file a subject, as methods of [`Engine`]. The free functions of
-//! the same names use the engine of the process. All may be called from any thread; those that wait block only
-//! their caller.
+//! The calls of the API (RFC 8991 §2.3.3 to §2.3.7), one file per subject, as methods of [`Engine`]. ASAs make them, and
+//! `node` makes them for the clients of a node. The free functions of the same names use the engine of the process. All
+//! may be called from any thread; those that wait block only their caller.
 
 mod asa;
 mod discovery;
@@ -55,7 +55,8 @@ use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::{Body, Message, Step, WireObjective, encode};
 
 impl Here {
-    /// graspy's `_check_asa_obj`, in its order. `sending` is for what makes a value known to others.
+    /// Makes the checks of graspy's `_check_asa_obj`, in the same order. `sending` is set by calls that make a value
+    /// known to others.
     fn check_asa_obj(&self, nonce: AsaNonce, objective: &Objective, sending: bool) -> Result<()> {
         self.core.check_running()?;
         if objective.neg && objective.synch {
@@ -80,7 +81,7 @@ impl Here {
         if self.core.node.is_secure() { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
-    /// As `check_secure`, but a DULL instance passes with the objectives that it may handle.
+    /// Like `check_secure`, but a DULL instance passes with the objectives that it may handle.
     fn check_secure_or_dull<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         if !self.core.node.config.dull {
             return self.check_secure();
@@ -89,14 +90,14 @@ impl Here {
         if permitted { Ok(()) } else { Err(Error::NoSecurity) }
     }
 
-    /// A timeout in milliseconds; none and 0 are the default (RFC 8991 §2.3.2.1).
+    /// Converts a timeout in milliseconds; `None` and 0 mean the default (RFC 8991 §2.3.2.1).
     fn timeout(&self, timeout: Option<u32>) -> Duration {
         let milliseconds =
             timeout.filter(|given| *given > 0).unwrap_or(self.core.node.config.default_timeout);
         Duration::from_millis(milliseconds.into())
     }
 
-    /// Encodes a unicast message. `TooLarge` if it is larger than may be sent (RFC 8990 §2.8.3).
+    /// Encodes a unicast message. Returns `TooLarge` if it is larger than may be sent (RFC 8990 §2.8.3).
     fn encode_unicast(&self, body: Body) -> Result<Vec<u8>> {
         let bytes = encode(&Message::new(body));
         too_large(bytes.len(), self.core.node.sizes.unicast()).map(|()| bytes)
@@ -111,17 +112,17 @@ impl Here {
         exchange.transport.receive(deadline).inspect_err(|_| self.core.node.counters.replies_missing.add())
     }
 
-    /// When connecting to a peer and sending it a request has to be done.
+    /// The deadline for connecting to a peer and sending it a request.
     fn connect_deadline(&self) -> Instant {
         Instant::now() + self.core.node.config.connect_timeout
     }
 
-    /// Connects to the first of some peers that can be reached: each has its share of the time that is left, if that is
-    /// long enough for a packet to be lost. What was discovered and cannot be reached is forgotten, so that it is not
-    /// found again.
+    /// Connects to the first of these peers that can be reached. Each gets an equal share of the time that is left, but
+    /// at least `SHORTEST_CONNECT`. A discovered locator that cannot be reached is forgotten, so that it is not found
+    /// again.
     ///
     /// # Errors
-    /// `error`, with why the last of them could not be reached.
+    /// `error`, with the reason why the last peer could not be reached.
     fn connect(
         &self,
         name: &str,
@@ -158,14 +159,14 @@ impl Here {
         Err(failure)
     }
 
-    /// What the failure to start a thread means: during shutdown none is started.
+    /// Converts a failure to start a thread: during shutdown, when none is started, to `Stopped`.
     fn no_thread(&self, cause: io::Error) -> Error {
         self.core.check_running().err().unwrap_or_else(|| Error::NoThread(Arc::new(cause)))
     }
 }
 
 impl Error {
-    /// The same error with why a connection failed.
+    /// Adds the reason why a connection failed.
     fn not_connected(self, cause: TransportError, peer: Option<SocketAddr>) -> Self {
         match cause {
             TransportError::Timeout => self.because(Why::TimedOut, peer, None),
@@ -175,12 +176,12 @@ impl Error {
         }
     }
 
-    /// The same error with why something could not be sent.
+    /// Adds the reason why a message could not be sent.
     fn not_sent(self, cause: TransportError, peer: Ipv6Addr) -> Self {
         self.not_connected(cause, Some(SocketAddr::from((peer.to_canonical(), 0))))
     }
 
-    /// The same error, with why nothing came unless it was the time that is over.
+    /// Adds the reason why no answer arrived, unless the time was simply over.
     fn not_answered(self, cause: TransportError) -> Self {
         match cause {
             TransportError::Timeout => self,
@@ -196,12 +197,12 @@ impl Peer {
     }
 }
 
-/// `TooLarge` unless a message may be so large (RFC 8990 §2.5.3, §2.8.3).
+/// Returns `TooLarge` if a message is larger than the limit (RFC 8990 §2.5.3, §2.8.3).
 fn too_large(size: usize, limit: usize) -> Result<()> {
     if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
 }
 
-/// The time in which one of several peers must be reached: the system sends a lost first packet again after a second.
+/// The shortest time for connecting to one of several peers: the system retransmits a lost first packet after a second.
 const SHORTEST_CONNECT: Duration = Duration::from_millis(1500);
 
 /// A session identifier with an objective, ready for a message body.
@@ -209,8 +210,8 @@ fn step(session: u32, objective: &Objective) -> Step {
     Step { session, objective: WireObjective::from_objective(objective) }
 }
 
-/// Whether the name in a locator may lead to this address: whoever answers with a name must not have this node talk to
-/// itself. A locator of this very machine is taken from its own ASAs only.
+/// Whether the name in a locator may resolve to this address: a peer that answers with a name must not make this node
+/// talk to itself. Locators of this machine are accepted from its own ASAs only.
 fn may_be_named(peer: &AsaLocator, address: IpAddr) -> bool {
     match &peer.locator {
         Some(Locator::Fqdn(name)) if name.trim_end_matches('.') != "localhost" => {

@@ -1,4 +1,5 @@
-//! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5).
+//! Negotiation (RFC 8990 §2.5.5, RFC 8991 §2.3.5): the asking side, and the steps of both sides. `listening` has the rest of
+//! the answering side.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +17,11 @@ use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 use crate::wire::{Body, Message, Outcome};
 
-/// How long nothing follows an M_WAIT, or a request that is not answered: graspy reads one message at a time and
-/// loses what comes with it.
+/// The pause after an M_WAIT, or after a request whose answer is not awaited: graspy reads one message at a time, and
+/// loses another one that arrives together with it.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// How reading ends where the peer has closed the connection and nothing of it is left.
+/// The errors of reading from a connection that the peer has closed and that holds no more messages.
 const NOTHING_SAID: [Error; 3] = [Error::NoPeer, Error::NoNegReply, Error::NoSession];
 
 /// How a request or a step of a negotiation was answered, if it did not fail.
@@ -34,9 +35,10 @@ pub enum Negotiation {
 
 impl Engine {
     /// Asks a peer to negotiate an objective, which must be registered by this ASA (RFC 8991 §2.3.5
-    /// `request_negotiate`; graspy's `req_negotiate`). Without a peer one is discovered, and the first answer
-    /// is taken; if nobody can be reached there, another is discovered, within `timeout` if that is given. Waits `timeout`
-    /// milliseconds for the answer, 60000 by default; a peer that asks for time gets it.
+    /// `request_negotiate`; graspy's `req_negotiate`). Without a peer, one is discovered, and the first answer
+    /// is used; if that peer cannot be reached, another one is discovered, within `timeout` if it is given. Waits `timeout`
+    /// milliseconds for the answer, 60000 by default. A peer that asks for more time gets it, up to
+    /// [`Config::wait_limit`](crate::Config::wait_limit).
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -60,11 +62,11 @@ impl Engine {
     ///
     /// # Errors
     /// Before anything is sent, in this order: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
-    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoDiscReply`],
-    /// [`Error::TooLarge`], [`Error::SockErrNegRq`]. [`Error::Declined`] with the peer's reason. If there is no answer,
-    /// or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
-    /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoDiscReply`, `SockErrNegRq`,
-    /// `NoPeer` and `NoNegReply`.
+    /// [`Error::NotNeg`], [`Error::NoSecurity`], [`Error::OtherNamespace`], [`Error::NoRandom`], [`Error::NoDiscReply`],
+    /// [`Error::TooLarge`], [`Error::SockErrNegRq`], [`Error::SessionLimit`]. [`Error::Declined`] with the peer's reason. If
+    /// there is no answer, or a wrong one: [`Error::NoPeer`], [`Error::CborFail`], [`Error::NoValidStep`], [`Error::InvalidNeg`],
+    /// [`Error::InvalidEnd`], [`Error::NoNegReply`]. A retry may help with `NoRandom`, `NoDiscReply`, `SockErrNegRq`,
+    /// `SessionLimit`, `NoPeer` and `NoNegReply`.
     pub fn req_negotiate(
         &self,
         nonce: AsaNonce,
@@ -75,7 +77,7 @@ impl Engine {
         self.negotiate_with(nonce, objective, peer, timeout).map(|(answer, _)| answer)
     }
 
-    /// `req_negotiate`, and with whom.
+    /// Like `req_negotiate`, but also returns the peer.
     pub(super) fn negotiate_with(
         &self,
         nonce: AsaNonce,
@@ -101,7 +103,7 @@ impl Engine {
         Ok((here.await_reply(session, &exchange, objective, deadline, None)?, peer))
     }
 
-    /// Sends a request and does not wait for an answer: [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
+    /// Sends a request and does not wait for the answer: calls of [`gsend`](Self::gsend) and [`grecv`](Self::grecv)
     /// follow (graspy's `req_negotiate` with `noloop`, which returns `noReply` for success).
     ///
     /// ```no_run
@@ -119,7 +121,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// As [`req_negotiate`](Self::req_negotiate) before the answer.
+    /// Those of [`req_negotiate`](Self::req_negotiate) before the answer.
     pub fn req_negotiate_noloop(
         &self,
         nonce: AsaNonce,
@@ -130,7 +132,7 @@ impl Engine {
         self.open_with(nonce, objective, peer, timeout).map(|(session, _)| session)
     }
 
-    /// `req_negotiate_noloop`, and with whom.
+    /// Like `req_negotiate_noloop`, but also returns the peer.
     pub(super) fn open_with(
         &self,
         nonce: AsaNonce,
@@ -146,8 +148,8 @@ impl Engine {
     }
 
     /// Makes a counter-offer and waits for the answer (RFC 8990 §2.8.7, RFC 8991 §2.3.5; graspy's
-    /// `negotiate_step`). Takes the objective as it was last returned, with a new value: the loop count is
-    /// lowered here. Waits `timeout` milliseconds, 60000 by default.
+    /// `negotiate_step`). Takes the objective as it was last returned, with a new value: this call lowers the loop count.
+    /// Waits `timeout` milliseconds for the answer, 60000 by default.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -212,14 +214,14 @@ impl Engine {
         }
     }
 
-    /// Asks the peer for so many milliseconds before the next message, 60000 by default (RFC 8990 §2.8.9,
+    /// Asks the peer to wait `timeout` milliseconds for the next message, 60000 by default (RFC 8990 §2.8.9,
     /// RFC 8991 §2.3.5; graspy's `negotiate_wait`). Does not wait itself.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
     /// # let (asa, money) = (grasp::register_asa("Briggs")?, grasp::Objective::new("EX3"));
     /// let (session, request) = grasp::listen_negotiate(asa, &money)?;
-    /// // Ten seconds to make up one's mind.
+    /// // Ten seconds to decide.
     /// grasp::negotiate_wait(asa, session, Some(10_000))?;
     /// println!("{} is a lot", request.value);
     /// grasp::end_negotiate(asa, session, true, None)?;
@@ -229,8 +231,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoAsa`], [`Error::NoSecurity`], [`Error::NoSession`], [`Error::NoSocket`], [`Error::NotYourSession`];
-    /// [`Error::SockErrWait`], which ends the session, unless the peer had sent something before it closed: then
-    /// [`negotiate_step`](Self::negotiate_step) returns that, or [`end_negotiate`](Self::end_negotiate) ends the session.
+    /// [`Error::SockErrWait`], which ends the session, unless a message that the peer sent before it closed the connection is
+    /// unread: then [`negotiate_step`](Self::negotiate_step) returns that message, or
+    /// [`end_negotiate`](Self::end_negotiate) ends the session.
     pub fn negotiate_wait(&self, nonce: AsaNonce, session: SessionNonce, timeout: Option<u32>) -> Result<()> {
         let here =
             here!(self, node => node.ask("negotiate_wait", &[nonce.form(), session.form(), timeout.form()]));
@@ -259,9 +262,9 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NoSecurity`]; [`Error::NoSession`], harmless if the session has ended already;
-    /// [`Error::NoSocket`]; [`Error::TooLarge`]; [`Error::SockErrEnd`]. But for the
-    /// first four and `TooLarge` the session is over.
+    /// [`Error::NoAsa`]; [`Error::NoSession`], harmless if the session has ended already; [`Error::NoSocket`],
+    /// [`Error::NotYourSession`], [`Error::TooLarge`]. These leave the session as it is. After [`Error::SockErrEnd`] it is over, and
+    /// after [`Error::NoSecurity`], which means that the peer is not told. A retry does not help.
     pub fn end_negotiate(
         &self,
         nonce: AsaNonce,
@@ -276,7 +279,7 @@ impl Engine {
     }
 
     /// Tells the peer that its last message was invalid, and ends the session (RFC 8990 §2.8.12, RFC 8991
-    /// §2.3.5; graspy's `send_invalid`). `info` is any value; None is "No information".
+    /// §2.3.5; graspy's `send_invalid`). `info` is any value; `None` means "No information".
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -290,7 +293,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// As [`end_negotiate`](Self::end_negotiate).
+    /// Those of [`end_negotiate`](Self::end_negotiate).
     pub fn send_invalid(&self, nonce: AsaNonce, session: SessionNonce, info: Option<Value>) -> Result<()> {
         let here =
             here!(self, node => node.ask("send_invalid", &[nonce.form(), session.form(), info.form()]));
@@ -348,7 +351,7 @@ impl Here {
         Ok((session, exchange, peer))
     }
 
-    /// Takes up a session of this ASA with a peer that is connected.
+    /// Opens a session of this ASA on a connection with a peer.
     pub(super) fn open(
         &self,
         nonce: AsaNonce,
@@ -363,7 +366,7 @@ impl Here {
         Ok((session, exchange))
     }
 
-    /// Deregistration and shutdown end the sessions that they find: one that was opened just then ends itself.
+    /// Ends a session that was opened during a deregistration or a shutdown, which may have missed it.
     pub(super) fn check_still(
         &self,
         nonce: AsaNonce,
@@ -375,7 +378,7 @@ impl Here {
         })
     }
 
-    /// What `make_invalid` and `make_badmess` want sent in place of the next step.
+    /// The message that `make_invalid` or `make_badmess` puts in place of the next step.
     fn test_message(&self, id: u32) -> Option<Vec<u8>> {
         let switches = &self.core.switches;
         let is_on =
@@ -391,24 +394,38 @@ impl Here {
 
     fn finish(&self, nonce: AsaNonce, session: SessionNonce, body: Body) -> Result<()> {
         self.check_asa(nonce)?;
-        let exchange = self.exchange(nonce, session)?;
         let how = match &body {
             Body::End { outcome: Outcome::Accept, .. } => Ending::Accepted,
             Body::End { outcome: Outcome::Decline(reason), .. } => Ending::Declined(reason.clone()),
             _ => Ending::Invalid,
         };
+        let sessions = &self.core.node.registries.sessions;
+        if let Err(error) = self.check_secure() {
+            // Nothing is sent, and the session is over all the same: its ASA is done with it.
+            if let Ok(exchange) = self.owned(nonce, session) {
+                sessions.end(session, how);
+                exchange.transport.close();
+            }
+            return Err(error);
+        }
+        let exchange = self.owned(nonce, session)?;
         let bytes = self.encode_unicast(body)?;
-        // Ended before it is sent: a thread that waits must not take what the peer does then for the peer's word.
-        self.core.node.registries.sessions.end(session, how).ok_or(Error::NoSession)?;
+        // Ends before the message is sent: a waiting thread must not mistake the peer's reaction to it for an answer.
+        sessions.end(session, how).ok_or(Error::NoSession)?;
         let sent = self.send(session, &exchange, &bytes, self.connect_deadline(), Error::SockErrEnd);
         exchange.transport.close();
         sent
     }
 
-    /// The exchange of a session of this ASA: `noSecurity`, `noSession`, `noSocket`, `NotYourSession`.
+    /// Returns the exchange of a session of this ASA, or `NoSecurity`, `NoSession`, `NoSocket` or `NotYourSession`.
     pub(super) fn exchange(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Exchange> {
         self.check_secure()?;
-        // The handle of an ASA is none of a session.
+        self.owned(nonce, session)
+    }
+
+    /// The same while the substrate is down.
+    fn owned(&self, nonce: AsaNonce, session: SessionNonce) -> Result<Exchange> {
+        // The handle of an ASA, given as a session, has no socket.
         let is_handle = |id| self.core.node.registries.asas.is_registered(AsaNonce(id));
         let exchange = self.core.node.registries.sessions.exchange(session).map_err(|error| match error {
             Error::NoSession if session.id_source.is_none() && is_handle(session.id_value) => Error::NoSocket,
@@ -417,8 +434,8 @@ impl Here {
         if exchange.owner == nonce { Ok(exchange) } else { Err(Error::NotYourSession) }
     }
 
-    /// Sends. A failure ends the session, unless the peer has closed the connection and what it sent before has not been read:
-    /// then see `last_word`.
+    /// Sends a message. A failure ends the session, unless a message that the peer sent before it closed the connection is
+    /// unread: see `last_word`.
     pub(super) fn send(
         &self,
         session: SessionNonce,
@@ -444,13 +461,13 @@ impl Here {
         }
     }
 
-    /// Whether a session is open whose peer has said something that has not been read.
+    /// Whether the session is open and holds an unread message of the peer.
     fn has_last_word(&self, session: SessionNonce, exchange: &Exchange) -> bool {
         self.core.node.registries.sessions.exchange(session).is_ok() && exchange.transport.has_unread()
     }
 
-    /// What the peer said before it closed the connection, where sending to it has failed with `error`; that error if it was
-    /// nothing.
+    /// After sending has failed with `error`: returns what the peer said before it closed the connection, or `error` if that
+    /// is nothing.
     fn last_word(
         &self,
         session: SessionNonce,
@@ -461,7 +478,7 @@ impl Here {
         if !self.has_last_word(session, exchange) {
             return Err(error);
         }
-        // It has come already, and the end of the connection with it.
+        // Both the message and the end of the connection have arrived already: this does not wait.
         match self.await_reply(session, exchange, offered, self.connect_deadline(), None) {
             Err(nothing) if NOTHING_SAID.contains(&nothing) => Err(error),
             said => said,
@@ -475,7 +492,8 @@ impl Here {
         was_open
     }
 
-    /// graspy's `_negloop`: waits for the peer's answer, unless it is there, and longer if it asks for time.
+    /// graspy's `_negloop`: waits for the peer's answer, longer if the peer asks for time. `first` is a message that is
+    /// there already.
     fn await_reply(
         &self,
         session: SessionNonce,
@@ -513,7 +531,7 @@ impl Here {
             let was_open = self.end(session, exchange, (&error).into());
             self.core.check_running()?;
             self.check_secure()?;
-            // Another thread ended the session: what the closed socket says is not the peer's word.
+            // If another thread ended the session, the error of the closed socket does not come from the peer.
             return Err(if was_open { error } else { Error::NoSession });
         }
     }

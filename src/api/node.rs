@@ -1,4 +1,4 @@
-//! The calls that the clients of a node make, carried out on its engine: `ipc` reads them and sends what comes of them.
+//! Carries out the calls of a node's clients on the node's engine. `ipc` reads the calls and sends the results.
 
 use std::io;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::trace::Trace;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, TaggedObjective, Value};
 
 impl Server {
-    /// Lets other processes use an engine of this process. Listens when this returns. To be called from a thread of the engine's
-    /// network namespace, for that is where clients' calls are carried out.
+    /// Lets other processes use an engine of this process. The server is listening when this returns. Call it from a thread
+    /// of the engine's network namespace: clients' calls are carried out in the namespace of the caller.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,9 +30,10 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `AddrInUse` if a node listens at the path, or something is there that is no socket; what the system says if the
-    /// socket cannot be made, or given its mode and group, or no thread can be started; `Unsupported` for a connected
-    /// engine.
+    /// `AddrInUse` if another node listens at the path, or the path names something that is not a socket; `Unsupported` for
+    /// a connected engine; [`Error::OtherNamespace`](crate::Error::OtherNamespace), inside an error of the kind `Other`, for
+    /// a caller in another network namespace. Otherwise the system's error: the socket cannot be created, or given its mode
+    /// and group, or no thread can be started. A retry helps once the cause is removed.
     pub fn start(engine: &Engine, options: ServerOptions) -> io::Result<Self> {
         match &engine.seat {
             Seat::Here(here) => {
@@ -46,16 +47,16 @@ impl Server {
     }
 }
 
-/// How many bytes of an objective that is registered are kept besides what fits into a message.
-const REST: usize = 1 << 16;
+/// The longest name of an ASA, and how much longer than the largest message a registration may be, in bytes.
+const ALLOWANCE: usize = 1 << 16;
 
-/// The calls of clients.
+/// The service that carries out the calls of clients.
 #[derive(Debug)]
 struct Calls {
     engine: Engine,
 }
 
-/// What a call returns: its result as an item.
+/// The result of a call, as an item.
 type Answer = std::result::Result<Value, Refused>;
 
 /// A call that is being carried out.
@@ -123,12 +124,12 @@ impl Service for Calls {
     }
 
     fn deregister(&self, asa: AsaNonce, name: &str) {
-        // The engine may be gone, or the ASA: nothing is left to do.
+        // The engine or the ASA may be gone: then nothing is left to do.
         let _ = self.engine.deregister_asa(asa, name);
     }
 }
 
-/// The result of a call as an item.
+/// Converts the result of a call.
 fn form(result: Result<impl Form>) -> Answer {
     Ok(result?.form())
 }
@@ -138,7 +139,7 @@ impl Call<'_> {
         self.arguments.take().ok_or(Refused::Garbage)
     }
 
-    /// The handle of an ASA: one that is not the client's own is nobody's here.
+    /// Takes the handle of an ASA. A handle that is not the client's own is replaced by one that no ASA has.
     fn asa(&mut self) -> std::result::Result<AsaNonce, Refused> {
         let asa = self.take()?;
         Ok(self.client.own(asa))
@@ -155,7 +156,7 @@ impl Call<'_> {
                 let (name, wanted): (String, Option<AsaNonce>) = (self.take()?, self.take()?);
                 client.check(Right::Act)?;
                 client.room_for_asa()?;
-                super::too_large(name.len(), REST)?;
+                super::too_large(name.len(), ALLOWANCE)?;
                 let asa = engine.register_asa_as(&name, wanted)?;
                 client.add_asa(asa, name);
                 Ok(asa.form())
@@ -172,9 +173,9 @@ impl Call<'_> {
                 let options: RegisterObj = self.take()?;
                 self.may(Deed::Register, &objective)?;
                 client.room_for_objective()?;
-                // It is kept, copied for each discovery, and part of every view.
+                // A registration is kept, copied for each discovery, and part of every view.
                 let size = objective.form().encode().len() + options.form().encode().len();
-                super::too_large(size, engine.message_sizes().0.saturating_add(REST))?;
+                super::too_large(size, engine.message_sizes().0.saturating_add(ALLOWANCE))?;
                 engine.register_obj(asa, &objective, options)?;
                 client.add_objective(asa, &objective.name);
                 Ok(Value::Null)
@@ -262,7 +263,7 @@ impl Call<'_> {
         }
     }
 
-    /// What every ASA may know.
+    /// Calls that are permitted to every client.
     fn about(&self, call: &str) -> Answer {
         let engine = self.engine;
         Ok(match call {
@@ -275,7 +276,7 @@ impl Call<'_> {
         })
     }
 
-    /// The switches for tests change what all clients see.
+    /// The switches for tests, which change what all clients see.
     fn testing(&mut self, call: &str) -> Answer {
         let on: Option<bool> = self.take()?;
         self.client.check(Right::Everything)?;

@@ -1,4 +1,4 @@
-//! Which TCP port an objective gets.
+//! Chooses the TCP port of an objective and listens there, for `registration`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,18 +10,18 @@ use super::Port;
 use crate::error::{Error, Result};
 use crate::net::listener::Listener;
 
-/// How many names' ports are remembered.
+/// How many names are remembered with their ports.
 const MEMORY: usize = 1000;
-/// How many calculated ports are tried.
+/// How many calculated ports are tried for a name.
 const TRIES: u16 = 8;
-/// The ports that are calculated: above those that Linux gives to outgoing connections.
+/// The calculated ports are above those that Linux gives to outgoing connections.
 const FIRST: u16 = 61_000;
 const COUNT: u16 = u16::MAX - FIRST;
 
-/// The ports that objectives of this process had last, by name.
+/// The last port of each objective of this process, by name.
 static LAST: Mutex<BTreeMap<String, u16>> = Mutex::new(BTreeMap::new());
 
-/// Listens for an objective.
+/// Opens the listener of an objective.
 pub(super) fn open(name: &str, port: Port, ipv4: bool) -> Result<Listener> {
     let listener = match port {
         Port::Fixed(port) => {
@@ -59,7 +59,7 @@ fn free(port: u16, ipv4: bool) -> Option<Listener> {
     }
 }
 
-/// The ports that are tried for a name, in this order.
+/// The ports to try for a name, in order.
 fn likely(name: &str) -> Vec<u16> {
     let last = LAST.lock().get(name).copied();
     // FNV-1a: the same in every version of every program.

@@ -1,5 +1,5 @@
-//! The engine of the process, which the free functions share: started on first use, as in Python, after the
-//! start dialogue if there is a terminal and nobody skipped it.
+//! The engine of the process, which the free functions share. It starts on first use, as in graspy: after the start
+//! dialogue if there is a terminal and the program did not skip the dialogue.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::threads::is_engine_thread;
 use crate::tprint;
 use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, TaggedObjective, Value};
 
-/// Never locked while anything is started, asked or stopped: a logger may call a free function meanwhile.
+/// Never locked while an engine starts or stops, or while the dialogue waits: a logger may call a free function then.
 static PROCESS: Mutex<Process> = Mutex::new(Process {
     engine: Running::No,
     config: None,
@@ -30,7 +30,7 @@ static PROCESS: Mutex<Process> = Mutex::new(Process {
     bubbles: None,
 });
 
-/// Notified when starting has ended.
+/// Notified when a start has succeeded or failed.
 static STARTED: Condvar = Condvar::new();
 
 struct Process {
@@ -44,7 +44,7 @@ struct Process {
 /// Whether the process has an engine.
 enum Running {
     No,
-    /// This thread starts it; it is to be stopped at once if `shutdown` was called meanwhile.
+    /// The thread `by` is starting it. `stop` is set if `shutdown` was called in the meantime: then it stops at once.
     Starting {
         by: ThreadId,
         stop: bool,
@@ -61,7 +61,7 @@ impl Process {
     }
 }
 
-/// An answer to a question of the start dialogue, given beforehand.
+/// An answer to a question of the start dialogue, given in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Yes, without asking.
@@ -72,12 +72,12 @@ pub enum Answer {
     Ask,
 }
 
-/// The arguments of [`skip_dialogue`], with graspy's defaults. Its `quadsing` had no effect and is gone.
+/// The arguments of [`skip_dialogue`], with graspy's defaults. graspy's `quadsing`, which had no effect, is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SkipDialogue {
     /// Test mode: many extra diagnostics. Defaults to No.
     pub testing: Answer,
-    /// Listen to own multicasts. Defaults to No.
+    /// Handle the engine's own multicasts, too. Defaults to No.
     pub selfing: Answer,
     /// Report what is wrong with received messages. Defaults to Yes.
     pub diagnosing: Answer,
@@ -85,7 +85,7 @@ pub struct SkipDialogue {
     pub be_dull: Answer,
     /// Print nothing. Defaults to off.
     pub silent: bool,
-    /// Let GraspConfig change how large messages may be (graspy's Configger). Defaults to on.
+    /// Let floods of the objective GraspConfig change the limits on message sizes (graspy's Configger). Defaults to on.
     pub figging: bool,
 }
 
@@ -96,16 +96,17 @@ impl Default for SkipDialogue {
     }
 }
 
-/// Answers the start dialogue beforehand (graspy's `skip_dialogue`). Has an effect only before the engine of
-/// the process starts.
+/// Answers the start dialogue in advance (graspy's `skip_dialogue`). Has an effect only before the engine of the process
+/// starts, and only if [`configure`] was not called.
 pub fn skip_dialogue(answers: SkipDialogue) {
     PROCESS.lock().skip = Some(answers);
 }
 
-/// Configures the engine of the process in full, instead of any dialogue.
+/// Sets the whole configuration of the engine of the process, in place of the dialogue; also for the engines that follow
+/// after a [`shutdown`].
 ///
 /// # Errors
-/// [`StartError::AlreadyRunning`]; a retry helps after [`shutdown`].
+/// [`StartError::AlreadyRunning`] if the engine is running or starting; a retry helps after [`shutdown`].
 pub fn configure(config: Config) -> std::result::Result<(), StartError> {
     let mut process = PROCESS.lock();
     if !matches!(process.engine, Running::No) {
@@ -115,13 +116,13 @@ pub fn configure(config: Config) -> std::result::Result<(), StartError> {
     Ok(())
 }
 
-/// Makes this process a client of the node at a Unix socket, `ipc::default_path` for instance: the free functions use that node
-/// instead of an engine in this process. The environment variable `GRASP_SOCKET` does the same for a program that does not call
-/// this. After [`shutdown`] it is forgotten.
+/// Makes this process a client of the node at a Unix socket, for instance [`ipc::default_path`](crate::ipc::default_path):
+/// the free functions use that node instead of an engine in this process, until [`shutdown`]. The environment variable
+/// `GRASP_SOCKET` does the same for a program that does not call this.
 ///
 /// # Errors
-/// [`StartError::AlreadyRunning`] if the process has an engine: a retry helps after [`shutdown`]. Those of
-/// [`Engine::connect`]: a retry helps once the node runs.
+/// [`StartError::AlreadyRunning`] if the process has an engine, or if [`shutdown`] is called in the meantime: a retry helps
+/// after [`shutdown`]. Those of [`Engine::connect`]: a retry helps once the node is running.
 #[cfg(feature = "ipc")]
 pub fn connect(socket: impl AsRef<std::path::Path>) -> std::result::Result<(), StartError> {
     let mut process = PROCESS.lock();
@@ -135,11 +136,12 @@ pub fn connect(socket: impl AsRef<std::path::Path>) -> std::result::Result<(), S
     starting.end(engine).map(drop).map_err(|_| StartError::AlreadyRunning)
 }
 
-/// The engine of the process, which is started if it does not run. While another thread starts it, that is waited for.
+/// Returns the engine of the process, and starts it if it is not running. Waits if another thread is starting it.
 ///
 /// # Errors
-/// [`Error::NotStarted`] with a sentence that says what is missing and what to do; with [`StartError::Starting`] if the
-/// thread that starts the engine, or one of an engine's own threads, calls this meanwhile, from a logger for instance.
+/// [`Error::NotStarted`] with a sentence that says what is missing and what to do: a retry helps after that. It contains
+/// [`StartError::Starting`] if the thread that is starting the engine, or one of an engine's own threads, calls this in the
+/// meantime, for instance from a logger. [`Error::Stopped`] if [`shutdown`] is called during the start: a retry helps.
 pub fn process_engine() -> Result<Engine> {
     let mut process = PROCESS.lock();
     loop {
@@ -160,7 +162,7 @@ pub fn process_engine() -> Result<Engine> {
     let starting = Starting;
     #[cfg(feature = "ipc")]
     if let Some(socket) = crate::config::environment::socket() {
-        // The node has its settings: nobody is asked for any.
+        // The node has its own settings, so there is no dialogue.
         return starting.end(Engine::connect(socket).map_err(not_started)?);
     }
     let config = match configured {
@@ -181,11 +183,12 @@ fn not_started(error: StartError) -> Error {
     Error::NotStarted(Arc::new(error))
 }
 
-/// The engine is being started by this thread. When dropped it is not, whatever became of it.
+/// This thread is starting the engine of the process. Dropping this ends the start, whether or not it succeeded, and wakes
+/// the threads that wait for it.
 struct Starting;
 
 impl Starting {
-    /// The engine has been started. `unspec` if it has been shut down meanwhile.
+    /// Records the started engine. If `shutdown` was called in the meantime, stops it and returns `Stopped`.
     fn end(self, engine: Engine) -> Result<Engine> {
         let mut process = PROCESS.lock();
         if matches!(process.engine, Running::Starting { stop: true, .. }) {
@@ -208,15 +211,15 @@ impl Drop for Starting {
     }
 }
 
-/// Serves a page of speech bubbles for the engine of the process, which is started if it does not run, prints the
-/// page's address and returns it (graspy's `init_bubble_text`). The caption is the page's title. The page goes on
-/// with each engine that follows in this process. [`Bubbles::from_environment`] says where it is served. Where there is
-/// a page already, by [`Config::bubbles`] or an earlier call, that one stays as it is.
+/// Serves a page of speech bubbles for the engine of the process, prints the page's address and returns it (graspy's
+/// `init_bubble_text`). Starts the engine if it is not running. The caption is the page's title. The page continues with
+/// each later engine of this process. [`Bubbles::from_environment`] says where it is served. If there is a page already,
+/// from [`Config::bubbles`] or an earlier call, it stays as it is.
 ///
 /// Only with the feature `bubbles`, which is off by default.
 ///
 /// # Errors
-/// [`Error::NotStarted`] with a sentence that says what is missing, of the engine or of the page.
+/// [`Error::NotStarted`] with a sentence that says what the engine or the page lacks: a retry helps once that is there.
 #[cfg(feature = "bubbles")]
 pub fn init_bubble_text(caption: &str) -> Result<String> {
     let not_served = |error| not_started(StartError::Bubbles(error));
@@ -226,7 +229,7 @@ pub fn init_bubble_text(caption: &str) -> Result<String> {
         Some(known) => known,
         None => match Bubbles::from_environment(caption) {
             Ok(made) => serve(&engine, made).map_err(not_served)?,
-            // Another thread may have served a page on the one port just now.
+            // Another thread may just have begun to serve a page on the only port.
             Err(error) => known().ok_or_else(|| not_served(error))?,
         },
     };
@@ -236,7 +239,7 @@ pub fn init_bubble_text(caption: &str) -> Result<String> {
     Ok(url)
 }
 
-/// Serves a page, unless another thread has begun to serve one: then that.
+/// Serves a page, and returns it, or the page that another thread has begun to serve.
 #[cfg(feature = "bubbles")]
 fn serve(engine: &Engine, made: Bubbles) -> io::Result<Bubbles> {
     {
@@ -258,8 +261,8 @@ fn serve(engine: &Engine, made: Bubbles) -> io::Result<Bubbles> {
     Ok(made)
 }
 
-/// Stops the engine of the process, if it runs. The next call of the API starts a new one. One that is being started is stopped
-/// as soon as it has been, and the call that starts it returns `unspec`.
+/// Stops the engine of the process, if it is running. The next call of the API starts a new one. An engine that is starting
+/// is stopped as soon as it has started, and the call that started it returns [`Error::Stopped`].
 pub fn shutdown() {
     let mut process = PROCESS.lock();
     match &mut process.engine {
@@ -285,7 +288,7 @@ fn dialogue(answers: Option<SkipDialogue>, input: &mut impl BufRead, terminal: b
         silent: false,
         figging: true,
     };
-    // Whoever presses return at each question gets what applies without a terminal.
+    // Pressing return at each question gives the same configuration as having no terminal.
     let usual = SkipDialogue::default();
     let answers = answers.unwrap_or(if terminal { ask_all } else { usual });
     let mut ask = |answer, question, usual| match answer {

@@ -1,5 +1,5 @@
-//! Reaching a peer for a request: the one that is given, or one that is discovered. What was discovered may have gone
-//! meanwhile; then others are looked for, while there is time.
+//! Connects to a peer for a request of `negotiation` or `synchronization`: to the given one, or to a discovered one. A
+//! discovered peer may have gone in the meantime; then this looks for others while there is time.
 
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,28 @@ use crate::net::tcp::Connection;
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
-/// What looking for a peer has led to.
+/// The result of looking for a peer.
 pub(super) enum Reached {
-    /// A connection, and the locator that has led to it.
+    /// A connection, and the locator that it was made with.
     Peer(Connection, AsaLocator),
-    /// The response has brought the value itself, in rapid mode.
+    /// The response to a discovery contained the value itself (rapid mode).
     Value(Objective, Option<AsaLocator>),
 }
 
-/// What it means when there is no peer.
+/// The errors to return if there is no peer.
 pub(super) struct Failures {
-    /// Nobody has answered.
+    /// If nobody answers.
     pub(super) nobody: Error,
-    /// There is somebody, but the request cannot be sent.
+    /// If there is a peer, but the request cannot be sent.
     pub(super) unsendable: Option<Error>,
-    /// Nobody could be reached.
+    /// If no peer can be reached.
     pub(super) unreached: Error,
 }
 
 impl Here {
-    /// Connects to the peer that is given. Without one, to whoever is known or discovered; where nobody of them can be
-    /// reached, others are discovered within `timeout` milliseconds, by default as long as a discovery takes. A locator that
-    /// was heard of again is tried once more.
+    /// Connects to the given peer. Without one, connects to a known or discovered peer; if none of these can be reached,
+    /// discovers others within `timeout` milliseconds, by default in as much time as a discovery takes. A locator that is
+    /// found again after it failed is tried once more.
     ///
     /// # Errors
     /// Those of a discovery, and `failures`.
@@ -72,7 +72,7 @@ impl Here {
             if found.is_empty() {
                 return Err(failure);
             }
-            // What was found at the last moment is tried all the same.
+            // A peer that is found at the last moment gets the time for connecting nevertheless.
             let until = self.connect_deadline().min(deadline.max(Instant::now() + SHORTEST_CONNECT));
             match connect(&found, until) {
                 Err(error) if failures.unsendable.is_some() => return Err(error),

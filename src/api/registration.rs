@@ -14,41 +14,43 @@ use crate::threads;
 use crate::types::{AsaLocator, AsaNonce, Locator, Objective};
 use crate::wire::WireLocator;
 
-/// What [`Engine::register_obj`] takes besides the objective, with graspy's defaults.
+/// The options of [`Engine::register_obj`], with graspy's defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegisterObj {
-    /// How long discovered locators of the objective are valid, in milliseconds. None and 0 are the default,
+    /// How long discovered locators of the objective are valid, in milliseconds. `None` and 0 mean the default,
     /// [`Config::objective_ttl`](crate::Config::objective_ttl).
     pub ttl: Option<u32>,
-    /// Answer discoveries at once and always; otherwise while the ASA listens.
+    /// Answer discoveries from the registration on; otherwise only while the ASA listens.
     pub discoverable: bool,
     /// Other ASAs may register the same objective, if all of them say so.
     pub overlap: bool,
     /// Announce the link-local address: the objective is for the link only.
     pub local: bool,
-    /// Put the value into responses to discoveries. For synchronization only.
+    /// Answer discoveries in rapid mode (RFC 8990 §2.5.4.5): with the value, if the objective is synchronized; with the
+    /// first step of the negotiation, if it is negotiated and
+    /// [`Config::rapid_negotiation`](crate::Config::rapid_negotiation) is on.
     pub rapid: bool,
     /// Announce these locators, verbatim and in this order, instead of this node's addresses.
     pub locators: Vec<AsaLocator>,
-    /// The TCP port of an objective that is negotiated or synchronized. Defaults to any that is free.
+    /// The TCP port of an objective that is negotiated or synchronized. Defaults to any free one.
     pub port: Port,
 }
 
 /// The TCP port that an objective gets.
 ///
 /// Peers that have discovered an objective keep its port for the lifetime of its locator, 10 minutes by default. An
-/// ASA that restarts on the same port is found by them without a new discovery.
+/// ASA that restarts on the same port is reached by them without a new discovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Port {
-    /// Any that is free.
+    /// Any free port.
     #[default]
     Any,
-    /// This one, or [`Error::PortTaken`].
+    /// This port; [`Error::PortTaken`] if it is not available.
     Fixed(u16),
-    /// The one that an objective of this name had last, if it is free. After a restart of the program, the first one
-    /// that is free of eight between 61000 and 65535 that are calculated from the name: Linux does not give these to
-    /// outgoing connections. If none of all these is free, any.
+    /// The port that an objective of this name had last, if it is free. Otherwise, for instance after a restart of the
+    /// program, the first free one of eight ports from 61000 to 65534 that are calculated from the name: Linux does not
+    /// give these to outgoing connections. If none of them is free, any free port.
     Last,
 }
 
@@ -65,12 +67,13 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone.
+    /// [`Error::AsaFull`], [`Error::DupAsa`]: a retry helps once another ASA is gone. [`Error::NoRandom`]: a retry may help
+    /// later.
     pub fn register_asa(&self, name: &str) -> Result<AsaNonce> {
         self.register_asa_as(name, None)
     }
 
-    /// `register_asa`, with the handle that the ASA had at a node's predecessor.
+    /// Like `register_asa`, but with the handle that the ASA had in an earlier run of the node.
     ///
     /// # Errors
     /// [`Error::DupAsa`] also if the handle is in use.
@@ -87,9 +90,9 @@ impl Engine {
         Ok(nonce)
     }
 
-    /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`) and takes it off its objectives.
-    /// Those without another owner vanish; calls that listen for them return [`Error::NoSession`]. The ASA's open
-    /// sessions end: without the handle nobody could end them, and the peer sees the connection close.
+    /// Deregisters an ASA (RFC 8991 §2.3.3.2; graspy's `deregister_asa`), and its objectives, unless another ASA has
+    /// registered them, too; calls that listen for them return [`Error::NoSession`]. The ASA's open sessions end, because
+    /// nobody could end them without the handle: their peers see the connections close.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -117,9 +120,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). One that can
-    /// be negotiated or synchronized gets a TCP port of its own, with a thread and a descriptor. It is open to IPv6 only, unless
-    /// the locators to announce have an IPv4 address.
+    /// Registers an objective (RFC 8991 §2.3.3.3 `register_objective`; graspy's `register_obj`). An objective that can
+    /// be negotiated or synchronized gets a TCP port of its own, which takes a thread and a descriptor. The port accepts
+    /// IPv6 only, unless one of the locators to announce is an IPv4 address.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -136,9 +139,10 @@ impl Engine {
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotBoth`], [`Error::NotDry`], [`Error::ObjFull`],
-    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent, [`Error::OtherNamespace`], and
-    /// [`Error::PortTaken`] for a fixed port that cannot be had, or not where another ASA has registered the objective on another one. A retry helps
-    /// with `ObjFull` and `ObjReg` once another objective is gone, with `PortTaken` once the port is free.
+    /// [`Error::ObjReg`]; then [`Error::InvalidLoc`] for a locator that cannot be sent; [`Error::PortTaken`] for a fixed
+    /// port, if another ASA has registered the objective on another port; [`Error::OtherNamespace`]; `PortTaken` if the
+    /// fixed port is not available; `ObjFull` if no port or thread is left. A retry helps with `ObjFull` and `ObjReg` once
+    /// another objective is gone, with `PortTaken` once the port is free.
     pub fn register_obj(&self, nonce: AsaNonce, objective: &Objective, options: RegisterObj) -> Result<()> {
         let here =
             here!(self, node => node.ask("register_obj", &[nonce.form(), objective.form(), options.form()]));
@@ -179,7 +183,7 @@ impl Engine {
             }
             here.enter(nonce, objective, registration)?;
         }
-        // Deregistration of the ASA and shutdown take what they find: what came just then goes by itself.
+        // A concurrent deregistration of the ASA, or shutdown, may have missed this objective: then it goes here.
         here.check_asa(nonce).inspect_err(|_| {
             if let Ok(Some(listener)) = objectives.deregister(nonce, &objective.name) {
                 listener.close();
@@ -188,7 +192,7 @@ impl Engine {
     }
 
     /// Deregisters an objective (RFC 8991 §2.3.3.4 `deregister_objective`; graspy's `deregister_obj`), by its
-    /// name. It vanishes with its last owner.
+    /// name. It is gone once its last owner has deregistered it.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -214,7 +218,7 @@ impl Engine {
 }
 
 impl Here {
-    /// Enters an objective into the registry, and closes its socket if that is of no use.
+    /// Enters an objective into the registry, and closes its listener if the registry does not need it.
     fn enter(&self, nonce: AsaNonce, objective: &Objective, registration: Registration) -> Result<()> {
         let listener = registration.listener.clone();
         let entered = self.core.node.registries.objectives.register(nonce, objective, registration);
@@ -225,7 +229,7 @@ impl Here {
         entered.map(|_| ())
     }
 
-    /// Whether an objective that is registered already has the port that is wanted.
+    /// Returns `PortTaken` if the objective is registered already, on another port than the fixed one that is wanted.
     fn check_port(&self, name: &str, wanted: Port) -> Result<()> {
         let Port::Fixed(wanted) = wanted else { return Ok(()) };
         let views = self.core.node.registries.objectives.list();

@@ -1,5 +1,5 @@
-//! Flooding again and again. RFC 8990 §2.5.6.2 floods once and leaves repetition to the ASA; a node that starts later
-//! would otherwise never hear of the value.
+//! Floods at regular intervals. RFC 8990 §2.5.6.2 floods once and leaves repetition to the ASA; without it, a node that
+//! starts later would never hear of the value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::types::{AsaNonce, TaggedObjective};
 /// The shortest interval between two floods, in milliseconds.
 const SHORTEST: u32 = 100;
 
-/// Objectives that are flooded again and again, until this is dropped: what [`Engine::flood_every`] returns.
+/// Objectives that are flooded at regular intervals until this is dropped: the result of [`Engine::flood_every`].
 #[must_use = "flooding ends when this is dropped"]
 pub struct Flooding {
     engine: Engine,
     nonce: AsaNonce,
     ttl: u32,
     shared: Arc<Shared>,
-    /// Wakes the thread; disconnected, it ends.
+    /// Wakes the thread, which ends when this is dropped.
     wake: Option<Sender<()>>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
@@ -32,27 +32,28 @@ pub struct Flooding {
 #[derive(Default)]
 struct Shared {
     tagged: Mutex<Vec<TaggedObjective>>,
-    /// How the last flood went.
+    /// The error of the last flood, if it failed.
     last: Mutex<Option<Error>>,
 }
 
 impl Flooding {
-    /// Replaces what is flooded, and floods it at once.
+    /// Replaces the objectives, and floods the new ones at once.
     ///
     /// # Errors
-    /// Those of [`Engine::flood`]; then the old objectives go on being flooded.
+    /// Those of [`Engine::flood`] and [`Error::TooDeep`]: the old objectives continue to be flooded. If flooding has ended,
+    /// the error that ended it; then a retry does not help.
     pub fn update(&self, tagged: &[TaggedObjective]) -> Result<()> {
         self.engine.check_repeatable(self.nonce, self.ttl, tagged)?;
         *self.shared.tagged.lock() = tagged.to_vec();
         match self.wake.as_ref().map(|wake| wake.try_send(())) {
-            // Full: the thread has not taken the last wish yet, and takes this one with it.
+            // If it is full, the thread has not handled the last update yet, and will handle this one with it.
             Some(Ok(()) | Err(TrySendError::Full(()))) => Ok(()),
             Some(Err(TrySendError::Disconnected(()))) | None => Err(self.error().unwrap_or(Error::Stopped)),
         }
     }
 
-    /// Why the last flood was not sent: [`Error::NoSecurity`] passes when the substrate is up again. After any other
-    /// error nothing is flooded any more. `None` if it was sent.
+    /// Why the last flood was not sent; `None` if it was. After [`Error::NoSecurity`] flooding continues once the substrate is
+    /// up again. Any other error has ended it.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
         let last = self.shared.last.lock().clone();
@@ -60,10 +61,10 @@ impl Flooding {
         last.or_else(|| self.engine.is_over().then_some(Error::Stopped))
     }
 
-    /// Stops flooding, and waits until no flood is on its way any more. Dropping does the same without waiting.
+    /// Stops flooding, and waits for the end of a flood that is being sent. Dropping does the same without waiting.
     pub fn stop(mut self) {
         self.wake = None;
-        // Nothing is sent: it ends.
+        // Nothing is ever sent: this returns when the thread has ended.
         let _ = self.ended.recv();
     }
 }
@@ -127,8 +128,8 @@ impl Engine {
         Ok(Flooding { engine: self.unowned(), nonce, ttl, shared, wake: Some(wake), ended })
     }
 
-    /// Starts a thread that goes on with something for an ASA, and is told by the disconnected channel when the engine stops.
-    /// That of a connected engine tells it by the errors of its calls.
+    /// Starts a thread that works for an ASA. Its channel is disconnected when the engine stops, or when this process closes
+    /// the connection to its node. If the node ends, the thread's calls fail.
     fn start_activity(
         &self,
         name: &'static str,
@@ -146,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// What [`flood`](Self::flood) checks; and that the values are nested no deeper than a thread of the engine has
-    /// room for.
+    /// Makes the checks of [`flood`](Self::flood), and checks that the values are nested no deeper than the stack of an
+    /// engine's thread has room for.
     fn check_repeatable(&self, nonce: AsaNonce, ttl: u32, tagged: &[TaggedObjective]) -> Result<()> {
         self.check_flood(nonce, ttl, tagged)?;
         let shallow = |one: &TaggedObjective| crate::Value::decode(&one.objective.value.encode()).is_ok();

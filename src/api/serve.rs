@@ -1,4 +1,4 @@
-//! Serving negotiations: a bounded number of threads that listen and answer, and end together.
+//! Serves negotiations with a bounded number of threads, which listen, answer and end together.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,15 +13,15 @@ use crate::error::{Error, Result};
 use crate::threads;
 use crate::types::{AsaNonce, Objective};
 
-/// How long a server rests where it cannot listen because the substrate is down.
+/// How long a server pauses before it listens again, if the substrate is down.
 const REST: Duration = Duration::from_secs(1);
-/// How often it is looked whether serving has ended by itself.
+/// How often `run_until` checks whether serving has ended by itself.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often listeners are woken again: one may just have been about to listen.
+/// How often `stop` wakes listeners again: one may just have been about to listen.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Threads that answer the requests to negotiate an objective: what [`Asa::serve`] returns. Dropping it stops it without
-/// waiting for the requests that are being answered; [`stop`](Self::stop) waits.
+/// The threads that answer requests to negotiate an objective: the result of [`Asa::serve`]. Dropping it stops them, but
+/// does not wait for the requests that are being answered; [`stop`](Self::stop) waits.
 #[must_use = "serving ends when this is dropped"]
 pub struct Server {
     shared: Arc<Shared>,
@@ -43,18 +43,18 @@ struct State {
     threads: usize,
     /// How many of them answer a request at the moment.
     answering: usize,
-    /// Why one of them has ended though nobody has stopped it.
+    /// Why one of them ended, if nobody had stopped it.
     failure: Option<Error>,
 }
 
 impl Asa {
-    /// Answers every request to negotiate an objective with `handler`, in up to `limit` threads (at least one) that are
-    /// started as they are needed. Returns at once, and peers that ask from then on are served; serving goes on until the returned [`Server`] is stopped or dropped, the
-    /// objective is deregistered, or the engine stops.
+    /// Answers every request to negotiate an objective with `handler`, in up to `limit` threads (at least one), which are
+    /// started as they are needed. Returns at once; peers that ask from then on are served, until the returned [`Server`] is
+    /// stopped or dropped, the objective is deregistered, or the engine stops.
     ///
-    /// While all threads are busy, no one listens: peers are refused after
+    /// While all threads are busy, nobody listens: peers are refused after
     /// [`Config::listen_grace`](crate::Config::listen_grace), and may try again. A session that the handler neither ends nor
-    /// releases is declined when the handler returns. A panic in the handler ends that session and nothing else.
+    /// releases is declined when the handler returns. A panic in the handler ends only that session.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -77,7 +77,7 @@ impl Asa {
     /// ```
     ///
     /// # Errors
-    /// What [`Engine::listen_negotiate`] checks: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
+    /// Those of the checks of [`Engine::listen_negotiate`]: [`Error::NotBoth`], [`Error::NoAsa`], [`Error::NotYourObj`],
     /// [`Error::NotNeg`], [`Error::NoSecurity`]; and [`Error::NoThread`]. A retry helps with the last two.
     pub fn serve(
         &self,
@@ -110,25 +110,26 @@ impl Server {
         self.stop();
     }
 
-    /// Whether requests are still answered: not once the objective is deregistered or the engine has stopped.
+    /// Whether requests are answered: no longer, once the objective is deregistered or the engine has stopped.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.shared.state.lock().threads > 0
     }
 
-    /// How many requests are being answered at this moment.
+    /// How many requests are being answered now.
     #[must_use]
     pub fn answering(&self) -> usize {
         self.shared.state.lock().answering
     }
 
-    /// Why serving has ended, if nobody has stopped it.
+    /// Why serving has ended by itself; `None` if it has not.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
         self.shared.state.lock().failure.clone()
     }
 
-    /// Takes no more requests, and waits until those that are being answered are over. Not to be called from the handler.
+    /// Accepts no more requests, and waits until those that are being answered are finished. Do not call this from the
+    /// handler: it would wait for itself.
     pub fn stop(self) {
         self.shared.wake();
         let mut state = self.shared.state.lock();
@@ -161,13 +162,13 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
-    /// Starts a thread that is counted already.
+    /// Starts a thread that `state` counts already.
     fn start(this: &Arc<Self>) -> std::io::Result<()> {
         let own = Arc::clone(this);
         threads::start_asa("_server", move || own.serve()).inspect_err(|_| this.ended(None))
     }
 
-    /// Ends listening. A thread that is about to listen is met by the next wake, or by the check before it.
+    /// Ends listening. A thread that is about to listen ends at its next check of `stop`, or when it is woken again.
     fn wake(&self) {
         self.stop.request();
         let _ = self.engine.stop_negotiate(self.asa, &self.objective);
@@ -181,7 +182,6 @@ impl Shared {
             match self.engine.accept_session(self.asa, &self.objective) {
                 Ok(session) => Self::answer(&self, session),
                 Err(_) if self.stop.is_requested() => break None,
-                Err(Error::IdClash) => {}
                 Err(Error::NoSecurity) => _ = self.stop.wait(REST),
                 // This ASA has stopped listening in another way, with `stop_negotiate` for instance, or cannot listen.
                 Err(error) => break Some(error),
@@ -200,7 +200,7 @@ impl Shared {
             more
         };
         if more && let Err(error) = Self::start(this) {
-            log::warn!("one thread less serves {:?}: {error}", this.objective.name);
+            log::warn!("no further thread can serve {:?}: {error}", this.objective.name);
         }
         if catch_unwind(AssertUnwindSafe(|| (this.handler)(session))).is_err() {
             log::error!("the handler of {:?} panicked; serving goes on", this.objective.name);

@@ -1,4 +1,4 @@
-//! Sessions as guards: a session ends when its guard is dropped, however its ASA ends.
+//! Sessions as guards: a session ends when its guard is dropped, in whatever way its ASA ends.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,8 @@ use crate::types::{AsaLocator, AsaNonce, Objective, SessionNonce, Value};
 pub struct Peer {
     /// Its address; `None` only for a value that came with a response.
     pub address: Option<IpAddr>,
-    /// The locator that it was connected by; `None` if the peer has connected, or has answered a discovery itself.
+    /// The locator that was used to connect to it; `None` if the peer has connected to this node, be it with a request or to
+    /// answer a discovery in rapid mode.
     pub locator: Option<AsaLocator>,
     /// Its name as the authority of its domain has certified it (RFC 8994 §6.2.2); `None` where certificates do not secure the
     /// connection, for a value that came with a response, and in a client of a node for a session that the peer has opened:
@@ -22,7 +23,8 @@ pub struct Peer {
 }
 
 /// An open session of an ASA. Dropping it, also while a panic unwinds, ends it: the peer is told that the negotiation is
-/// declined, and does not have to wait for a timeout.
+/// declined, and does not have to wait for a timeout. While the substrate is down nothing can be sent: then the session stays
+/// open until the peer closes it, or the ASA is deregistered.
 ///
 /// ```no_run
 /// # fn main() -> grasp::Result<()> {
@@ -84,7 +86,7 @@ impl Session {
         &self.peer
     }
 
-    /// The handle, for the calls that mirror graspy.
+    /// The handle, for the calls that have graspy's names.
     #[must_use]
     pub const fn nonce(&self) -> SessionNonce {
         self.nonce
@@ -93,7 +95,7 @@ impl Session {
     /// Makes a counter-offer with another value and waits for the answer; see [`Engine::negotiate_step`].
     ///
     /// # Errors
-    /// Those of [`Engine::negotiate_step`]. After any of them the session is over.
+    /// Those of [`Engine::negotiate_step`]. After any of them the session is over, except after `NoSecurity`.
     pub fn step(mut self, value: impl Into<Value>, timeout: Option<u32>) -> Result<Reply> {
         self.objective.value = value.into();
         match self.engine.negotiate_step(self.asa, self.nonce, &self.objective, timeout)? {
@@ -116,7 +118,7 @@ impl Session {
         self.engine.certified_name(self.asa, self.nonce)
     }
 
-    /// Asks the peer for patience; see [`Engine::negotiate_wait`].
+    /// Asks the peer for more time; see [`Engine::negotiate_wait`].
     ///
     /// # Errors
     /// Those of [`Engine::negotiate_wait`].
@@ -127,7 +129,7 @@ impl Session {
     /// Accepts what the peer last offered.
     ///
     /// # Errors
-    /// Those of [`Engine::end_negotiate`]. The session is over all the same.
+    /// Those of [`Engine::end_negotiate`]. The session is over nevertheless.
     pub fn accept(mut self) -> Result<()> {
         let ended = self.engine.end_negotiate(self.asa, self.nonce, true, None);
         self.over = ended.is_ok();
@@ -137,7 +139,7 @@ impl Session {
     /// Declines what the peer last offered.
     ///
     /// # Errors
-    /// Those of [`Engine::end_negotiate`]. The session is over all the same.
+    /// Those of [`Engine::end_negotiate`]. The session is over nevertheless.
     pub fn decline(mut self, reason: Option<&str>) -> Result<()> {
         let ended = self.engine.end_negotiate(self.asa, self.nonce, false, reason);
         self.over = ended.is_ok();
@@ -147,7 +149,7 @@ impl Session {
     /// Tells the peer that its last message was invalid; see [`Engine::send_invalid`].
     ///
     /// # Errors
-    /// Those of [`Engine::end_negotiate`]. The session is over all the same.
+    /// Those of [`Engine::end_negotiate`]. The session is over nevertheless.
     pub fn invalid(mut self, info: Option<Value>) -> Result<()> {
         let ended = self.engine.send_invalid(self.asa, self.nonce, info);
         self.over = ended.is_ok();
@@ -170,7 +172,7 @@ impl Session {
         self.engine.grecv(self.asa, self.nonce, timeout)
     }
 
-    /// Lets go of the session without ending it: whoever has the handle does that.
+    /// Releases the session without ending it, and returns its handle, with which it must be ended.
     pub fn release(mut self) -> SessionNonce {
         self.over = true;
         self.nonce
@@ -180,7 +182,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.over {
-            // It has ended already, or the engine is gone: nothing is left to do.
+            // If it fails, the session has ended already, or the engine is gone: nothing is left to do.
             let _ = self.engine.end_negotiate(self.asa, self.nonce, false, None);
         }
     }
@@ -232,7 +234,7 @@ impl Asa {
 }
 
 impl Engine {
-    /// `listen_negotiate` with a guard.
+    /// Like `listen_negotiate`, but returns a guard.
     pub(super) fn accept_session(&self, asa: AsaNonce, objective: &Objective) -> Result<Session> {
         let (session, objective) = self.listen_negotiate(asa, objective)?;
         let address = session.id_source.map(|address| IpAddr::V6(address).to_canonical());

@@ -1,4 +1,4 @@
-//! One handle to stop what runs: servers, loops with pauses, whole programs.
+//! A handle with which a program stops its servers, its loops with pauses, and itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
-/// Whether something is to stop. A cheap handle: clones are the same. The handler of Ctrl-C, a server
-/// ([`Server::run_until`](crate::Server::run_until)), a loop that pauses and calls that block share one.
+/// A request to stop. It is cheap to clone, and all clones share the request: the handler of Ctrl-C, a server
+/// ([`Server::run_until`](crate::Server::run_until)), loops that pause and threads in blocking calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,12 +19,12 @@ use parking_lot::Mutex;
 /// // With the crate ctrlc: ctrlc::set_handler(move || handler.request())?;
 /// handler.request();
 /// while !stop.wait(Duration::from_secs(5)) {
-///     // What is done every five seconds.
+///     // Done every five seconds.
 /// }
 /// ```
 #[derive(Clone)]
 pub struct Stop {
-    /// Nothing is ever sent: it is disconnected by the request.
+    /// Nothing is ever sent here: the request disconnects it.
     signal: Receiver<()>,
     inner: Arc<Inner>,
 }
@@ -32,7 +32,7 @@ pub struct Stop {
 type Waker = Arc<dyn Fn() + Send + Sync>;
 
 struct Inner {
-    /// Dropped by the request.
+    /// The request drops it.
     sender: Mutex<Option<Sender<()>>>,
     wakers: Mutex<BTreeMap<u64, Waker>>,
 }
@@ -47,34 +47,35 @@ impl Inner {
 }
 
 impl Stop {
-    /// A handle that nobody has stopped yet.
+    /// A handle without a request.
     #[must_use]
     pub fn new() -> Self {
         let (sender, signal) = bounded(0);
         Self { signal, inner: Arc::new(Inner { sender: Mutex::new(Some(sender)), wakers: Mutex::default() }) }
     }
 
-    /// Requests the stop, and [wakes](Self::wake) what blocks. Doing so twice is harmless.
+    /// Requests the stop, and [wakes](Self::wake) blocked threads. Doing so twice is harmless.
     pub fn request(&self) {
         self.inner.sender.lock().take();
         self.wake();
     }
 
-    /// Has this done when the stop is requested: what wakes a thread that blocks in a call of the API, such as
-    /// [`stop_negotiate`](crate::stop_negotiate) for [`listen_negotiate`](crate::listen_negotiate), or
-    /// [`end_negotiate`](crate::end_negotiate) for [`grecv`](crate::grecv).
+    /// Adds a function that is called when the stop is requested, and by [`wake`](Self::wake). It should wake a thread that
+    /// is blocked in a call of the API, for instance with [`stop_negotiate`](crate::stop_negotiate) in
+    /// [`listen_negotiate`](crate::listen_negotiate), or with [`end_negotiate`](crate::end_negotiate) in
+    /// [`grecv`](crate::grecv).
     pub fn wake_with(&self, waker: impl Fn() + Send + Sync + 'static) {
         self.inner.add(Arc::new(waker));
     }
 
-    /// As [`wake_with`](Self::wake_with), until what it returns is dropped: for what lasts shorter than the program,
-    /// such as a session.
+    /// Like [`wake_with`](Self::wake_with), until the returned guard is dropped: for something that ends before the program
+    /// does, such as a session.
     pub fn wake_while(&self, waker: impl Fn() + Send + Sync + 'static) -> Waking {
         Waking { number: self.inner.add(Arc::new(waker)), inner: Arc::clone(&self.inner) }
     }
 
-    /// Wakes what blocks. One thread may just have been about to block when the stop was requested: whoever waits for the end
-    /// of threads does this again now and then.
+    /// Wakes blocked threads. A thread may have been about to block when the stop was requested: a program that waits for its
+    /// threads to end should call this again from time to time.
     pub fn wake(&self) {
         let wakers: Vec<_> = self.inner.wakers.lock().values().cloned().collect();
         wakers.iter().for_each(|waker| waker());
@@ -86,7 +87,7 @@ impl Stop {
         self.inner.sender.lock().is_none()
     }
 
-    /// Waits for so long, or until the stop is requested; returns whether it is.
+    /// Waits until `time` is over or the stop is requested. Returns whether it was requested.
     #[must_use]
     pub fn wait(&self, time: Duration) -> bool {
         matches!(self.signal.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
@@ -97,14 +98,14 @@ impl Stop {
         let _ = self.signal.recv();
     }
 
-    /// A channel that is disconnected by the request, for a `select!` of crossbeam-channel.
+    /// A channel that the request disconnects, for `select!` of crossbeam-channel.
     #[must_use]
     pub const fn signal(&self) -> &Receiver<()> {
         &self.signal
     }
 }
 
-/// What [`Stop::wake_while`] returns.
+/// The guard that [`Stop::wake_while`] returns: dropping it removes the function.
 #[must_use = "nothing is woken any more when this is dropped"]
 pub struct Waking {
     inner: Arc<Inner>,

@@ -1,4 +1,4 @@
-//! Synchronization (RFC 8990 §2.5.6, RFC 8991 §2.3.6).
+//! Synchronization (RFC 8990 §2.5.6, RFC 8991 §2.3.6): getting values from peers, and serving them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,37 +16,43 @@ use crate::trace::Ending;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::Body;
 
-/// A value that was synchronized, and where it is from: what [`Asa::synchronize`] returns.
+/// The result of [`Asa::synchronize`]: a value and its source.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Synchronized {
     /// The objective with its value.
     pub objective: Objective,
-    /// Where the value is from.
+    /// The source of the value.
     pub source: Source,
 }
 
-/// Where a value is from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Source {
-    /// It was flooded, with this source; [`AsaLocator::null`] if it came without. `expire` says until when it is valid.
+    /// It was flooded with this locator, or [`AsaLocator::null`] if the flood had none. `expire` says until when the value is
+    /// valid.
     Flooded(AsaLocator),
-    /// This peer has been asked.
+    /// It came from this peer.
     Peer(Peer),
 }
 
 impl Asa {
-    /// Gets the current value of an objective and says where it is from; see [`Engine::synchronize`].
+    /// Gets the current value of an objective, with its source; see [`Engine::synchronize`].
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
-    /// let asa = grasp::register_asa("Gray")?;
+    /// use grasp::Source;
+    ///
+    /// let asa = grasp::Asa::new("Gray")?;
     /// let mut time = grasp::Objective::new("Time");
     /// time.synch = true;
-    /// // From the flood cache if it is there, otherwise from a peer.
-    /// let time = grasp::synchronize(asa, &time, None, Some(5000))?;
-    /// println!("it is {}", time.value_as::<String>()?);
+    /// let got = asa.synchronize(&time, None, Some(5000))?;
+    /// match got.source {
+    ///     Source::Flooded(locator) => println!("{} was flooded by {locator}", got.objective.value),
+    ///     Source::Peer(peer) => println!("{} is from {:?}", got.objective.value, peer.address),
+    ///     _ => {}
+    /// }
     /// # Ok(())
     /// # }
     /// ```
@@ -65,17 +71,29 @@ impl Asa {
 
 impl Engine {
     /// Gets the current value of an objective (RFC 8991 §2.3.6; graspy's `synchronize`). The ASA need not have
-    /// registered it. Without a locator: the flooded value that was received last and is valid, if there is one; otherwise a peer is
-    /// discovered, whose response may bring the value itself, in rapid mode. With a locator that peer is asked.
-    /// If nobody can be reached where the first answer says, another peer is discovered.
-    /// Waits `timeout` milliseconds for the discovery, and again for the answer; 60000 by default.
+    /// registered it. With a locator, that peer is asked. Without a locator, this returns the valid flooded value that was
+    /// received last, if there is one. Otherwise it discovers a peer, whose response may contain the value (rapid mode), and
+    /// asks it; if that peer cannot be reached, it discovers another one. Waits `timeout` milliseconds for the discovery, and
+    /// again for the answer; 60000 by default.
+    ///
+    /// ```no_run
+    /// # fn main() -> grasp::Result<()> {
+    /// let asa = grasp::register_asa("Gray")?;
+    /// let mut time = grasp::Objective::new("Time");
+    /// time.synch = true;
+    /// // From the flood cache if it is there, otherwise from a peer.
+    /// let time = grasp::synchronize(asa, &time, None, Some(5000))?;
+    /// println!("it is {}", time.value_as::<String>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// In this order: [`Error::NoAsa`], [`Error::NotSynch`], [`Error::NoSecurity`] (a DULL instance can read
-    /// flooded values), [`Error::OtherNamespace`] unless the value is flooded, [`Error::NotFloodDisc`], [`Error::TooLarge`],
-    /// [`Error::SockErrSynRq`]; [`Error::NoListener`], [`Error::CborFail`], [`Error::NoValidSynch`],
-    /// [`Error::NoSynchReply`]. A retry may help with `NotFloodDisc`, `SockErrSynRq`, `NoListener` and
-    /// `NoSynchReply`.
+    /// flooded values); [`Error::OtherNamespace`], unless the value is flooded; [`Error::NoRandom`], [`Error::NotFloodDisc`],
+    /// [`Error::TooLarge`], [`Error::SockErrSynRq`], [`Error::SessionLimit`]; [`Error::NoListener`], [`Error::CborFail`],
+    /// [`Error::NoValidSynch`], [`Error::NoSynchReply`]. A retry may help with `NoRandom`, `NotFloodDisc`, `SockErrSynRq`,
+    /// `SessionLimit`, `NoListener` and `NoSynchReply`.
     pub fn synchronize(
         &self,
         nonce: AsaNonce,
@@ -86,7 +104,7 @@ impl Engine {
         self.synchronize_with(nonce, objective, locator, timeout).map(|got| got.objective)
     }
 
-    /// `synchronize`, and where the value is from.
+    /// Like `synchronize`, but also returns the source of the value.
     pub(super) fn synchronize_with(
         &self,
         nonce: AsaNonce,
@@ -140,7 +158,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotBoth`], [`Error::NotSynch`], [`Error::NoAsa`], [`Error::NotYourObj`], [`Error::NoSecurity`];
-    /// [`Error::TooLarge`], [`Error::NoThread`].
+    /// [`Error::TooLarge`], [`Error::NoThread`]. A retry helps with `NoSecurity` once the substrate is up, and may help later
+    /// with `NoThread`.
     pub fn listen_synchronize(&self, nonce: AsaNonce, objective: &Objective) -> Result<()> {
         let here = here!(self, node => node.ask("listen_synchronize", &[nonce.form(), objective.form()]));
         here.check_asa_obj(nonce, objective, true)?;
@@ -159,7 +178,7 @@ impl Engine {
     }
 
     /// Stops serving the value (RFC 8991 §2.3.6 `stop_listen_synchronize`; graspy's `stop_synchronize`). The
-    /// objective can be discovered no longer, unless it was registered so. Further requests are refused.
+    /// objective can no longer be discovered, unless it was registered as discoverable. Further requests are refused.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {
@@ -209,7 +228,7 @@ impl Here {
         let value = self.await_value(id, &exchange, Instant::now() + self.timeout(timeout));
         let how = value.as_ref().map_or_else(Ending::from, |_| Ending::Synchronized);
         self.end(session, &exchange, how);
-        // After shutdown or deregistration, what the closed socket says is not the peer's word.
+        // After shutdown or deregistration, the error of the closed socket does not come from the peer.
         let objective = value
             .or_else(|error| self.check_asa(nonce).and_then(|()| self.check_secure()).and(Err(error)))?;
         Ok(Synchronized { objective, source: Source::Peer(peer) })

@@ -10,8 +10,8 @@ use super::{Asa, Flooding, Peer, RegisterObj, Reply, Session, Source};
 use crate::error::Result;
 use crate::types::{AsaLocator, Objective, TaggedObjective, Value};
 
-/// An objective whose values are of one Rust type, so that they are converted in one place: what is sent is a `T`, and
-/// what is received is one or an error ([`Error::WrongValue`](crate::Error::WrongValue)).
+/// An objective whose values have one Rust type, `T`, and are converted in one place: sent values are `T`s, and a received
+/// value is a `T` or an error ([`Error::WrongValue`](crate::Error::WrongValue)).
 ///
 /// ```
 /// use grasp::TypedObjective;
@@ -33,13 +33,13 @@ pub struct TypedObjective<T> {
 }
 
 impl<T> TypedObjective<T> {
-    /// One that can be negotiated.
+    /// An objective that can be negotiated.
     #[must_use]
     pub fn negotiable(name: &str) -> Self {
         Self::from(Objective { neg: true, ..Objective::new(name) })
     }
 
-    /// One that can be synchronized and flooded.
+    /// An objective that can be synchronized and flooded.
     #[must_use]
     pub fn synchronizable(name: &str) -> Self {
         Self::from(Objective { synch: true, ..Objective::new(name) })
@@ -52,7 +52,7 @@ impl<T> TypedObjective<T> {
         self
     }
 
-    /// The same for dry runs, or not.
+    /// The same with dry runs on or off.
     #[must_use]
     pub fn dry(mut self, dry: bool) -> Self {
         self.objective.dry = dry;
@@ -65,7 +65,7 @@ impl<T> TypedObjective<T> {
         &self.objective
     }
 
-    /// Registers it with an ASA; see [`Engine::register_obj`](crate::Engine::register_obj).
+    /// Registers the objective with an ASA; see [`Engine::register_obj`](crate::Engine::register_obj).
     ///
     /// # Errors
     /// Those of `register_obj`.
@@ -78,7 +78,7 @@ impl<T: Serialize> TypedObjective<T> {
     /// The objective with a value.
     ///
     /// # Errors
-    /// [`Error::WrongValue`](crate::Error::WrongValue) if it has no form in CBOR.
+    /// [`Error::WrongValue`](crate::Error::WrongValue) if CBOR cannot represent the value. A retry does not help.
     pub fn with(&self, value: &T) -> Result<Objective> {
         Ok(Objective { value: Value::from_serialize(value)?, ..self.objective.clone() })
     }
@@ -105,7 +105,7 @@ impl<T: Serialize> TypedObjective<T> {
         session.step(Value::from_serialize(value)?, timeout)
     }
 
-    /// Serves a value, or another one from now on; see
+    /// Serves a value; a later call replaces it. See
     /// [`Engine::listen_synchronize`](crate::Engine::listen_synchronize).
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl<T: Serialize> TypedObjective<T> {
         asa.engine().flood(asa.nonce(), ttl, &[TaggedObjective::new(self.with(value)?, source)])
     }
 
-    /// Floods a value again and again; see [`Engine::flood_every`](crate::Engine::flood_every).
+    /// Floods a value at regular intervals; see [`Engine::flood_every`](crate::Engine::flood_every).
     ///
     /// # Errors
     /// Those of [`with`](Self::with) and `flood_every`.
@@ -140,15 +140,15 @@ impl<T: Serialize> TypedObjective<T> {
 }
 
 impl<T: DeserializeOwned> TypedObjective<T> {
-    /// The value of an objective that was received.
+    /// The value of a received objective.
     ///
     /// # Errors
-    /// [`Error::WrongValue`](crate::Error::WrongValue) if it is of another type.
+    /// [`Error::WrongValue`](crate::Error::WrongValue) if it is of another type. A retry does not help.
     pub fn read(&self, objective: &Objective) -> Result<T> {
         Ok(objective.value_as()?)
     }
 
-    /// Gets the current value and says where it is from; see [`Asa::synchronize`].
+    /// Gets the current value, with its source; see [`Asa::synchronize`].
     ///
     /// # Errors
     /// Those of [`read`](Self::read) and [`Asa::synchronize`].
@@ -162,7 +162,7 @@ impl<T: DeserializeOwned> TypedObjective<T> {
         Ok((self.read(&got.objective)?, got.source))
     }
 
-    /// The valid flooded values that are of this type, with their sources; see
+    /// The valid flooded values of this type, with their sources; those of other types are left out. See
     /// [`Engine::get_flood`](crate::Engine::get_flood).
     ///
     /// # Errors
@@ -175,7 +175,7 @@ impl<T: DeserializeOwned> TypedObjective<T> {
     /// The peer's request or offer.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn offered(&self, session: &Session) -> Result<(T, Peer)> {
         Ok((self.read(session.objective())?, session.peer().clone()))
     }

@@ -1,4 +1,4 @@
-//! Printing and looking (graspy's `tprint`, `ttprint` and `dump_all`).
+//! Prints lines, and the contents of the registries (graspy's `tprint`, `ttprint` and `dump_all`).
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use crate::types::{AsaView, DiscoveryView, FloodView};
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 static TEST_MODE: AtomicBool = AtomicBool::new(false);
-/// One line at a time.
+/// Held while a line is written, so that lines do not mix.
 static PRINTER: Mutex<()> = Mutex::new(());
 
 /// Sets, for the whole process, whether `ttprint!` prints (`test_mode`) and whether nothing at all is printed
@@ -36,7 +36,7 @@ pub fn print_line(items: &[&dyn Display], test_only: bool) {
     }
     let line = line(items);
     let _one = PRINTER.lock();
-    // A closed standard output is no reason to end an ASA.
+    // A closed standard output must not end an ASA.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -62,7 +62,7 @@ fn text(items: &[&dyn Display]) -> String {
 }
 
 /// Prints its arguments with blanks between, as one line that begins with the thread's name and number
-/// (graspy's `tprint`). Whole lines also when many threads print.
+/// (graspy's `tprint`). Lines stay whole even if many threads print.
 ///
 /// ```
 /// grasp::tprint!("Asking for", "NZD", 498);
@@ -74,7 +74,7 @@ macro_rules! tprint {
     };
 }
 
-/// As [`tprint!`], in test mode only (graspy's `ttprint`).
+/// Like [`tprint!`], but prints in test mode only (graspy's `ttprint`).
 #[macro_export]
 macro_rules! ttprint {
     ($($item:expr),* $(,)?) => {
@@ -83,8 +83,8 @@ macro_rules! ttprint {
 }
 
 impl Engine {
-    /// The contents of the registries as text (graspy's `dump_all`): all of them, or the objective registry
-    /// and the flood cache only.
+    /// The contents of the registries as text (graspy's `dump_all`): all of them, or, if `partial`, only the objective
+    /// registry and the flood cache.
     ///
     /// ```no_run
     /// # fn main() -> grasp::Result<()> {

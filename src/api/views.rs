@@ -1,5 +1,5 @@
 //! The registries and the state of an engine as values (graspy's `_asa_registry`, `_obj_registry`, `_discovery_cache`,
-//! `_flood_cache`, `_session_id_cache` and its flags). [`Engine::dump`] prints the same.
+//! `_flood_cache`, `_session_id_cache` and its flags). [`Engine::dump`] returns the same as text.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,36 +15,36 @@ pub struct SessionView {
     /// Its identifier. The source is the peer if the peer opened it, the initiator if this node relays it, and `None` if
     /// it began here.
     pub session: SessionNonce,
-    /// What it is.
+    /// What kind of session it is.
     pub kind: SessionKind,
     /// The objective's name.
     pub objective: String,
     /// The peer's address, if it is connected.
     pub peer: Option<Ipv6Addr>,
-    /// The ASA that has it, if it is an exchange.
+    /// The ASA that it belongs to, if it is an exchange.
     pub owner: Option<AsaNonce>,
 }
 
-/// What is in force at a moment, besides the settings ([`Engine::config`]).
+/// The state of an engine at one moment, besides its settings ([`Engine::config`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineState {
-    /// The substrate is secure, or trusted: sessions are possible. Never in a DULL instance (RFC 8990 §2.5.2).
+    /// The substrate is secure, or trusted: sessions are possible. Never set in a DULL instance (RFC 8990 §2.5.2).
     pub secure: bool,
-    /// Why a substrate is only trusted, not secure.
+    /// Why the substrate is trusted, if it is not secure.
     pub trusting: Option<&'static str>,
     /// Messages are protected, as in a QUADS domain.
     pub sealed: bool,
-    /// It is a DULL instance.
+    /// The engine is a DULL instance.
     pub dull: bool,
-    /// This engine relays multicasts: there are several interfaces (graspy's `_relay_needed`), and no other engine of the host
+    /// The engine relays multicasts: it uses several interfaces (graspy's `_relay_needed`), and no other engine of the host
     /// relays in its place ([`Config::relay`](crate::Config::relay)).
     pub relaying: bool,
-    /// It has been shut down.
+    /// The engine has been shut down.
     pub stopped: bool,
     /// The largest unicast message in bytes: as configured, unless GraspConfig has changed it.
     pub unicast_size: usize,
-    /// The largest multicast message accepted, in bytes; the same holds.
+    /// The largest multicast message accepted, in bytes: as configured, unless GraspConfig has changed it.
     pub multicast_size: usize,
 }
 
@@ -92,8 +92,9 @@ impl Engine {
         .collect()
     }
 
-    /// The flood cache across names, oldest received first (graspy's `_flood_cache`). Unlike
-    /// [`get_flood`](Self::get_flood) it needs no handle of an ASA, and shows for a few seconds what has expired.
+    /// The flood cache with all names, oldest received first (graspy's `_flood_cache`). Unlike
+    /// [`get_flood`](Self::get_flood) it needs no handle of an ASA, and may contain values that have expired in the last few
+    /// seconds.
     #[must_use]
     pub fn flood_cache(&self) -> Vec<FloodView> {
         let here = here!(self, node => node.look("flood_cache"));
@@ -115,7 +116,7 @@ impl Engine {
         views.into_iter().map(view).collect()
     }
 
-    /// What is in force now.
+    /// The state of the engine now.
     #[must_use]
     pub fn state(&self) -> EngineState {
         let here = here!(self, node => node.look("state"));

@@ -1,4 +1,4 @@
-//! What an engine can work with: settings outside of it are replaced at the start, and reported.
+//! The supported ranges of settings: `engine` replaces settings outside of them at the start, and reports them.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,28 +9,29 @@ use crate::types::Value;
 
 /// Upper bound for times: larger ones would overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// `_watcher` looks no more often than this.
+/// The shortest interval of `_watcher`.
 const BRIEFEST_WATCH: Duration = Duration::from_millis(1);
-/// The most that a queue holds: it takes its room when it is made.
+/// The largest capacity of a queue, which allocates all of its room when it is created.
 const LONGEST_QUEUE: usize = 65_536;
 /// The deepest nesting that the stacks of the threads have room for.
 const DEEPEST: usize = 128;
 /// The largest datagram of UDP over IPv6 without jumbograms.
 const LARGEST_DATAGRAM: usize = 65_527;
-/// The largest unicast message: it is kept in memory while it comes, for each connection.
+/// The largest unicast message: each connection keeps one in memory while it arrives.
 const LARGEST_MESSAGE: usize = 16 << 20;
-/// The smallest message that the protocol can do with: GRASP_DEF_MAX_SIZE is 2048, an IPv6 packet 1280 bytes.
+/// The smallest limit on messages that leaves the protocol usable: GRASP_DEF_MAX_SIZE is 2048, an IPv6 packet has 1280
+/// bytes.
 const SMALLEST_MESSAGE: usize = 64;
 
-/// A setting that no engine can work with, and what it works with instead.
+/// A setting outside the supported range, and what is used instead. `Display` is a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Adjusted {
     /// The setting, by its name in [`Config`].
     pub setting: &'static str,
-    /// What was wanted.
+    /// The value that was set.
     pub wanted: String,
-    /// What is used.
+    /// The value that is used.
     pub used: String,
 }
 
@@ -64,7 +65,7 @@ macro_rules! bounded {
 }
 
 impl Config {
-    /// Clamps settings to what is supported. Says which.
+    /// Clamps settings to the supported ranges, and returns those that were changed.
     pub(crate) fn feasible(mut self) -> (Self, Vec<Adjusted>) {
         let mut adjusted = Vec::new();
         macro_rules! clamp {
@@ -81,7 +82,7 @@ impl Config {
         (self, adjusted)
     }
 
-    /// The least and the most that a setting can be, if it has a range.
+    /// The smallest and the largest value of a setting, if it has a range.
     pub(super) fn range(name: &str) -> Option<(Value, Value)> {
         macro_rules! find {
             ($($name:ident $least:expr, $most:expr;)*) => {$(

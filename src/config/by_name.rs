@@ -1,5 +1,5 @@
-//! Settings by their name, as a configuration file has them: `graspd` reads and prints them so. The values are those that the
-//! table of settings in `config` has; nothing here knows a setting by name.
+//! Settings by name, as in a configuration file: `graspd` reads and prints them this way. The table in `config` defines them;
+//! nothing here mentions a single one.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,19 +12,20 @@ use crate::types::Value;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Setting {
-    /// The group, as its getter in [`Config`] is called: `times`, for instance.
+    /// The group, which is the name of its getter in [`Config`], such as `times`.
     pub group: &'static str,
     /// What the group is about, a sentence.
     pub group_about: &'static str,
-    /// The name, as the setter in [`Config`] is called.
+    /// The name, which is that of its setter in [`Config`].
     pub name: &'static str,
     /// What it is about, with its default and the source of that: one line of Markdown.
     pub about: &'static str,
-    /// The values that [`Config::set`] takes, in words. `None` if it has no form as a [`Value`]: the program alone can set it.
+    /// The values that [`Config::set`] takes, in words. `None` if a [`Value`] cannot represent the setting: only the program
+    /// can set it.
     pub permitted: Option<String>,
 }
 
-/// Why [`Config::set`] has not set anything. `Display` is a sentence. A retry does not help.
+/// Why [`Config::set`] failed. `Display` is a sentence. A retry does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettingError {
@@ -33,12 +34,12 @@ pub enum SettingError {
         /// The name that was asked for.
         name: String,
     },
-    /// The setting has no form as a [`Value`].
+    /// A [`Value`] cannot represent the setting.
     ProgramOnly {
         /// The setting.
         name: &'static str,
     },
-    /// It is of another type, or out of range.
+    /// The value is of another type, or out of range.
     Value {
         /// The setting.
         name: &'static str,
@@ -59,15 +60,15 @@ impl fmt::Display for SettingError {
 
 impl std::error::Error for SettingError {}
 
-/// A type of settings.
+/// The type of a setting.
 pub(super) trait Written: Sized {
-    /// The value; `None` if it has no form.
+    /// The setting as a value; `None` if a value cannot represent it.
     fn write(&self) -> Option<Value>;
 
-    /// Takes a value; `None` if it is none of this type.
+    /// Converts a value; `None` if it is not of this type.
     fn read(value: &Value) -> Option<Self>;
 
-    /// Which values it takes, in words; `None` if it takes none. The range is that of the engine.
+    /// The permitted values, in words; `None` if there are none. `range` is what an engine supports.
     fn permitted(range: Option<(Value, Value)>) -> Option<String>;
 }
 
@@ -147,7 +148,7 @@ impl Written for Rate {
     }
 }
 
-/// By name, in lower case with hyphens.
+/// By the name of the variant, in lower case with hyphens.
 impl Written for Relay {
     fn write(&self) -> Option<Value> {
         RELAY.iter().find(|(_, relay)| relay == self).map(|(name, _)| (*name).into())
@@ -241,14 +242,14 @@ program_only! {
 /// The numbers of a range, in words.
 fn numbers(what: &str, range: Option<(Value, Value)>, most_of_type: Value) -> String {
     let (least, most) = range.unwrap_or_else(|| (0.into(), most_of_type.clone()));
-    // The largest number of a machine says nothing to a reader.
+    // The largest number that the machine can represent tells a reader nothing.
     let endless = most == Value::from(u64::MAX) || most == Value::from(usize::MAX);
     if endless { format!("{what} of at least {least}") } else { format!("{what} from {least} to {most}") }
 }
 
 impl Config {
     /// The same settings with one of them replaced, by its name; for programs that read them from a file. Times are whole
-    /// milliseconds, a [`Rate`] is a map of `per_second` and `burst`, and null is what a setting is where it is left out.
+    /// milliseconds, a [`Rate`] is a map of `per_second` and `burst`, and null means `None`.
     ///
     /// ```
     /// let config = grasp::Config::new().set("connect_timeout", &300.into()).unwrap();
@@ -267,7 +268,7 @@ impl Config {
         let Some(permitted) = setting.permitted else {
             return Err(SettingError::ProgramOnly { name: setting.name });
         };
-        // Whatever is adjusted is out of range: nobody who reads a file would see that it was.
+        // A value that would be adjusted is an error: a reader of the file could not see the adjustment.
         self.with_value(name, value)
             .filter(|config| config.clone().feasible().1.iter().all(|adjusted| adjusted.setting != name))
             .ok_or(SettingError::Value { name: setting.name, permitted })

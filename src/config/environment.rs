@@ -1,5 +1,5 @@
-//! The environment, as far as it configures an engine. Nothing else in the library reads it. A variable that is empty says
-//! nothing.
+//! The environment variables that configure an engine. Nothing else in the library reads the environment. An empty variable
+//! counts as not set.
 
 use std::env::var_os;
 #[cfg(any(feature = "quads", feature = "bubbles"))]
@@ -13,12 +13,12 @@ use crate::acp::KeysWanted;
 /// The socket of the node that this process is a client of.
 #[cfg(feature = "ipc")]
 const SOCKET: &str = "GRASP_SOCKET";
-/// Where an ordinary user's sockets are.
+/// The directory of an ordinary user's sockets.
 #[cfg(feature = "ipc")]
 const RUNTIME: &str = "XDG_RUNTIME_DIR";
 /// The file for the capture.
 const PCAP: &str = "GRASP_PCAP";
-/// Whether the capture has headers of Ethernet.
+/// Whether the packets of the capture have Ethernet headers.
 const PCAP_ETHERNET: &str = "GRASP_PCAP_ETHERNET";
 /// Where the page of speech bubbles is served.
 #[cfg(feature = "bubbles")]
@@ -31,8 +31,8 @@ const KEYFILE: &str = "GRASP_QUADS_KEYFILE";
 const PASSWORD: &str = "GRASP_QUADS_PASSWORD";
 
 impl Config {
-    /// The settings with those that they leave to the environment. The keys of QUADS are read when the substrate is
-    /// chosen: they are no setting.
+    /// Completes the settings with those of the environment. The keys of QUADS are not a setting: they are read when the
+    /// substrate is chosen.
     pub(crate) fn with_environment(mut self) -> Self {
         if self.pcap == Pcap::Environment
             && let Some(file) = path(PCAP)
@@ -54,7 +54,7 @@ pub(crate) fn socket() -> Option<PathBuf> {
     path(SOCKET)
 }
 
-/// Where an ordinary user's sockets are.
+/// The directory of an ordinary user's sockets.
 #[cfg(feature = "ipc")]
 pub(crate) fn runtime_directory() -> Option<PathBuf> {
     path(RUNTIME)

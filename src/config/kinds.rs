@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// How often something may happen: so many times at once, and so many times a second in the long run.
+/// How often something may happen: `burst` times at once, and `per_second` times a second in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Times a second.
@@ -12,7 +12,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate.
+    /// A rate of `per_second` times a second and `burst` times at once.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Self {
         Self { per_second, burst }
@@ -23,13 +23,14 @@ impl Rate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Relay {
-    /// One engine of the host relays for all, of those that use the same interfaces and open each other's messages; where it ends,
-    /// another takes its place.
+    /// One engine relays for all engines of the host that use the same interfaces and can open each other's messages. If it
+    /// ends, another takes its place.
     #[default]
     OncePerHost,
-    /// Whatever the other engines of the host do.
+    /// The engine relays, whatever the other engines of the host do.
     Always,
-    /// Never: the node only answers for itself and its neighbours. Floods and discoveries of others end here.
+    /// The engine does not relay: it only answers discoveries, for itself and from its cache. Floods and discoveries of others
+    /// end here.
     Never,
 }
 

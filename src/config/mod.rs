@@ -1,4 +1,5 @@
-//! Every setting of an engine with its default and the source of that default, in groups, each with a getter.
+//! Every setting of an engine, with its default and the source of that default, in groups, each with a getter. Programs
+//! build a [`Config`]; the parts of the engine read it.
 
 mod bounds;
 mod by_name;
@@ -29,10 +30,10 @@ macro_rules! settings {
             )*
         }
     )*) => {
-        /// The settings of an [`Engine`](crate::Engine). Made with [`Config::new`]; every setter takes and
+        /// The settings of an [`Engine`](crate::Engine). Begin with [`Config::new`]; every setter takes and
         /// returns the whole, so that calls chain. The getters are in groups, as `config.times().connect_timeout()`.
-        /// A value that no engine can work with is replaced by the nearest that it can, with a warning at the start:
-        /// [`Engine::adjusted`](crate::Engine::adjusted).
+        /// When an engine starts, it replaces a value outside the supported range by the nearest supported one, with a
+        /// warning: [`Engine::adjusted`](crate::Engine::adjusted).
         ///
         /// ```
         /// let config = grasp::Config::new().listen_self(true).objective_ttl(10_000);
@@ -91,8 +92,8 @@ macro_rules! settings {
                 )*)*])
             }
 
-            /// The value of a setting, by its name, as [`set`](Self::set) takes it. `None` if there is no such setting, or it has
-            /// no form as a [`Value`].
+            /// The value of a setting, by its name, as [`set`](Self::set) takes it. `None` if there is no such setting, or if a
+            /// [`Value`] cannot represent it.
             #[must_use]
             pub fn get(&self, name: &str) -> Option<Value> {
                 $($(
@@ -139,24 +140,24 @@ settings! {
         /// What secures the traffic. Defaults to [`Acp::Environment`], which is the layer 2 ACP, as in graspy, unless
         /// the environment has keys.
         acp: Acp = Acp::Environment => &'a Acp, |config| &config.acp;
-        /// Run as a DULL instance (RFC 8990 §2.5.2): one interface, the first that is permitted, and nothing that
-        /// goes further than the link. Such an engine shares no data with others of the process. For all links there is
-        /// [`DullInstances`](crate::DullInstances). Defaults to off.
+        /// Run as a DULL instance (RFC 8990 §2.5.2): on `dull_links` interfaces, and with nothing that
+        /// goes further than the link. Such an engine shares no data with others of the process.
+        /// [`DullInstances`](crate::DullInstances) runs one on each link. Defaults to off.
         dull: bool = false;
-        /// How many interfaces a DULL instance uses, the first that are permitted. Defaults to 1 (RFC 8990 §2.5.2). graspy
-        /// takes all: what is flooded on one link is then known to the ASAs of all.
+        /// How many interfaces a DULL instance uses: the first permitted ones. Defaults to 1 (RFC 8990 §2.5.2). graspy
+        /// uses all: the ASAs of all links then know what is flooded on one.
         dull_links: usize = 1;
         /// The objectives that a DULL instance handles, by name; others are dropped (RFC 8990 §2.5.2). Defaults to
-        /// all, for experiments: where DULL is used in earnest, name those of the insecure service.
+        /// all, for experiments: in production, name those of the insecure service.
         dull_objectives: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.dull_objectives.as_deref();
-        /// Hear and handle own multicasts, so that an ASA discovers even its own objectives (graspy's
-        /// `listen_self`). Several ASAs or processes on one host do not need it. Defaults to off.
+        /// Handle the engine's own multicasts, so that an ASA discovers even its own objectives (graspy's
+        /// `listen_self`). Several ASAs or processes on one host do not need this. Defaults to off.
         listen_self: bool = false;
-        /// Let floods of the objective GraspConfig change how large messages may be (graspy's `figging`, its Configger).
+        /// Let floods of the objective GraspConfig change the limits on message sizes (graspy's `figging`, its Configger).
         /// Defaults to on.
         figging: bool = true;
         /// Negotiate in rapid mode (RFC 8990 §2.5.5.1): `req_negotiate` without a peer sends its wish with the
-        /// discovery, and an objective registered as rapid answers that at once while an ASA listens. Defaults to
+        /// discovery, and an objective registered as rapid answers it at once while an ASA listens. Defaults to
         /// off (§2.5.4.5).
         rapid_negotiation: bool = false;
         /// Answer discoveries of rapid synchronization objectives with M_SYNCH in place of M_RESPONSE (RFC 8990
@@ -168,26 +169,25 @@ settings! {
     links: Links {
         /// The interfaces to use, by name. Defaults to all that are up and have a link-local address.
         interfaces: Option<Vec<String>> = None => Option<&'a [String]>, |config| config.interfaces.as_deref();
-        /// Interfaces to leave alone, by name. Defaults to none.
+        /// The interfaces not to use, by name. Defaults to none.
         exclude_interfaces: Vec<String> = Vec::new() => &'a [String], |config| &config.exclude_interfaces;
-        /// Start even if there is no usable interface yet. Defaults to off: starting fails with a sentence.
+        /// Start even if there is no usable interface yet. Defaults to off: then the start fails.
         wait_for_interfaces: bool = false;
-        /// How many interfaces are used at most. Others are left out, with a warning. Defaults to 256: each takes four
+        /// The largest number of interfaces to use. Others are left out, with a warning. Defaults to 256: each takes four
         /// descriptors and three threads.
         interface_limit: usize = 256;
-        /// How many descriptors interfaces leave to sessions and to the rest of the program, though no more than half of what
-        /// the process may have. Interfaces for which there is no room then are left out, with a warning. Defaults to 256.
+        /// How many descriptors the interfaces leave to sessions and to the rest of the program, but no more than half of the
+        /// limit of the process. Interfaces that do not fit are left out, with a warning. Defaults to 256.
         reserved_descriptors: usize = 256;
-        /// Raise the process's soft limit on open files, up to the hard one and no further than interfaces and
-        /// `reserved_descriptors` need, where it is too low for them. Turn it off in a program that uses select(2). Defaults to
-        /// on.
+        /// Raise the process's soft limit on open files if it is too low for the interfaces and `reserved_descriptors`, up to
+        /// the hard limit, and no further than they need. Turn it off in a program that uses select(2). Defaults to on.
         raise_descriptor_limit: bool = true;
-        /// How often interfaces and addresses are looked at. Defaults to 2 s; graspy takes 10 s.
+        /// How often interfaces and addresses are checked. Defaults to 2 s; graspy takes 10 s.
         watch_interval: Duration = Duration::from_secs(2);
     }
     /// How long things take.
     times: Times {
-        /// The timeout of negotiation and synchronization in milliseconds where a call gives none. Defaults to
+        /// The timeout of negotiation and synchronization in milliseconds, if a call gives none. Defaults to
         /// 60000 (RFC 8990 §2.6).
         default_timeout: u32 = GRASP_DEF_TIMEOUT;
         /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
@@ -200,13 +200,13 @@ settings! {
         /// How long a request waits for a listener that has just returned with another request. Defaults to
         /// 1 s; graspy refuses at once, so that a busy server loses peers between two calls.
         listen_grace: Duration = Duration::from_secs(1);
-        /// How long a session stays open whose peer has closed the connection and has said nothing that is unread, for its ASA
-        /// to notice. Defaults to 10 s; looked at every `watch_interval`. graspy keeps it until its ASA ends it.
+        /// How long a session stays open after its peer has closed the connection and left nothing unread, so that its ASA can
+        /// notice. Defaults to 10 s, checked every `watch_interval`. graspy keeps such a session until its ASA ends it.
         abandoned_after: Duration = Duration::from_secs(10);
-        /// The longest time that a peer gets by M_WAIT before its next other message, in milliseconds, however often it
-        /// asks. Defaults to one hour.
+        /// The longest total time that a peer gets by M_WAIT before its next other message, in milliseconds, however often
+        /// it asks. Defaults to one hour.
         wait_limit: u32 = 3_600_000;
-        /// How long discovered locators of our objectives are valid, in milliseconds, where a registration does
+        /// How long discovered locators of this node's objectives are valid, in milliseconds, if a registration does
         /// not say. Defaults to 600000, which is what graspy sends (RFC 8990 §2.8.5).
         objective_ttl: u32 = 600_000;
     }
@@ -224,7 +224,7 @@ settings! {
         /// How deep CBOR may be nested in a received message. Defaults to 32; 128 at most.
         nesting: usize = 32;
     }
-    /// How much of everything there is at a time.
+    /// Limits on what exists at the same time, and on responses.
     limits: Limits {
         /// How many ASAs may be registered. Defaults to 100, as in graspy.
         asa_limit: usize = 100;
@@ -232,10 +232,10 @@ settings! {
         objective_limit: usize = 200;
         /// How many sessions may be open. Defaults to 10000; graspy remembers 1100.
         session_limit: usize = 10_000;
-        /// How many sessions one peer, by its address, may have opened here. Defaults to 256. The peers on this machine
-        /// are not counted.
+        /// How many of the open sessions may have been opened by one peer, by its address. Defaults to 256. Peers on this
+        /// machine are not counted.
         sessions_per_peer: usize = 256;
-        /// How many requests may wait for a listener, per objective and beyond one for each that listens. Defaults to
+        /// How many requests may wait for a listener, per objective, beyond one for each thread that listens. Defaults to
         /// 64; graspy queues 5.
         request_queue: usize = 64;
         /// How many of these requests may be from one peer, by its address. Defaults to 32. Peers on this machine are not
@@ -247,18 +247,18 @@ settings! {
         multicast_queue_size: usize = 8 << 20;
         /// How many responses may wait for one discovery. Defaults to 32; graspy queues 10.
         response_queue: usize = 32;
-        /// How many connections may be waiting for their first message. Defaults to 256; the peer that has the most makes
-        /// room, with the one that has waited longest.
+        /// How many connections may wait for their first message. Defaults to 256; the peer that has most makes room, with
+        /// the connection that has waited longest.
         reader_limit: usize = 256;
         /// How many responses may be on their way at the same time. Defaults to 64.
         responder_limit: usize = 64;
         /// How many responses to one asker may be on their way at the same time. Defaults to 8.
         responders_per_asker: usize = 8;
-        /// How many of these may be for askers that no response has reached before: who invents addresses must not delay
-        /// the answers to those who are known. Defaults to 32.
+        /// How many responses may be on their way at the same time to askers that no response has reached before: invented
+        /// addresses must not delay the answers to known askers. Defaults to 32.
         responders_for_strangers: usize = 32;
         /// How many responses are sent. Defaults to 500 a second, 2000 at once: each takes a connection, whose port is in use
-        /// until the asker has closed it, for `response_timeout` at most.
+        /// until the asker has closed the connection, for `response_timeout` at most.
         response_rate: Rate = Rate::new(500, 2000);
         /// How many responses are sent to one asker. Defaults to 200 a second, 1000 at once.
         asker_response_rate: Rate = Rate::new(200, 1000);
@@ -269,7 +269,7 @@ settings! {
         /// half a millisecond of a processor, whoever the peer is. A quarter for each address. Defaults to 100 a second, 400 at once.
         stranger_handshake_rate: Rate = Rate::new(100, 400);
     }
-    /// How much is remembered of others.
+    /// How much is remembered about other nodes.
     caches: Caches {
         /// How many objectives the discovery cache holds; the least recently used goes. Defaults to 500, as in graspy.
         discovery_cache_limit: usize = 500;
@@ -281,15 +281,16 @@ settings! {
         locators_limit: usize = 32;
         /// How many entries the flood cache holds; the oldest goes. Defaults to 2000; graspy holds 100.
         flood_cache_limit: usize = 2000;
-        /// How many entries of the flood cache may have come from one neighbour, whose oldest goes. Defaults to 1000.
+        /// How many entries of the flood cache may have come from one neighbour; its oldest goes. Defaults to 1000.
         neighbour_flood_cache_limit: usize = 1000;
         /// How much memory the values in the flood cache may take, in bytes; the oldest goes. Defaults to 16 MiB. Values of
         /// many small items take up to 32 times their size on the wire.
         flood_cache_size: usize = 16 << 20;
-        /// How much of that memory may be taken by what has come from one neighbour. Defaults to 8 MiB.
+        /// How much memory the values in the flood cache that have come from one neighbour may take, in bytes. Defaults to
+        /// 8 MiB.
         neighbour_flood_cache_size: usize = 8 << 20;
-        /// How long what was learnt from others is kept at most, in milliseconds, whatever they say: locators and flooded
-        /// values. Defaults to one hour. Their ASAs repeat what is to stay (RFC 8990 §2.5.4.3, §2.5.6.2).
+        /// How long locators and flooded values of other nodes are kept at most, in milliseconds, whatever lifetime they
+        /// announce. Defaults to one hour. Their ASAs repeat what is to stay (RFC 8990 §2.5.4.3, §2.5.6.2).
         learned_ttl_limit: u32 = 3_600_000;
     }
     /// How much is relayed.
@@ -318,15 +319,15 @@ settings! {
         /// Detailed diagnostics in `ttprint` (graspy's `test_mode`). Defaults to off.
         test_mode: bool = false;
         /// Print what is wrong with received messages (graspy's `_mess_check`), 60 times a minute at most. Defaults to off: they
-        /// are counted.
+        /// are only counted.
         diagnose: bool = false;
         /// Print nothing at all (graspy's `silent`). Defaults to off.
         silent: bool = false;
-        /// What this engine is called in the log and in the name of its capture. Defaults to the host's name.
+        /// The engine's name in the log and in the file name of its capture. Defaults to the host's name.
         name: Option<String> = None => Option<&'a str>, |config| config.name.as_deref();
-        /// Whether the packets in the capture have headers of Ethernet, made up like the others, which graspy's gparseg.py
-        /// needs. Defaults to `false`, unless the environment variable `GRASP_PCAP_ETHERNET` is set and not empty: the
-        /// packets begin with the header of IP.
+        /// Whether the packets in the capture begin with an Ethernet header, which graspy's gparseg.py needs; it is made up
+        /// like the other headers. The environment variable `GRASP_PCAP_ETHERNET`, if it is set and not empty, turns this on,
+        /// too. Defaults to `false`: the packets begin with the IP header.
         pcap_ethernet: bool = false;
         /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
         /// the feature `bubbles`. Defaults to nowhere.
@@ -342,24 +343,24 @@ impl Config {
         Self::default()
     }
 
-    /// A file for all messages that are sent and received, in the format pcapng, which Wireshark opens. Messages are
-    /// written as they are on the wire: sealed in a QUADS domain. The headers of IP, UDP and TCP are made up around them.
-    /// The node's name goes into the file's: `grasp.pcapng` becomes `grasp-n1.pcapng`, and `grasp-n1.2.pcapng` where that
-    /// exists. No file is overwritten, and each is for its owner only. A pipe or a device is written to as it is. If this
-    /// is not called, the file that the environment variable `GRASP_PCAP` names is written, if it names one; `None` writes
-    /// none, whatever the environment says.
+    /// Captures all sent and received messages in a file, in the format pcapng, which Wireshark opens. Messages are
+    /// written as they are on the wire: sealed in a QUADS domain. Their IP, UDP and TCP headers are made up. The name of the
+    /// node is added to the file name: `grasp.pcapng` becomes `grasp-n1.pcapng`, or `grasp-n1.2.pcapng` if that exists. No
+    /// file is overwritten, and only the owner can read it. The path of a pipe or a device is used as it is. If this is not
+    /// called, the environment variable `GRASP_PCAP` may name the file; with `None` there is no capture, whatever the
+    /// environment says.
     #[must_use]
     pub fn pcap(mut self, pcap: Option<PathBuf>) -> Self {
         self.pcap = pcap.map_or(Pcap::Off, Pcap::File);
         self
     }
 
-    /// What this engine is called.
+    /// The engine's name.
     pub(crate) fn node_name(&self) -> String {
         self.name.clone().unwrap_or_else(host_name)
     }
 
-    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always so in other engines.
+    /// Whether a DULL instance handles an objective (RFC 8990 §2.5.2). Always `true` in other engines.
     pub(crate) fn permits(&self, name: &str) -> bool {
         let listed = |names: &Vec<String>| names.iter().any(|permitted| permitted == name);
         !self.dull || self.dull_objectives.as_ref().is_none_or(listed)
@@ -375,12 +376,12 @@ impl<'a> Output<'a> {
     }
 }
 
-/// The name that the system has for this host.
+/// The host's name, as the system gives it.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
 }
 
-/// Where not even the host has a name.
+/// The name of an engine on a host without a name.
 const NAMELESS: &str = "node";

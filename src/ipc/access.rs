@@ -1,4 +1,4 @@
-//! What the processes of which users may do with a node.
+//! Rules about what the processes of users and groups may do with a node.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::net::local::Credentials;
 
-/// Whom a rule is about. Linux says who is at the other end of a socket (SO_PEERCRED, unix(7)): the user and the first group
-/// that the process had when it connected.
+/// The processes that a rule is about. Linux tells the user and the primary group that the process at the other end of a
+/// socket had when it connected (SO_PEERCRED, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Who {
-    /// Whoever may open the socket.
+    /// Every process that can open the socket.
     Anyone,
-    /// A user, by number.
+    /// Processes of this user, by number.
     User(u32),
-    /// Those whose first group this is, by number.
+    /// Processes with this primary group, by number.
     Group(u32),
 }
 
@@ -39,12 +39,12 @@ impl fmt::Display for Who {
     }
 }
 
-/// Which processes may do what. Without a rule everybody may do everything: whoever can open the socket is trusted. Once there
-/// are rules, a process may do what at least one of those about it permits.
+/// What each process may do. Without a rule, every process may do everything: those that can open the socket are trusted. Once
+/// there are rules, a process may do what at least one of the rules about it permits.
 ///
-/// *Acting* is everything that RFC 8991 has: registering ASAs and objectives, discovering, negotiating, and so on. Which
-/// objectives may be registered, flooded and listened for is said apart, each by name, or by the beginning of a name and a star
-/// at its end. *Watching* is looking into the node: its views, counters and trace.
+/// *Acting* is everything that RFC 8991 has: registering ASAs and objectives, discovering, negotiating, and so on. Rules of
+/// their own permit registering, flooding and listening for objectives, and permit acting, too; each lists names, or the
+/// beginnings of names, followed by a star. *Watching* is looking into the node: its views, counters and trace.
 ///
 /// ```
 /// use grasp::ipc::{Access, Who};
@@ -73,11 +73,11 @@ enum Permit {
     Everything,
     Act,
     Watch,
-    /// This, with objectives of such names. It includes acting.
+    /// This, with objectives of these names. Includes acting.
     With(Deed, Vec<String>),
 }
 
-/// What is done with an objective by its name.
+/// What is permitted with objectives by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     Register,
@@ -86,7 +86,7 @@ pub(crate) enum Deed {
 }
 
 impl Deed {
-    /// As it follows "may".
+    /// The verb, as it follows "may".
     const fn verb(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -96,10 +96,9 @@ impl Deed {
     }
 }
 
-/// What a call needs.
+/// The right that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Right<'a> {
-    Nothing,
     Act,
     Watch,
     Everything,
@@ -108,7 +107,7 @@ pub(crate) enum Right<'a> {
 }
 
 impl Access {
-    /// Everything, to whoever can open the socket, until there is a rule.
+    /// No rules: every process that can open the socket may do everything.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -120,7 +119,7 @@ impl Access {
         self.with(who, Permit::Everything)
     }
 
-    /// Permits acting: with objectives of others, and to be an ASA.
+    /// Permits acting: to be an ASA, and to use the objectives of others.
     #[must_use]
     pub fn act(self, who: Who) -> Self {
         self.with(who, Permit::Act)
@@ -132,19 +131,19 @@ impl Access {
         self.with(who, Permit::Watch)
     }
 
-    /// Permits to register objectives of these names.
+    /// Permits registering objectives of these names, and acting.
     #[must_use]
     pub fn register(self, who: Who, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.doing(who, Deed::Register, names)
     }
 
-    /// Permits to flood objectives of these names.
+    /// Permits flooding objectives of these names, and acting.
     #[must_use]
     pub fn flood(self, who: Who, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.doing(who, Deed::Flood, names)
     }
 
-    /// Permits to listen for requests for objectives of these names, of negotiations and of their values.
+    /// Permits listening for requests to negotiate or synchronize objectives of these names, and acting.
     #[must_use]
     pub fn listen(self, who: Who, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.doing(who, Deed::Listen, names)
@@ -159,10 +158,11 @@ impl Access {
         self
     }
 
-    /// [`Error::Forbidden`], with what is permitted instead and to whom this is, unless a client may.
+    /// Returns [`Error::Forbidden`] unless the client has the right. Its text says what is permitted to the client instead, and
+    /// who has the right.
     pub(crate) fn check(&self, client: Credentials, right: Right<'_>) -> Result<()> {
         let mut own = self.rules.iter().filter(|rule| rule.who.is(client));
-        if self.rules.is_empty() || right == Right::Nothing || own.any(|rule| rule.permits.grants(right)) {
+        if self.rules.is_empty() || own.any(|rule| rule.permits.grants(right)) {
             return Ok(());
         }
         Err(Error::Forbidden(self.refusal(client, right).into()))
@@ -170,7 +170,7 @@ impl Access {
 
     fn refusal(&self, client: Credentials, right: Right<'_>) -> String {
         let (what, instead) = match right {
-            Right::Nothing | Right::Act => ("act".to_owned(), None),
+            Right::Act => ("act".to_owned(), None),
             Right::Watch => ("watch".to_owned(), None),
             Right::Everything => ("do everything".to_owned(), None),
             Right::With(deed, name) => (format!("{} {name:?}", deed.verb()), Some(self.names(client, deed))),
@@ -209,8 +209,9 @@ impl Access {
 impl Permit {
     fn grants(&self, right: Right<'_>) -> bool {
         match (self, right) {
-            (Self::Everything, _) | (_, Right::Nothing) => true,
-            (Self::Act | Self::With(..), Right::Act) | (Self::Watch, Right::Watch) => true,
+            (Self::Everything, _)
+            | (Self::Act | Self::With(..), Right::Act)
+            | (Self::Watch, Right::Watch) => true,
             (Self::With(permitted, names), Right::With(deed, name)) => {
                 *permitted == deed && names.iter().any(|pattern| matches(pattern, name))
             }
@@ -219,7 +220,7 @@ impl Permit {
     }
 }
 
-/// Whether a name is that of a pattern, or begins like it where that ends with a star.
+/// Whether a name is equal to a pattern, or begins with it, if the pattern ends with a star.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),

@@ -1,5 +1,5 @@
-//! The client's side: calls go out with a number, and whoever waits for an answer reads for all who wait. There is no thread of
-//! its own: a process that only connects costs nothing while it does not call.
+//! The client's side, for `engine`. Each call has a number, and one of the threads that wait for answers reads for all of them.
+//! A client has no thread of its own: it costs nothing while it makes no call.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,32 +26,32 @@ use crate::start_error::StartError;
 use crate::threads;
 use crate::trace::{Trace, Tracer};
 
-/// How long connecting may take, until the node has said hello.
+/// How long connecting may take, with the node's answer to the hello.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a message may take to be written. A node that takes longer is gone. There is no deadline for an answer, because the
-/// node keeps the deadlines of calls: a node that says nothing at all is gone after `SILENT_FOR_GOOD`.
+/// How long writing a message may take. A node that does not read it in this time is gone. An answer has no deadline here, because
+/// the node keeps the deadlines of calls; a node that says nothing at all is gone after `SILENT_FOR_GOOD`.
 const PROMPT: Duration = Duration::from_secs(10);
-/// After so long without a word, a node that somebody waits for is asked whether it lives.
+/// A node that has been silent for so long while a thread waits is asked whether it is alive.
 const SILENCE: Duration = Duration::from_secs(10);
-/// After so long without a word it is gone.
+/// A node that has been silent for so long is gone.
 const SILENT_FOR_GOOD: Duration = Duration::from_secs(20);
 
-/// A process that uses the engine of a node.
+/// This process as a client of a node, whose engine it uses.
 #[derive(Debug)]
 pub(crate) struct Client {
     path: PathBuf,
-    /// The process that has connected: one that was forked off it has no connection of its own.
+    /// The process that has connected: a process that is forked from it has no connection of its own.
     process: u32,
     config: Config,
     /// Replaced by `reconnect`.
     link: RwLock<Arc<Link>>,
     journal: Mutex<Journal>,
-    /// One reconnects at a time.
+    /// Held by the thread that reconnects.
     reconnecting: Mutex<()>,
-    /// Disconnected when it is closed.
+    /// Disconnected when the client is closed.
     closed: Receiver<()>,
     closer: Mutex<Option<Sender<()>>>,
-    /// The connections of traces, which end with it.
+    /// The connections of traces, which end with the client.
     traces: Mutex<Vec<Weak<Followed>>>,
 }
 
@@ -73,7 +73,7 @@ impl Client {
         }))
     }
 
-    /// What the node has said about itself.
+    /// The settings that the node has told.
     pub(crate) const fn config(&self) -> &Config {
         &self.config
     }
@@ -89,17 +89,17 @@ impl Client {
         T::read(result).ok_or(Error::NodeGone)
     }
 
-    /// Looks at the node; at nothing if it is gone.
+    /// Makes a call that shows a state of the node. If the call fails, returns the default, which is empty.
     pub(crate) fn look<T: Formed + Default>(&self, call: &str) -> T {
         self.ask(call, &[]).unwrap_or_default()
     }
 
-    /// Makes a call that has no result. If the node is gone it has no effect either.
+    /// Makes a call that has no result. Ignores errors: without the node the call has no effect.
     pub(crate) fn tell(&self, call: &str, arguments: &[Value]) {
         let _: Result<()> = self.ask(call, arguments);
     }
 
-    /// Ends the connection: every call returns an error, those that wait at once.
+    /// Ends the connection: calls that wait return an error at once, and so do all later calls.
     pub(crate) fn close(&self) {
         if self.process == std::process::id() {
             drop(self.closer.lock().take());
@@ -110,12 +110,12 @@ impl Client {
         }
     }
 
-    /// A channel that is disconnected when it is closed.
+    /// A channel that is disconnected when the client is closed.
     pub(crate) const fn closed(&self) -> &Receiver<()> {
         &self.closed
     }
 
-    /// Whether this process has closed it.
+    /// Whether this process has closed the client.
     pub(crate) fn is_closed(&self) -> bool {
         self.closer.lock().is_none()
     }
@@ -142,7 +142,7 @@ impl Client {
         let (link, _) = Link::connect(&self.path, deadline)?;
         let calls = self.journal.lock().calls();
         for (call, arguments) in calls {
-            // A link that is dropped takes what it has registered with it.
+            // If this fails, the link is dropped, and the node deregisters what was registered on it.
             link.call(call, &arguments)
                 .map_err(|error| StartError::NodeRefuses(format!("{call}: {error}")))?;
         }
@@ -155,7 +155,7 @@ impl Client {
 #[derive(Debug)]
 struct Link {
     pipe: Pipe,
-    /// What the node takes, in bytes.
+    /// The largest message that the node accepts, in bytes.
     largest_call: usize,
     incoming: Mutex<Incoming>,
     state: Mutex<State>,
@@ -165,16 +165,16 @@ struct Link {
 struct State {
     /// The number of the next call.
     next: u32,
-    /// Somebody reads for all.
+    /// A thread reads for all that wait.
     is_read: bool,
     waiting: HashMap<u32, Waiter>,
-    /// Why it has ended.
+    /// Why the connection has ended.
     ended: Option<Error>,
-    /// When the node last said anything, or somebody began to wait.
+    /// When the node was last heard from, or the first of the waiting threads began to wait.
     heard: Instant,
 }
 
-/// Who waits for an answer.
+/// A thread that waits for an answer.
 #[derive(Debug, Default)]
 struct Waiter {
     answer: Option<Answer>,
@@ -191,7 +191,7 @@ impl Link {
         let hello = Request::encode(0, HELLO, &[VERSION.into(), program().into()]);
         let sent = write_all(pipe.stream(), &hello, deadline, |_| {});
         let answer = match incoming.next(&pipe, Some(deadline)) {
-            // A node that does not take this process says so and closes, perhaps before it is told hello.
+            // A node that refuses this process says so and closes, perhaps before it has read the hello.
             Read::Item(bytes) => bytes,
             Read::Nothing => {
                 return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())));
@@ -199,7 +199,9 @@ impl Link {
             Read::End => {
                 return Err(no_node(sent.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
             }
-            Read::Garbage => return Err(StartError::NodeRefuses(format!("{} is no node", path.display()))),
+            Read::Garbage => {
+                return Err(StartError::NodeRefuses(format!("{} is not a GRASP node", path.display())));
+            }
         };
         let (largest_call, config) =
             welcome(&answer).map_err(|why| StartError::NodeRefuses(format!("{}: {why}", path.display())))?;
@@ -248,7 +250,7 @@ impl Link {
         Ok(id)
     }
 
-    /// Waits for the answer to a call. One thread reads for all who wait; when it has its own answer, another one goes on.
+    /// Waits for the answer to a call. One thread reads for all that wait; when it has its own answer, another one takes over.
     fn wait(&self, id: u32) -> Result<Answer> {
         let mut is_cancelled = false;
         let mut state = self.state.lock();
@@ -283,8 +285,8 @@ impl Link {
         }
     }
 
-    /// Reads one answer and gives it to whoever waits for it; or nothing within a while, or the end. Asks a node that has been
-    /// silent for long whether it lives.
+    /// Reads one answer, and gives it to the thread that waits for it. If none arrives for a while, asks a silent node whether
+    /// it is alive, and gives up one that has been silent for too long.
     fn read(&self, uninterrupted: bool) {
         let read = {
             let mut incoming = self.incoming.lock();
@@ -324,7 +326,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection, and wakes all who wait. Returns why it has ended: the first reason.
+    /// Ends the connection, and wakes all threads that wait. Returns the first reason why it has ended.
     fn end(&self, why: Error) -> Error {
         self.pipe.close();
         let mut state = self.state.lock();
@@ -333,7 +335,7 @@ impl Link {
         why
     }
 
-    /// Why it has ended; `None` while the node is there.
+    /// Why the connection has ended; `None` if it has not.
     fn why_ended(&self) -> Option<Error> {
         let is_idle = {
             let state = self.state.lock();
@@ -342,14 +344,14 @@ impl Link {
             }
             !state.is_read
         };
-        // Nobody reads, so nobody has seen the end.
+        // If nobody reads, nobody may have noticed the end.
         let is_over = is_idle && has_ended(self.pipe.stream());
         is_over.then(|| self.end(Error::NodeGone))
     }
 }
 
 impl State {
-    /// A number that no open call has. 0 is that of the hello.
+    /// Returns a number that no open call has. 0 is that of the hello.
     fn number(&mut self) -> u32 {
         loop {
             let number = self.next;
@@ -360,7 +362,7 @@ impl State {
         }
     }
 
-    /// A call is over; if nobody reads now, somebody else who waits is woken to do so.
+    /// Removes a call that is over. If nobody reads now, wakes another waiting thread to do so.
     fn leave(&mut self, id: u32) {
         self.waiting.remove(&id);
         if !self.is_read
@@ -371,9 +373,9 @@ impl State {
     }
 }
 
-/// What the node says about itself in answer to the hello; or why it does not let this process in.
+/// Reads the answer to the hello: what the node says about itself, or why it refuses this process.
 fn welcome(answer: &[u8]) -> std::result::Result<(usize, Config), String> {
-    let unreadable = || "it is no node".to_owned();
+    let unreadable = || "it is not a GRASP node".to_owned();
     let Ok(Value::Array(items)) = codec::decode(answer, &limits(REPLY_LIMIT)) else {
         return Err(unreadable());
     };
@@ -409,7 +411,7 @@ fn configuration(about: &mut Fields) -> Option<Config> {
     )
 }
 
-/// What the node is to call this process.
+/// The name of this program, which the node shows to its operator.
 fn program() -> String {
     let path = std::env::current_exe().unwrap_or_default();
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -419,8 +421,8 @@ fn program() -> String {
 const FOLLOW: u32 = 1;
 const LEAVE: u32 = 2;
 
-/// What the engine of the node does, from now on, through a connection of its own, so that events do not stand in the way of calls.
-/// Ended from the start if the node does not permit it.
+/// Follows what the engine of the node does from now on, over a separate connection, so that events do not delay calls. The
+/// trace ends at once if the node does not permit it.
 pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
     let tracer = Tracer::default();
     let mut trace = tracer.subscribe_elsewhere(capacity);
@@ -445,11 +447,11 @@ pub(crate) fn trace(client: &Client, capacity: usize) -> Trace {
 #[derive(Debug)]
 struct Followed {
     link: Link,
-    /// It is to end once everything that has happened has come.
+    /// The stream is to end once it has delivered everything that has happened so far.
     is_ending: AtomicBool,
 }
 
-/// Ends a stream when it is dropped.
+/// Ends the stream when it is dropped.
 struct Following(Arc<Followed>);
 
 impl Drop for Following {
@@ -459,7 +461,7 @@ impl Drop for Following {
 }
 
 impl Followed {
-    /// Connects, and waits until the node tells from then on.
+    /// Connects, and waits until the node has begun the stream.
     fn begin(client: &Client, capacity: usize) -> Option<Arc<Self>> {
         if client.link().ok()?.why_ended().is_some() {
             return None;
@@ -481,7 +483,7 @@ impl Followed {
         Some(followed)
     }
 
-    /// Has it end, after what has happened until now.
+    /// Asks the node to end the stream after the events that have happened so far.
     fn end(&self) {
         self.is_ending.store(true, Ordering::Release);
         let cancel = Request::encode(LEAVE, CANCEL, &[FOLLOW.into()]);
@@ -502,7 +504,7 @@ impl Followed {
                         lost_before = lost;
                         match event::read(event) {
                             Some(event) => tracer.pass_on(event),
-                            // Of a later version.
+                            // An event of a later version.
                             None => tracer.lose(1),
                         }
                     }

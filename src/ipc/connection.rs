@@ -1,7 +1,8 @@
-//! One client of a node: its calls, what it owns, and its end.
+//! One client of a node: its calls, what it has registered, and its end.
 //!
-//! One thread reads. A call that may wait is carried out by the thread that has read it; meanwhile the connection is watched, and
-//! another thread reads on once something comes. So a client has as many threads as it has calls that wait, and one more at most.
+//! One thread reads. The thread that has read a call that may wait carries it out; in the meantime `server` watches the
+//! connection, and another thread reads on once something arrives. So a client has as many threads as it has calls that wait,
+//! and one more at most.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
@@ -30,12 +31,12 @@ use crate::types::AsaNonce;
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// The longest name of a program that is kept, in characters.
 const LONGEST_NAME: usize = 64;
-/// The most events of a stream that wait for a client.
+/// The largest number of events of a stream that wait for a client.
 const MOST_EVENTS: usize = 65_536;
 
-/// The least number of threads that a client's calls may have, with those that only send an answer.
+/// The number of threads that a client's calls may have in any case, including those that only send an answer.
 const FINISHING: usize = 16;
-/// How many calls of the largest size may wait at the same time: decoded, they take 32 times as much.
+/// How many calls of the largest size may wait at the same time: decoded, they take 32 times as much memory.
 const HELD: usize = 4;
 
 /// One client.
@@ -54,12 +55,12 @@ pub(crate) struct Connection {
     owned: Mutex<Owned>,
 }
 
-/// The calls that wait, each with what is dropped to end it.
+/// The calls that wait, each with the sender that is dropped to cancel it.
 #[derive(Debug, Default)]
 struct Calls {
     open: HashMap<u32, Sender<()>>,
-    /// How many threads carry a call out or send its answer. A call that is cancelled, or whose answer is not read, is not open
-    /// any more, but has its thread.
+    /// How many threads carry out a call or send its answer. A call that is cancelled, or whose answer is not read, is no longer
+    /// open, but still has its thread.
     threads: usize,
     /// How many bytes the calls of these threads have.
     held: usize,
@@ -74,13 +75,13 @@ struct Owned {
     objectives: BTreeSet<(AsaNonce, String)>,
 }
 
-/// What becomes of a client after a message.
+/// How a client goes on after a message.
 enum Next {
     /// The same thread reads on.
     Read,
     /// Another thread reads on.
     HandedOver,
-    /// It is over.
+    /// The client is gone, or must go.
     End,
 }
 
@@ -148,7 +149,7 @@ impl Connection {
         }
     }
 
-    /// Reads and answers until the client is gone, or another thread does so.
+    /// Reads and answers until the client is gone, or another thread takes over.
     pub(crate) fn serve(self: &Arc<Self>, core: &Arc<Core>) {
         let mut leaving = Leaving { client: self, is_over: true };
         loop {
@@ -180,10 +181,10 @@ impl Connection {
         read
     }
 
-    /// What is sent is not in the protocol.
+    /// Ends the connection of a client that violates the protocol.
     fn garbage(&self) -> Next {
         let Credentials { uid, pid, .. } = self.credentials;
-        log::warn!("process {pid} of user {uid} sends what is no call: its connection ends");
+        log::warn!("process {pid} of user {uid} violates the protocol: its connection ends");
         Next::End
     }
 
@@ -202,7 +203,7 @@ impl Connection {
                 "the node speaks version {VERSION} of the protocol, this program version {version}: use a program of the \
                  node's version"
             );
-            self.reply(0, &Answer::Failed(Error::ClientLimit(why.into())));
+            self.reply(0, &Answer::Failed(Error::OtherProtocol(why.into())));
             return Next::End;
         }
         let _ = self.program.set(program.chars().take(LONGEST_NAME).collect());
@@ -230,7 +231,7 @@ impl Connection {
                     Err(Refused::Garbage) => return self.garbage(),
                 },
                 None => {
-                    let error = Error::ClientLimit(format!("it has no call {call:?}").into());
+                    let error = Error::OtherProtocol(format!("it has no call {call:?}").into());
                     self.reply(id, &Answer::Failed(error));
                 }
             },
@@ -238,7 +239,7 @@ impl Connection {
         Next::Read
     }
 
-    /// Carries out a call that may wait. Meanwhile another thread reads, if there is something to read.
+    /// Carries out a call that may wait. In the meantime another thread reads, if something arrives.
     fn wait_for(
         self: &Arc<Self>,
         core: &Arc<Core>,
@@ -255,7 +256,7 @@ impl Connection {
                 return Next::Read;
             }
         };
-        // Until its answer is sent.
+        // Counts this thread until the answer is sent.
         let _busy = Busy { client: self, size };
         let open = OpenCall { client: self, id };
         let is_watched = match self.let_go(core) {
@@ -271,7 +272,7 @@ impl Connection {
         } else {
             interrupt::cancellable(&signal, || self.server.service.answer(self, &call, arguments))
         };
-        // The number is free, and somebody reads, before the client knows.
+        // Before the client gets the answer, the number is free again, and a thread reads.
         drop(open);
         let reads_on = is_watched && self.take_back();
         match answer {
@@ -279,16 +280,16 @@ impl Connection {
             Err(Refused::Error(error)) => self.reply(id, &Answer::Failed(error)),
             Err(Refused::Garbage) => {
                 self.garbage();
-                // Whoever reads sees this.
+                // The thread that reads notices this.
                 self.close();
             }
         }
         if reads_on { Next::Read } else { Next::HandedOver }
     }
 
-    /// Lets go of reading while this thread carries out a call. Most clients make one call at a time, and say nothing meanwhile:
-    /// so the connection is only watched, and another thread reads once there is something to read. Where something has been
-    /// read already, it does so at once. Returns whether it is watched.
+    /// Leaves reading to others while this thread carries out a call. Most clients make one call at a time, and send nothing in
+    /// the meantime: so the connection is only watched, and another thread reads once something arrives. If a part of the next
+    /// message has been read already, another thread reads at once. Returns whether the connection is watched.
     fn let_go(self: &Arc<Self>, core: &Arc<Core>) -> std::io::Result<bool> {
         if self.incoming.lock().is_empty() {
             self.is_read.store(false, Ordering::Release);
@@ -299,11 +300,11 @@ impl Connection {
         threads::run(core, "_ipc", move |core| own.serve(core)).map(|()| false)
     }
 
-    /// Takes reading up again, unless another thread has done so. Then the connection is watched no longer.
+    /// Resumes reading, unless another thread has begun to read, and ends watching. Returns whether this thread reads.
     fn take_back(&self) -> bool {
         let taken = self.begin_to_read();
         if taken {
-            // At worst somebody is told who then finds that this thread reads.
+            // If this fails, another thread may be started in vain: it finds that this one reads.
             let _ = self.server.watcher.disarm(self.pipe.stream(), self.number);
         }
         taken
@@ -313,19 +314,19 @@ impl Connection {
         self.is_read.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// There is something to read on a connection that was watched: has a thread read it.
+    /// Has a thread read what has arrived on a connection that was watched.
     pub(crate) fn go_on(self: &Arc<Self>, core: &Arc<Core>) {
         if !self.begin_to_read() {
             return;
         }
         let own = Arc::clone(self);
         if threads::run(core, "_ipc", move |core| own.serve(core)).is_err() {
-            // No thread, and the one that carried out a call may have ended: nobody else would see the end.
+            // The thread that carried out a call may have ended, too: nobody else would notice the end of the connection.
             self.leave();
         }
     }
 
-    /// Enters a call that waits. `None` if its number is in use.
+    /// Records a call that may wait. Returns `None` if its number is in use.
     fn open(&self, id: u32, size: usize) -> Result<Option<Receiver<()>>> {
         let limit = self.server.limits.calls;
         let mut calls = self.calls.lock();
@@ -338,13 +339,13 @@ impl Connection {
         if calls.open.len() >= limit {
             return Err(Error::ClientLimit(format!("{limit} calls wait").into()));
         }
-        // Whoever reads is told here, and reads no more calls while that is not read either.
+        // The thread that reads sends this error, and reads no further call until the client has read the error.
         if calls.threads >= limit.saturating_mul(2).max(FINISHING) {
-            return Err(Error::ClientLimit("too many calls are not over yet".into()));
+            return Err(Error::ClientLimit("too many calls are unfinished".into()));
         }
         let held = calls.held.saturating_add(size);
         if calls.threads > 0 && held > self.server.request_limit.saturating_mul(HELD) {
-            return Err(Error::ClientLimit("the calls that wait are too large".into()));
+            return Err(Error::ClientLimit("the calls that wait are too large together".into()));
         }
         let (end, signal) = bounded(0);
         calls.open.insert(id, end);
@@ -353,7 +354,7 @@ impl Connection {
         Ok(Some(signal))
     }
 
-    /// Sends what the engine does until the call is ended.
+    /// Sends what the engine does until the call is cancelled.
     fn stream(
         &self,
         id: u32,
@@ -364,7 +365,7 @@ impl Connection {
         self.check(Right::Watch)?;
         let trace = self.server.service.trace(capacity.min(MOST_EVENTS));
         let tell = |event| self.reply(id, &Answer::Event { lost: trace.lost(), event });
-        // The client knows from when on it is told everything.
+        // Tells the client that the stream has begun.
         tell(Value::Null);
         loop {
             select! {
@@ -378,7 +379,7 @@ impl Connection {
                 },
                 recv(signal) -> _ => {
                     self.check(Right::Watch)?;
-                    // What has happened until now.
+                    // Sends the events that have happened so far.
                     let waiting = trace.receiver().len();
                     trace.receiver().try_iter().take(waiting).for_each(|event| tell(event::form(&event)));
                     return Ok(Value::Null);
@@ -400,17 +401,17 @@ impl Connection {
         }
     }
 
-    /// `Forbidden` unless the client may.
+    /// Returns `Forbidden` unless the client has this right.
     pub(crate) fn check(&self, right: Right<'_>) -> Result<()> {
         self.server.access().check(self.credentials, right)
     }
 
-    /// The handle that the client has given, if it is that of an ASA of its own; else one that nobody has.
+    /// Returns the given handle if it is that of an ASA of the client, and otherwise one that no ASA has.
     pub(crate) fn own(&self, asa: AsaNonce) -> AsaNonce {
         if self.owned.lock().asas.contains_key(&asa) { asa } else { NOBODY }
     }
 
-    /// `ClientLimit` if the client has as many ASAs as it may.
+    /// Returns `ClientLimit` if the client has as many ASAs as it may.
     pub(crate) fn room_for_asa(&self) -> Result<()> {
         let limit = self.server.limits.asas;
         if self.owned.lock().asas.len() < limit {
@@ -419,7 +420,7 @@ impl Connection {
         Err(Error::ClientLimit(format!("{limit} ASAs are registered").into()))
     }
 
-    /// `ClientLimit` if the client has as many objectives as it may.
+    /// Returns `ClientLimit` if the client has as many objectives as it may.
     pub(crate) fn room_for_objective(&self) -> Result<()> {
         let limit = self.server.limits.objectives;
         if self.owned.lock().objectives.len() < limit {
@@ -428,29 +429,29 @@ impl Connection {
         Err(Error::ClientLimit(format!("{limit} objectives are registered").into()))
     }
 
-    /// The client has registered an ASA.
+    /// Records that the client has registered an ASA.
     pub(crate) fn add_asa(&self, asa: AsaNonce, name: String) {
         self.owned.lock().asas.insert(asa, name);
     }
 
-    /// An ASA of the client is gone, with its objectives.
+    /// Records that an ASA of the client is gone, with its objectives.
     pub(crate) fn remove_asa(&self, asa: AsaNonce) {
         let mut owned = self.owned.lock();
         owned.asas.remove(&asa);
         owned.objectives.retain(|(owner, _)| *owner != asa);
     }
 
-    /// The client has registered an objective.
+    /// Records that the client has registered an objective.
     pub(crate) fn add_objective(&self, asa: AsaNonce, name: &str) {
         self.owned.lock().objectives.insert((asa, name.to_owned()));
     }
 
-    /// An objective of the client is gone.
+    /// Records that an objective of the client is gone.
     pub(crate) fn remove_objective(&self, asa: AsaNonce, name: &str) {
         self.owned.lock().objectives.remove(&(asa, name.to_owned()));
     }
 
-    /// The client is gone: ends its calls, and deregisters what it has registered.
+    /// After the client has gone: ends its calls, and deregisters what it has registered.
     fn leave(&self) {
         self.end();
         let asas = std::mem::take(&mut *self.owned.lock()).asas;
@@ -478,7 +479,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// A thread that carries a call out and sends its answer.
+/// A thread that carries out a call and sends its answer.
 struct Busy<'a> {
     client: &'a Connection,
     size: usize,
@@ -492,7 +493,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// A call that waits. Should it panic, the client must not wait for its answer.
+/// A call that waits. If it panics, the connection is closed, so that the client does not wait for its answer.
 struct OpenCall<'a> {
     client: &'a Connection,
     id: u32,

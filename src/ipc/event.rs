@@ -1,4 +1,4 @@
-//! How an event of the trace looks in a message: `[time, monotonic, thread, kind, detail...]`.
+//! The events of a trace as items of a message: `[time, monotonic, thread, kind, detail...]`; docs/ipc.md specifies them.
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -132,7 +132,7 @@ fn take<T: Formed>(items: &mut Items) -> Option<T> {
     T::read(items.next().unwrap_or_default())
 }
 
-/// An event as an item.
+/// Converts an event to an item.
 pub(crate) fn form(event: &TraceEvent) -> Value {
     let time = event.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -170,7 +170,7 @@ fn details(event: &Event) -> Vec<Value> {
     }
 }
 
-/// The event that an item is; `None` if it is none that this version knows.
+/// Converts an item to an event; `None` if it is not an event that this version knows.
 pub(crate) fn read(value: Value) -> Option<TraceEvent> {
     let mut items = items(value)?;
     let time: SystemTime = UNIX_EPOCH.checked_add(Duration::from_micros(take(&mut items)?))?;

@@ -1,5 +1,5 @@
-//! How an error looks in a message: `code, kind, text, detail...`. The code is graspy's number, the kind the name of the variant
-//! of [`Error`], the text its sentence. A client that does not know the kind has the number and the text.
+//! Errors as items of a message: `code, kind, text, detail...`. The code is graspy's number, the kind the name of the variant
+//! of [`Error`], the text its sentence. A client that does not know the kind still has the number and the text.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const WHYS: [(Why, &str); 7] = [
     (Why::Other, "Other"),
 ];
 
-/// The items of an error.
+/// Converts an error to its items.
 pub(crate) fn form(error: &Error) -> Vec<Value> {
     let (kind, details) = parts(error);
     let mut items = vec![error.code().form(), kind.form(), error.to_string().form()];
@@ -29,7 +29,7 @@ pub(crate) fn form(error: &Error) -> Vec<Value> {
     items
 }
 
-/// The name of the variant, and what it has inside. Errors of graspy have the name that is graspy's: their number says all.
+/// The kind of an error, and its details. The kind of an error of graspy is graspy's name, and its number says everything.
 fn parts(error: &Error) -> (&'static str, Vec<Value>) {
     match error {
         Error::Declined(reason) => ("declined", vec![reason.form()]),
@@ -47,6 +47,7 @@ fn parts(error: &Error) -> (&'static str, Vec<Value>) {
         Error::Forked => ("Forked", Vec::new()),
         Error::NodeGone => ("NodeGone", Vec::new()),
         Error::ClientLimit(what) => ("ClientLimit", vec![(**what).form()]),
+        Error::OtherProtocol(what) => ("OtherProtocol", vec![(**what).form()]),
         Error::Forbidden(what) => ("Forbidden", vec![(**what).form()]),
         Error::NotStarted(_) => ("NotStarted", Vec::new()),
         Error::Connection(failed) => {
@@ -60,7 +61,7 @@ fn parts(error: &Error) -> (&'static str, Vec<Value>) {
     }
 }
 
-/// `[number of the system or null, text]`.
+/// `[the system's number or null, text]`.
 fn cause_form(cause: &io::Error) -> Value {
     let number = cause.raw_os_error().map(i64::from);
     Value::Array(vec![number.form(), cause.to_string().form()])
@@ -74,7 +75,7 @@ fn cause(value: Value) -> Option<io::Error> {
     })
 }
 
-/// The error with these items behind its number; `None` if they are none.
+/// Converts a number and the items after it to an error; `None` if they are not an error.
 pub(crate) fn read(code: u8, mut items: impl Iterator<Item = Value>) -> Option<Error> {
     let (kind, text) = (String::read(items.next()?)?, String::read(items.next()?)?);
     let mut next = || items.next().unwrap_or_default();
@@ -96,6 +97,7 @@ pub(crate) fn read(code: u8, mut items: impl Iterator<Item = Value>) -> Option<E
         "Forked" => Error::Forked,
         "NodeGone" => Error::NodeGone,
         "ClientLimit" => Error::ClientLimit(String::read(next())?.into()),
+        "OtherProtocol" => Error::OtherProtocol(String::read(next())?.into()),
         "Forbidden" => Error::Forbidden(String::read(next())?.into()),
         "NotStarted" => Error::NotStarted(Arc::new(StartError::NodeRefuses(text))),
         "Connection" => {
@@ -145,6 +147,7 @@ mod tests {
             Error::Forked,
             Error::NodeGone,
             Error::ClientLimit("64 calls".into()),
+            Error::OtherProtocol("version 2".into()),
             Error::Forbidden("not you".into()),
             Error::NotStarted(Arc::new(StartError::NoInterface)),
             Error::SockErrNegRq.because(Why::Refused, peer, refused()),

@@ -1,4 +1,5 @@
-//! How numbers, texts and what ASAs hold in their hands look in a message. What `api` defines has its forms there.
+//! Numbers, texts and the types of the API as items of a message; docs/ipc.md specifies them. `api::forms` has those of the
+//! types that `api` defines.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,12 +10,12 @@ use crate::types::{
     SessionNonce, TaggedObjective,
 };
 
-/// What can be put into a message.
+/// A type that can be put into a message.
 pub(crate) trait Form {
     fn form(&self) -> Value;
 }
 
-/// What can be taken out of one.
+/// A type that can be taken out of a message.
 pub(crate) trait Formed: Sized {
     /// `None` if the value is of another type, or out of range.
     fn read(value: Value) -> Option<Self>;
@@ -103,7 +104,7 @@ impl<T: Form + ?Sized> Form for &T {
     }
 }
 
-/// Null is none. So an optional [`Value`] that is null counts as none.
+/// Null is `None`. So an optional [`Value`] that is null counts as `None`.
 impl<T: Form> Form for Option<T> {
     fn form(&self) -> Value {
         self.as_ref().map_or(Value::Null, Form::form)
@@ -160,7 +161,7 @@ macro_rules! tuples {
 tuples!(A: 0, B: 1);
 tuples!(A: 0, B: 1, C: 2);
 
-/// A map of named fields. Those that are unknown are left alone: a later version has them.
+/// A map of named fields. Unknown fields belong to a later version, and are ignored.
 #[derive(Debug)]
 pub(crate) struct Fields(HashMap<String, Value>);
 
@@ -171,12 +172,12 @@ impl Fields {
         Some(Self(pairs.into_iter().map(named).collect::<Option<_>>()?))
     }
 
-    /// A field. One that is missing is null.
+    /// Takes a field. A missing field is null.
     pub(crate) fn take<T: Formed>(&mut self, name: &str) -> Option<T> {
         T::read(self.0.remove(name).unwrap_or_default())
     }
 
-    /// A field that is its default if it is missing.
+    /// Takes a field. A missing field has the default of its type.
     pub(crate) fn take_or<T: Formed + Default>(&mut self, name: &str) -> Option<T> {
         self.0.remove(name).map_or_else(|| Some(T::default()), T::read)
     }

@@ -1,4 +1,4 @@
-//! What a client has registered with its node, to register it again with the next one. Pure.
+//! Remembers what a client has registered with its node, so that `client` can register it again with the next one. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use crate::cbor::Value;
 
 use super::form::Formed as _;
 
-/// Calls to be made again, in order.
+/// The calls to make again, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     /// The names of the ASAs, by handle.
     asas: BTreeMap<u32, Value>,
-    /// By handle and name, the registration of an objective and, if its value is served, that call.
+    /// By handle and name, the registration of an objective and, if its value is served, the call that serves it.
     objectives: BTreeMap<(u32, String), Registered>,
 }
 
@@ -22,7 +22,7 @@ struct Registered {
 }
 
 impl Journal {
-    /// A call has succeeded, with this result.
+    /// Records a call that has succeeded, with its result.
     pub(crate) fn note(&mut self, call: &str, arguments: &[Value], result: &Value) {
         match call {
             "register_asa" => {
@@ -59,7 +59,7 @@ impl Journal {
         }
     }
 
-    /// What is to be called: the ASAs with the handles that they had, then their objectives.
+    /// The calls to make: those of the ASAs, with the handles that they had, then those of their objectives.
     pub(crate) fn calls(&self) -> Vec<(&'static str, Vec<Value>)> {
         let asas =
             self.asas.iter().map(|(handle, name)| ("register_asa", vec![name.clone(), (*handle).into()]));
@@ -75,7 +75,7 @@ fn handle(arguments: &[Value]) -> Option<u32> {
     arguments.first().cloned().and_then(u32::read)
 }
 
-/// The handle and the name of the objective, which comes as itself or by its name.
+/// The handle, and the name of the objective, which the call gives as an objective or as a name.
 fn key(arguments: &[Value]) -> Option<(u32, String)> {
     let name = match arguments.get(1)? {
         Value::Array(objective) => objective.first()?.as_str()?,

@@ -1,5 +1,5 @@
-//! What travels over the socket: requests, replies and the pieces of a stream, one CBOR array each. Pure; docs/ipc.md has the
-//! CDDL. Used by both sides, and by the fuzzer.
+//! The messages on the socket: calls, answers and the events of a stream, one CBOR array each. Pure; docs/ipc.md has the CDDL.
+//! Used by both sides, and by the fuzzer.
 
 use crate::cbor::codec::VALUE_LIMITS;
 use crate::cbor::head::{self, Major};
@@ -9,35 +9,36 @@ use crate::error::Error;
 use super::fault;
 use super::form::Formed;
 
-/// The version of the protocol. A side that speaks another one says so in a sentence, and closes.
+/// The version of the protocol between a node and its clients. Each side refuses one that speaks another version, with a
+/// sentence that says so.
 pub const VERSION: u32 = 1;
 
 /// The first call on a connection, whose number is 0.
 pub(crate) const HELLO: &str = "hello";
 /// Ends another call early.
 pub(crate) const CANCEL: &str = "cancel";
-/// Does nothing: shows that the node lives.
+/// Does nothing, but shows that the node is alive.
 pub(crate) const PING: &str = "ping";
-/// The stream of what the engine does.
+/// Begins a stream of what the engine does.
 pub(crate) const TRACE: &str = "trace";
 
-/// The largest message of a client, in bytes, where messages of GRASP are not larger.
+/// The largest message of a client, in bytes, unless messages of GRASP may be larger.
 const REQUEST_LIMIT: usize = 1 << 20;
-/// What a call has besides what becomes a message of GRASP.
-const REST: usize = 1 << 16;
+/// How much longer than the message of GRASP that it sends a call may be, in bytes.
+const ALLOWANCE: usize = 1 << 16;
 /// The largest message of a node, in bytes: views of full caches are large.
 pub(crate) const REPLY_LIMIT: usize = 64 << 20;
-/// How many levels the protocol has around a value.
+/// How many levels of nesting the protocol puts around a value.
 const ENVELOPE: usize = 12;
 
-/// What a side takes of the other.
+/// The limits for messages of the other side.
 pub(crate) const fn limits(size: usize) -> Limits {
     Limits { size, depth: VALUE_LIMITS.depth + ENVELOPE }
 }
 
-/// The largest message of a client, in bytes, where the largest unicast message of GRASP has so many.
+/// The largest message of a client, in bytes, if the largest unicast message of GRASP has `unicast_size`.
 pub(crate) const fn request_limit(unicast_size: usize) -> usize {
-    let needed = unicast_size.saturating_add(REST);
+    let needed = unicast_size.saturating_add(ALLOWANCE);
     if needed > REQUEST_LIMIT { needed } else { REQUEST_LIMIT }
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The bytes of a call.
+    /// Encodes a call.
     pub(crate) fn encode(id: u32, call: &str, arguments: &[Value]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         head::put_length(&mut out, Major::Array, 2 + arguments.len());
@@ -61,7 +62,7 @@ impl Request {
         out
     }
 
-    /// The call that some bytes are; `None` if they are none.
+    /// Decodes a call; `None` if the bytes are not one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let Ok(Value::Array(items)) = codec::decode(bytes, &limits(bytes.len())) else { return None };
         let mut items = items.into_iter();
@@ -70,22 +71,22 @@ impl Request {
     }
 }
 
-/// What comes back.
+/// An answer to a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     /// `[id, 0, result]`: the call is over.
     Done(Value),
-    /// `[id, code, kind, text, detail...]`: it has failed.
+    /// `[id, code, kind, text, detail...]`: the call has failed.
     Failed(Error),
-    /// `[id, -1, lost, event]`: a piece of a stream, and how many the client has lost before it; the call goes on.
+    /// `[id, -1, lost, event]`: an event of a stream, and how many events the client has lost before it; the call goes on.
     Event { lost: u64, event: Value },
 }
 
-/// The code of a piece of a stream.
+/// The code of an event of a stream.
 const EVENT: i64 = -1;
 
 impl Answer {
-    /// The bytes of an answer to the call of this number.
+    /// Encodes an answer to the call of this number.
     pub(crate) fn encode(&self, id: u32) -> Vec<u8> {
         let mut items = vec![Value::from(id)];
         match self {
@@ -99,7 +100,7 @@ impl Answer {
         out
     }
 
-    /// The answer that some bytes are, and to which call; `None` if they are none.
+    /// Decodes an answer and the number of its call; `None` if the bytes are not one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(u32, Self)> {
         let Ok(Value::Array(items)) = codec::decode(bytes, &limits(REPLY_LIMIT)) else { return None };
         let mut items = items.into_iter();
@@ -113,7 +114,7 @@ impl Answer {
     }
 }
 
-/// The arguments of a call, taken one by one. More than the call knows are those of a later version, and are left alone.
+/// The arguments of a call, taken one by one. Further ones belong to a later version, and are ignored.
 #[derive(Debug)]
 pub(crate) struct Arguments(std::vec::IntoIter<Value>);
 
@@ -122,7 +123,7 @@ impl Arguments {
         Self(arguments.into_iter())
     }
 
-    /// The next one; `None` if it is of another type. One that is missing is null.
+    /// Takes the next argument; `None` if it is of another type. A missing argument is null.
     pub(crate) fn take<T: Formed>(&mut self) -> Option<T> {
         T::read(self.0.next().unwrap_or_default())
     }

@@ -11,7 +11,7 @@
 //! What a client registers belongs to its connection: when that ends, for whatever reason, the node deregisters its ASAs,
 //! which ends their sessions, and cancels its calls. Each client has limits ([`ClientLimits`]) and rights ([`Access`]).
 //!
-//! `engine` and `api` call in here; this module does not know of them. `api/node.rs` carries out what clients call.
+//! `engine` and `api` call this module, which does not depend on them. `api/node.rs` carries out the calls of clients.
 
 mod access;
 mod client;
@@ -45,8 +45,8 @@ const SYSTEM: &str = "/run/grasp/grasp.sock";
 /// The name of the socket of a user's own node.
 const OWN: &str = "grasp.sock";
 
-/// Where a client finds its node: what `GRASP_SOCKET` names; else `$XDG_RUNTIME_DIR/grasp.sock` for an ordinary user, if it
-/// is there; else `/run/grasp/grasp.sock`.
+/// The socket at which a client finds its node: the one that `GRASP_SOCKET` names; else, for an ordinary user,
+/// `$XDG_RUNTIME_DIR/grasp.sock`, if it exists; else `/run/grasp/grasp.sock`.
 #[must_use]
 pub fn default_path() -> PathBuf {
     if let Some(named) = environment::socket() {

@@ -1,4 +1,4 @@
-//! The node's side: who may come in, who is there, and how it all ends.
+//! The node's side: the socket, the clients that are connected, and the end of both. `api/node.rs` starts it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,17 +25,17 @@ use crate::threads;
 use crate::trace::Trace;
 use crate::types::AsaNonce;
 
-/// The mode of a socket where none is given: for its owner and group.
+/// The default mode of the socket: for its owner and group.
 const MODE: u32 = 0o660;
 /// The numbers of the listener and the waker, which no client has.
 const LISTENER: u64 = u64::MAX;
 const WAKER: u64 = u64::MAX - 1;
-/// How long accepting rests after an error, such as too many open files.
+/// How long accepting pauses after an error, such as too many open files.
 const REST: Duration = Duration::from_millis(100);
 /// How long a stop waits for the clients' threads.
 const STOP: Duration = Duration::from_secs(10);
 
-/// How much one client may have, so that none starves another.
+/// The limits on clients, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientLimits {
@@ -43,13 +43,13 @@ pub struct ClientLimits {
     pub clients: usize,
     /// How many of them may run as the same user, so that one user does not lock out the others. Defaults to 768.
     pub clients_per_user: usize,
-    /// How many ASAs each may have registered. Defaults to 32.
+    /// How many ASAs each client may have registered. Defaults to 32.
     pub asas: usize,
-    /// How many objectives each may have registered. Defaults to 64.
+    /// How many objectives each client may have registered. Defaults to 64.
     pub objectives: usize,
-    /// How many calls of each may wait at the same time: each takes a thread. Defaults to 64.
+    /// How many calls of each client may wait at the same time: each takes a thread. Defaults to 64.
     pub calls: usize,
-    /// How long a client may leave an answer unread: then it loses its connection. Defaults to 5 s.
+    /// How long a client may leave an answer unread before it loses its connection. Defaults to 5 s.
     pub patience: Duration,
 }
 
@@ -91,14 +91,15 @@ enum Place {
 }
 
 impl ServerOptions {
-    /// At a path, with mode 0660, the process's own group, access for whoever may open the socket, and the usual limits.
+    /// A socket at a path, with mode 0660 and the process's own group. Every process that can open it may do everything,
+    /// within the default limits.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::Path(path.into()))
     }
 
-    /// At a socket that listens already, which the service manager has made for instance. Its mode and group are left as they
-    /// are, and so is its file at the end.
+    /// A socket that is listening already, for instance one that the service manager has created. Its mode and group stay as
+    /// they are, and its file is not removed at the end.
     #[must_use]
     pub fn from_listener(listener: UnixListener) -> Self {
         Self::at(Place::Listener(listener))
@@ -108,14 +109,14 @@ impl ServerOptions {
         Self { place, mode: MODE, group: None, access: Access::default(), limits: ClientLimits::default() }
     }
 
-    /// The mode of the socket: who may write to it may connect.
+    /// The mode of the socket: users who may write to it may connect.
     #[must_use]
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The group of the socket, by number. `None` is the process's own.
+    /// The group of the socket, by number. `None` means the process's own.
     #[must_use]
     pub const fn group(mut self, group: Option<u32>) -> Self {
         self.group = group;
@@ -129,7 +130,7 @@ impl ServerOptions {
         self
     }
 
-    /// How much each client may have.
+    /// The limits on clients.
     #[must_use]
     pub const fn limits(mut self, limits: ClientLimits) -> Self {
         self.limits = limits;
@@ -141,13 +142,13 @@ impl ServerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientView {
-    /// The user that it ran as when it connected.
+    /// The user of the process when it connected.
     pub uid: u32,
-    /// The user's first group.
+    /// The primary group of the process when it connected.
     pub gid: u32,
     /// The process that has connected; 0 if it is in another PID namespace.
     pub pid: u32,
-    /// What the program calls itself: nobody has checked that.
+    /// The name that the program gives itself, which nobody has checked.
     pub program: String,
     /// The names of its ASAs.
     pub asas: Vec<String>,
@@ -161,14 +162,14 @@ pub struct ClientView {
     pub bytes_sent: u64,
 }
 
-/// Lets other processes use an engine through a Unix socket, until it is stopped or dropped, or the engine stops. Then its
-/// clients' connections end, and what they have registered is deregistered.
+/// Lets other processes use an engine through a Unix socket, until the server is stopped or dropped, or the engine stops. Then
+/// the clients' connections end, and what they have registered is deregistered.
 #[must_use = "the clients' connections end when this is dropped"]
 pub struct Server {
     inner: Arc<Inner>,
 }
 
-/// Carries out what clients call.
+/// Carries out the calls of clients. `api` implements it, so that this module does not depend on the calls.
 pub(crate) trait Service: fmt::Debug + Send + Sync {
     /// What the node says about itself.
     fn welcome(&self, largest_call: usize) -> Value;
@@ -178,18 +179,18 @@ pub(crate) trait Service: fmt::Debug + Send + Sync {
     fn waits(&self, call: &str) -> Option<bool>;
     /// Carries a call out.
     fn answer(&self, client: &Connection, call: &str, arguments: Vec<Value>) -> Result<Value, Refused>;
-    /// Begins a stream of what the engine does, with so many events that wait.
+    /// Begins a stream of what the engine does, with room for `capacity` events.
     fn trace(&self, capacity: usize) -> Trace;
-    /// The client of an ASA is gone.
+    /// Deregisters an ASA whose client is gone.
     fn deregister(&self, asa: AsaNonce, name: &str);
 }
 
-/// Why a call is not carried out.
+/// Why a call has no result.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// It has failed.
     Error(Error),
-    /// Its arguments are of other types: the client does not speak the protocol.
+    /// Its arguments have wrong types: the client does not speak the protocol.
     Garbage,
 }
 
@@ -209,7 +210,7 @@ pub(crate) struct Inner {
     listener: UnixListener,
     /// The file of the socket, if it is this server's own.
     file: Option<(PathBuf, Option<local::Identity>)>,
-    /// Readable once the server is to stop; a socket that was given must not be shut down.
+    /// Readable once the server is to stop. The listener cannot be shut down instead: it may be the service manager's.
     _waker: UnixStream,
     wake: UnixStream,
     /// Watches the listener, the waker, and clients whose thread carries out a call.
@@ -293,13 +294,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Who is connected.
+    /// The connected clients.
     #[must_use]
     pub fn clients(&self) -> Vec<ClientView> {
         self.inner.clients.lock().connected.values().map(|client| client.view()).collect()
     }
 
-    /// Replaces the rules, also for those that are connected. What they have registered stays.
+    /// Replaces the rules, also for connected clients. What they have registered stays.
     pub fn set_access(&self, access: Access) {
         *self.inner.access.write() = Arc::new(access);
     }
@@ -359,7 +360,7 @@ impl Inner {
         match self.listener.accept() {
             Ok((stream, _)) => {
                 if let Err(error) = self.take_up(core, stream) {
-                    log::warn!("a client cannot be taken up: {error}");
+                    log::warn!("a client cannot be served: {error}");
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -386,7 +387,7 @@ impl Inner {
             client.reply(0, &Answer::Failed(Error::ClientLimit(refusal.into())));
             return Ok(());
         }
-        // One that came while the server was stopped is not among those that were closed.
+        // `close` may have missed a client that came just then.
         if self.stopped.load(Ordering::Acquire) {
             self.forget(client.number());
             return Ok(());
@@ -396,7 +397,7 @@ impl Inner {
         threads::run(core, "_ipc", move |core| own.serve(core)).inspect_err(|_| self.forget(client.number()))
     }
 
-    /// A client is gone.
+    /// Removes a client that is gone.
     pub(crate) fn forget(&self, number: u64) {
         self.clients.lock().connected.remove(&number);
         self.gone.notify_all();

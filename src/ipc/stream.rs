@@ -1,4 +1,4 @@
-//! A connection between a node and a client: whole items go in and come out.
+//! A connection between a node and a client, which carries whole items. Used by both sides.
 
 use std::io;
 use std::net::Shutdown;
@@ -16,20 +16,20 @@ use crate::net::wait::{For, wait, write_all};
 pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 /// How much is read at a time.
 const PIECE: usize = 4096;
-/// A buffer that has grown beyond this is given back once it is empty.
+/// A buffer that has grown beyond this is freed once it is empty.
 const KEPT: usize = 16 * 1024;
 
 /// A connected socket. Any thread may write; one at a time reads, with its [`Incoming`].
 #[derive(Debug)]
 pub(crate) struct Pipe {
     stream: UnixStream,
-    /// One message at a time.
+    /// Held while a message is written.
     writing: Mutex<()>,
     sent: AtomicU64,
 }
 
 impl Pipe {
-    /// Around a socket. With a `patience`, each read ends after so much time without a byte.
+    /// Takes a connected socket. With a `patience`, each read ends after that much time without a byte.
     pub(crate) fn new(stream: UnixStream, patience: Option<Duration>) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(patience)?;
@@ -40,7 +40,7 @@ impl Pipe {
         &self.stream
     }
 
-    /// Sends one item. After an error the connection is of no use any more: a part may have been sent.
+    /// Sends one item. An error closes the connection, because a part of the item may have been sent.
     pub(crate) fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         let one = self.writing.try_lock_until(deadline);
         let sent = match &one {
@@ -58,13 +58,13 @@ impl Pipe {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Ends the connection in both directions; whoever waits for it sees that.
+    /// Ends the connection in both directions, which wakes every thread that waits for it.
     pub(crate) fn close(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 
-/// What has come and is no whole item yet.
+/// The received bytes that are not a whole item yet.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     buffer: Vec<u8>,
@@ -74,16 +74,16 @@ pub(crate) struct Incoming {
     received: u64,
 }
 
-/// What reading has led to.
+/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// The bytes of one item.
     Item(Vec<u8>),
-    /// Nothing whole in this time.
+    /// No whole item arrived in time.
     Nothing,
     /// The other side has closed, or the connection has failed.
     End,
-    /// What comes is no CBOR within the limits.
+    /// The bytes are not CBOR within the limits.
     Garbage,
 }
 
@@ -92,18 +92,18 @@ impl Incoming {
         Self { buffer: Vec::new(), scanner: ItemScanner::new(limits), seen: 0, received: 0 }
     }
 
-    /// Whether nothing has come that has not been taken.
+    /// Whether every received byte has been taken.
     pub(crate) const fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
 
-    /// How many bytes have come.
+    /// How many bytes have been received.
     pub(crate) const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Reads until one item is whole. Without a deadline it waits until the connection ends, or as long as the pipe's
-    /// patience; with one, no longer than that, and no longer than this thread may wait at a time.
+    /// Reads until an item is whole. Without a deadline, waits until the connection ends or the pipe's patience is over. With
+    /// a deadline, waits no longer than that, and no longer than this thread may wait at a time.
     pub(crate) fn next(&mut self, pipe: &Pipe, deadline: Option<Instant>) -> Read {
         loop {
             match self.whole() {
@@ -113,7 +113,7 @@ impl Incoming {
             }
             if let Some(deadline) = deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
-                // The socket has a timeout of its own, which saves a system call where nothing interrupts.
+                // The timeout of the socket saves a system call if nothing can interrupt this thread.
                 let short = left < LONGEST || interrupt::slice(LONGEST) < LONGEST;
                 if short && !matches!(wait(&pipe.stream, For::Input, deadline), Ok(true)) {
                     return Read::Nothing;
@@ -128,7 +128,7 @@ impl Incoming {
         }
     }
 
-    /// Reads what is there, and waits for it.
+    /// Reads what has arrived, and waits if that is nothing.
     fn fill(&mut self, mut stream: &UnixStream) -> io::Result<usize> {
         let mut piece = [0; PIECE];
         let count = loop {
@@ -162,7 +162,7 @@ impl Incoming {
     }
 }
 
-/// Whether an error of a read is only its timeout.
+/// Whether an error of a read is only a timeout.
 const fn is_over(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

@@ -1,6 +1,6 @@
-//! The socket by which the engines of one host know each other: a Unix socket of whole messages (SOCK_SEQPACKET) with an
-//! abstract name. On Linux such names belong to the network namespace, as port 7017 does, and go with the process. Used by
-//! `_host`. Nothing here waits.
+//! The socket over which the engines of one host find each other and talk: a Unix socket that keeps messages whole
+//! (SOCK_SEQPACKET), with an abstract name. On Linux such names belong to the network namespace, as port 7017 does, and vanish
+//! with their process. Used by `_host`. Nothing here waits.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,11 @@ use rustix::net::{
     bind, connect, listen, recv, send, shutdown, socket_with,
 };
 
-/// The name, without the byte 0 before it. Engines whose messages differ use another.
+/// The name, without the leading zero byte. Engines with other messages use another name.
 const NAME: &[u8] = b"grasp-7017.1";
 /// How many engines the system may hold for us until we accept them.
 const BACKLOG: i32 = 128;
-/// The longest message, in bytes: the largest datagram of UDP, and what stands before it.
+/// The longest message, in bytes: the largest UDP datagram, with the fields before it.
 pub(crate) const LONGEST: usize = 65_536 + 64;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -25,13 +25,15 @@ fn socket() -> io::Result<(OwnedFd, SocketAddrUnix)> {
     Ok((socket, SocketAddrUnix::new_abstract_name(NAME)?))
 }
 
-/// The name, held: one process of the namespace can.
+/// The socket that holds the name, and listens. There can be one in a network namespace.
 #[derive(Debug)]
 pub(crate) struct Door(OwnedFd);
 
 impl Door {
+    /// Takes the name.
+    ///
     /// # Errors
-    /// `AddrInUse` if another process holds the name.
+    /// `AddrInUse` if another socket holds the name.
     pub(crate) fn open() -> io::Result<Self> {
         let (socket, name) = socket()?;
         bind(&socket, &name)?;
@@ -39,7 +41,7 @@ impl Door {
         Ok(Self(socket))
     }
 
-    /// The next connection that waits.
+    /// Accepts a waiting connection; `None` if there is none.
     pub(crate) fn accept(&self) -> Option<Link> {
         accept_with(&self.0, FLAGS).ok().map(Link)
     }
@@ -51,13 +53,13 @@ impl AsFd for Door {
     }
 }
 
-/// What has been read of a connection.
+/// The result of reading from a connection.
 #[derive(Debug)]
 pub(crate) enum Read<'a> {
     Message(&'a [u8]),
     /// Nothing waits.
     Nothing,
-    /// The other side is gone, or has sent what is no message.
+    /// The other side is gone, or has sent something that is not a message.
     End,
 }
 
@@ -75,16 +77,18 @@ pub(crate) enum Unsent {
 pub(crate) struct Link(OwnedFd);
 
 impl Link {
+    /// Connects to the engine that holds the name.
+    ///
     /// # Errors
-    /// `ConnectionRefused` if nobody holds the name, or not yet.
+    /// `ConnectionRefused` if nobody holds the name, or its holder is not listening yet.
     pub(crate) fn connect() -> io::Result<Self> {
         let (socket, name) = socket()?;
         connect(&socket, &name)?;
         Ok(Self(socket))
     }
 
-    /// Whether the other process is root's or this process's user's. Those of others could silence this engine, or have it say
-    /// what they like: whoever may debug it can do so anyway.
+    /// Whether the other process belongs to root or to the user of this process. Processes of other users could silence this
+    /// engine, or make it say what they like; root and its own user, who may debug it, can do so anyway.
     pub(crate) fn is_trusted(&self) -> bool {
         let own = rustix::process::geteuid().as_raw();
         getsockopt(&self.0, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
@@ -96,7 +100,7 @@ impl Link {
             match send(&self.0, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                // The kernel has no memory for it now.
+                // The other side does not read, or the kernel has no memory for the message now.
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Err(Unsent::Full),
                 Err(_) => return Err(Unsent::Failed),
             }
@@ -107,7 +111,7 @@ impl Link {
     pub(crate) fn read<'a>(&self, buffer: &'a mut [u8]) -> Read<'a> {
         loop {
             match recv(&self.0, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-                // A message of no bytes looks like the end, and is none of ours.
+                // An empty message looks like the end; no engine sends one.
                 Ok((length, whole)) if length == 0 || whole > length => return Read::End,
                 Ok((length, _)) => return buffer.get(..length).map_or(Read::End, Read::Message),
                 Err(Errno::INTR) => {}
@@ -117,7 +121,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection for both sides, whoever reads it.
+    /// Ends the connection for both sides, also for threads that use it now.
     pub(crate) fn close(&self) {
         let _ = shutdown(&self.0, Shutdown::Both);
     }

@@ -10,7 +10,7 @@ use super::Node;
 use super::outgoing::discovery_datagram;
 use crate::constants::DULL_LOOP_COUNT;
 use crate::error::{Error, Result};
-use crate::registry::{DiscoveryAnswer, Mailbox, Question, Transport, same_place};
+use crate::registry::{DiscoveryAnswer, Mailbox, Opened, Question, Transport, same_place};
 use crate::types::{AsaLocator, Objective, SessionId, Value};
 use crate::wire::{Message, WireObjective};
 
@@ -224,28 +224,34 @@ impl Search {
         let flags = WireObjective::from_objective(&self.objective).flags;
         let shared = (!self.wanted.rapid).then_some((flags, self.objective.loop_count));
         let question = Question { name: self.objective.name.as_str().into(), shared, asked: now };
-        if self.join(&question, now) { Ok(self.wait()) } else { self.open(question).map(Step::Ask) }
+        let since = self.joinable_since(now);
+        match self.node.registries.sessions.join_discovery(&question, since, &self.mailbox) {
+            Some((id, asked)) => Ok(self.joined(id, asked, now)),
+            None => self.open(question, since, now),
+        }
     }
 
-    /// Joins another search if its question can still be answered. A question that was asked a moment ago is as good as
+    /// Since when another search must have asked for this one to share its answers. A question that was asked a moment ago is as good as
     /// a new one. An older one is joined only if there is time to ask once more after it ends, because a peer that has
     /// started to offer the objective in the meantime must be found.
-    fn join(&mut self, question: &Question, now: u64) -> bool {
+    fn joinable_since(&self, now: u64) -> u64 {
         let again =
             now.saturating_add(self.asking.floor.saturating_mul(2)) <= self.at(self.asking.deadline());
         let age = if again { self.asking.floor } else { HOP_TIME };
-        let since = now.saturating_sub(age.saturating_sub(1));
-        let joined = self.node.registries.sessions.join_discovery(question, since, &self.mailbox);
-        let Some((id, asked)) = joined else { return false };
+        now.saturating_sub(age.saturating_sub(1))
+    }
+
+    /// Waits for the answers to the question of another search.
+    fn joined(&mut self, id: u32, asked: u64, now: u64) -> Step {
         self.sessions.push(id);
         if now.saturating_sub(asked) >= HOP_TIME {
             self.early = Some(asked.saturating_add(self.asking.floor));
         }
-        true
+        self.wait()
     }
 
-    /// Opens another discovery and returns its datagram.
-    fn open(&mut self, question: Question) -> Result<Vec<u8>> {
+    /// Opens another discovery and asks, unless another thread has just asked the same.
+    fn open(&mut self, question: Question, since: u64, now: u64) -> Result<Step> {
         let initiator = IpAddr::V6(self.node.addresses().session_locator());
         let id = SessionId { session: self.node.new_id()?, initiator };
         let Some(datagram) = discovery_datagram(id, &self.objective, self.limit) else {
@@ -254,12 +260,14 @@ impl Search {
             return Err(Error::TooLarge { size, limit: self.limit });
         };
         let registries = &self.node.registries;
-        registries.identifiers.own(id.session, initiator);
-        if !registries.sessions.open_discovery(id, question, Arc::clone(&self.mailbox)) {
-            return Err(Error::NoRandom);
+        match registries.sessions.open_discovery(id, question, since, Arc::clone(&self.mailbox)) {
+            Opened::New => {}
+            Opened::Joined(id, asked) => return Ok(self.joined(id, asked, now)),
+            Opened::InUse => return Err(Error::NoRandom),
         }
+        registries.identifiers.own(id.session, initiator);
         self.sessions.push(id.session);
-        Ok(datagram)
+        Ok(Step::Ask(datagram))
     }
 
     fn add(&mut self, locators: Vec<AsaLocator>) {

@@ -105,7 +105,8 @@ impl Fixture {
         let (tx, rx) = crossbeam_channel::bounded(1);
         let id = SessionId { session, initiator: INITIATOR };
         let question = Question { name: "EX1".into(), shared: None, asked: 0 };
-        assert!(self.registries.sessions.open_discovery(id, question, Arc::new(tx)));
+        let opened = self.registries.sessions.open_discovery(id, question, 0, Arc::new(tx));
+        assert_eq!(opened, crate::registry::Opened::New);
         rx
     }
 

@@ -1,4 +1,5 @@
-//! Whether an objective is as its definition says: what ASAs of others are likely to have got wrong, in sentences.
+//! Checks whether an objective agrees with its definition, and says in sentences what ASAs of others are likely to have got
+//! wrong. Called by ASAs and by `tools`.
 
 use std::fmt;
 
@@ -50,17 +51,17 @@ pub enum Aspect {
     Protocol,
 }
 
-/// How far an objective may have come when it is looked at.
+/// How far an objective may have come when it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hops {
     /// It is about to be sent.
     None,
-    /// It was received: relays may have lowered its loop count.
+    /// It was received. Relays may have lowered its loop count.
     Some,
 }
 
-/// What is wrong with a flooded objective, or with one that is about to be flooded. Nothing is wrong with an objective that is
-/// not known here.
+/// Returns what is wrong with a flooded objective, or with one that is about to be flooded. Of an objective that is not known
+/// here only the name is checked.
 #[must_use]
 pub fn check(tagged: &TaggedObjective, hops: Hops) -> Vec<Finding> {
     let TaggedObjective { objective, source } = tagged;
@@ -86,8 +87,10 @@ pub fn check(tagged: &TaggedObjective, hops: Hops) -> Vec<Finding> {
         let unusual =
             source.protocol.filter(|it| !rules.protocols.is_empty() && !rules.protocols.contains(it));
         if let Some(protocol) = unusual {
-            let text =
-                format!("has a locator of {protocol}, which its definition does not know ({})", rules.source);
+            let text = format!(
+                "has a locator for {protocol}, which its definition does not permit ({})",
+                rules.source
+            );
             findings.push(finding(Severity::Wrong, Aspect::Protocol, objective, &text));
         }
     }
@@ -98,8 +101,8 @@ fn finding(severity: Severity, aspect: Aspect, objective: &Objective, text: &str
     Finding { severity, aspect, text: format!("{} {text}", Plain(&objective.name)) }
 }
 
-/// Whether a name differs from a well-known one only in case, or by a hyphen: names are compared byte by byte (RFC 8990
-/// §2.10.1), so that nobody finds it.
+/// Checks whether a name differs from a well-known one only in case, or by a hyphen in place of an underscore: names are
+/// compared byte by byte (RFC 8990 §2.10.1), so nobody would find it.
 #[must_use]
 pub fn check_name(name: &str) -> Option<Finding> {
     let alike = |one: &str, other: &str| {
@@ -137,7 +140,10 @@ fn check_flags(objective: &Objective, rules: &Rules) -> Option<Finding> {
         return Some(finding(Severity::Wrong, Aspect::Flags, objective, &text));
     }
     let is_superfluous = objective.discoverable && !rules.discoverable;
-    let text = format!("says that it can be discovered, which its definition does not ({})", rules.source);
+    let text = format!(
+        "has the flag of an objective that can be discovered, and should not have it ({})",
+        rules.source
+    );
     is_superfluous.then(|| finding(Severity::Odd, Aspect::Flags, objective, &text))
 }
 
@@ -151,7 +157,7 @@ fn check_loop_count(objective: &Objective, rules: &Rules, hops: Hops) -> Option<
         (_, Hops::None) => (Severity::Wrong, "it does not reach the whole domain"),
         // No network has so many hops between two nodes.
         (_, Hops::Some) if is < MANY => {
-            (Severity::Odd, "it began with less, and does not reach the whole domain")
+            (Severity::Odd, "it began with a lower one than that, and does not reach the whole domain")
         }
         (_, Hops::Some) => return None,
     };
@@ -159,17 +165,17 @@ fn check_loop_count(objective: &Objective, rules: &Rules, hops: Hops) -> Option<
     Some(finding(severity, Aspect::LoopCount, objective, &text))
 }
 
-/// A loop count that began with 255 and is lower than this has passed more relays than there are.
+/// A flood that began with 255 and has a lower loop count than this would have passed more relays than any network has.
 const MANY: u8 = 128;
 
 fn check_scope(objective: &Objective, locator: &Locator, rules: &Rules) -> Option<Finding> {
     let Locator::Ipv6(address) = locator else { return None };
     let text = match (address.is_unicast_link_local(), rules.link_local?) {
         (true, false) => {
-            "has a link-local address, which leads nowhere beyond the link: announce a ULA or a global address"
+            "has a link-local address, which cannot be reached from beyond the link: announce a ULA or a global address"
         }
         (false, true) => {
-            "has an address of more than link scope, which a node without an address cannot reach"
+            "has an address of more than link scope, which a node without such an address cannot reach"
         }
         _ => return None,
     };

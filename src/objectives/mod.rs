@@ -1,6 +1,6 @@
 //! The objectives that others have defined: their names, values and rules. AN_ACP (RFC 8994), AN_join_registrar and AN_Proxy (RFC
 //! 8995), PrefixManager and its parameters (RFC 8992), `SRV.*` (RFC 8994 and draft-eckert-anima-grasp-dnssd), and GraspConfig of
-//! graspy. Pure: for ASAs that use them, and for the command `grasp`, which shows and checks them.
+//! graspy. Pure. Used by ASAs, and by the command `grasp`, which shows and checks them.
 //!
 //! ```
 //! use grasp::objectives::{AN_JOIN_REGISTRAR, Hops, Known, check};
@@ -37,17 +37,17 @@ pub const AN_PROXY: &str = "AN_Proxy";
 pub const PREFIX_MANAGER: &str = "PrefixManager";
 /// Which nodes get prefixes of which length, flooded (RFC 8992 §6.2).
 pub const PREFIX_MANAGER_PARAMS: &str = "PrefixManager.Params";
-/// What the name of a service begins with (draft-eckert-anima-grasp-dnssd).
+/// How the names of services begin (draft-eckert-anima-grasp-dnssd).
 pub const SRV: &str = "SRV.";
 /// Where EST servers are, for the renewal of certificates (RFC 8994 §6.2.5.1).
 pub const SRV_EST: &str = "SRV.est";
-/// How large messages may be, from graspy.
+/// The limits on the sizes of messages, flooded (graspy).
 pub const GRASP_CONFIG: &str = "GraspConfig";
 
 /// The protocol of a registrar that speaks EST over TLS: the value of AN_join_registrar (RFC 8995 §4.3).
 pub const EST_TLS: &str = "EST-TLS";
 
-/// A kind of objective that is known here.
+/// A kind of objective that this module knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Known {
@@ -67,7 +67,7 @@ pub enum Known {
     GraspConfig,
 }
 
-/// What its definition says of a kind of objective.
+/// What the definition of a kind of objective says.
 pub(crate) struct Rules {
     pub(crate) name: &'static str,
     /// Where it is defined.
@@ -80,7 +80,7 @@ pub(crate) struct Rules {
     pub(crate) loop_count: u8,
     /// No other loop count is permitted.
     pub(crate) strict_loop_count: bool,
-    /// How often it is flooded, and how long that is valid, in milliseconds.
+    /// How often it is flooded, and how long a flood is valid, in milliseconds.
     pub(crate) times: Option<(u32, u32)>,
     /// A flood needs a locator.
     pub(crate) needs_locator: bool,
@@ -90,7 +90,7 @@ pub(crate) struct Rules {
     pub(crate) protocols: &'static [Protocol],
 }
 
-/// For what nobody has said anything about.
+/// The rules of an objective about which its definition says nothing.
 const FREE: Rules = Rules {
     name: "",
     source: "",
@@ -119,7 +119,7 @@ const ON_THE_LINK: Rules = Rules {
 const IN_THE_DOMAIN: Rules = Rules { loop_count: 255, link_local: Some(false), ..ON_THE_LINK };
 
 impl Known {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Acp,
         Self::JoinRegistrar,
@@ -130,7 +130,7 @@ impl Known {
         Self::GraspConfig,
     ];
 
-    /// The kind of the objective of this name.
+    /// The kind of the objective with this name; `None` if this module does not know it.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| match known {
@@ -233,7 +233,7 @@ impl Known {
     /// The value in the words of its definition, on one line, safe for terminals.
     ///
     /// # Errors
-    /// [`NotOfThisKind`] if this is no value of such an objective.
+    /// [`NotOfThisKind`] if this is not a value of such an objective. A retry does not help.
     pub fn describe(self, value: &Value) -> Result<String, NotOfThisKind> {
         values::describe(self, value)
     }

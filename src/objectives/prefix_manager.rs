@@ -106,7 +106,8 @@ impl Form {
             _ => return Err(BadMessage::Shape),
         };
         let length = length.as_i64().ok_or(BadMessage::Shape)?;
-        let length = u8::try_from(length).map_err(|_| BadMessage::Prefix(PrefixError::Length))?;
+        let length = u8::try_from(length).ok().filter(|length| *length <= family.width());
+        let length = length.ok_or(BadMessage::Prefix(PrefixError::Length))?;
         let prefix = match prefix {
             None | Some(Value::Null) => None,
             // The unspecified address is not a prefix, however many of its bytes are present.
@@ -162,7 +163,7 @@ pub struct Parameters(pub Vec<Role>);
 /// One kind of node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Its name, in radio access networks RSG, ASG or CSG: radio, aggregation and core site gateway.
+    /// Its name; in radio access networks RSG, ASG or CSG: radio network controller, aggregation and cell site gateway.
     pub role: String,
     /// The length of the prefixes that it gets.
     pub prefix_length: u8,
@@ -298,6 +299,7 @@ mod tests {
         assert_eq!(array(&[6.into()]), Err(BadMessage::Shape));
         assert_eq!(array(&[6.into(), "60".into()]), Err(BadMessage::Shape));
         assert_eq!(array(&[6.into(), (-1).into()]), Err(BadMessage::Prefix(PrefixError::Length)));
+        assert_eq!(array(&[4.into(), 33.into()]), Err(BadMessage::Prefix(PrefixError::Length)));
         assert_eq!(array(&[4.into(), 33.into(), ff.clone()]), Err(BadMessage::Prefix(PrefixError::Length)));
         assert_eq!(
             array(&[4.into(), 4.into(), ff.clone()]),

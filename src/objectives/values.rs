@@ -9,7 +9,7 @@ use super::{Form, Known, Parameters};
 use crate::plain::Plain;
 use crate::types::Value;
 
-/// A value that is not as the definition of its objective says.
+/// The error for a value that does not agree with the definition of its objective. `Display` is a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotOfThisKind {
     /// What it should be.
@@ -57,7 +57,7 @@ impl TryFrom<Value> for AcpMethod {
         let name = inside(&method).unwrap_or(method);
         match name {
             Value::Text(name) if is_method(&name) => Ok(Self(name)),
-            _ => Err(NotOfThisKind::new("the name of a method, as \"IKEv2\" or \"DTLS\"")),
+            _ => Err(NotOfThisKind::new("the name of a method, such as \"IKEv2\" or \"DTLS\"")),
         }
     }
 }
@@ -132,11 +132,11 @@ fn entry(entries: &[(Value, Value)], key: i64) -> Option<&Value> {
 /// context-element = { ?3: service, *4: instance, ?5: domain, ?6: priority, ?7: weight, *8: kvpairs, ... }
 /// ```
 ///
-/// The draft has no number yet: a name is taken for its key if it begins with `@rfc`.
+/// The draft has no number yet: any key that begins with `@rfc` is accepted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub struct Service {
-    /// The loop count that the flood began with, from which receivers know how far away the sender is.
+    /// The loop count that the flood began with, from which receivers calculate how far away the sender is.
     pub sender_loop_count: Option<u8>,
     /// The name of the service, as in DNS-SD.
     pub service: Option<String>,
@@ -144,15 +144,15 @@ pub struct Service {
     pub instance: Option<String>,
     /// The domain.
     pub domain: Option<String>,
-    /// Which to choose first: the lower (RFC 2782).
+    /// The service with the lowest priority is chosen first (RFC 2782).
     pub priority: Option<u16>,
-    /// How large a share each of the same priority gets (RFC 2782).
+    /// The share that this service gets among those of the same priority (RFC 2782).
     pub weight: Option<u16>,
-    /// What else is said of it, by name.
+    /// Further properties, by name.
     pub parameters: Vec<(String, Value)>,
 }
 
-/// The key of the draft's element, as long as it is no RFC.
+/// The key of the draft's element, as long as the draft is not an RFC.
 const ELEMENT: &str = "@rfcXXXX";
 
 impl From<Service> for Value {
@@ -232,12 +232,12 @@ pub(super) fn describe(known: Known, value: &Value) -> Result<String, NotOfThisK
         Known::JoinRegistrar => match value.as_str() {
             Some("") => "registrar".to_owned(),
             Some(protocol) => format!("registrar by {}", Plain(protocol)),
-            None => return Err(NotOfThisKind::new("the name of a protocol, as \"EST-TLS\"")),
+            None => return Err(NotOfThisKind::new("the name of a protocol, such as \"EST-TLS\"")),
         },
         Known::Proxy => "join proxy".to_owned(),
         Known::PrefixManager => {
             let message = Form::Array.decode(value).ok().filter(|it| it.length <= it.family.width());
-            let wrong = NotOfThisKind::new("a prefix, as [6, 48] or [6, 48, h'20010db80001']");
+            let wrong = NotOfThisKind::new("a prefix, such as [6, 48] or [6, 48, h'20010db80001']");
             message.ok_or(wrong)?.to_string()
         }
         Known::PrefixManagerParams => Parameters::try_from(value.clone())

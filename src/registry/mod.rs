@@ -30,7 +30,7 @@ pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{Dispatch, ObjectiveRegistry, Offering, QueueLimits, Registration};
 pub(crate) use recent::{Done, RecentRegistry};
 pub(crate) use request::{Close, NegotiationRequest, SynchRequest};
-pub(crate) use session::{Exchange, OpenRelay, Question, SessionRegistry};
+pub(crate) use session::{Exchange, OpenRelay, Opened, Question, SessionRegistry};
 pub(crate) use transport::{Transport, TransportError};
 
 use std::sync::Arc;

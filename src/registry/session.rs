@@ -68,6 +68,16 @@ impl OpenDiscovery {
     }
 }
 
+/// What opening a discovery has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    New,
+    /// The discovery with this identifier, asked at this time, has the mailbox, too.
+    Joined(u32, u64),
+    /// The identifier is in use.
+    InUse,
+}
+
 /// The question of a discovery of this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
@@ -148,24 +158,29 @@ impl SessionRegistry {
         self.inner.lock().contains_key(&(id, None))
     }
 
-    /// Opens a discovery of this node. `false` if the identifier is already in use.
+    /// Opens a discovery of this node, unless another thread has opened one meanwhile that can be joined
+    /// ([`join_discovery`](Self::join_discovery)): threads that all find none at the same moment are to share one.
     pub(crate) fn open_discovery(
         &self,
         id: SessionId,
         question: Question,
+        since: u64,
         mailbox: Arc<dyn Mailbox>,
-    ) -> bool {
+    ) -> Opened {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
+        if let Some((id, asked)) = self.join(&mut inner, &question, since, &mailbox) {
+            return Opened::Joined(id, asked);
+        }
         let key = (id.session, None);
         if inner.contains_key(&key) {
-            return false;
+            return Opened::InUse;
         }
         let (initiator, mailboxes) = (id.initiator, vec![mailbox]);
         let open = OpenDiscovery { initiator, question, answered: false, mailboxes };
         self.begin(&mut inner, &mut events, key, Session::Discovery(open));
         self.counters.discoveries_begun.add();
-        true
+        Opened::New
     }
 
     /// Adds a mailbox to a discovery that asks the same, was asked at `since` or later, and has had no answer yet:
@@ -177,8 +192,17 @@ impl SessionRegistry {
         since: u64,
         mailbox: &Arc<dyn Mailbox>,
     ) -> Option<(u32, u64)> {
+        self.join(&mut self.inner.lock(), question, since, mailbox)
+    }
+
+    fn join(
+        &self,
+        inner: &mut HashMap<Key, Session>,
+        question: &Question,
+        since: u64,
+        mailbox: &Arc<dyn Mailbox>,
+    ) -> Option<(u32, u64)> {
         question.shared?;
-        let mut inner = self.inner.lock();
         let open = inner.iter_mut().filter_map(|(key, session)| match session {
             Session::Discovery(open) => Some((key.0, open)),
             _ => None,
@@ -539,8 +563,8 @@ mod tests {
             .map(|initiator| SessionId { session: 7, initiator: IpAddr::V6(initiator) });
         let question = Question { name: "EX1".into(), shared: None, asked: 0 };
         let mailbox: Arc<dyn Mailbox> = Arc::new(tx);
-        assert!(sessions.open_discovery(own, question.clone(), Arc::clone(&mailbox)));
-        assert!(!sessions.open_discovery(own, question, Arc::clone(&mailbox)));
+        assert_eq!(sessions.open_discovery(own, question.clone(), 0, Arc::clone(&mailbox)), Opened::New);
+        assert_eq!(sessions.open_discovery(own, question, 0, Arc::clone(&mailbox)), Opened::InUse);
         assert!(sessions.waiting(own).is_some_and(|waiting| waiting.asker_ifi.is_none()));
         assert!(sessions.waiting(other).is_none());
         let cause = ((2, Ipv6Addr::LOCALHOST), other.initiator);
@@ -551,6 +575,23 @@ mod tests {
         assert!(sessions.waiting(own).is_none() && sessions.waiting(other).is_some());
         sessions.end_relay(other);
         assert_eq!((sessions.open_count(), quota.used()), (0, 0));
+    }
+
+    #[test]
+    fn threads_that_all_find_nothing_to_join_open_one_discovery() {
+        let sessions = registry(10, 10);
+        let id = |session| SessionId { session, initiator: IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        let flags = crate::wire::WireObjective::from_objective(&crate::types::Objective::new("EX1")).flags;
+        let question = |asked| Question { name: "EX1".into(), shared: Some((flags, 6)), asked };
+        let mailbox = || -> Arc<dyn Mailbox> { Arc::new(crossbeam_channel::bounded(1).0) };
+        assert_eq!(sessions.open_discovery(id(1), question(5), 0, mailbox()), Opened::New);
+        assert_eq!(sessions.open_discovery(id(2), question(6), 0, mailbox()), Opened::Joined(1, 5));
+        assert_eq!(
+            sessions.open_discovery(id(3), question(9), 6, mailbox()),
+            Opened::New,
+            "that one is too old"
+        );
+        assert_eq!(sessions.open_count(), 2);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) fn browse(run: &mut Run<'_>, verb: &Browse) -> Outcome {
         let mut rows = Vec::new();
         for view in valid_floods(engine, &verb.names) {
             let FloodView { tagged, .. } = &view;
-            // One that is not of the kind that is asked for does not hide the others.
+            // A value of another kind than the requested one must not hide the others.
             let value =
                 form.line(&tagged.objective).unwrap_or_else(|_| format!("? {}", tagged.objective.value));
             let cells = [plain(&tagged.objective.name), "flood".to_owned(), place(&tagged.source), value];
@@ -144,7 +144,7 @@ pub(super) fn negotiate(run: &mut Run<'_>, verb: &Negotiate) -> Outcome {
     let (json, timeout) = (run.options.json, run.options.timeout);
     let asa = run.asa()?;
     let (engine, nonce) = (asa.engine().clone(), asa.nonce());
-    // Beside other ASAs of this node that have it, too.
+    // Other ASAs of this node may have registered it, too.
     let options = RegisterObj { overlap: true, ..RegisterObj::default() };
     engine.register_obj(nonce, &Objective { dry: true, ..asked.clone() }, options).map_err(about)?;
     let concluded = match engine.req_negotiate(nonce, &asked, verb.with.as_ref(), timeout).map_err(about)? {
@@ -153,7 +153,7 @@ pub(super) fn negotiate(run: &mut Run<'_>, verb: &Negotiate) -> Outcome {
             let out = RefCell::new(&mut *run.out);
             let say = |text: String| {
                 if !json {
-                    // Nobody reads it any more: the negotiation is brought to its end all the same.
+                    // If nobody reads the output any more, the negotiation continues to its end nevertheless.
                     let _ = writeln!(out.borrow_mut(), "{text}");
                 }
             };
@@ -182,7 +182,7 @@ pub(super) fn policy(words: &[String]) -> Result<Policy, Failure> {
     Ok(Policy::parse(&words)?)
 }
 
-/// What the definition of an objective says, if it is known.
+/// A well-known objective as its definition has it; another one as an objective that can be synchronized.
 pub(super) fn known_or_new(name: &str) -> (Objective, Option<Known>) {
     match Known::of(name) {
         Some(known) => (known.objective(name), Some(known)),

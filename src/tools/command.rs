@@ -26,10 +26,10 @@ pub(super) struct Cli {
 const STATUSES: &str =
     "Exit status: 0 done, 1 nothing found, 2 wrong usage, 3 no node, 4 refused, 5 no answer in time.";
 
-/// What holds for all verbs.
+/// The options of all verbs.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Options {
-    /// Print JSON: one object on one line, or one a line where there are several
+    /// Print JSON: one object per line
     #[arg(long, global = true, help_heading = "Global options")]
     pub(super) json: bool,
     /// How long to wait, in milliseconds, or as 5s, 2min, 1h
@@ -44,7 +44,7 @@ pub(super) struct Options {
         conflicts_with = "standalone"
     )]
     pub(super) socket: Option<PathBuf>,
-    /// Use no node of this host, but be one while this runs
+    /// Do not use the node of this host: be a node while this command runs
     #[arg(long, global = true, help_heading = "Global options")]
     pub(super) standalone: bool,
     /// With --standalone: use this interface only; may be repeated
@@ -52,28 +52,28 @@ pub(super) struct Options {
     pub(super) interface: Vec<String>,
 }
 
-/// What is to be done.
+/// The verbs.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Show what the node is and how it does
+    /// Show the state of the node
     Status(Watched),
     /// Show the registered ASAs and their objectives
     Asas(Watched),
     /// Show the registered objectives
     Objectives(Watched),
-    /// Show the nodes that this one knows, and by what
+    /// Show the nodes that this one knows, and how it knows them
     Peers(Watched),
     /// Find who offers an objective
     Discover(Discover),
-    /// Show what there is in the network: floods, and what was discovered
+    /// Show what there is in the network: flooded and discovered objectives
     Browse(Browse),
     /// Get the current value of an objective: flooded, or from a peer (synchronization)
     Get(Get),
-    /// Tell all nodes a value, once or again and again
+    /// Tell all nodes a value, once or at regular intervals
     Flood(Flood),
     /// Show the values that were flooded
     Floods(Floods),
-    /// Tell when a flooded objective comes, changes or goes
+    /// Report when a flooded objective appears, changes or disappears
     Watch(Watch),
     /// Ask a peer for a value, and answer its offers
     Negotiate(Negotiate),
@@ -85,15 +85,15 @@ pub(super) enum Verb {
     Sessions(Watched),
     /// Show the counters of the node
     Stats(Stats),
-    /// Tell what the node does, as it does it
+    /// Report what the node does, as it does it
     Monitor(Monitor),
     /// Show the GRASP messages in hex, a file or a capture, element by element
     Decode(Decode),
     /// Make the key file of a network that uses QUADS encryption, from a password
     Keys(QuadsMaker),
-    /// Look for what goes wrong in practice, and say what to do
+    /// Look for problems that occur in practice, and say what to do
     Doctor(Doctor),
-    /// Have the node read its configuration again
+    /// Make the node read its configuration again
     Reload,
     /// Print the completions for a shell
     Completions {
@@ -108,7 +108,7 @@ pub(super) enum Verb {
     },
 }
 
-/// Of what shows a state.
+/// The option of the verbs that show a state.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Watched {
     /// Show it again whenever it changes; --timeout ends that
@@ -128,10 +128,10 @@ pub(super) struct Named {
 pub(super) struct Discover {
     #[command(flatten)]
     pub(super) named: Named,
-    /// Forget what is known, and ask the network
+    /// Forget what is cached, and ask the network
     #[arg(long)]
     pub(super) fresh: bool,
-    /// Wait for all answers until the time is over, not only for the first
+    /// Collect answers until the time is over, instead of ending with the first
     #[arg(long)]
     pub(super) all: bool,
     /// How far the discovery goes: 1 is this link
@@ -141,7 +141,7 @@ pub(super) struct Discover {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Browse {
-    /// Names, or beginnings of names with a star behind, as SRV.* [default: all]
+    /// Names, or beginnings of names followed by a star, such as SRV.* [default: all]
     #[arg(value_name = "NAME")]
     pub(super) names: Vec<String>,
     #[command(flatten)]
@@ -153,8 +153,8 @@ pub(super) struct Browse {
 /// How values are shown.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Shown {
-    /// How values are shown and written: words (as the objective's definition has it), value (diagnostic notation), json, text, hex,
-    /// cbor, or the name of a well-known objective
+    /// How values are shown and written: words (those of the objective's definition), value (diagnostic notation),
+    /// json, text, hex, cbor, or the name of a well-known objective
     #[arg(long = "as", value_name = "TYPE", value_parser = super::shown::Form::parse)]
     pub(super) form: Option<super::shown::Form>,
 }
@@ -168,30 +168,31 @@ pub(super) struct Get {
     pub(super) from: Option<AsaLocator>,
     #[command(flatten)]
     pub(super) shown: Shown,
-    /// Write the value into this file, all of it or nothing
+    /// Write the value into this file, completely or not at all
     #[arg(long, value_name = "FILE")]
     pub(super) write: Option<PathBuf>,
 }
 
-/// What is told to all nodes.
+/// The options of the verbs that tell all nodes a value.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Told {
-    /// How long it is valid, 0 for ever [default: as the objective's definition says, else three intervals]
+    /// How long the value is valid; 0 is for ever [default: as the objective's definition says; else three intervals,
+    /// or for ever if it is flooded once]
     #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
     pub(super) ttl: Option<u32>,
-    /// How far it goes: 1 is this link [default: as the objective's definition says, else 6]
+    /// How far the value goes: 1 is this link [default: as the objective's definition says, else 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub(super) loop_count: Option<u8>,
-    /// Where it is: a locator that goes with it
+    /// Where the service is: the locator to send with the value
     #[arg(long, value_name = "LOCATOR", value_parser = words::locator, conflicts_with = "port")]
     pub(super) at: Option<AsaLocator>,
-    /// Where it is: this port of this node's address
+    /// Where the service is: this port of this node's address
     #[arg(long, value_name = "PORT")]
     pub(super) port: Option<u16>,
     /// The transport protocol of the locator
     #[arg(long, value_name = "PROTOCOL", value_parser = ["tcp", "udp", "ipv6"], default_value = "tcp")]
     pub(super) protocol: String,
-    /// Do it although it is not as the objective's definition says
+    /// Do it even if it does not agree with the objective's definition
     #[arg(long)]
     pub(super) anyway: bool,
 }
@@ -203,7 +204,7 @@ pub(super) struct Flood {
     /// The value, in JSON or diagnostic notation; a single word is text
     #[arg(value_name = "VALUE", value_parser = words::value, allow_hyphen_values = true)]
     pub(super) value: Option<Value>,
-    /// Again and again, so often, until interrupted or --timeout is over
+    /// Flood it at this interval, until interrupted or until --timeout is over
     #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
     pub(super) every: Option<u32>,
     #[command(flatten)]
@@ -217,7 +218,7 @@ pub(super) struct Publish {
     /// The value, in JSON or diagnostic notation; a single word is text [default: as the objective's definition says]
     #[arg(value_name = "VALUE", value_parser = words::value, allow_hyphen_values = true)]
     pub(super) value: Option<Value>,
-    /// How often it is flooded; 0: only served [default: as the objective's definition says, else 60 s]
+    /// The interval of the floods; with 0 the value is only served [default: as the objective's definition says, else 60 s]
     #[arg(long, value_name = "TIME", value_parser = words::milliseconds)]
     pub(super) every: Option<u32>,
     #[command(flatten)]
@@ -226,7 +227,7 @@ pub(super) struct Publish {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Floods {
-    /// The objective's name, or a beginning with a star behind [default: all]
+    /// The objective's name, or the beginning of names followed by a star [default: all]
     #[arg(value_name = "NAME")]
     pub(super) name: Option<String>,
     #[command(flatten)]
@@ -241,7 +242,7 @@ pub(super) struct Watch {
     pub(super) named: Named,
     #[command(flatten)]
     pub(super) shown: Shown,
-    /// Keep this file up to date: a line for each value that is valid now, all of them or what was there before
+    /// Keep this file up to date: a line for each value that is valid now. The file is never half written
     #[arg(long, value_name = "FILE")]
     pub(super) write: Option<PathBuf>,
     /// Run this command in a shell for each change, with GRASP_EVENT (added, changed, removed), GRASP_OBJECTIVE, GRASP_LOCATOR,
@@ -251,7 +252,7 @@ pub(super) struct Watch {
     /// How long a command may run until it is killed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = words::milliseconds)]
     pub(super) exec_time: u32,
-    /// End after so many changes
+    /// End after this many changes
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
 }
@@ -290,20 +291,20 @@ pub(super) struct Listen {
     pub(super) named: Named,
     #[command(flatten)]
     pub(super) answers: Answers,
-    /// End after so many negotiations
+    /// End after this many negotiations
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
-    /// For dry runs, too
+    /// Accept dry runs, too
     #[arg(long)]
     pub(super) dry: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Stats {
-    /// Counters whose names have this in them [default: those that are not 0]
+    /// Show only counters whose names contain this text
     #[arg(value_name = "TEXT")]
     pub(super) text: Option<String>,
-    /// Show those that are 0, too
+    /// Show counters that are 0, too
     #[arg(long)]
     pub(super) all: bool,
     #[command(flatten)]
@@ -315,10 +316,10 @@ pub(super) struct Monitor {
     /// Show messages element by element
     #[arg(long, short)]
     pub(super) verbose: bool,
-    /// Only what has to do with objectives whose names have this in them
+    /// Show only what concerns objectives whose names contain this text
     #[arg(long, value_name = "TEXT")]
     pub(super) objective: Option<String>,
-    /// End after so many events
+    /// End after this many events
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
 }

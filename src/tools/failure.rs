@@ -12,9 +12,10 @@ use crate::types::Value;
 pub enum Status {
     /// 0: done.
     Done,
-    /// 1: nothing was found, or something is wrong: there is no such objective, no message, a problem.
+    /// 1: nothing was found, such as no objective or no message; or something is wrong, such as a problem that `doctor`
+    /// has found.
     Nothing,
-    /// 2: the command line is wrong, or something on this machine that it names, as a file.
+    /// 2: the command line is wrong, or something on this machine that it names, such as a file.
     Usage,
     /// 3: there is no node, or it has gone.
     NoNode,
@@ -46,7 +47,7 @@ pub struct Failure {
     text: String,
 }
 
-/// What a verb comes to.
+/// The result of a verb.
 pub(super) type Outcome = Result<(), Failure>;
 
 impl Failure {
@@ -68,13 +69,13 @@ impl Failure {
         self.status
     }
 
-    /// Whether there is nothing to say: everything has been said, or nobody reads it.
+    /// Whether there is nothing to print: everything has been printed already, or nobody reads the output.
     #[must_use]
     pub const fn is_silent(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// The same about something.
+    /// Puts what the failure is about in front of its text.
     pub(super) fn about(mut self, what: impl fmt::Display) -> Self {
         if !self.is_silent() {
             self.text = format!("{what}: {}", self.text);
@@ -91,14 +92,14 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A sentence of a user's mistake.
+/// Takes a sentence about a user's mistake.
 impl From<String> for Failure {
     fn from(sentence: String) -> Self {
         Self::usage(sentence)
     }
 }
 
-/// Nobody reads the output any more, as in `| head`: that is no failure.
+/// A closed pipe, as with `| head`, is not a failure: nobody reads the output any more.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -125,13 +126,13 @@ impl From<Error> for Failure {
 pub fn sentence(error: &Error) -> String {
     let text = format!("{error} ({} {})", error.code(), error.name());
     match error {
-        // A value is shown without what a terminal would obey: the reason comes from the peer.
+        // The reason comes from the peer: as a value it is shown so that it cannot control a terminal.
         Error::Declined(Some(reason)) => format!("{text}: {}", Value::from(reason.as_str())),
         _ => text,
     }
 }
 
-/// Which status an error of the API has.
+/// The exit status for an error of the API.
 #[must_use]
 pub fn status(error: &Error) -> Status {
     match error {

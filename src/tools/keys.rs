@@ -85,7 +85,7 @@ impl QuadsMaker {
         let keys = QuadsKeys::from_password(&password)
             .ok_or("the password is empty: use --no-key if nothing is to be encrypted")?;
         keyfile::write(path, Some(&keys), form).map_err(cannot)?;
-        Ok(format!("{output} has the key: for nodes only, and by a secure way"))
+        Ok(format!("{output} has the key: give it to nodes only, and in a secure way"))
     }
 
     fn password(&self) -> Result<Zeroizing<String>, Box<dyn Error>> {

@@ -1,17 +1,17 @@
-//! What the programs of a node do: `grasp`, the operator's command, and what became verbs of it, `grasp-decode` and `quadsmaker`. A
-//! part of the library, so that other programs, such as a prompt, do the same by the same code. Not needed by ASAs.
+//! The verbs of `grasp`, the operator's command, and the programs that became verbs of it, `grasp-decode` and `quadsmaker`. They
+//! are a part of the library, so that other programs, such as a prompt, do the same with the same code. ASAs do not need this.
 //!
 //! | file | what |
 //! |---|---|
 //! | `command` | the verbs and their options |
 //! | `run` | what a verb runs with: the engine, an ASA, where it prints |
-//! | `views` | what the node holds: status, asas, objectives, peers, sessions, stats, floods |
-//! | `asks`, `tells` | what asks the network, and what tells it something |
-//! | `watch`, `monitor`, `doctor` | what follows, and what looks for trouble |
+//! | `views` | verbs that show what the node holds: status, asas, objectives, peers, sessions, stats, floods |
+//! | `asks`, `tells` | verbs that ask the network, and verbs that tell it something |
+//! | `watch`, `monitor`, `doctor` | verbs that follow events, and the one that looks for problems |
 //! | `decode`, `keys` | captures; key files |
 //! | `shown`, `output`, `failure` | forms of values; tables, JSON, files; exit statuses |
-//! | `words`, `policy` | what people type; how offers are answered |
-//! | `pages`, `reload` | man pages and completions; having the node read its configuration again |
+//! | `words`, `policy` | reading what people type; answering offers |
+//! | `pages`, `reload` | man pages and completions; making the node read its configuration again |
 
 mod asks;
 mod command;
@@ -44,7 +44,7 @@ pub use failure::{Failure, Status, sentence, status};
 
 use crate::engine::Engine;
 
-/// A text from the network, with what a terminal would obey made visible.
+/// Makes a text from the network safe for terminals: the characters that control a terminal are escaped.
 #[must_use]
 pub fn plain(text: &str) -> String {
     // As CBOR's diagnostic notation has it, but without its quotation marks.
@@ -52,17 +52,17 @@ pub fn plain(text: &str) -> String {
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&quoted).to_owned()
 }
 
-/// The `main` of the program `grasp`: does what its command line says.
+/// The `main` of the program `grasp`: carries out its command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    // It ends the program itself where the command line is wrong, with status 2, or asks for help.
+    // This ends the program itself if the command line is wrong, with status 2, or asks for help.
     let cli = Cli::parse();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let done = carry_out(cli, None, &mut out).and_then(|()| Ok(out.flush()?));
     let status = match done {
         Ok(()) => Status::Done,
         Err(failure) => {
-            // What was found before it failed is worth something; nobody may read it any more.
+            // Prints what was found before the failure. This may fail, too: nobody may be reading any more.
             let _ = out.flush();
             if !failure.is_silent() {
                 let _ = writeln!(io::stderr(), "grasp: {failure}");
@@ -73,8 +73,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(status.code())
 }
 
-/// Does what the words of a line say, a verb first and without the name of the program, with a given engine, and prints to `out`.
-/// The exit status of the program would be [`Failure::status`].
+/// Carries out a command line, given as words that begin with the verb, on an engine, and prints to `out`. Only `decode` prints
+/// to the standard output, whatever `out` is. The exit status of the program would be [`Failure::status`].
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,7 +85,8 @@ pub fn main() -> ExitCode {
 /// ```
 ///
 /// # Errors
-/// [`Failure`], whose text says what is wrong. A wrong line comes with its usage.
+/// [`Failure`], whose text says what is wrong; for a wrong line it includes the usage. A retry may help after
+/// [`Status::NoNode`] and [`Status::TimedOut`].
 pub fn run(engine: &Engine, words: &[&str], out: &mut dyn Write) -> Outcome {
     match Cli::try_parse_from(["grasp"].iter().chain(words)) {
         Ok(cli) => carry_out(cli, Some(engine), out),
@@ -143,7 +144,7 @@ fn with_engine(run: &mut Run<'_>, verb: Verb) -> Outcome {
             views::show(run, &watched, "no session is open", |engine| Ok(views::sessions(engine)))
         }
         Verb::Stats(verb) => {
-            let empty = "no such counter, or they are 0 (--all)";
+            let empty = "no such counter, or all of them are 0 (see --all)";
             views::show(run, &verb.watched, empty, |engine| Ok(views::stats(engine, &verb)))
         }
         Verb::Discover(verb) => asks::discover(run, &verb),
@@ -157,14 +158,14 @@ fn with_engine(run: &mut Run<'_>, verb: Verb) -> Outcome {
         Verb::Watch(verb) => watch::watch(run, &verb),
         Verb::Monitor(verb) => monitor::monitor(run, &verb),
         Verb::Doctor(verb) => doctor::doctor(run, &verb),
-        // They have been carried out.
+        // `carry_out` has carried them out.
         Verb::Decode(_) | Verb::Keys(_) | Verb::Reload | Verb::Completions { .. } | Verb::Man { .. } => {
             Ok(())
         }
     }
 }
 
-/// A verb that has said everything itself.
+/// Converts the exit status of a verb that has printed everything itself.
 fn ended(code: u8) -> Outcome {
     match code {
         0 => Ok(()),

@@ -38,7 +38,7 @@ pub(super) fn monitor(run: &mut Run<'_>, verb: &Monitor) -> Outcome {
             run.lost(trace.lost() - lost)?;
             lost = trace.lost();
         }
-        // The story is told everything, so that it knows what later events are about.
+        // The story needs every event, so that it knows what later events are about.
         let sentence = story.tell(&event, |ifi| names.get(&ifi).cloned()).map(|(_, sentence)| sentence);
         if verb.objective.as_ref().is_some_and(|wanted| !concerns(&event.event, wanted)) {
             continue;
@@ -82,7 +82,7 @@ fn time(event: &TraceEvent) -> String {
         .map_or_else(|_| "-".to_owned(), |time| time.strftime("%H:%M:%S%.3f").to_string())
 }
 
-/// Whether an event has to do with an objective whose name has this in it.
+/// Whether an event concerns an objective whose name contains this text.
 fn concerns(event: &Event, wanted: &str) -> bool {
     match event {
         Event::Message(message) => annotated(message).summary.contains(wanted),
@@ -109,7 +109,7 @@ fn in_full(message: &MessageEvent) -> String {
     )
 }
 
-/// What no story is told of.
+/// Describes the events that the story leaves out.
 fn in_words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Connected { peer, direction, .. } => match direction {
@@ -120,7 +120,7 @@ fn in_words(event: &Event) -> Option<String> {
         Event::Disconnected { peer, .. } => format!("closes the connection with {peer}"),
         Event::CacheAdded(entry) => {
             format!(
-                "{} is put into the {} cache: {}",
+                "{} is added to the {} cache: {}",
                 plain(&entry.objective),
                 cache(entry.cache),
                 entry.locator

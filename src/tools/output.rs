@@ -15,12 +15,12 @@ use crate::types::{AsaLocator, Value};
 /// Columns of text under their names.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Of the columns.
+    /// The names of the columns, if they are shown.
     names: Option<Vec<String>>,
     rows: Vec<Vec<String>>,
 }
 
-/// The widest column. Peers decide how long a cell is: a longer one is not cut, but makes no other row longer.
+/// The widest column. Peers control the lengths of cells: a longer cell is not cut, but does not make other rows longer.
 const WIDEST: usize = 120;
 
 impl Table {
@@ -46,7 +46,7 @@ impl Table {
         self.names.iter().chain(&self.rows)
     }
 
-    /// Each column as wide as it needs, up to `WIDEST`; the last one is open at its end.
+    /// Prints each column as wide as it needs to be, up to `WIDEST`, without blanks at the ends of lines.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let columns = self.lines().map(Vec::len).max().unwrap_or_default();
         let wide = |column: usize| {
@@ -69,20 +69,20 @@ impl Table {
     }
 }
 
-/// A JSON object on one line. What steers a terminal, is invisible or turns the direction of writing around is escaped,
-/// beside what JSON itself escapes.
+/// Prints a JSON object on one line. Besides what JSON escapes, this escapes characters that control a terminal, are invisible
+/// or change the direction of writing.
 pub(super) fn json_line(object: &Json, out: &mut dyn Write) -> io::Result<()> {
     object.serialize(&mut Serializer::with_formatter(&mut *out, Harmless))?;
     writeln!(out)
 }
 
-/// JSON that can be shown on a terminal.
+/// JSON that is safe for terminals.
 struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // In a fragment is nothing that JSON escapes: so it differs only by what diagnostic notation escapes, and that is
-        // written as JSON has it.
+        // A fragment contains nothing that JSON escapes. So only what diagnostic notation escapes changes, and its escapes are
+        // valid JSON.
         let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
         if fragment.bytes().all(is_printable) {
             writer.write_all(fragment.as_bytes())
@@ -92,8 +92,9 @@ impl Formatter for Harmless {
     }
 }
 
-/// A value as JSON, as far as JSON can say it (RFC 8949 §6.1): byte strings are hexadecimal text, tags are left out, and what has no
-/// form is null. The diagnostic notation beside it says everything.
+/// Converts a value to JSON, as far as JSON can represent it (RFC 8949 §6.1): byte strings become hexadecimal text,
+/// tags are left out, and what JSON cannot represent becomes null. The diagnostic notation, which is printed with it,
+/// is complete.
 pub(super) fn json_value(value: &Value) -> Json {
     match value {
         Value::Bool(value) => json!(value),
@@ -115,7 +116,7 @@ pub(super) fn json_value(value: &Value) -> Json {
         Value::EncodedCbor(bytes) => value.embedded().and_then(Result::ok).map_or_else(
             || json!(hex(bytes)),
             |inside| match inside {
-                // Not into what is encoded again and again: a peer decides how deep that is.
+                // An item that is encoded once more is not opened: a peer decides how deep that goes.
                 Value::EncodedCbor(bytes) => json!(hex(&bytes)),
                 inside => json_value(&inside),
             },
@@ -129,7 +130,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Until when something is valid, for people.
+/// How long something is still valid, for people.
 pub(super) fn validity(expire: u64) -> String {
     match expire {
         0 => "for ever".to_owned(),
@@ -158,8 +159,8 @@ pub(super) fn locator_json(locator: &AsaLocator) -> Json {
     })
 }
 
-/// Writes a file so that readers see all of it or what was there before. The new file has the mode of the old one, or that of any
-/// new file.
+/// Writes a file so that readers see either all of it or the old contents. The new file has the mode of the old one, or that of
+/// any new file.
 pub(super) fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
@@ -173,7 +174,7 @@ pub(super) fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     });
     let done = written.and_then(|()| fs::rename(beside, path));
     if done.is_err() {
-        // What is left of it is of no use; that it cannot be removed is no other failure.
+        // The unfinished file is useless. If it cannot be removed, the first failure is still the one to report.
         let _ = fs::remove_file(beside);
     }
     done

@@ -1,4 +1,4 @@
-//! How an offer is answered, by the side that listens and by the side that asks.
+//! Answers offers, on the side that listens and on the side that asks. For `grasp` and for prompts.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::words;
 use crate::{AsaNonce, Engine, Error, Negotiation, Objective, SessionNonce, Value};
 
-/// What the prompt offers, for the help and for errors.
-pub const POLICIES: &str = "accept, decline [REASON], half, offer VALUE, wait MS";
+/// The ways to answer, for help and errors.
+pub const POLICIES: &str = "accept, decline [REASON], half, offer VALUE, wait TIME";
 
 /// How offers are answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Policy {
     Half,
     /// Offers this and nothing else; accepts this and nothing else.
     Offer(Value),
-    /// Asks for so much time, and accepts when half of it is over.
+    /// Asks for this many milliseconds, and accepts when half of them are over.
     Wait(u32),
 }
 
@@ -38,7 +38,7 @@ impl Policy {
     /// Reads one of [`POLICIES`]; without words it is `accept`.
     ///
     /// # Errors
-    /// If it is none. A sentence.
+    /// A sentence, if it is none of these.
     pub fn parse(args: &[&str]) -> Result<Self, String> {
         match args {
             [] | ["accept"] => Ok(Self::Accept),
@@ -49,7 +49,7 @@ impl Policy {
             ["half"] => Ok(Self::Half),
             ["offer", value] => words::value(value).map(Self::Offer),
             ["wait", time] => words::milliseconds(time).map(Self::Wait),
-            [other, ..] => Err(format!("{other} is no way to answer; there are: {POLICIES}")),
+            [other, ..] => Err(format!("{other} is not a way to answer; there are: {POLICIES}")),
         }
     }
 
@@ -81,7 +81,7 @@ fn halfway(mine: i128, theirs: &Value) -> Answer {
     match number(theirs) {
         None => Answer::Decline(Some("there is no half of this".to_owned())),
         Some(asked) if mine.abs_diff(asked) <= 1 => Answer::Accept,
-        // The difference was not too large for i128: both come from 64 bits.
+        // i128 is wide enough: both numbers have 64 bits.
         Some(asked) => Answer::Counter(with_number(theirs, mine.midpoint(asked))),
     }
 }
@@ -112,11 +112,11 @@ fn with_number(value: &Value, number: i128) -> Value {
 pub struct Side<'a> {
     /// The engine that the session is open in.
     pub engine: &'a Engine,
-    /// The ASA that has the session.
+    /// The ASA that the session belongs to.
     pub nonce: AsaNonce,
-    /// Told what happens, a line at a time.
+    /// Gets a line for each step.
     pub say: &'a dyn Fn(String),
-    /// Pauses end when its last sender is dropped.
+    /// Ends a pause when its last sender is dropped.
     pub over: &'a Receiver<()>,
     /// How this side answers.
     pub policy: Policy,
@@ -146,7 +146,8 @@ impl Side<'_> {
     /// offered or asked for.
     ///
     /// # Errors
-    /// Those of [`Engine::negotiate_step`], [`Engine::negotiate_wait`] and [`Engine::end_negotiate`]. The session is over.
+    /// Those of [`Engine::negotiate_step`], [`Engine::negotiate_wait`] and [`Engine::end_negotiate`], which say whether the
+    /// session is over. [`Error::Stopped`] if `over` ends a pause: then the session is still open.
     pub fn negotiate(
         &self,
         session: SessionNonce,

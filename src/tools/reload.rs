@@ -1,7 +1,7 @@
-//! `grasp reload`: has the node of this host read its configuration again.
+//! `grasp reload`: makes the node of this host read its configuration again.
 
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,12 +9,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::command::Options;
 use super::failure::{Failure, Outcome, Status};
 use super::run;
+use crate::net::local;
 
-/// Sends SIGHUP to the process that serves the socket. What comes of it is in the node's log.
+/// How long the node may take to have room for another connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Sends SIGHUP to the process that serves the socket. The node's log has the result.
 pub(super) fn reload(options: &Options, out: &mut dyn Write) -> Outcome {
     let path = run::socket(options);
-    let stream = UnixStream::connect(&path).map_err(|error| run::no_node(&path, &error))?;
-    // Not by rustix, whose process identifiers cannot be 0, which is that of a process in another PID namespace.
+    let stream =
+        local::connect(&path, Instant::now() + CONNECT).map_err(|error| run::no_node(&path, &error))?;
+    // Not with rustix, whose process identifiers cannot be 0, the identifier of a process in another PID namespace.
     let peer = getsockopt(&stream, PeerCredentials)
         .map_err(|error| Failure::new(Status::NoNode, format!("{}: {error}", path.display())))?;
     let server = Pid::from_raw(peer.pid()).ok_or_else(|| {
@@ -24,12 +29,12 @@ pub(super) fn reload(options: &Options, out: &mut dyn Write) -> Outcome {
         let pid = server.as_raw_nonzero();
         Failure::new(
             Status::Refused,
-            format!("process {pid}, which is the node, takes no signal from this user: {error}"),
+            format!("process {pid}, which is the node, cannot be sent a signal: {error}"),
         )
     })?;
     writeln!(
         out,
-        "process {} reads its configuration again; its log says what comes of it",
+        "process {} reads its configuration again; its log has the result",
         server.as_raw_nonzero()
     )?;
     Ok(())

@@ -20,10 +20,10 @@ use crate::start_error::StartError;
 use crate::trace::{Trace, TraceEvent};
 use crate::types::{AsaNonce, Objective};
 
-/// How often what has no event is looked at again.
+/// How often a verb looks again at a state whose changes cause no event.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a temporary node listens, if nothing else is said, before it says that there is nothing.
+/// How long a temporary node listens by default before it reports that there is nothing, in milliseconds.
 const SETTLE: u32 = 3000;
 
 /// A run of a verb.
@@ -75,7 +75,8 @@ impl<'a> Run<'a> {
         self.options.timeout.map(in_time)
     }
 
-    /// When to give up waiting for something that is not there yet: with `--timeout`, or where the node has just begun.
+    /// Until when to wait for something that is not there yet: for `--timeout`, or for a while if the node has only
+    /// just started.
     pub(super) fn patience(&self) -> Instant {
         let standing = if self.options.standalone { SETTLE } else { 0 };
         in_time(self.options.timeout.unwrap_or(standing))
@@ -95,7 +96,7 @@ impl<'a> Run<'a> {
                 Some(event) if is_of_interest(&event.event) => break,
                 Some(_) => {}
                 None => {
-                    // Where there are no events any more nothing else waits.
+                    // If the trace has ended, nothing else waits here.
                     std::thread::sleep(until.saturating_duration_since(Instant::now()));
                     break;
                 }
@@ -104,12 +105,13 @@ impl<'a> Run<'a> {
         deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
-    /// Whether the node is there, and lets this user look inside. Otherwise views are empty, and say nothing about the network.
+    /// Checks that the node is there, and lets this user look inside. Otherwise views are empty, which says nothing about the
+    /// network.
     pub(super) fn check_node(&self) -> Outcome {
         if !self.engine.state().stopped {
             return Ok(());
         }
-        // Any call tells one from the other.
+        // The error of any call tells which of the two is the case.
         let probe = self.engine.get_flood(AsaNonce::from_id(0), &Objective::new("grasp:probe"));
         Err(match probe {
             Err(Error::NodeGone | Error::Stopped) => Failure::new(Status::NoNode, "the node has gone"),
@@ -125,12 +127,12 @@ pub(super) fn next_event(trace: &Trace, until: Instant) -> Option<Arc<TraceEvent
     trace.recv_timeout(left).ok()
 }
 
-/// So many milliseconds from now.
+/// This many milliseconds from now.
 fn in_time(milliseconds: u32) -> Instant {
     Instant::now() + Duration::from_millis(milliseconds.into())
 }
 
-/// The engine that the options say: that of this host, or a temporary one.
+/// The engine that the options ask for: that of this host's node, or a temporary one.
 pub(super) fn engine(options: &Options) -> Result<Engine, Failure> {
     if !options.standalone {
         return connect(options);
@@ -144,16 +146,16 @@ pub(super) fn socket(options: &Options) -> PathBuf {
     options.socket.clone().unwrap_or_else(ipc::default_path)
 }
 
-/// No node answers there.
+/// The failure if no node answers at a socket.
 pub(super) fn no_node(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     let path = path.display();
     let text = format!(
-        "no node answers at {path} ({why}): start graspd, or be a node for this once with --standalone"
+        "no node answers at {path} ({why}): start graspd, or make this command a node with --standalone"
     );
     Failure::new(Status::NoNode, text)
 }
 
-/// The node of this host.
+/// Connects to the node of this host.
 fn connect(options: &Options) -> Result<Engine, Failure> {
     Engine::connect(socket(options)).map_err(|error| match error {
         StartError::NoNode { path, cause } => no_node(&path, &cause),

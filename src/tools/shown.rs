@@ -8,10 +8,10 @@ use super::plain;
 use crate::objectives::Known;
 use crate::types::{AsaLocator, Objective, Value};
 
-/// A form.
+/// A form in which values are shown and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As the definition of the objective has it, if it is known; else diagnostic notation.
+    /// The words of the objective's definition, if it is a well-known one; else diagnostic notation.
     Words,
     /// Diagnostic notation.
     Diagnostic,
@@ -21,7 +21,7 @@ pub(super) enum Form {
     Hex,
     /// The bytes of the encoded value.
     Cbor,
-    /// As the definition of this kind of objective has it; anything else is wrong.
+    /// The words of the definition of this kind of objective. Other values are errors.
     Known(Known),
 }
 
@@ -37,7 +37,7 @@ impl Form {
             "cbor" => Self::Cbor,
             _ => Self::Known(known().ok_or_else(|| {
                 let names: Vec<_> = Known::ALL.iter().map(|known| known.name()).collect();
-                format!("it is words, value, json, text, hex, cbor, or one of {}", names.join(", "))
+                format!("it must be words, value, json, text, hex, cbor, or one of {}", names.join(", "))
             })?),
         })
     }
@@ -72,7 +72,7 @@ impl Form {
     }
 
     fn text(self, objective: &Objective) -> Result<&str, Failure> {
-        objective.value.as_str().ok_or_else(|| wrong(objective, "the value is no text"))
+        objective.value.as_str().ok_or_else(|| wrong(objective, "the value is not a text"))
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn objective_json(objective: &Objective) -> Json {
     })
 }
 
-/// The same with where it is from.
+/// The same, with the locator that it is from.
 pub(super) fn sourced_json(objective: &Objective, source: Option<&AsaLocator>) -> Json {
     let mut object = objective_json(objective);
     merge(&mut object, json!({ "source": source.map(locator_json) }));
@@ -108,7 +108,8 @@ pub(super) fn merge(object: &mut Json, more: Json) {
     }
 }
 
-/// Whether a name is one of those that are wanted: itself, or its beginning with a star behind. All are, if none is named.
+/// Whether a name matches one of the patterns, which are names, or beginnings of names followed by a star. Without a
+/// pattern every name matches.
 pub(super) fn is_wanted(name: &str, wanted: &[String]) -> bool {
     wanted.is_empty() || wanted.iter().any(|pattern| matches(name, pattern))
 }
@@ -117,7 +118,7 @@ fn matches(name: &str, pattern: &str) -> bool {
     pattern.strip_suffix('*').map_or(name == pattern, |begin| name.starts_with(begin))
 }
 
-/// A tagged value's place for people.
+/// The locator of a flooded value, for people.
 pub(super) fn place(source: &AsaLocator) -> String {
     match source.locator {
         Some(_) => source.to_string(),
@@ -125,7 +126,7 @@ pub(super) fn place(source: &AsaLocator) -> String {
     }
 }
 
-/// The value of an objective that is not there is nothing, not a word.
+/// Whether there is no value: then nothing is shown in its place.
 pub(super) const fn is_nothing(value: &Value) -> bool {
     matches!(value, Value::Null | Value::Undefined)
 }

@@ -19,7 +19,7 @@ use crate::interruptible;
 use crate::objectives::{self, Hops, Known, Severity};
 use crate::types::{AsaLocator, Objective, Protocol, TaggedObjective, Value};
 
-/// How often `publish` floods, and how long that is valid, in intervals, where no definition says so.
+/// How often `publish` floods, in milliseconds, and for how many intervals a flood is valid, if no definition says so.
 const EVERY: u32 = 60_000;
 const INTERVALS: u32 = 3;
 
@@ -31,7 +31,7 @@ struct Telling {
     local: bool,
 }
 
-/// What the command line and the definition of the objective say together. Refused if the definition forbids it.
+/// Combines the command line with the definition of the objective. Refuses what does not agree with the definition.
 fn telling(
     run: &Run<'_>,
     name: &str,
@@ -68,12 +68,12 @@ fn telling(
     let mut findings = objectives::check(&tagged, Hops::None);
     findings.retain(|finding| finding.severity == Severity::Wrong);
     if let (Some(finding), false) = (findings.first(), told.anyway) {
-        return Err(Failure::usage(format!("{finding}; --anyway does it all the same")));
+        return Err(Failure::usage(format!("{finding}; use --anyway to do it nevertheless")));
     }
     Ok(Telling { tagged, ttl, every: every.or_else(|| times.map(|(every, _)| every)), local: is_local })
 }
 
-/// This node's address, of the scope that the objective has.
+/// This node's address, of the scope that the objective needs.
 fn own_locator(run: &Run<'_>, is_local: bool) -> Result<AsaLocator, Failure> {
     let links = run.engine.links();
     match (is_local, links.first(), run.engine.my_address()) {
@@ -83,17 +83,18 @@ fn own_locator(run: &Run<'_>, is_local: bool) -> Result<AsaLocator, Failure> {
         )),
         (false, _, Some(address)) => Ok(AsaLocator { locator: Some(address), ..AsaLocator::null() }),
         (false, ..) => Err(Failure::usage(
-            "this node has no address of more than link scope: give one with --at, or the node a ULA",
+            "this node has no address of more than link scope: give one with --at, or give the node a ULA",
         )),
     }
 }
 
-/// Beside other ASAs of this node that have it, too; and where peers remember it from an earlier run, which may have been killed.
+/// Options for an objective that other ASAs of this node may have registered, too. It gets the port at which peers
+/// remember it from an earlier run, which may have been killed.
 fn offered() -> RegisterObj {
     RegisterObj { overlap: true, port: Port::Last, ..RegisterObj::default() }
 }
 
-/// Registers what is told.
+/// Registers the objective.
 fn register(run: &mut Run<'_>, telling: &Telling) -> Outcome {
     let options = RegisterObj { local: telling.local, ..offered() };
     let asa = run.asa()?;
@@ -105,7 +106,7 @@ fn register(run: &mut Run<'_>, telling: &Telling) -> Outcome {
 pub(super) fn flood(run: &mut Run<'_>, verb: &Flood) -> Outcome {
     let mut telling = telling(run, &verb.named.name, verb.value.as_ref(), verb.every, &verb.told)?;
     if verb.told.ttl.is_none() && verb.every.is_none() && Known::of(&verb.named.name).is_none() {
-        // Told once, it is valid as long as nothing else is told.
+        // Flooded once, it is valid until another value is flooded.
         telling.ttl = 0;
     }
     register(run, &telling)?;
@@ -116,6 +117,7 @@ pub(super) fn flood(run: &mut Run<'_>, verb: &Flood) -> Outcome {
         asa.engine().flood(asa.nonce(), ttl, &tagged)?;
         return announce(run, "floods", &telling, None);
     };
+    outlasts(&telling, every)?;
     let flooding = asa.engine().flood_every(asa.nonce(), every, ttl, &tagged)?;
     announce(run, "floods", &telling, Some(every))?;
     stay(run, Some(flooding))
@@ -130,6 +132,7 @@ pub(super) fn publish(run: &mut Run<'_>, verb: &Publish) -> Outcome {
     }
     register(run, &telling)?;
     let every = telling.every.unwrap_or(EVERY);
+    outlasts(&telling, every)?;
     let tagged = [telling.tagged.clone()];
     let ttl = telling.ttl;
     let asa = run.asa()?;
@@ -140,6 +143,18 @@ pub(super) fn publish(run: &mut Run<'_>, verb: &Publish) -> Outcome {
     };
     announce(run, "publishes", &telling, (every > 0).then_some(every))?;
     stay(run, flooding)
+}
+
+/// Refuses a value that readers would forget before it is flooded again.
+fn outlasts(telling: &Telling, every: u32) -> Outcome {
+    if telling.ttl > 0 && telling.ttl < every {
+        let why = format!(
+            "readers would forget the value in between: --ttl must be at least --every, and it is {} ms",
+            telling.ttl
+        );
+        return Err(Failure::usage(why));
+    }
+    Ok(())
 }
 
 fn announce(run: &mut Run<'_>, does: &str, telling: &Telling, every: Option<u32>) -> Outcome {
@@ -158,7 +173,7 @@ fn announce(run: &mut Run<'_>, does: &str, telling: &Telling, every: Option<u32>
     run.say(format_args!("{does} {} = {}{at}{every}, valid {valid}", plain(&objective.name), objective.value))
 }
 
-/// Until the time is over, the node has gone or the flooding fails.
+/// Waits until the time is over, the node has gone, or flooding fails.
 fn stay(run: &Run<'_>, flooding: Option<Flooding>) -> Outcome {
     let deadline = run.deadline();
     loop {
@@ -199,7 +214,7 @@ pub(super) fn listen(run: &mut Run<'_>, verb: &Listen) -> Outcome {
         let out = RefCell::new(&mut *run.out);
         let say = |text: String| {
             if !json {
-                // Nobody reads it any more: the peer gets its answer all the same.
+                // If nobody reads the output any more, the peer gets its answer nevertheless.
                 let _ = writeln!(out.borrow_mut(), "{text}");
             }
         };

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::trace::SessionKind;
 use crate::types::{FloodView, Locator, ObjectiveView};
 
-/// A table for people and the same as objects.
+/// A table for people, and the same as JSON objects.
 type View = (Table, Vec<Json>);
 
 /// Shows a view once, or again whenever it changes.
@@ -36,7 +36,7 @@ pub(super) fn show(
         let Some(trace) = &trace else {
             return if is_empty { Err(Failure::nothing(empty)) } else { run.show(&shown) };
         };
-        // Times that are left change all the time, and would be no news.
+        // The remaining times change all the time: that is not a change of the view.
         let now: Vec<_> = shown.1.iter().map(without_times).collect();
         if before.as_ref() != Some(&now) {
             if is_empty && !run.options.json {
@@ -182,7 +182,7 @@ pub(super) fn objectives(engine: &Engine) -> View {
     (table, objects)
 }
 
-/// `grasp peers`: whatever has an address and was heard of.
+/// `grasp peers`: every node whose address is known, and by what it is known.
 pub(super) fn peers(engine: &Engine) -> View {
     let interfaces: BTreeMap<_, _> =
         engine.links().into_iter().map(|(ifi, _)| ifi).zip(engine.link_names()).collect();
@@ -274,7 +274,7 @@ pub(super) fn stats(engine: &Engine, wanted: &Stats) -> View {
     (table, vec![Json::Object(object)])
 }
 
-/// What is in the flood cache and valid.
+/// The valid floods in the cache, with names that are wanted.
 pub(super) fn valid_floods(engine: &Engine, wanted: &[String]) -> Vec<FloodView> {
     let now = monotonic_ms();
     let mut floods = engine.flood_cache();

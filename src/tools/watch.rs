@@ -21,7 +21,7 @@ use super::views::{flood_json, valid_floods};
 use crate::trace::{Cache, Event};
 use crate::types::FloodView;
 
-/// How often it is looked whether a command has ended.
+/// How often to check whether a command has ended.
 const SLICE: Duration = Duration::from_millis(10);
 
 /// What became of a flooded value.
@@ -63,7 +63,7 @@ pub(super) fn watch(run: &mut Run<'_>, verb: &Watch) -> Outcome {
     loop {
         run.check_node()?;
         let now = look(run, name);
-        // The file first: whoever is told of a change finds it there.
+        // The file first: a reader that learns of a change finds it there.
         if let Some(path) = &verb.write {
             let contents = contents(&now, form);
             if written.as_ref() != Some(&contents) {
@@ -96,7 +96,7 @@ fn look(run: &Run<'_>, name: &str) -> Known {
     floods.into_iter().map(|view| (place(&view.tagged.source), view)).collect()
 }
 
-/// What differs, the removed ones last: a successor is there before its predecessor goes.
+/// The changes. Removed values come last: a successor is there before its predecessor goes.
 fn differences<'a>(before: &'a Known, now: &'a Known) -> Vec<(Change, &'a FloodView)> {
     let news = now.iter().filter_map(|(source, view)| match before.get(source) {
         None => Some((Change::Added, view)),
@@ -109,7 +109,7 @@ fn differences<'a>(before: &'a Known, now: &'a Known) -> Vec<(Change, &'a FloodV
     news.chain(gone.map(|(_, view)| (Change::Removed, view))).collect()
 }
 
-/// A line for each value, with its place if it has one; for bytes, the values alone.
+/// A line for each value, with its locator; in the form `cbor`, only the encoded values.
 fn contents(known: &Known, form: Form) -> Vec<u8> {
     let mut contents = Vec::new();
     for (place, view) in known {
@@ -147,7 +147,8 @@ fn tell(run: &mut Run<'_>, change: Change, view: &FloodView, form: Form) -> Outc
     ))
 }
 
-/// Runs a command for a change, for no longer than its time. What it comes to is its own affair, unless it cannot be started.
+/// Runs a command for a change, and kills it when its time is over. Its exit status is ignored; it is an error if it cannot be
+/// started.
 fn execute(command: &str, time: Duration, change: Change, view: &FloodView) -> Outcome {
     let (objective, source) = (&view.tagged.objective, &view.tagged.source);
     let locator = locator_json(source);
@@ -192,7 +193,7 @@ fn execute(command: &str, time: Duration, change: Change, view: &FloodView) -> O
             }
         }
         if Instant::now() >= deadline {
-            log::warn!("a command is killed: it has run for {time:?}");
+            eprintln!("grasp: a command was killed: it had run for {time:?}");
             kill_group(&mut child)?;
             break;
         }
@@ -210,7 +211,7 @@ fn kill_group(child: &mut Child) -> Outcome {
     Ok(())
 }
 
-/// No variable can hold a zero byte.
+/// Removes zero bytes, which no variable can hold.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "")
 }

@@ -1,14 +1,14 @@
-//! What people type: a line taken apart into words, names, values, times. For command lines and prompts.
+//! Reads what people type: splits a line into words, and reads names, values, times and locators. For command lines and prompts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::types::{AsaLocator, Protocol, Value};
 
-/// The words of a line. What stands in double quotes, brackets or braces is one word with all its blanks, so
+/// Splits a line into words. Text in double quotes, brackets or braces belongs to one word with all its blanks, so
 /// that JSON can be typed as it is. A word that begins with `#` begins a comment.
 ///
 /// # Errors
-/// If a quotation mark or bracket is open at the end. A sentence.
+/// A sentence, if a quotation mark or bracket is not closed.
 pub fn split(line: &str) -> Result<Vec<&str>, String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
@@ -41,31 +41,31 @@ fn end_of_word(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A name, which needs quotes only if it has blanks in it.
+/// Reads a name, which needs quotes only if it contains blanks.
 ///
 /// # Errors
-/// If it is empty, or begins with a quotation mark and is no text. A sentence.
+/// A sentence, if the name is empty, or begins with a quotation mark and is not a text.
 pub fn name(word: &str) -> Result<String, String> {
     let name = match word.starts_with('"').then(|| word.parse()) {
         Some(Ok(Value::Text(name))) => name,
-        Some(Ok(_)) => return Err(format!("{word} is no name")),
-        Some(Err(error)) => return Err(format!("{word} is no name: {error}")),
+        Some(Ok(_)) => return Err(format!("{word} is not a name")),
+        Some(Err(error)) => return Err(format!("{word} is not a name: {error}")),
         None => word.to_owned(),
     };
     if name.is_empty() { Err("an objective needs a name".to_owned()) } else { Ok(name) }
 }
 
-/// A value in CBOR's diagnostic notation, of which JSON is a part. A word that is none, but begins with a letter and is one word,
-/// is text.
+/// Reads a value in CBOR's diagnostic notation, of which JSON is a part. Any other word is text, if it begins with a letter and
+/// contains no quotation marks or brackets.
 ///
 /// # Errors
-/// If it is no value. A sentence.
+/// A sentence, if the word is not a value.
 pub fn value(word: &str) -> Result<Value, String> {
     match word.parse() {
         Ok(value) => Ok(value),
         Err(_) if is_plain(word) => Ok(Value::from(word)),
         Err(error) => Err(format!(
-            "{word} is no value: {error}; write it as JSON or in diagnostic notation, as 47, \"text\", [\"NZD\", 47] or h'0a0b'"
+            "{word} is not a value: {error}; write it as JSON or in diagnostic notation, such as 47, \"text\", [\"NZD\", 47] or h'0a0b'"
         )),
     }
 }
@@ -75,10 +75,10 @@ fn is_plain(word: &str) -> bool {
     word.starts_with(char::is_alphabetic) && !word.contains(['"', '\'', '[', ']', '{', '}', '(', ')'])
 }
 
-/// A number of milliseconds, or of seconds, minutes or hours with `s`, `min` or `h` behind it.
+/// Reads a number of milliseconds, or of seconds, minutes or hours, followed by `s`, `min` or `h`.
 ///
 /// # Errors
-/// If it is none, or more than 32 bits hold. A sentence.
+/// A sentence, if the word is not such a number, or the milliseconds do not fit into 32 bits.
 pub fn milliseconds(word: &str) -> Result<u32, String> {
     let units = [("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000)];
     let unit = units.into_iter().find_map(|(unit, factor)| {
@@ -87,17 +87,18 @@ pub fn milliseconds(word: &str) -> Result<u32, String> {
     });
     let (number, factor) = unit.unwrap_or((word, 1));
     let parsed = number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
-    parsed.ok_or_else(|| format!("{word} is no number of milliseconds; others are written as 5s, 2min or 1h"))
+    parsed
+        .ok_or_else(|| format!("{word} is not a number of milliseconds; write other units as 5s, 2min or 1h"))
 }
 
-/// Where a peer is: an address, `[address]:port`, or a name with a port.
+/// Reads the locator of a peer: an address, `[address]:port`, or a name with a port.
 ///
 /// # Errors
-/// If it is none of these. A sentence.
+/// A sentence, if the word is none of these.
 pub fn locator(word: &str) -> Result<AsaLocator, String> {
     let wrong = || {
         format!(
-            "{word} is no locator: write it as [fd00::1]:4711, [fe80::1%3]:4711, 192.0.2.1:4711 or name:4711"
+            "{word} is not a locator: write it as [fd00::1]:4711, [fe80::1%3]:4711, 192.0.2.1:4711 or name:4711"
         )
     };
     if let Ok(address) = word.parse::<IpAddr>() {

@@ -13,16 +13,17 @@ PROGRAMS = [TARGET / profile / "graspd" for profile in ("debug", "release")]
 GRASPD = os.environ.get("GRASPD") or next((str(path) for path in PROGRAMS if path.exists()), None)
 
 ASA = """
-import grasp, sys, time
+import grasp, sys
+grasp.skip_dialogue(silent=True)
 asa = grasp.register_asa("client")[1]
 obj = grasp.objective("EX1")
 obj.synch, obj.value = True, 47
 assert grasp.register_obj(asa, obj) == 0
 assert grasp.listen_synchronize(asa, obj) == 0
-print("ready", flush=True)
+print("=> ready", flush=True)
 for line in sys.stdin:
     error = grasp.listen_synchronize(asa, obj)
-    print(error, flush=True)
+    print("=>", error, flush=True)
 """
 
 
@@ -61,7 +62,7 @@ def client(network, node):
     here, _ = network
     options = {"stdin": subprocess.PIPE, "env": {"GRASP_SOCKET": node.socket}}
     process = here.python("-c", ASA, **options)
-    assert process.stdout.readline() == "ready\n"
+    assert said(process) == "ready"
     yield process
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -69,11 +70,19 @@ def client(network, node):
     process.stdout.close()
 
 
+def said(process):
+    """What the ASA says next; the module prints lines of its own."""
+    for line in process.stdout:
+        if line.startswith("=> "):
+            return line[3:].strip()
+    raise AssertionError("the ASA has ended")
+
+
 def listens(process):
     """What a call returns now."""
     process.stdin.write("\n")
     process.stdin.flush()
-    return int(process.stdout.readline())
+    return int(said(process))
 
 
 def test_the_next_call_registers_everything_again_with_a_restarted_node(node, client):

@@ -10,7 +10,7 @@ use grasp::acp::{AcpStatus, Substrate};
 use grasp::wire::{Body, Message, encode};
 use grasp::{
     Acp, Asa, Config, Discover, Engine, Error, Locator, Negotiation, Objective, QuadsKeys, RegisterObj,
-    TaggedObjective, Value,
+    Reply, TaggedObjective, Value,
 };
 use grasptests::isolated;
 use grasptests::lab::{
@@ -127,6 +127,33 @@ fn the_engine_follows_the_status_of_its_substrate() -> Result<(), LabError> {
     far.engine().flood(far.asa.nonce(), 0, &[TaggedObjective::new(ex4.clone(), None)]).expect("flood");
     eventually(SOON, "the flood is dropped", || near.engine().stats().dropped_insecure > 0);
     assert!(near.engine().get_flood(near.asa.nonce(), &ex4).expect("get_flood").is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_session_that_is_dropped_while_the_substrate_is_down_is_over() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let (a, b) = (lab.node("a")?, lab.node("b")?);
+    lab.link(&a, &b)?;
+    let switch = Arc::new(Switch(AtomicBool::new(true)));
+    let near = Member::start(&a, Acp::Custom(Arc::clone(&switch) as Arc<dyn Substrate>));
+    let far = Member::start(&b, Acp::Layer2);
+    far.serve();
+    let mut offered = None;
+    eventually(SOON, "the peer makes an offer", || {
+        let wish = objective("EX3", true, 1);
+        match near.node.run(|| near.asa.negotiate(&wish, None, Some(5000))) {
+            Ok(Reply::Offer(session)) => offered = Some(session),
+            other => drop(other),
+        }
+        offered.is_some()
+    });
+    switch.0.store(false, Ordering::Relaxed);
+    eventually(SOON, "it is down", || near.discover("EX3") == Err(Error::NoSecurity));
+    assert_eq!(near.engine().open_sessions(), 1);
+    drop(offered);
+    assert_eq!(near.engine().open_sessions(), 0);
     Ok(())
 }
 

@@ -83,7 +83,7 @@ fn calls_that_wait_hold_only_so_many_bytes() {
     while refused < 13 {
         let answer = raw.hear().unwrap();
         let answer = answer.as_array().unwrap();
-        assert_eq!(answer[4].as_str(), Some("the calls that wait are too large"), "{answer:?}");
+        assert_eq!(answer[4].as_str(), Some("the calls that wait are too large together"), "{answer:?}");
         refused += 1;
     }
     eventually(SOON, "the others wait", || node.server.clients()[0].open_calls == 7);

@@ -1,4 +1,4 @@
-//! The operator's command. What it does is [`grasp::tools`].
+//! The operator's command: [`grasp::tools`] as a program.
 
 fn main() -> std::process::ExitCode {
     grasp::tools::main()

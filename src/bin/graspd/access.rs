@@ -6,44 +6,45 @@ use nix::unistd::{Group, User};
 use crate::file::{Problem, Table};
 use crate::print::{comment, line, toml};
 
-/// Whom a rule is about.
+/// The processes that a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
-    /// Whoever may open the socket.
+    /// All processes that can open the socket.
     Anyone,
-    /// A user, by number.
+    /// Those of this user, by number.
     User(u32),
-    /// A group, by number.
+    /// Those with this primary group, by number.
     Group(u32),
 }
 
-/// What a rule permits to each of those it is about.
+/// What a rule permits to the processes that it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// Whom it is about.
+    /// The processes that it is about.
     pub(crate) whom: Vec<Whom>,
     /// Everything.
     pub(crate) everything: bool,
     /// Looking into the node.
     pub(crate) watch: bool,
-    /// Being an ASA, and asking others.
+    /// Being an ASA, and using the objectives of others.
     pub(crate) act: bool,
     /// The objectives that may be registered, flooded and listened for: names, or beginnings of names with a star.
     pub(crate) names: [Vec<String>; 3],
 }
 
-/// All rules. Without one everything is permitted.
+/// All rules. Without a rule everything is permitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules(pub(crate) Vec<Rule>);
 
 /// The keys with names of objectives, in the order of [`Rule::names`].
 const NAMES: [&str; 3] = ["register", "flood", "listen"];
 
-const ABOUT: &str = "Rules for the processes that connect, by their user and its groups. Without a rule whoever may \
-    open the socket may do everything; with rules, what at least one about it permits. users and groups are names or numbers; a \
-    rule without them is about anyone. everything = true, or: watch is to look into the node; act is to be an ASA and to ask others; \
-    register, flood and listen name the objectives that may be registered, flooded and listened for, or begin names with a star \
-    behind. A reload changes the rules, and looks again who is in a group (reload).";
+const ABOUT: &str = "Rules for the processes that connect, by their user and the user's groups. Without a rule, every process that can \
+    open the socket may do everything; with rules, it may do what at least one rule about it permits. users and groups are names or \
+    numbers; a rule without them is about all processes. everything = true permits everything; watch = true permits looking into \
+    the node; act = true permits being an ASA and using the objectives of others; register, flood and listen list the objectives \
+    that may be registered, flooded and listened for: names, or beginnings of names followed by a star. A reload changes the rules, \
+    and looks up again who is in a group (reload).";
 
 impl Rules {
     /// Takes the rules out of a file.
@@ -122,7 +123,7 @@ fn rule(mut table: Table, problems: &mut Vec<Problem>) -> Rule {
             None => problems.push(table.must_be(
                 key,
                 &entry,
-                "a list of names of objectives, or of beginnings with a star",
+                "a list of names of objectives, or of beginnings of names followed by a star",
             )),
         }
     }

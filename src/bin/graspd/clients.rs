@@ -1,4 +1,5 @@
-//! The socket for the processes of this machine: the one file that names `grasp::ipc`. `node` starts it, reloads its rules, stops it.
+//! The socket for the processes of this machine: the only file that names `grasp::ipc`. `node` starts it, reloads its rules and
+//! stops it.
 
 use std::env;
 use std::io::{self, ErrorKind};
@@ -22,7 +23,7 @@ use crate::settings::Settings;
 /// The path that stands for standard input.
 const GIVEN: &str = "stdin";
 
-/// Where the socket is to be.
+/// Where and how the socket will listen.
 #[derive(Debug)]
 pub(crate) struct Plan {
     path: PathBuf,
@@ -33,18 +34,18 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Clients {
     path: PathBuf,
-    /// None once it is stopped.
+    /// `None` once it is stopped.
     server: Mutex<Option<Server>>,
 }
 
 impl Clients {
-    /// Where the socket is to be, and that nobody has it: looked at before an engine starts.
+    /// Decides where and how to listen, and checks that nobody else listens there. Called before an engine starts.
     pub(crate) fn plan(settings: &Settings) -> Result<Plan, Failure> {
         let path = settings.text("socket", "path").map_or_else(default_path, PathBuf::from);
         if path == Path::new(GIVEN) {
             let options = given().map(ServerOptions::from_listener).map_err(|error| {
                 Failure::Other(format!(
-                    "standard input is no Unix socket that listens, as socket.path says: {error}"
+                    "socket.path says stdin, but standard input is not a Unix socket that listens: {error}"
                 ))
             })?;
             return Ok(Plan { path, options: options.limits(limits(settings)) });
@@ -65,12 +66,12 @@ impl Clients {
         self.server.lock().as_ref().map_or(0, |server| server.clients().len())
     }
 
-    /// Where they connect.
+    /// Where processes connect.
     pub(crate) fn path(&self) -> String {
         self.path.display().to_string()
     }
 
-    /// Other rules from now on.
+    /// Replaces the rules.
     pub(crate) fn set_access(&self, rules: &Rules) {
         if let Some(server) = &*self.server.lock() {
             server.set_access(access(rules));
@@ -79,7 +80,7 @@ impl Clients {
 
     /// Ends all connections.
     pub(crate) fn stop(&self) {
-        // Dropped, not stopped: nobody is waited for, since the engine ends, too, and everything with it.
+        // Dropping does not wait for the clients: the engine ends, too, and everything with it.
         let server = self.server.lock().take();
         drop(server);
     }
@@ -100,9 +101,9 @@ impl Plan {
     }
 }
 
-/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`): it outlives this process,
-/// so that nobody who connects meanwhile is refused. `LISTEN_FDS` would need `unsafe`: nobody but the one who calls can say what
-/// descriptor 3 is.
+/// The socket that the service manager gives as standard input (systemd.exec(5), `StandardInput=socket`). It outlives
+/// this process, so that no client is refused during a restart. `LISTEN_FDS` would need `unsafe`: only the caller of
+/// `from_raw_fd` can promise what descriptor 3 is.
 fn given() -> io::Result<UnixListener> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     if !socket_acceptconn(&socket)? {
@@ -110,13 +111,13 @@ fn given() -> io::Result<UnixListener> {
     }
     let listener = UnixListener::from(socket);
     listener.local_addr()?;
-    // Once more: who connects learns from the socket (SO_PEERCRED) that this process serves it, and not the service manager, to
-    // which `grasp reload` would send its signal. The system lowers the number to what it permits.
+    // Listens once more: then clients learn from the socket (SO_PEERCRED) that this process serves it, and not the
+    // service manager, to which `grasp reload` would send its signal. The system lowers the number to what it permits.
     rustix::net::listen(&listener, i32::MAX)?;
     Ok(listener)
 }
 
-/// How much each process may have.
+/// The limits on processes.
 fn limits(settings: &Settings) -> ClientLimits {
     let number =
         |name: &str| settings.value("socket", name).as_i64().and_then(|number| usize::try_from(number).ok());
@@ -135,7 +136,7 @@ fn limits(settings: &Settings) -> ClientLimits {
     limits
 }
 
-/// The rules as the library has them.
+/// Converts the rules to those of the library.
 fn access(rules: &Rules) -> Access {
     let mut access = Access::new();
     for rule in &rules.0 {
@@ -156,7 +157,7 @@ fn access(rules: &Rules) -> Access {
     access
 }
 
-/// Whom a rule is about, as the library asks: it knows the user and the first group of a process, so a group is also its members.
+/// Whom a rule is about, as the library asks: it knows the user and the primary group of a process, so a group is also its members.
 fn who(whom: Whom, members: impl Fn(u32) -> Vec<u32>) -> Vec<Who> {
     match whom {
         Whom::Anyone => vec![Who::Anyone],
@@ -168,14 +169,14 @@ fn who(whom: Whom, members: impl Fn(u32) -> Vec<u32>) -> Vec<Who> {
     }
 }
 
-/// The users that this machine lists as members of a group; those whose first group it is need not be among them.
+/// The users that this machine lists as members of a group; those whose primary group it is need not be among them.
 fn members(gid: u32) -> Vec<u32> {
     let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
     let names = group.map(|group| group.mem).unwrap_or_default();
     names.iter().filter_map(|name| Some(User::from_name(name).ok()??.uid.as_raw())).collect()
 }
 
-/// Whether somebody takes connections at a path. Does not wait: who has no room for another connection is there.
+/// Whether a process accepts connections at a path. Does not wait: a full queue of connections also shows that there is one.
 pub(crate) fn is_served(path: &Path) -> bool {
     let kind = (AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
     let socket = socket_with(kind.0, kind.1, kind.2, None);
@@ -190,7 +191,7 @@ fn twice(path: &Path) -> Failure {
     ))
 }
 
-/// Where clients look for it: `GRASP_SOCKET`; the directory of the service; that of the user's session; /run/grasp.
+/// Where clients look for the socket: `GRASP_SOCKET`; the directory of the service; that of the user's session; /run/grasp.
 fn default_path() -> PathBuf {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = named("GRASP_SOCKET") {

@@ -1,5 +1,5 @@
-//! The configuration as a whole: the file, the keys that it names, and the static objectives. It is read at the start, at a
-//! reload, and by `--check`; nothing is used of one that has a problem.
+//! The configuration as a whole: the file, the files that its keys name, and the static objectives. It is read at the start, at a
+//! reload, and by `--check`. A configuration with a problem is not used at all.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::metrics::Place;
 use crate::settings::Settings;
 use crate::statics::{self, Static};
 
-/// What graspd works with.
+/// The configuration of graspd.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     /// The keys of the file.
@@ -29,7 +29,7 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// Reads a file; `None` is one that says nothing.
+    /// Reads a file; `None` stands for an empty one.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let table = match path {
             Some(path) => file::read(path),
@@ -52,7 +52,8 @@ impl Configuration {
         }
     }
 
-    /// These, with what no reload can change as it was `before`: what is in force after a reload.
+    /// The configuration in force after a reload: this one, with the values of `before` for everything that a reload cannot
+    /// change.
     pub(crate) fn reloaded_over(self, before: &Self) -> Self {
         let settings = self.settings.with_all_but_reloadable_of(&before.settings);
         Self { settings, acp: before.acp.clone(), ..self }
@@ -71,7 +72,7 @@ impl Configuration {
         self.settings.engine().acp(self.acp.clone())
     }
 
-    /// The settings of the DULL instances, if there are to be some.
+    /// The settings of the DULL instances, if they are enabled.
     pub(crate) fn dull(&self) -> Option<Config> {
         let settings = &self.settings;
         settings.value("dull", "enabled").as_bool().filter(|enabled| *enabled)?;
@@ -83,7 +84,7 @@ impl Configuration {
         })
     }
 
-    /// How much the log says.
+    /// The level of the log.
     pub(crate) fn log_level(&self) -> LevelFilter {
         self.settings.text("log", "level").and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info)
     }
@@ -94,7 +95,7 @@ impl Configuration {
     }
 }
 
-/// The ACP that is chosen, with its keys.
+/// The ACP that the settings choose, with its keys.
 fn acp(settings: &Settings, file: &Path, from: &Path, problems: &mut Vec<Problem>) -> Option<Acp> {
     let mut problem = |text: String| {
         problems.push(Problem::of(file, text));

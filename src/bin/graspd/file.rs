@@ -1,5 +1,5 @@
-//! Reads a file of TOML key by key: each value with its line, each problem with file, line and what is permitted. `settings`
-//! and `objectives` read their files with it.
+//! Reads a TOML file key by key: each value with its line, each problem with the file, the line and what is permitted. `settings`,
+//! `access` and `statics` read their keys with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +9,20 @@ use grasp::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The largest file that is read, in bytes. Whoever has the right to write one may err.
+/// The largest file that is read, in bytes. Even an authorized user may name a wrong file.
 const LARGEST: u64 = 1 << 20;
 
-/// What is wrong, and where. `Display` is a line, as compilers write it.
+/// What is wrong, and where. `Display` is one line, like those of compilers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
     file: PathBuf,
-    /// Counted from 1; 0 where it is no line's.
+    /// Counted from 1; 0 for a problem of the whole file.
     line: usize,
     text: String,
 }
 
 impl Problem {
-    /// One of a file as a whole.
+    /// A problem of a file as a whole.
     pub(crate) fn of(file: &Path, text: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line: 0, text: text.into() }
     }
@@ -51,7 +51,7 @@ pub(crate) struct Entry {
 pub(crate) struct Table {
     file: PathBuf,
     line: usize,
-    /// How it is called in messages, with the dot that follows: `times.`; empty for the file as a whole.
+    /// Its name in messages, with the dot that follows: `times.`; empty for the file as a whole.
     prefix: String,
     entries: BTreeMap<String, (usize, Node)>,
     known: Vec<String>,
@@ -79,13 +79,13 @@ pub(crate) fn read(file: &Path) -> Result<Table, Problem> {
     parse(file, &text)
 }
 
-/// Takes a text for a file's.
+/// Reads a text as the contents of a file.
 pub(crate) fn parse(file: &Path, text: &str) -> Result<Table, Problem> {
     let reader = Reader { file, text };
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(0, |span| reader.line(span.start));
         let said = error.message().lines().collect::<Vec<_>>().join("; ");
-        Problem { file: file.to_owned(), line, text: format!("is no TOML: {said}") }
+        Problem { file: file.to_owned(), line, text: format!("is not TOML: {said}") }
     })?;
     reader.table(String::new(), 1, table.get_ref())
 }
@@ -115,7 +115,7 @@ impl Reader<'_> {
 
     fn node(&self, name: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Result<Node, Problem> {
         match value.get_ref() {
-            // What is a table here may be wanted as a value there: `take` makes one of it.
+            // A table may also be the value of a key: `take` converts it.
             DeValue::Table(table) => Ok(Node::Table(self.table(format!("{name}."), line, table)?)),
             DeValue::Array(items)
                 if !items.is_empty() && items.iter().all(|item| item.get_ref().is_table()) =>
@@ -141,10 +141,10 @@ impl Reader<'_> {
                 .map(Value::from)
                 .map_err(|_| problem(format!("{name} is a number of more than 64 bits")))?,
             DeValue::Float(number) => {
-                Value::Float(number.as_str().parse().map_err(|_| problem(format!("{name} is no number")))?)
+                Value::Float(number.as_str().parse().map_err(|_| problem(format!("{name} is not a number")))?)
             }
             DeValue::Datetime(_) => {
-                return Err(problem(format!("{name} is a time without quotation marks: write it as a text")));
+                return Err(problem(format!("{name} is a time without quotation marks: write it as text")));
             }
             DeValue::Array(items) => Value::Array(
                 items.iter().map(|item| self.value(name, line, item.get_ref())).collect::<Result<_, _>>()?,
@@ -195,7 +195,7 @@ impl Table {
         }
     }
 
-    /// Complains of the keys that nobody has taken.
+    /// Returns a problem for each key that was not taken.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         self.known.sort();
         let known = self.known.join(", ");
@@ -205,7 +205,7 @@ impl Table {
         self.entries.iter().map(unknown).collect()
     }
 
-    /// A problem of an entry: what its value must be.
+    /// A problem of an entry, which says what its value must be.
     pub(crate) fn must_be(&self, name: &str, entry: &Entry, permitted: &str) -> Problem {
         let Entry { value, line } = entry;
         self.at(*line, format!("{}{name} must be {permitted}; it is {value}", self.prefix))
@@ -263,8 +263,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
         for (text, said) in [
-            ("a = 1\nb =", "x.toml:2: is no TOML: "),
-            ("\na = 1\na = 2", "x.toml:3: is no TOML: duplicate key"),
+            ("a = 1\nb =", "x.toml:2: is not TOML: "),
+            ("\na = 1\na = 2", "x.toml:3: is not TOML: duplicate key"),
             ("a = 2026-11-27", "x.toml:1: a is a time without quotation marks"),
             ("a = 99999999999999999999", "x.toml:1: a is a number of more than 64 bits"),
         ] {

@@ -19,13 +19,13 @@ static LOGGER: LazyLock<Logger> = LazyLock::new(|| Logger { journald: is_journal
 
 /// Starts the log.
 pub(crate) fn start(level: LevelFilter) {
-    // Nobody else in this program sets one.
+    // Nothing else in this program sets a logger.
     if log::set_logger(&*LOGGER).is_ok() {
         set_level(level);
     }
 }
 
-/// Another level from now on.
+/// Changes the level.
 pub(crate) fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
@@ -54,7 +54,7 @@ impl Log for Logger {
                 lines.push_str(&format!("{} {:<5} {line}\n", time_of_day(), record.level()));
             }
         }
-        // In one piece, so that lines of several threads do not mix. Where standard error is gone there is nobody to tell.
+        // In one piece, so that lines of several threads do not mix. An error of standard error cannot be reported anywhere.
         let _ = io::stderr().lock().write_all(lines.as_bytes());
     }
 

@@ -36,7 +36,7 @@ use log::LevelFilter;
 
 use configuration::Configuration;
 use file::Problem;
-use node::{Failure, Node};
+use node::{Failure, Node, count};
 use notify::Notify;
 use signals::{Asked, Signals};
 
@@ -44,7 +44,7 @@ use signals::{Asked, Signals};
 const FILE: &str = "/etc/grasp/graspd.toml";
 /// How often links and addresses are looked at.
 const LOOK: Duration = Duration::from_secs(3);
-/// It could not start, or not go on.
+/// It could not start or continue.
 const FAILED: u8 = 1;
 /// Another graspd serves the socket: EX_UNAVAILABLE of sysexits.h.
 const TWICE: u8 = 69;
@@ -65,7 +65,7 @@ struct Arguments {
     /// Check the configuration and say what is wrong with it; start nothing.
     #[arg(long)]
     check: bool,
-    /// Print the configuration with every key, what it is about and what it may be; start nothing.
+    /// Print the configuration with every key, its meaning and its permitted values; start nothing.
     #[arg(long)]
     print_config: bool,
     /// Print the man page.
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     let configuration = match Configuration::read(file) {
         Ok(configuration) => configuration,
         Err(problems) => {
-            // Whoever asks what is wrong gets lines as those of a compiler; at a start they go into the log.
+            // --check and --print-config print lines like those of a compiler; at a start they go into the log.
             let asked = arguments.check || arguments.print_config;
             let say =
                 |problem: &Problem| if asked { eprintln!("{problem}") } else { log::error!("{problem}") };
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
         return printed(|out| writeln!(out, "The configuration is good."));
     }
     logging::set_level(configuration.log_level());
-    // Before there is any thread, so that no signal finds one that has not blocked it.
+    // Before any thread starts, so that all of them block the signals.
     let signals = match Signals::take() {
         Ok(signals) => signals,
         Err(error) => {
@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     run(&arguments, file, configuration, &signals)
 }
 
-/// Prints something and ends. Who does not read it, such as `head`, is no failure.
+/// Prints something and ends. A closed pipe, as with `head`, is not a failure.
 fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
     match print(&mut io::stdout().lock()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -163,10 +163,10 @@ fn run(
     let mut rhythm = Rhythm::new();
     loop {
         match signals.wait(rhythm.next()) {
-            // A file that has gone since the start is a problem, not a configuration without rules.
+            // If the file has been removed since the start, that is a problem, not a configuration without rules.
             Some(Asked::Reload) => reload(arguments.file().or(file), &mut node, &notify),
             Some(Asked::End(name)) => {
-                log::info!("ends, as {name} asks");
+                log::info!("ending because of {name}");
                 notify.stopping();
                 node.stop();
                 return ExitCode::SUCCESS;
@@ -186,13 +186,14 @@ fn reload(file: Option<&Path>, node: &mut Node, notify: &Notify) {
     match Configuration::read(file) {
         Err(problems) => {
             problems.iter().for_each(|problem| log::error!("{problem}"));
-            log::error!("nothing is changed: the configuration has {} problems", problems.len());
+            let problems = count(problems.len(), "problem", "problems");
+            log::error!("nothing is changed: the configuration has {problems}");
         }
         Ok(new) => match node.reload(new) {
             Ok(restart) if restart.is_empty() => log::info!("the configuration is in force"),
             Ok(restart) => {
                 log::warn!(
-                    "the configuration is in force, but for what needs a restart: {}",
+                    "the configuration is in force, except for keys that need a restart: {}",
                     restart.join(", ")
                 );
             }
@@ -202,7 +203,7 @@ fn reload(file: Option<&Path>, node: &mut Node, notify: &Notify) {
     notify.ready(&node.status());
 }
 
-/// When what is to be done again.
+/// The times of what is done at regular intervals.
 struct Rhythm {
     look: Instant,
     watchdog: Option<(Duration, Instant)>,
@@ -215,7 +216,7 @@ impl Rhythm {
         Self { look: Instant::now() + LOOK, watchdog, told: String::new() }
     }
 
-    /// When the next thing is to be done.
+    /// When something is to be done next.
     fn next(&self) -> Instant {
         self.watchdog.map_or(self.look, |(_, next)| next.min(self.look))
     }
@@ -229,7 +230,7 @@ impl Rhythm {
         is_time
     }
 
-    /// Tells the service manager how it goes, where that has changed.
+    /// Tells the service manager the status, if it has changed.
     fn tell(&mut self, notify: &Notify, node: &Node) {
         let status = node.status();
         if status != self.told {

@@ -1,6 +1,7 @@
 //! Metrics as OpenMetrics text (<https://github.com/prometheus/OpenMetrics>), made of the counters that the library declares,
-//! and the little of HTTP/1.1 that a scraper needs: GET /metrics, one request a connection, one connection at a time, each
-//! bounded in time and size. They are served on a loopback address or a Unix socket: whoever reaches it may read them.
+//! and the small part of HTTP/1.1 that a scraper needs: GET /metrics, one request per connection, one connection at a time, each
+//! bounded in time and size. They are served on a loopback address or a Unix socket: everyone who can reach it may read them.
+//! `node` starts and stops this.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -49,17 +50,17 @@ impl Place {
     }
 }
 
-/// What is rendered besides counters.
+/// Values of graspd itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
     /// Processes that are connected.
     pub(crate) clients: usize,
 }
 
-/// The engine of an instance, and what it is called: empty for the normal one, the interface for one of DULL.
+/// The name of an instance, and its engine. The name is empty for the normal instance, and the interface for a DULL instance.
 pub(crate) type Instance = (String, Engine);
 
-/// What the page is made of, asked for each time.
+/// Called for each request: returns what the page is made of.
 pub(crate) type Source = dyn Fn() -> (Vec<Instance>, Gauges) + Send + Sync;
 
 /// Serves metrics until it is dropped.
@@ -105,13 +106,13 @@ impl Socket {
         match place {
             Place::Tcp(address) => TcpListener::bind(address).map(Self::Tcp),
             Place::Unix(path) => {
-                // What a dead process has left is in the way; a socket that answers is somebody's, and no socket anybody's.
+                // Removes the socket that an ended process has left, but no socket that answers, and no other file.
                 let is_socket = fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
                 if is_socket && !is_served(path) {
                     fs::remove_file(path)?;
                 }
                 let listener = UnixListener::bind(path)?;
-                // As the socket for processes, whatever the umask: the group may scrape.
+                // Like the socket for processes, whatever the umask is: the group may scrape.
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
                 Ok(Self::Unix(listener, path.clone()))
             }
@@ -136,7 +137,7 @@ impl AsFd for Socket {
 }
 
 impl Metrics {
-    /// Serves them at a place.
+    /// Begins to serve metrics at a place.
     pub(crate) fn serve(place: &Place, source: Arc<Source>) -> io::Result<Self> {
         let listener = Arc::new(Listener { socket: Socket::bind(place)?, stopping: AtomicBool::new(false) });
         let own = Arc::clone(&listener);
@@ -151,7 +152,7 @@ impl Metrics {
 impl Drop for Metrics {
     fn drop(&mut self) {
         self.listener.stopping.store(true, Ordering::Release);
-        // On Linux this wakes who waits for a connection.
+        // On Linux this wakes the thread that waits for a connection.
         let _ = rustix::net::shutdown(&self.listener.socket, rustix::net::Shutdown::Both);
         if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             let _ = thread.join();
@@ -209,7 +210,7 @@ fn answer(mut stream: Box<dyn Stream>, source: &Arc<Source>) -> io::Result<()> {
     write_until(&mut *stream, response.as_bytes(), Instant::now() + PATIENCE)
 }
 
-/// Whether a request is for the metrics; the status otherwise.
+/// Checks that a request is for the metrics; otherwise returns the status of the response.
 fn asked(head: &[u8]) -> Result<(), &'static str> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
@@ -230,7 +231,7 @@ fn response(status: &str, kind: &str, body: &str) -> String {
     )
 }
 
-/// Writes all of it, whatever the pieces that are taken, until a deadline.
+/// Writes all bytes, in as many pieces as it takes, until a deadline.
 fn write_until(stream: &mut dyn Stream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -244,7 +245,7 @@ fn write_until(stream: &mut dyn Stream, mut bytes: &[u8], deadline: Instant) -> 
     Ok(())
 }
 
-/// What is known of an engine besides its counters: name, what it is, how it is found.
+/// A value of an engine besides its counters: its name, its meaning, and how to get it.
 type Gauge = (&'static str, &'static str, fn(&Engine) -> usize);
 
 const GAUGES: &[Gauge] = &[
@@ -266,7 +267,7 @@ const GAUGES: &[Gauge] = &[
 pub(crate) fn render(instances: &[Instance], gauges: Gauges) -> String {
     let mut page = String::new();
     let family = |page: &mut String, name: &str, kind: &str, about: &str| {
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = writeln!(page, "# TYPE grasp_{name} {kind}\n# HELP grasp_{name} {}", escape(&plain(about)));
     };
     family(&mut page, "build", "info", "The version of graspd.");

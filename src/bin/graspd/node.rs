@@ -1,5 +1,5 @@
-//! What runs: the normal instance, those of DULL, the static objectives, the socket for processes, the metrics. `main` starts,
-//! reloads and stops it.
+//! The running node: the normal instance, the DULL instances, the static objectives, the socket for processes, the metrics.
+//! `main` starts, reloads and stops it.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Node {
     metrics: Option<Metrics>,
 }
 
-/// What the thread of the metrics looks at, too.
+/// The parts that the thread of the metrics uses, too.
 #[derive(Debug)]
 struct Running {
     engine: Engine,
@@ -31,7 +31,7 @@ struct Running {
     clients: Clients,
 }
 
-/// Why it cannot start.
+/// Why the node cannot start.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// An engine cannot start.
@@ -62,7 +62,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Follows addresses and links: static objectives go with them.
+    /// Adapts the static objectives to changes of addresses and links.
     pub(crate) fn look(&mut self) {
         self.publisher.look();
         let Some(dull) = &self.running.dull else { return };
@@ -87,7 +87,8 @@ impl Node {
         }
     }
 
-    /// Takes another configuration, as far as that can be done while it runs. Returns the keys that need a restart.
+    /// Applies another configuration, as far as that is possible while the node runs. Returns the changed keys that need a
+    /// restart.
     ///
     /// # Errors
     /// A sentence; then everything is as before.
@@ -119,7 +120,7 @@ impl Node {
         };
         self.publisher.replace(&normal).map_err(said)?;
         for (instance, publisher) in &mut self.links {
-            // A link that has just gone is no reason to refuse.
+            // If the link has just gone, this is not a failure.
             if let Err(failure) = publisher.replace(&on_links)
                 && !instance.engine.state().stopped
             {
@@ -140,7 +141,7 @@ impl Node {
         }
     }
 
-    /// How it goes, in a line.
+    /// The status, in one line.
     pub(crate) fn status(&self) -> String {
         let engine = &self.running.engine;
         let secure = if engine.state().secure { "" } else { ", no secure substrate" };
@@ -176,11 +177,11 @@ impl Node {
 }
 
 /// A number with its noun.
-fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Those for DULL, and the others.
+/// Separates the objectives for DULL from the others.
 fn split(objectives: &[Static]) -> (Vec<Static>, Vec<Static>) {
     objectives.iter().cloned().partition(|one| one.dull)
 }

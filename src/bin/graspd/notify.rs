@@ -1,5 +1,5 @@
-//! Tells the service manager how it goes, by sd_notify(3): one datagram with lines of text to the socket that the environment
-//! names. Without a service manager nothing is told.
+//! Tells the service manager the state of graspd, as sd_notify(3) does: in datagrams with lines of text, to the socket that the
+//! environment names. Does nothing without a service manager.
 
 use std::env;
 use std::os::linux::net::SocketAddrExt as _;
@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub(crate) struct Notify(Option<(UnixDatagram, SocketAddr)>);
 
 impl Notify {
-    /// As `NOTIFY_SOCKET` says: a path, or an abstract name behind an `@`.
+    /// The socket that `NOTIFY_SOCKET` names: a path, or an abstract name after an `@`.
     pub(crate) fn from_environment() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::default();
@@ -24,7 +24,7 @@ impl Notify {
             None => SocketAddr::from_pathname(&name),
         };
         let socket = UnixDatagram::unbound().and_then(|socket| {
-            // A manager that does not read must not hold up what it manages.
+            // A manager that does not read must not block graspd.
             socket.set_nonblocking(true)?;
             Ok((socket, address?))
         });
@@ -37,12 +37,12 @@ impl Notify {
         }
     }
 
-    /// It runs.
+    /// graspd is running.
     pub(crate) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={}", line(status)));
     }
 
-    /// It reads its configuration again; [`ready`](Self::ready) follows.
+    /// graspd is reading its configuration again; [`ready`](Self::ready) follows.
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let seconds = i128::from(now.tv_sec);
@@ -52,17 +52,17 @@ impl Notify {
         ));
     }
 
-    /// It ends.
+    /// graspd is ending.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=ending");
     }
 
-    /// How it goes, in a line.
+    /// The status, in one line.
     pub(crate) fn status(&self, status: &str) {
         self.send(&format!("STATUS={}", line(status)));
     }
 
-    /// It is alive.
+    /// graspd is alive.
     pub(crate) fn watchdog(&self) {
         self.send("WATCHDOG=1");
     }
@@ -76,13 +76,13 @@ impl Notify {
     }
 }
 
-/// In one line: a line break would begin another assignment.
+/// Makes a text one line: a line break would begin another assignment.
 fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// How often the service manager wants to hear that it is alive: half of the time that `WATCHDOG_USEC` gives, if that is meant for
-/// this process.
+/// How often to tell the service manager that graspd is alive: half of the time that `WATCHDOG_USEC` gives, if it is
+/// meant for this process.
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     let own = std::process::id().to_string();
     let is_other = env::var("WATCHDOG_PID").is_ok_and(|pid| pid != own);

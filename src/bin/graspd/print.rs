@@ -1,5 +1,5 @@
-//! The configuration in force as a file: `--print-config`. What is printed can be read again, and says of each key what it is
-//! about, what it may be, and whether a reload changes it.
+//! The configuration in force as a file: `--print-config`. The output can be read again, and gives for each key its meaning, its
+//! permitted values, and whether a reload changes it.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(crate) fn print(configuration: &Configuration) -> String {
             comment(&mut text, &format!("{} Permitted: {permitted}.{reload}", plain(&about)));
             let value = settings.value(table, name);
             match toml(&value) {
-                // Everybody reads permissions in octal.
+                // Permissions are usually written in octal.
                 Some(_) if name == "mode" => {
                     line(&mut text, &format!("{name} = 0o{:o}", value.as_i64().unwrap_or_default()));
                 }
@@ -49,7 +49,7 @@ pub(crate) fn print(configuration: &Configuration) -> String {
 }
 
 pub(crate) fn line(text: &mut String, line: &str) {
-    // Writing to a text does not fail.
+    // Writing to a string does not fail.
     let _ = writeln!(text, "{line}");
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn plain(about: &str) -> String {
     plain.replace('`', "")
 }
 
-/// A value as TOML writes it; `None` for what TOML has no form for.
+/// A value in TOML; `None` if TOML cannot represent it.
 pub(crate) fn toml(value: &Value) -> Option<String> {
     match value {
         Value::Bool(value) => Some(value.to_string()),

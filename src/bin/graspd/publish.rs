@@ -1,5 +1,5 @@
-//! Publishes static objectives on an engine: registers them, floods them again and again, and answers requests for them. `node`
-//! has one publisher for the normal instance and one for each of DULL.
+//! Publishes static objectives on an engine: registers them, floods them at regular intervals, and answers requests for them.
+//! `node` has one publisher for the normal instance and one for each DULL instance.
 
 use std::net::Ipv6Addr;
 
@@ -7,38 +7,38 @@ use grasp::{Asa, AsaLocator, Engine, Error, Flooding, Locator, Port, RegisterObj
 
 use crate::statics::{Place, Static};
 
-/// The name of the ASA that has the static objectives.
+/// The name of the ASA that owns the static objectives.
 pub(crate) const ASA: &str = "graspd";
 
-/// The static objectives of an engine. They go with it.
+/// The static objectives of an engine. Dropping this withdraws them.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     asa: Asa,
     published: Vec<Published>,
 }
 
-/// One that is published.
+/// A published objective.
 #[derive(Debug)]
 struct Published {
     wanted: Static,
     /// The node's address in its locator.
     own: Option<Ipv6Addr>,
     flooding: Option<Flooding>,
-    /// It could not be served, for want of a secure substrate for instance: `look` tries again.
+    /// It could not be served, for instance without a secure substrate: `look` tries again.
     waiting: bool,
 }
 
-/// One that cannot be published, and why.
+/// The name of an objective that cannot be published, and why.
 pub(crate) type Failure = (String, Error);
 
 impl Publisher {
-    /// Publishes nothing yet.
+    /// Registers the ASA. Publishes nothing yet.
     pub(crate) fn new(engine: &Engine) -> Result<Self, Error> {
         Ok(Self { asa: Asa::register(engine, ASA)?, published: Vec::new() })
     }
 
-    /// Publishes these and no others. Those that stay as they are go on without a gap. If one cannot be published, all is as
-    /// before.
+    /// Publishes these objectives and no others. Unchanged ones continue without a gap. If one cannot be published, everything
+    /// is as before.
     pub(crate) fn replace(&mut self, wanted: &[Static]) -> Result<(), Failure> {
         let before: Vec<_> = self.published.iter().map(|one| one.wanted.clone()).collect();
         self.change_to(wanted).inspect_err(|_| {
@@ -65,14 +65,14 @@ impl Publisher {
     fn publish(&self, wanted: &Static) -> Result<Published, Error> {
         let (engine, nonce) = (self.asa.engine(), self.asa.nonce());
         let own = own_address(engine);
-        // What is for the links only has the link-local address of each.
+        // An objective for the links only has the link-local address of each link.
         let locator = wanted.locator.as_ref().map(|place| place.locator(own.filter(|_| !wanted.dull)));
         let registration = RegisterObj {
             ttl: Some(wanted.ttl),
             discoverable: wanted.objective.discoverable,
-            // Whoever negotiates is to go there at once; a value is had here.
+            // Peers that want to negotiate are sent to the locator at once; values are served here.
             locators: locator.clone().filter(|_| wanted.objective.neg).into_iter().collect(),
-            // Peers remember it for as long, also from a run of graspd that was killed.
+            // Peers remember the port for as long as `ttl`, also from a run of graspd that was killed.
             port: Port::Last,
             ..RegisterObj::default()
         };
@@ -81,7 +81,7 @@ impl Publisher {
         let waiting = matches!(served, Err(Error::NoSecurity));
         let flooding = match served {
             Err(error) if !waiting => {
-                // It has just been registered.
+                // Undoes the registration.
                 let _ = engine.deregister_obj(nonce, &wanted.objective);
                 return Err(error);
             }
@@ -105,7 +105,7 @@ impl Publisher {
     }
 
     fn withdraw(&self, one: Published) {
-        // Dropping does not wait for a flood on its way, which would be of the old value.
+        // Dropping would not wait for a flood that is being sent, which has the old value.
         if let Some(flooding) = one.flooding {
             flooding.stop();
         }
@@ -113,7 +113,7 @@ impl Publisher {
         let _ = self.asa.engine().deregister_obj(self.asa.nonce(), &one.wanted.objective);
     }
 
-    /// Gives those their new address that stand under the node's own, and begins floods that could not begin before.
+    /// Gives objectives at the node's own address its new address, and begins floods that could not begin before.
     pub(crate) fn look(&mut self) {
         let own = own_address(self.asa.engine());
         let stale = |one: &Published| {
@@ -132,7 +132,7 @@ impl Publisher {
             let (wanted, again) = (one.wanted.clone(), one.waiting);
             self.withdraw(one);
             let published = self.publish(&wanted).unwrap_or_else(|error| {
-                // Said once, and tried until it succeeds.
+                // Logged once, and tried until it succeeds.
                 if !again {
                     log::warn!("the objective {} is not published: {error}", wanted.objective.name);
                 }
@@ -142,7 +142,7 @@ impl Publisher {
         }
     }
 
-    /// How many are published.
+    /// How many objectives are published.
     pub(crate) fn count(&self) -> usize {
         self.published.len()
     }

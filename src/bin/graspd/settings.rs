@@ -1,5 +1,5 @@
 //! The configuration as keys and values: the settings of the engine, by the library's own table, and the keys of graspd itself.
-//! What is read, checked, printed and compared at a reload is one list, so that no key can be forgotten in one of these.
+//! Reading, checking, printing and comparing at a reload use the same lists, so that none of them can forget a key.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +13,27 @@ pub(crate) struct Key {
     pub(crate) table: &'static str,
     /// Its name in the table.
     pub(crate) name: &'static str,
-    /// What it is about, in a line or some.
+    /// Its meaning, in one or a few sentences.
     pub(crate) about: &'static str,
-    /// What it may be, in words.
+    /// Its permitted values, in words.
     permitted: &'static str,
     fits: fn(&Value) -> bool,
     default: fn() -> Value,
-    /// Whether SIGHUP changes it.
+    /// Whether a reload (SIGHUP) changes it.
     pub(crate) reloads: bool,
 }
 
-/// What the tables of graspd itself are about.
+/// The tables of graspd itself, and what they are about.
 pub(crate) const TABLES: [(&str, &str); 6] = [
     ("acp", "What secures the traffic: docs/security.md compares the choices."),
-    ("dull", "DULL instances (RFC 8990 §2.5.2): one for each link, beside the normal one."),
+    ("dull", "DULL instances (RFC 8990 §2.5.2): one for each link, beside the normal instance."),
     ("socket", "The socket for the processes of this machine: docs/ipc.md."),
     ("log", "The log, on standard error."),
     ("metrics", "Metrics in the format of OpenMetrics, by HTTP."),
     ("objectives", "Static objectives: docs/operations.md describes their files."),
 ];
 
-/// The group of the engine's settings that `pcap` belongs to: it is no setting of the table, since it has more to say.
+/// The group of the engine's settings that `pcap` belongs to. It is a key here, because it is not in the library's table.
 const OUTPUT: &str = "output";
 
 /// The keys of graspd itself, in the order in which they are printed.
@@ -75,7 +75,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "acp",
         name: "keyfile",
-        about: "With the kind quads: the file with the keys of the domain, as quadsmaker writes it.",
+        about: "With the kind quads: the file with the keys of the domain, as grasp keys writes it.",
         permitted: "the path of a file",
         fits: is_path,
         default: || Value::Null,
@@ -84,7 +84,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "dull",
         name: "enabled",
-        about: "Whether they run. They use the settings of the engine, but for its ACP.",
+        about: "Whether they run. They use the settings of the engine, except for its ACP and its capture.",
         permitted: "true or false",
         fits: |value| value.as_bool().is_some(),
         default: || false.into(),
@@ -102,7 +102,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "dull",
         name: "interfaces",
-        about: "The interfaces that have an instance, by name. All that the normal one might use, if it is left out.",
+        about: "The interfaces that get an instance, by name. If it is left out: all that the normal instance may use.",
         permitted: "a list of names",
         fits: is_texts,
         default: || Value::Null,
@@ -111,9 +111,9 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "socket",
         name: "path",
-        about: "Where it is. If it is left out: where GRASP_SOCKET says; grasp.sock in RUNTIME_DIRECTORY, as systemd sets it; in \
-                XDG_RUNTIME_DIR for an ordinary user; in /run/grasp. stdin takes the one that the service manager gives as \
-                standard input.",
+        about: "Where the socket is. If it is left out: where GRASP_SOCKET says; else grasp.sock in RUNTIME_DIRECTORY, which systemd sets; \
+                else in XDG_RUNTIME_DIR for an ordinary user; else in /run/grasp. stdin stands for the socket that the service manager \
+                gives as standard input.",
         permitted: "the path of a socket, or stdin",
         fits: is_path,
         default: || Value::Null,
@@ -122,8 +122,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "socket",
         name: "mode",
-        about: "Who may open it.",
-        permitted: "the permissions of a file, as 0o660",
+        about: "The mode of the socket: who may open it.",
+        permitted: "the permissions of a file, such as 0o660",
         fits: |value| value.as_i64().is_some_and(|mode| (0..=0o777).contains(&mode)),
         default: || 0o660.into(),
         reloads: false,
@@ -185,7 +185,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "socket",
         name: "patience",
-        about: "How long a process may leave an answer unread: then it loses its connection. Defaults to 5000.",
+        about: "How long a process may leave an answer unread before it loses its connection. Defaults to 5000.",
         permitted: "whole milliseconds from 1 to 4294967295",
         fits: is_number,
         default: || 5000.into(),
@@ -194,7 +194,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "log",
         name: "level",
-        about: "How much is said. debug tells the story of every message, if it is set at the start.",
+        about: "How much is logged. debug tells the story of every message, if it is set at the start.",
         permitted: "off, error, warn, info, debug or trace",
         fits: |value| value.as_str().is_some_and(|level| LEVELS.contains(&level)),
         default: || "info".into(),
@@ -203,7 +203,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "metrics",
         name: "listen",
-        about: "Where they are served, at /metrics: a port of a loopback address as 127.0.0.1:9417, or a Unix socket as \
+        about: "Where metrics are served, at /metrics: on a port of a loopback address, such as 127.0.0.1:9417, or on a Unix socket, such as \
                 unix:/run/grasp/metrics.sock. Nowhere, if it is left out.",
         permitted: "a loopback address with a port, or unix: and an absolute path",
         fits: |value| value.as_str().is_some_and(|text| crate::metrics::Place::parse(text).is_some()),
@@ -213,7 +213,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "objectives",
         name: "directory",
-        about: "Where their files are, *.toml, seen from the directory of the configuration file. It need not exist.",
+        about: "The directory of their files, *.toml, relative to that of the configuration file. It need not exist.",
         permitted: "the path of a directory",
         fits: is_path,
         default: || "objectives.d".into(),
@@ -222,7 +222,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: OUTPUT,
         name: "pcap",
-        about: "A file for all messages that are sent and received, in the format pcapng. The node's name goes into the file's. \
+        about: "Captures all sent and received messages in this file, in the format pcapng. The node's name is added to the file name. \
                 No file is overwritten.",
         permitted: "the path of a file",
         fits: is_path,
@@ -238,7 +238,7 @@ fn is_texts(value: &Value) -> bool {
     value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some()))
 }
 
-/// What limits may be.
+/// The permitted values of limits.
 const NUMBER: &str = "a whole number from 1 to 4294967295";
 
 fn is_number(value: &Value) -> bool {
@@ -268,7 +268,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes the keys that it knows out of a file, and says what is wrong with them.
+    /// Takes the keys out of a file, and adds what is wrong with them to `problems`.
     pub(crate) fn take(file: &mut Table, problems: &mut Vec<Problem>) -> Self {
         let mut settings = Self::default();
         let tables: Vec<_> = settings.tables().into_iter().map(|(name, _)| name).collect();
@@ -288,7 +288,7 @@ impl Settings {
     fn take_engine(&mut self, group: &str, table: &mut Table, problems: &mut Vec<Problem>) {
         for setting in of_engine().filter(|setting| setting.group == group) {
             let Some(entry) = table.take(setting.name) else { continue };
-            // As the engine writes it, so that nothing differs at a reload but what does.
+            // In the form in which the engine returns it, so that equal values compare equal at a reload.
             let set = Config::new().set(setting.name, &entry.value);
             match set.ok().and_then(|config| config.get(setting.name)) {
                 Some(value) => _ = self.0.insert((setting.group, setting.name), value),
@@ -311,7 +311,7 @@ impl Settings {
         }
     }
 
-    /// The tables with what they are about, those of graspd itself first.
+    /// The tables, with what they are about; those of graspd itself come first.
     pub(crate) fn tables(&self) -> Vec<(&'static str, &'static str)> {
         let mut tables = TABLES.to_vec();
         for setting in of_engine() {
@@ -322,7 +322,7 @@ impl Settings {
         tables
     }
 
-    /// The keys of a table with what they are about and what they may be, as they are printed.
+    /// The keys of a table with their meanings and permitted values, in the order of printing.
     pub(crate) fn keys(&self, table: &str) -> Vec<(&'static str, String, String)> {
         let engine = of_engine().filter(|setting| setting.group == table);
         let engine = engine.map(|one| (one.name, one.about.to_owned(), one.permitted.unwrap_or_default()));
@@ -351,7 +351,7 @@ impl Settings {
     /// The settings of the engine, without its ACP.
     pub(crate) fn engine(&self) -> Config {
         let config = of_engine().fold(Config::new(), |config, setting| {
-            // Each was checked when it was read.
+            // Each value was checked when it was read.
             config.clone().set(setting.name, &self.value(setting.group, setting.name)).unwrap_or(config)
         });
         match self.text(OUTPUT, "pcap") {
@@ -360,14 +360,14 @@ impl Settings {
         }
     }
 
-    /// The keys, as `table.name`, whose values are others than `before` and which no reload can change.
+    /// The keys, as `table.name`, whose values differ from those of `before`, and which a reload cannot change.
     pub(crate) fn need_a_restart(&self, before: &Self) -> Vec<String> {
         let differs = self.0.iter().filter(|(key, value)| before.0.get(*key) != Some(*value));
         let stay = differs.filter(|(key, _)| !reloads(**key));
         stay.map(|((table, name), _)| format!("{table}.{name}")).collect()
     }
 
-    /// These, with the values that `before` has for keys that no reload can change: what is in force after a reload.
+    /// The settings in force after a reload: these, with the values of `before` for keys that a reload cannot change.
     pub(crate) fn with_all_but_reloadable_of(mut self, before: &Self) -> Self {
         for (key, value) in &mut self.0 {
             if !reloads(*key)

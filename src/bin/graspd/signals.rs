@@ -1,4 +1,4 @@
-//! Signals, waited for like anything else: they are blocked, and read from a descriptor.
+//! Signals: they are blocked, and read from a descriptor, so that `main` can wait for them with a deadline.
 
 use std::io;
 use std::time::Instant;
@@ -31,7 +31,7 @@ impl Signals {
         Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// Waits for one, no longer than until then.
+    /// Waits for a signal until the deadline.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<Asked> {
         loop {
             if let Ok(Some(info)) = self.0.read_signal() {
@@ -51,7 +51,7 @@ impl Signals {
             let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
             match poll(&mut waiting, PollTimeout::from(milliseconds)) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                // Nothing else can fail; the caller goes on, and waits again.
+                // No other error is expected; the caller continues, and waits again.
                 Err(_) => return None,
             }
         }

@@ -1,4 +1,5 @@
-//! Static objectives as files: one a file, in a directory. `publish` floods them and answers requests for them.
+//! Static objectives in a directory, one per file. `configuration` reads them; `publish` floods them and answers
+//! requests for them.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(crate) struct Static {
     pub(crate) ttl: u32,
     /// Milliseconds from flood to flood; 0 if it is not flooded.
     pub(crate) flood_every: u32,
-    /// Where whoever takes it up finds the service.
+    /// Where the service is that the objective announces.
     pub(crate) locator: Option<Place>,
     /// It belongs to the DULL instances, not to the normal one.
     pub(crate) dull: bool,
@@ -32,20 +33,20 @@ pub(crate) struct Static {
 /// Where a service is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Place {
-    /// On this node, whatever its address is.
+    /// On this node, at its current address.
     Here {
         /// The transport.
         protocol: Protocol,
         /// The port.
         port: u16,
     },
-    /// There.
+    /// At a locator.
     There(AsaLocator),
 }
 
 impl Place {
-    /// As a locator, on a node with this address. A node that has no address of more than link scope gives `::`, which the engine
-    /// replaces by the link-local address of each interface.
+    /// The locator of the service, on a node with this address. Without an address of more than link scope it is `::`, which the
+    /// engine replaces by the link-local address of each interface.
     pub(crate) fn locator(&self, own: Option<Ipv6Addr>) -> AsaLocator {
         match self {
             Self::Here { protocol, port } => AsaLocator::new(own.unwrap_or(Ipv6Addr::UNSPECIFIED), None)
@@ -56,7 +57,7 @@ impl Place {
     }
 }
 
-/// Reads the files of a directory, in the order of their names. A directory that is not there has none.
+/// Reads the files of a directory, in the order of their names. A directory that does not exist has none.
 pub(crate) fn read(directory: &Path, dull_runs: bool, problems: &mut Vec<Problem>) -> Vec<Static> {
     let files = match files(directory) {
         Ok(files) => files,
@@ -100,7 +101,10 @@ fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
         entries => entries?,
     };
     let mut files = Vec::new();
-    for entry in entries.take(10 * MOST) {
+    for (number, entry) in entries.enumerate() {
+        if number >= 10 * MOST {
+            return Err(std::io::Error::other(format!("there are more than {number} files in it")));
+        }
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
@@ -111,7 +115,7 @@ fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads keys, and collects what is wrong with them.
+/// Reads keys, and collects their problems.
 struct Keys {
     table: Table,
     problems: Vec<Problem>,
@@ -140,7 +144,7 @@ fn integer<T: TryFrom<i64>>(value: &Value) -> Option<T> {
     value.as_i64()?.try_into().ok()
 }
 
-/// What a file describes.
+/// Reads the objective that a file describes.
 fn describe(table: Table, dull_runs: bool) -> Result<Static, Vec<Problem>> {
     let mut keys = Keys { table, problems: Vec::new() };
     let name = keys.key("name", "a text that is not empty", |value| {
@@ -185,7 +189,7 @@ fn describe(table: Table, dull_runs: bool) -> Result<Static, Vec<Problem>> {
     }
 }
 
-/// Keys that do not go together.
+/// Returns a sentence if keys contradict each other.
 fn contradiction(one: &Static, dull_runs: bool) -> Option<&'static str> {
     let Objective { neg, synch, .. } = one.objective;
     if neg && synch {

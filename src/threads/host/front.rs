@@ -1,5 +1,5 @@
-//! The front: takes members up, says who relays, and collects their answers. What comes to port 7017 is handed on by those who
-//! receive it.
+//! The front: accepts members, decides who relays, and collects the members' answers. The threads that receive at port 7017 hand
+//! on what arrives there (`Host::hand_on`, `Host::ask`).
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -15,17 +15,18 @@ use crate::workers::host::{MEMBERS, Member, Said, Status, Told, relays};
 
 /// How many messages of one member are read before the others have their turn.
 const IN_A_ROW: usize = 16;
-/// How many connections are taken up before the members have their turn.
+/// How many connections are accepted before the members have their turn.
 const NEWCOMERS: usize = 16;
-/// The process that held port 7017 before may still be ending: how often and how long it is waited for.
+/// How often a front tries to receive at port 7017, and the pause in between: the process that held the port before may still be
+/// ending.
 const TRIES: usize = 20;
 const REST: Duration = Duration::from_millis(50);
 
-/// Another engine, and what it was told last.
+/// A member, and what it was told last.
 #[derive(Debug)]
 struct Entry {
     member: Arc<Member>,
-    /// Unknown until it has said it.
+    /// `None` until the member has told it.
     status: Option<Status>,
     told: Option<(bool, Vec<u32>)>,
 }
@@ -69,12 +70,12 @@ pub(super) fn lead(core: &Arc<Core>, queue: &Queue, door: Door, waker: &Waker) {
             (0..NEWCOMERS).map_while(|_| door.accept()).for_each(|link| welcome(core, &mut entries, link));
         }
     }
-    // Before the members see the end, and want the name.
+    // Before the members notice the end, and try to get the name.
     drop(door);
     publish(core, &[]);
 }
 
-/// Takes a connection up, if it is one of ours and there is room.
+/// Accepts a connection as that of a member, if it is trusted and there is room.
 fn welcome(core: &Core, entries: &mut Vec<Entry>, link: Link) {
     if entries.len() < MEMBERS && link.is_trusted() {
         entries.push(Entry { member: Member::new(link), status: None, told: None });
@@ -83,7 +84,7 @@ fn welcome(core: &Core, entries: &mut Vec<Entry>, link: Link) {
     }
 }
 
-/// Hears what a member says. `false` if it is to go.
+/// Reads the messages of a member. Returns `false` if the member must go.
 fn listen_to(core: &Core, entry: &mut Entry, buffer: &mut [u8]) -> bool {
     for _ in 0..IN_A_ROW {
         match entry.member.link.read(buffer) {
@@ -105,7 +106,8 @@ fn listen_to(core: &Core, entry: &mut Entry, buffer: &mut [u8]) -> bool {
     true
 }
 
-/// Says who relays, to those for whom that is news. `false` if somebody had to go, whose part is another's then.
+/// Decides who relays, and tells the members whose role has changed. Returns `false` if a member had to go: then its role is
+/// free for another.
 fn assign(core: &Core, entries: &mut Vec<Entry>) -> bool {
     let before = entries.len();
     let own = core.host.status();
@@ -123,13 +125,13 @@ fn assign(core: &Core, entries: &mut Vec<Entry>) -> bool {
         }
         let (relays, hears) = role.clone();
         entry.told = Some(role);
-        // Who has no room for this reads nothing: it cannot be a member.
+        // A member that has no room for this does not read: it must go.
         entry.member.link.send(&Told::Role { relays, hears }.encode()).is_ok()
     });
     entries.len() == before
 }
 
-/// Tells those who hand on who there is to hand on to.
+/// Gives the list of members to the threads that hand on to them.
 fn publish(core: &Core, entries: &[Entry]) {
     let members = entries.iter().filter(|entry| entry.status.is_some()).map(|entry| &entry.member);
     let members: Vec<_> = members.cloned().collect();

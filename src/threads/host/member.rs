@@ -1,4 +1,4 @@
-//! A member: takes what the front hands on as if it had come here, and answers what it asks.
+//! A member: handles the datagrams that the front hands on as if it had received them itself, and answers the front's questions.
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::threads::{contain, mclisten, responder};
 use crate::wire::Body;
 use crate::workers::host::{Said, Standing, Status, Told};
 
-/// Takes over what the front has said.
+/// Takes the role that the front gives. Returns whether the standing has changed.
 pub(super) fn take_role(core: &Core, relays: bool, hears: Vec<u32>) -> bool {
     core.node.set_relays_for_host(relays);
     core.host.set_standing(Standing::Member { hears: hears.into_iter().collect() })
@@ -48,7 +48,7 @@ pub(super) fn follow(core: &Arc<Core>, queue: &Queue, link: &Arc<Link>, waker: &
                 Read::Message(message) => {
                     let Some(told) = Told::decode(message) else { return };
                     // A panic must not end following.
-                    contain(core, "taking what the front has handed on", || take(core, queue, link, told));
+                    contain(core, "handling what the front has handed on", || take(core, queue, link, told));
                 }
                 Read::Nothing => break,
                 Read::End => return,
@@ -68,7 +68,7 @@ fn take(core: &Arc<Core>, queue: &Queue, link: &Arc<Link>, told: Told<'_>) {
             }
         }
         Told::Datagram { ifi, source, port, bytes } => {
-            // As the system would not: this engine does not use the interface, or hears there itself.
+            // Not on an interface that this engine does not use, or where it receives itself.
             if core.addresses().link_local(ifi).is_some() && !core.host.hears(ifi) {
                 mclisten::take(core, Arrival { ifi, source, port, multicast: false }, bytes, queue);
             }
@@ -83,7 +83,7 @@ fn answer(core: &Arc<Core>, link: &Arc<Link>, number: u64, asker: Neighbour, byt
     let question = Question::new(asker, way);
     let opened = match &core.protection {
         None => bytes.to_vec(),
-        // Of another domain.
+        // The question is of another domain.
         Some(protection) => match protection.open(bytes) {
             None => return,
             Some(opened) => opened,

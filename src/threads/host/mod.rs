@@ -1,8 +1,8 @@
-//! `_host`: keeps the engines of one host, that is, of one network namespace, from being in each other's way. One of them, the
-//! front, hears port 7017 for all (RFC 8990 §2.5.4.2) and says who relays; the others are its members. Which is the front is
-//! settled by an abstract name that only one process can hold; when that goes, the members settle it anew.
+//! `_host`: coordinates the engines of one host, that is, of one network namespace. One of them, the front, receives at port 7017
+//! for all (RFC 8990 §2.5.4.2) and decides who relays; the others are its members. The front is the engine that holds a certain
+//! abstract socket name; when it ends, the members elect another one.
 //!
-//! The first election takes place in `Engine::start`; `_watcher` says what has changed, and has an engine that is alone look for a
+//! The first election takes place in `Engine::start`. `_watcher` reports changes, and makes an engine that is alone look for a
 //! front again.
 
 mod front;
@@ -27,20 +27,20 @@ use crate::net::waker::Waker;
 use crate::registry::Close as _;
 use crate::workers::host::{Said, Standing, Status, Told, Wish};
 
-/// How long an election is tried where others are quicker, and how long a front may take to say what a new member does. It has
-/// nothing else to do, but machines are busy.
+/// How long an election is repeated while others are quicker, and how long a front may take to give a new member its role. A
+/// front has little else to do, but its machine may be busy.
 const WELCOME: Duration = Duration::from_secs(2);
-/// How many fronts may end while they are joined.
+/// How many fronts may end while this engine joins them, before it stays alone.
 const ENDED: usize = 10;
-/// How long is waited between two tries.
+/// The pause between two tries.
 const REST: Duration = Duration::from_millis(2);
-/// What has lasted for less is followed by a pause.
+/// A place that was held for less than this is followed by a pause.
 const LASTING: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
-/// What is sealed so that those who can open it know each other.
+/// Engines seal this, and compare the results, to find out whether they can open each other's messages.
 const SAME: &[u8] = b"the same domain";
 
-/// What an election has led to.
+/// The result of an election.
 #[derive(Debug)]
 enum Place {
     Alone,
@@ -48,7 +48,7 @@ enum Place {
     Member(Arc<Link>),
 }
 
-/// Settles what this engine is for the others, and starts the thread. Where there are no such sockets the engine is alone.
+/// Makes the first election, and starts the thread. The engine stays alone if the system does not provide what this needs.
 pub(crate) fn start(core: &Arc<Core>, queue: &Queue) -> io::Result<()> {
     let waker = match Waker::new() {
         Ok(waker) => Arc::new(waker),
@@ -65,13 +65,13 @@ pub(crate) fn start(core: &Arc<Core>, queue: &Queue) -> io::Result<()> {
     spawn(core, "_host", move |core| {
         while !core.is_stopping() {
             let since = Instant::now();
-            // A panic ends the connections with the others, and no more.
-            contain(core, "living with other engines of this host", || match place {
+            // A panic ends only the connections with the others.
+            contain(core, "coordinating with other engines of this host", || match place {
                 Place::Alone => wait_for_news(&waker),
                 Place::Front(door) => front::lead(core, &queue, door, &waker),
                 Place::Member(link) => member::follow(core, &queue, &link, &waker),
             });
-            // What does not last must not keep a processor busy.
+            // Elections in quick succession must not keep a processor busy.
             if core.is_stopping() || since.elapsed() < LASTING && !core.pause(PAUSE) {
                 return;
             }
@@ -88,7 +88,7 @@ fn wait_for_news(waker: &Waker) {
     waker.clear();
 }
 
-/// Tells the others what this engine is now, where that has changed.
+/// Tells the others the status of this engine, if it has changed.
 pub(super) fn update(core: &Core) {
     let wish = match core.node.config.relay {
         _ if !core.node.can_relay() || !core.node.is_secure() => Wish::No,
@@ -100,7 +100,7 @@ pub(super) fn update(core: &Core) {
     core.host.update(Status { wish, links, domain });
 }
 
-/// Takes the name, or joins whoever holds it.
+/// Takes the name, or joins the engine that holds it.
 fn elect(core: &Core, waker: &Waker) -> Place {
     let deadline = Instant::now() + WELCOME;
     let mut ended = 0;
@@ -111,7 +111,7 @@ fn elect(core: &Core, waker: &Waker) -> Place {
                 Joined::Ended if ended < ENDED => ended += 1,
                 Joined::Ended | Joined::Not => return alone(core),
             },
-            // A DULL instance leads nobody: it has one interface.
+            // A DULL instance leads nobody: it serves single links.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && core.node.config.dull => {
                 return alone(core);
             }
@@ -120,10 +120,10 @@ fn elect(core: &Core, waker: &Waker) -> Place {
                     core.host.set_standing(Standing::Front);
                     return Place::Front(door);
                 }
-                // Somebody was quicker, and may not listen yet.
+                // Another engine was quicker, and may not be listening yet.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => {
-                    log::debug!("this engine cannot hear for others of this host: {error}");
+                    log::debug!("this engine cannot receive for others of this host: {error}");
                     return alone(core);
                 }
             },
@@ -139,25 +139,25 @@ fn elect(core: &Core, waker: &Waker) -> Place {
     alone(core)
 }
 
-/// As if there were no other engine.
+/// Goes on as if there were no other engine.
 fn alone(core: &Core) -> Place {
     core.host.set_standing(Standing::Alone);
     core.node.set_relays_for_host(true);
     Place::Alone
 }
 
-/// What has become of an attempt to join a front.
+/// The result of an attempt to join a front.
 enum Joined {
     Member,
-    /// The front has ended, or wants no such member.
+    /// The front has ended, or has refused this member.
     Ended,
-    /// It is none to follow.
+    /// The front must not be followed.
     Not,
 }
 
 fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
     if !link.is_trusted() {
-        log::debug!("another user's process has the name of the engines of this host: it is passed over");
+        log::debug!("a process of another user holds the name of the engines of this host: it is ignored");
         return Joined::Not;
     }
     let deadline = Instant::now() + WELCOME;
@@ -172,13 +172,13 @@ fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
                     member::take_role(core, relays, hears);
                     return Joined::Member;
                 }
-                // Nothing is handed to who has no role yet.
+                // A front hands nothing to a member that has no role yet.
                 _ => return Joined::Not,
             },
             Read::End => return Joined::Ended,
             Read::Nothing if Instant::now() >= deadline => return Joined::Not,
             Read::Nothing => {
-                // What is new meanwhile is said once the engine is a member.
+                // A change in the meantime is told once this engine is a member.
                 match wait_for_inputs(&[waker.as_fd(), link.as_fd()], Some(deadline)).as_deref() {
                     Ok([woken, _]) if *woken => waker.clear(),
                     Ok(_) => {}
@@ -190,8 +190,8 @@ fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
     Joined::Not
 }
 
-/// Hears port 7017 where that is this engine's to do, and nowhere else; what another program held is tried again. Returns
-/// whether there is nothing left to try.
+/// Receives at port 7017 of each interface where that is this engine's task, and of no other. Tries again where another program
+/// held the port. Returns whether there is nothing left to try.
 pub(super) fn hear(core: &Arc<Core>, queue: &Queue) -> bool {
     let interfaces: Vec<_> = {
         let network = core.network.read();
@@ -225,7 +225,7 @@ fn hear_interface(core: &Arc<Core>, ifi: u32, interface: &Interface, queue: &Que
     };
     {
         let mut unicasts = interface.unicasts.lock();
-        // Another thread may have been here, or the interface gone.
+        // Another thread may have been quicker, or the interface may be gone.
         if !matches!(*unicasts, Unicasts::Unheard) || !core.host.hears(ifi) {
             return true;
         }
@@ -238,7 +238,7 @@ fn hear_interface(core: &Arc<Core>, ifi: u32, interface: &Interface, queue: &Que
     started
 }
 
-/// The port by TCP, which a front hears.
+/// Accepts TCP connections to the port if this engine is the front. Returns whether there is nothing left to try.
 fn hear_connections(core: &Arc<Core>) -> bool {
     let is_front = || core.host.standing() == Standing::Front && !core.is_stopping();
     let close = || core.host.door.lock().take().into_iter().for_each(|listener| listener.close());

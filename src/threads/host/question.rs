@@ -1,5 +1,5 @@
 //! Discoveries that come to port 7017 by TCP (RFC 8990 §2.5.4.2). The front answers them on their connection, for itself and for
-//! its members, each of which decides as if it had been asked.
+//! its members, each of which decides as if it had been asked itself.
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -26,7 +26,7 @@ pub(super) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()>
     spawn(core, "_host_listen", move |core| accept_loop(core, &listener, take))
 }
 
-/// Nothing but a discovery is for this port: requests go to that of an objective.
+/// Handles the first message of a connection. Only discoveries are for this port: requests go to the port of an objective.
 fn take(
     _: &Arc<Core>,
     connection: Arc<Connection>,
@@ -34,7 +34,7 @@ fn take(
     case: Case<MessageOutcome>,
 ) -> Option<Rest> {
     if matches!(message.body, Body::Discovery { .. }) {
-        // Members are waited for.
+        // This waits for the members.
         return Some(Box::new(move |core| answer(core, &connection, message, case)));
     }
     case.settle(MessageOutcome::Misplaced);
@@ -56,7 +56,7 @@ fn answer(core: &Arc<Core>, connection: &Arc<Connection>, message: Message, case
         is_answered |= responder::say(core, response, own.as_ref());
     }
     while let Some(answer) = answers.next(deadline) {
-        // A member of another domain has not understood the question.
+        // A member of another domain cannot have understood the question.
         let opened = match &core.protection {
             None => Some(answer),
             Some(protection) => protection.open(&answer),
@@ -64,7 +64,7 @@ fn answer(core: &Arc<Core>, connection: &Arc<Connection>, message: Message, case
         let message = opened.filter(|opened| decode(opened, &core.node.unicast_limits()).is_ok());
         is_answered |= message.is_some_and(|message| connection.send(&message, deadline).is_ok());
     }
-    // Who closes first has the port in TIME_WAIT.
+    // The side that closes first keeps the port in TIME_WAIT.
     if is_answered {
         core.closing.add(Arc::clone(connection) as Arc<dyn Transport>)
     } else {
@@ -72,17 +72,17 @@ fn answer(core: &Arc<Core>, connection: &Arc<Connection>, message: Message, case
     }
 }
 
-/// How an answer gets to the asker.
+/// How an answer reaches the asker.
 #[derive(Debug)]
 pub(super) enum Way {
     /// On its connection.
     Here(Arc<Connection>),
-    /// By the front, which has asked under this number.
+    /// Through the front, which has asked with this number.
     Front { link: Arc<Link>, number: u64, protection: Option<Arc<dyn Protection>> },
 }
 
-/// The connection of an asker that others answer on, too: it takes one answer, and nobody here closes it. A front is told when
-/// there is none.
+/// The way to an asker, as a transport for `responder`. Other engines use the asker's connection, too: so this sends one answer,
+/// and does not close the connection. If there is no answer, the front is told so.
 #[derive(Debug)]
 pub(super) struct Question {
     asker: Neighbour,
@@ -101,7 +101,7 @@ impl Drop for Question {
         if let (Way::Front { link, number, .. }, false) =
             (&self.way, self.is_answered.load(Ordering::Relaxed))
         {
-            // It fails where the front is gone or does not read: then it finds out by itself.
+            // If this fails, the front is gone or does not read: then it finds out by itself.
             let _ = link.send(&Said::Answer { number: *number, bytes: None }.encode());
         }
     }

@@ -1,4 +1,4 @@
-//! Decides what is wrong with what was read.
+//! The checks of `doctor`: each draws conclusions from the evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::constants::{ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT};
 use crate::objectives::{self, Hops, Severity};
 use crate::types::TaggedObjective;
 
-/// Everything that was found, in the order in which it is best mended.
+/// All findings, in the order in which problems are best fixed.
 pub(super) fn diagnose(evidence: &Evidence) -> Vec<Diagnosis> {
     let checks = [interfaces, addresses, security, port, groups, multicast, duplicates, names, counters];
     checks.iter().flat_map(|check| check(evidence)).collect()
@@ -111,17 +111,17 @@ fn port(evidence: &Evidence) -> Vec<Diagnosis> {
         0 => Diagnosis::wrong(
             subject,
             format!("nobody has UDP port {GRASP_LISTEN_PORT}"),
-            "start the node again; if it does not help, look into its log",
+            "restart the node; if that does not help, look into its log",
         ),
         1 => Diagnosis::fine(subject, format!("held by {listed}")),
         2 if evidence.standalone => Diagnosis::odd(
             subject,
-            format!("held by {listed}: this command is a node for this once, beside the other"),
-            "leave --standalone out to look into the other",
+            format!("held by {listed}: this command is a node itself, beside the other one"),
+            "leave out --standalone to look into the other one",
         ),
         _ => Diagnosis::odd(
             subject,
-            format!("held by {listed}: each is a node of its own, and relays every flood"),
+            format!("held by {listed}: each is a node of its own"),
             "run one graspd, and let the programs be its clients (GRASP_SOCKET)",
         ),
     }]
@@ -134,7 +134,7 @@ fn groups(evidence: &Evidence) -> Vec<Diagnosis> {
         .map(|interface| {
             let text =
                 format!("the kernel is no member of {ALL_GRASP_NEIGHBORS_6} on {}", plain(&interface.name));
-            Diagnosis::wrong(subject, text, "start the node again: it joins the group on each interface")
+            Diagnosis::wrong(subject, text, "restart the node: it joins the group on each interface")
         })
         .collect();
     if without.is_empty() && !evidence.used.is_empty() {
@@ -168,7 +168,7 @@ fn multicast(evidence: &Evidence) -> Vec<Diagnosis> {
     if heard.sent > 0 && heard.own == 0 {
         found.push(Diagnosis::wrong(subject, "this node does not even hear its own multicasts", firewall));
     } else if neighbours.is_empty() {
-        let text = "this node hears its own multicasts, and never any of others";
+        let text = "this node hears its own multicasts, but none of other nodes";
         let advice = format!(
             "if there are other nodes: their switch may filter multicast. Turn on an MLD querier, or snooping off (ip \
              link set br0 type bridge mcast_snooping 0). {}{}",
@@ -187,7 +187,7 @@ fn multicast(evidence: &Evidence) -> Vec<Diagnosis> {
 fn duplicates(evidence: &Evidence) -> Vec<Diagnosis> {
     let impostors = evidence.heard.impostors.iter();
     let found = impostors.map(|(ifi, address)| {
-        let text = format!("{address} on {} calls itself by this node's address", named(evidence, *ifi));
+        let text = format!("{address} on {} uses this node's address as its own", named(evidence, *ifi));
         let advice = "give one of the two another address: both lose answers that are for the other";
         Diagnosis::wrong("duplicate node", text, advice)
     });
@@ -212,7 +212,7 @@ fn names(evidence: &Evidence) -> Vec<Diagnosis> {
         .chain(registered)
         .map(|(finding, whose)| (finding.severity != Severity::Wrong, format!("{finding} ({whose})")))
         .collect();
-    let advice = "mend the ASA that does it";
+    let advice = "correct the ASA that does this";
     all.into_iter()
         .map(|(is_odd, text)| match is_odd {
             true => Diagnosis::odd("objectives", text, advice),
@@ -249,7 +249,7 @@ fn counters(evidence: &Evidence) -> Vec<Diagnosis> {
     count(
         stats.dropped_malformed,
         false,
-        "datagrams are no GRASP messages",
+        "datagrams are not GRASP messages",
         "something else uses port 7017, or messages are encrypted and this node has no keys: grasp monitor -v shows them",
     );
     count(
@@ -362,9 +362,7 @@ fd000000000000000000000000000001 02 40 00 80     eth0
         finds(Level::Odd, "a process of the user 1000, graspd (47): each is a node of its own", |it| {
             it.holders.push(other.clone())
         });
-        finds(Level::Odd, "a node for this once", |it| {
-            (it.holders.push(other.clone()), it.standalone = true).1
-        });
+        finds(Level::Odd, "a node itself", |it| (it.holders.push(other.clone()), it.standalone = true).1);
         finds(Level::Wrong, "no member of ff02::13 on eth0", |it| {
             it.interfaces = read_interfaces(IF_INET6, &IGMP6.replace("0013", "0014"));
         });
@@ -387,7 +385,7 @@ fd000000000000000000000000000001 02 40 00 80     eth0
             []
         );
         finds(Level::Odd, "nobody was heard on interface 3", |it| it.used.push(3));
-        finds(Level::Wrong, "calls itself by this node's address", |it| {
+        finds(Level::Wrong, "uses this node's address as its own", |it| {
             _ = it.heard.impostors.insert(neighbour())
         });
     }
@@ -411,7 +409,7 @@ fd000000000000000000000000000001 02 40 00 80     eth0
             it.counters.dropped_link_local_flood = 7
         });
         finds(Level::Wrong, "do not open", |it| it.counters.dropped_undecryptable = 1);
-        finds(Level::Odd, "no GRASP messages", |it| it.counters.dropped_malformed = 1);
+        finds(Level::Odd, "not GRASP messages", |it| it.counters.dropped_malformed = 1);
         finds(Level::Odd, "could not be sent", |it| it.counters.multicast_send_failed = 1);
         finds(Level::Wrong, "could not be used", |it| it.counters.interfaces_failed = 1);
         finds(Level::Wrong, "this is a bug", |it| it.counters.panics = 1);

@@ -1,5 +1,5 @@
-//! `grasp doctor`: what goes wrong in practice, and what to do. `system` reads what the kernel says of this host, `checks` decides
-//! about what was read, so that it can be tested.
+//! `grasp doctor`: finds problems that occur in practice, and says what to do. `system` reads what the kernel says
+//! about this host; `checks` draws the conclusions, and nothing else, so that they can be tested.
 
 mod checks;
 mod system;
@@ -26,7 +26,7 @@ const MOST_NEIGHBOURS: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Fine,
-    /// It may be meant so.
+    /// It may be intended.
     Odd,
     Wrong,
 }
@@ -36,7 +36,7 @@ enum Level {
 struct Diagnosis {
     level: Level,
     subject: &'static str,
-    /// What is so.
+    /// What was found.
     text: String,
     /// What to do; empty where nothing is to be done.
     advice: String,
@@ -56,16 +56,16 @@ impl Diagnosis {
     }
 }
 
-/// What is looked at.
+/// What the checks look at.
 #[derive(Debug, Default)]
 struct Evidence {
-    /// What the kernel says of the interfaces of this host.
+    /// What the kernel says about the interfaces of this host.
     interfaces: Vec<system::Interface>,
     /// The interfaces that the node uses, by index.
     used: Vec<u32>,
-    /// Interfaces that the node is to use and that do not exist.
+    /// Interfaces that the node should use, but that do not exist.
     missing: Vec<String>,
-    /// Who has UDP port 7017.
+    /// The processes that have UDP port 7017.
     holders: Vec<system::Holder>,
     /// The node is a temporary one of this command.
     standalone: bool,
@@ -90,7 +90,7 @@ struct Heard {
     own: u64,
     /// The neighbours, by interface.
     neighbours: BTreeSet<(u32, Ipv6Addr)>,
-    /// Neighbours that call themselves by this node's address.
+    /// Neighbours that use this node's address as their own.
     impostors: BTreeSet<(u32, Ipv6Addr)>,
 }
 
@@ -128,7 +128,7 @@ const fn word(level: Level) -> &'static str {
     }
 }
 
-/// Asks for an objective that nobody has, so that this node is heard by itself, and listens.
+/// Listens, after a discovery of an objective that nobody has, so that this node can hear its own multicast.
 fn listen(run: &mut Run<'_>, time: Duration) -> Result<Heard, Failure> {
     let trace = run.engine.trace();
     let until = Instant::now() + time;
@@ -137,7 +137,7 @@ fn listen(run: &mut Run<'_>, time: Duration) -> Result<Heard, Failure> {
     let own_name = IpAddr::V6(run.engine.session_locator());
     let asa = run.asa()?;
     let options = Discover { flush: true, ..Discover::default() };
-    // Without security nothing can be asked: that is a finding of its own.
+    // Without security this fails, which another check reports.
     let _ = asa.engine().discover(asa.nonce(), &probe, Some(500), options);
     let mut heard = Heard::default();
     let mut own_sessions = BTreeSet::new();

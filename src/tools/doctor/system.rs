@@ -1,4 +1,5 @@
-//! What the kernel says in `/proc` of this host, in the network namespace of this thread. A file that cannot be read says nothing.
+//! Reads what the kernel says about this host in `/proc`, in the network namespace of this thread. A file that cannot be read
+//! counts as empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,18 +32,18 @@ pub(super) struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Valid,
-    /// It is being looked for whether another host has it.
+    /// The kernel is checking whether another host has the address.
     Tentative,
-    /// Another host has it.
+    /// Another host has the address.
     Failed,
-    /// It is not for new connections.
+    /// The address must not be used for new connections.
     Deprecated,
 }
 
 /// A process that has UDP port 7017.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Holder {
-    /// Nothing if it belongs to somebody else.
+    /// `None` if this user may not see the process.
     pub(super) process: Option<(u32, String)>,
     pub(super) uid: u32,
 }
@@ -71,7 +72,7 @@ pub(super) fn read_interfaces(if_inet6: &str, igmp6: &str) -> Vec<Interface> {
         let words: Vec<_> = line.split_whitespace().collect();
         let [address, ifi, _length, _scope, flags, name] = *words else { continue };
         let hex = |text| u32::from_str_radix(text, 16).ok();
-        if let (Some(address), Some(ifi), Some(flags)) = (group_of_hex(address), hex(ifi), hex(flags)) {
+        if let (Some(address), Some(ifi), Some(flags)) = (address_of_hex(address), hex(ifi), hex(flags)) {
             let state = match flags {
                 flags if flags & DADFAILED != 0 => State::Failed,
                 flags if flags & TENTATIVE != 0 => State::Tentative,
@@ -84,7 +85,7 @@ pub(super) fn read_interfaces(if_inet6: &str, igmp6: &str) -> Vec<Interface> {
     for line in igmp6.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         let [ifi, name, group, ..] = *words else { continue };
-        if let (Ok(ifi), Some(group)) = (ifi.parse(), group_of_hex(group)) {
+        if let (Ok(ifi), Some(group)) = (ifi.parse(), address_of_hex(group)) {
             of(ifi, name, &|interface| interface.groups.push(group));
         }
     }
@@ -92,7 +93,7 @@ pub(super) fn read_interfaces(if_inet6: &str, igmp6: &str) -> Vec<Interface> {
 }
 
 /// An address as 32 hexadecimal digits.
-fn group_of_hex(digits: &str) -> Option<Ipv6Addr> {
+fn address_of_hex(digits: &str) -> Option<Ipv6Addr> {
     (digits.len() == 32).then(|| u128::from_str_radix(digits, 16).ok()).flatten().map(Ipv6Addr::from)
 }
 

@@ -1,46 +1,47 @@
-//! What the engines of one host tell each other over `net::host`. The first byte says what it is; numbers are big-endian, lists
-//! have their length before them, and what has no length is the rest.
+//! The messages between the engines of one host, over `net::host`. The first byte is the type of the message; numbers are
+//! big-endian, a list follows its length, and a field without a length takes the rest of the message. Used by `threads::host`.
 
 use std::net::Ipv6Addr;
 
-/// What the front tells a member.
+/// A message of the front to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told<'a> {
-    /// Whether this member relays, and on which interfaces the front hears port 7017.
+    /// Whether this member relays, and of which interfaces the front receives at port 7017.
     Role { relays: bool, hears: Vec<u32> },
-    /// A datagram that has come to port 7017, as it came.
+    /// A datagram that has arrived at port 7017, unchanged.
     Datagram { ifi: u32, source: Ipv6Addr, port: u16, bytes: &'a [u8] },
-    /// A discovery that has come by TCP to port 7017, sealed if the front seals.
+    /// A discovery that has arrived by TCP at port 7017, sealed if the front seals.
     Question { number: u64, ifi: u32, source: Ipv6Addr, bytes: &'a [u8] },
 }
 
-/// What a member tells the front.
+/// A message of a member to the front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said<'a> {
-    /// What it is, again whenever that changes.
+    /// The status of the member, sent again whenever it changes.
     Status(Status),
     /// The answer to a question, sealed if the member seals, or that it has none.
     Answer { number: u64, bytes: Option<&'a [u8]> },
 }
 
-/// Which engine relays depends on this.
+/// What decides which engine relays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) wish: Wish,
     /// The interfaces in use.
     pub(crate) links: Vec<u32>,
-    /// The same for those who can open each other's messages; nothing where messages are in the clear.
+    /// Equal for engines that can open each other's messages; empty if messages are in the clear.
     pub(crate) domain: Vec<u8>,
 }
 
 /// Whether an engine relays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// It never does, or may not now.
+    /// It never relays, or must not now.
     #[default]
     No,
-    /// If no other engine of the host does.
+    /// It relays if no other engine of the host does so for it.
     Once,
+    /// It relays, whatever the others do.
     Always,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// `None` for what no front says.
+    /// `None` for a message that no front sends.
     pub(crate) fn decode(message: &'a [u8]) -> Option<Self> {
         let (kind, mut rest) = message.split_first()?;
         let rest = &mut rest;
@@ -110,7 +111,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// `None` for what no member says.
+    /// `None` for a message that no member sends.
     pub(crate) fn decode(message: &'a [u8]) -> Option<Self> {
         let (kind, mut rest) = message.split_first()?;
         let rest = &mut rest;
@@ -134,7 +135,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Interfaces beyond as many as have a number of 16 bits are left out: there is no host with so many.
+/// Interfaces beyond 65535, which the length can express, are left out: no host has so many.
 fn put_links(out: &mut Vec<u8>, links: &[u32]) {
     let links = links.get(..usize::from(u16::MAX)).unwrap_or(links);
     out.extend_from_slice(&u16::try_from(links.len()).unwrap_or(u16::MAX).to_be_bytes());
@@ -176,8 +177,8 @@ fn address(rest: &mut &[u8]) -> Option<Ipv6Addr> {
     take::<16>(rest).map(Ipv6Addr::from)
 }
 
-/// Which of the engines of a host relay: each that always does, and of the others those whose interfaces none that relays has,
-/// among those who can open each other's messages. The one with most interfaces goes first, then the order given.
+/// Decides which engines of a host relay: those that always do; and each that would, unless a relaying engine whose messages it
+/// can open has all of its interfaces. Engines with more interfaces come first, then those that come first in `all`.
 pub(crate) fn relays(all: &[&Status]) -> Vec<bool> {
     let mut order: Vec<_> = all.iter().enumerate().filter(|(_, one)| one.wish != Wish::No).collect();
     order.sort_by_key(|(_, one)| (one.wish != Wish::Always, std::cmp::Reverse(one.links.len())));

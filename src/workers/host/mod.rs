@@ -1,6 +1,6 @@
-//! What an engine shares with the others of its host, that is, of its network namespace: one, the front, hears port 7017 for all
-//! and hands on what comes there; the others are its members. `core` keeps this; `_host` keeps it up to date, `_uclisten` and
-//! those who answer by TCP use it.
+//! The state of an engine among the engines of its host, that is, of its network namespace. One of them, the front, receives at
+//! port 7017 for all and hands on what arrives there; the others are its members. `core` stores this, `_host` keeps it up to
+//! date, and `_uclisten` and the threads that answer by TCP use it.
 
 mod message;
 
@@ -19,21 +19,21 @@ use crate::registry::Close as _;
 use crate::stats::Counters;
 pub(crate) use message::{Said, Status, Told, Wish, relays};
 
-/// The most members of a front.
+/// The largest number of members of a front.
 pub(crate) const MEMBERS: usize = 64;
-/// The most questions by TCP that wait for answers of members.
+/// The largest number of questions by TCP that wait for answers of members.
 const QUESTIONS: usize = 64;
-/// How long a member may have no room before it has to go.
+/// How long a member may have no room before it loses its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What an engine is for the others of its host.
+/// The role of an engine among those of its host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It neither leads others nor follows one.
     #[default]
     Alone,
     Front,
-    /// The front hears port 7017 on these interfaces.
+    /// The front receives at port 7017 of these interfaces.
     Member {
         hears: BTreeSet<u32>,
     },
@@ -43,7 +43,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) link: Link,
-    /// Since when it has no room.
+    /// Since when the member has had no room.
     full: Mutex<Option<Instant>>,
 }
 
@@ -52,7 +52,8 @@ impl Member {
         Arc::new(Self { link, full: Mutex::default() })
     }
 
-    /// Hands something on, if there is room at once. A member that has had none for too long loses its connection.
+    /// Hands a message on, if there is room at once. A member that has had no room for too long loses its connection. Returns
+    /// whether the message was handed on.
     fn hand(&self, message: &[u8], counters: &Counters) -> bool {
         match self.link.send(message) {
             Ok(()) => {
@@ -66,7 +67,7 @@ impl Member {
                     self.link.close();
                 }
             }
-            // `_host` sees its end.
+            // `_host` notices the end of the connection.
             Err(Unsent::Failed) => {}
         }
         counters.dropped_handed_on.add();
@@ -92,14 +93,14 @@ struct Questions {
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     standing: Mutex<Standing>,
-    /// Those of a front, replaced whole.
+    /// The members, if this engine is the front. Always replaced as a whole.
     members: RwLock<Arc<[Arc<Member>]>>,
     questions: Mutex<Questions>,
     /// Wakes `_host`. Absent where there is no such thread.
     waker: Mutex<Option<Arc<Waker>>>,
-    /// What the others were told last.
+    /// The status of this engine, which `_host` tells the others.
     told: Mutex<Status>,
-    /// The port 7017 of TCP, while this engine is the front and has it.
+    /// The listener of TCP port 7017, if this engine is the front and has the port.
     pub(crate) door: Mutex<Option<Arc<Listener>>>,
 }
 
@@ -108,7 +109,7 @@ impl Host {
         self.standing.lock().clone()
     }
 
-    /// Returns whether that is news.
+    /// Returns whether the standing has changed.
     pub(crate) fn set_standing(&self, standing: Standing) -> bool {
         let mut own = self.standing.lock();
         let is_news = *own != standing;
@@ -116,7 +117,7 @@ impl Host {
         is_news
     }
 
-    /// Whether port 7017 of an interface is this engine's to hear.
+    /// Whether it is this engine's task to receive at port 7017 of an interface.
     pub(crate) fn hears(&self, ifi: u32) -> bool {
         match &*self.standing.lock() {
             Standing::Alone | Standing::Front => true,
@@ -128,14 +129,15 @@ impl Host {
         *self.waker.lock() = Some(Arc::clone(waker));
     }
 
-    /// Has `_host` look at what has changed.
+    /// Wakes `_host`, which then looks at what has changed.
     fn wake(&self) {
         if let Some(waker) = &*self.waker.lock() {
             waker.wake();
         }
     }
 
-    /// Tells `_host` what this engine is now. It is woken where that is news, or where it is to look for a front.
+    /// Sets the status of this engine. Wakes `_host` if the status has changed, or if the engine is alone and should look for a
+    /// front again.
     pub(crate) fn update(&self, status: Status) {
         let is_news = {
             let mut told = self.told.lock();
@@ -148,12 +150,12 @@ impl Host {
         }
     }
 
-    /// What this engine is now.
+    /// The status of this engine.
     pub(crate) fn status(&self) -> Status {
         self.told.lock().clone()
     }
 
-    /// Replaces the members. Those who are gone answer no question any more.
+    /// Replaces the members. Questions no longer wait for those that are gone.
     pub(crate) fn set_members(&self, members: &[Arc<Member>]) {
         *self.members.write() = members.into();
         let mut questions = self.questions.lock();
@@ -178,8 +180,8 @@ impl Host {
         }
     }
 
-    /// Asks all members. Their answers come until each has answered, is gone, or has no room; none if there are too many
-    /// questions.
+    /// Asks all members. The answers end once each member has answered, is gone, or has no room. There are none if too many
+    /// questions are open.
     pub(crate) fn ask(&self, (ifi, source): Neighbour, bytes: &[u8], counters: &Counters) -> Answers<'_> {
         let members = self.members();
         let (tx, rx) = bounded(members.len().max(1));
@@ -204,7 +206,7 @@ impl Host {
         Some(number)
     }
 
-    /// A member has answered. What nobody has asked it is passed over.
+    /// Takes the answer of a member. Ignores it if the member was not asked.
     pub(crate) fn answer(&self, member: &Arc<Member>, number: u64, answer: Option<&[u8]>) {
         let mut questions = self.questions.lock();
         let Some(question) = questions.open.get_mut(&number) else { return };
@@ -219,12 +221,12 @@ impl Host {
         }
         drop(questions);
         if let Some(answer) = answer {
-            // There is room for one of each.
+            // The channel has room for one answer of each member.
             let _ = answers.try_send(answer.to_vec());
         }
     }
 
-    /// Ends everything.
+    /// Ends all questions, and receiving at port 7017 by TCP.
     pub(crate) fn end(&self) {
         let open = {
             let mut questions = self.questions.lock();

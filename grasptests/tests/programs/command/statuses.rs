@@ -38,12 +38,12 @@ fn what_is_not_there_is_nothing_and_what_is_wrong_is_a_usage() {
         (&["flood", "EX1", "[1"], "closing bracket is missing"),
         (&["flood", "EX1"], "a value is missing"),
         (&["get", "EX1", "--as", "nonsense"], "AN_join_registrar"),
-        (&["status", "--timeout", "soon"], "no number of milliseconds"),
+        (&["status", "--timeout", "soon"], "not a number of milliseconds"),
         (&["publish", "AN_join_registrar", "--at", "[fe80::1]:1"], "link-local"),
         (&["publish", "AN_Proxy", "--at", "[fe80::1]:1", "--loop-count", "2"], "must not leave the link"),
         (&["publish", "AN_Join_Registrar", "EST-TLS"], "is not AN_join_registrar"),
         (&["publish", "PrefixManager", "[6, 48]"], "is negotiated"),
-        (&["listen", "EX1", "perhaps"], "no way to answer"),
+        (&["listen", "EX1", "perhaps"], "not a way to answer"),
     ] {
         ends(&scene.grasp(words), 2, sentence);
     }

@@ -212,7 +212,7 @@ fn the_doctor_finds_a_healthy_node_healthy_and_names_what_is_not() {
         super::command(&lonely, &["--standalone", "doctor", "--listen", "1s"]).output().expect("it starts");
     let alone = Ended::from(command).done();
     assert!(
-        alone.contains("note  neighbours: this node hears its own multicasts, and never any of others"),
+        alone.contains("note  neighbours: this node hears its own multicasts, but none of other nodes"),
         "{alone}"
     );
 }

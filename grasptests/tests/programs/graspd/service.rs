@@ -37,7 +37,7 @@ fn both_signals_end_it_within_a_second() -> Result<(), LabError> {
         assert_eq!(graspd.ends().code(), Some(0));
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         graspd.tells("STOPPING=1");
-        graspd.says(&format!("ends, as {signal} asks"));
+        graspd.says(&format!("ending because of {signal}"));
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn a_reload_with_an_error_changes_nothing_and_says_so() -> Result<(), LabError> 
     place.configure("[log]\nlevel = 'loud'");
     graspd.reload();
     graspd.says("graspd.toml:2: log.level must be off, error, warn, info, debug or trace; it is \"loud\"");
-    graspd.says("nothing is changed: the configuration has 1 problems");
+    graspd.says("nothing is changed: the configuration has 1 problem");
     // Nor does one that only the engine can find: a flood is larger than a datagram.
     place.configure("");
     place.objective("b", &format!("name = 'B'\nvalue = '{}'", "x".repeat(3000)));
@@ -159,12 +159,12 @@ fn a_reload_with_an_error_changes_nothing_and_says_so() -> Result<(), LabError> 
     std::fs::remove_file(place.0.join("objectives.d/b.toml")).expect("it was there");
     place.configure("[sizes]\nnesting = 7\n[log]\nlevel = 'debug'");
     graspd.reload();
-    graspd.says("the configuration is in force, but for what needs a restart: sizes.nesting");
+    graspd.says("the configuration is in force, except for keys that need a restart: sizes.nesting");
     eventually(SOON, "the new value is flooded", || {
         flooded(&host, "A").iter().any(|one| one.starts_with("2 from"))
     });
     graspd.reload();
-    eventually(SOON, "it is named again", || graspd.count("needs a restart: sizes.nesting") == 2);
+    eventually(SOON, "it is named again", || graspd.count("need a restart: sizes.nesting") == 2);
     Ok(())
 }
 
@@ -283,7 +283,7 @@ fn a_socket_that_the_service_manager_gives_is_served_and_left() -> Result<(), La
     let not_given = place.run(&a, &[]);
     let said = String::from_utf8_lossy(&not_given.stderr).into_owned();
     assert!(
-        not_given.status.code() == Some(1) && said.contains("standard input is no Unix socket"),
+        not_given.status.code() == Some(1) && said.contains("standard input is not a Unix socket"),
         "{said}"
     );
     for round in 0..2 {
