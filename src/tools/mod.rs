@@ -9,6 +9,7 @@
 //! | `asks`, `tells` | what asks the network, and what tells it something |
 //! | `watch`, `monitor`, `doctor` | what follows, and what looks for trouble |
 //! | `decode`, `keys` | captures; key files |
+//! | `domain` | a domain of certificates: its authority and the files of nodes |
 //! | `shown`, `output`, `failure` | forms of values; tables, JSON, files; exit statuses |
 //! | `words`, `policy` | what people type; how offers are answered |
 //! | `pages`, `reload` | man pages and completions; having the node read its configuration again |
@@ -17,6 +18,7 @@ mod asks;
 mod command;
 pub mod decode;
 mod doctor;
+mod domain;
 mod failure;
 pub mod keys;
 mod monitor;
@@ -113,6 +115,7 @@ fn carry_out(cli: Cli, engine: Option<&Engine>, out: &mut dyn Write) -> Outcome 
             writeln!(out, "{said}")?;
             return Ok(());
         }
+        Verb::Domain(domain) => return domain.run(&options, out),
         Verb::Reload => return reload::reload(&options, out),
         Verb::Completions { shell } => return pages::completions(shell, out),
         Verb::Man { directory } => return pages::man(directory.as_deref(), out),
@@ -158,9 +161,12 @@ fn with_engine(run: &mut Run<'_>, verb: Verb) -> Outcome {
         Verb::Monitor(verb) => monitor::monitor(run, &verb),
         Verb::Doctor(verb) => doctor::doctor(run, &verb),
         // They have been carried out.
-        Verb::Decode(_) | Verb::Keys(_) | Verb::Reload | Verb::Completions { .. } | Verb::Man { .. } => {
-            Ok(())
-        }
+        Verb::Decode(_)
+        | Verb::Keys(_)
+        | Verb::Domain(_)
+        | Verb::Reload
+        | Verb::Completions { .. }
+        | Verb::Man { .. } => Ok(()),
     }
 }
 
