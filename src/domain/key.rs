@@ -191,14 +191,14 @@ impl PrivateKey {
     /// The key in PEM, PKCS#8.
     ///
     /// # Errors
-    /// [`KeyError::Random`] never in practice.
+    /// [`KeyError::Unsupported`] if it has no encoding, as every key that was made or read has.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         pem::encode_string("PRIVATE KEY", LineEnding::LF, &self.pkcs8)
             .map(Zeroizing::new)
-            .map_err(|_| KeyError::Random)
+            .map_err(|_| KeyError::Unsupported)
     }
 
-    /// The key in PKCS#8, for TLS. What is dropped is wiped.
+    /// The key in PKCS#8, for TLS; nothing is copied.
     #[must_use]
     pub fn pkcs8(&self) -> PrivatePkcs8KeyDer<'_> {
         PrivatePkcs8KeyDer::from(self.pkcs8.as_slice())

@@ -1,12 +1,13 @@
 //! `grasp domain init`, `request` and `issue`.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::json;
 
 use super::files::{Directory, For};
-use super::store::{ANCHORS, DAY, LIST, Store, refused, request as read_request, unusable};
+use super::store::{ANCHORS, CERTIFICATE, DAY, LIST, Store, refused, request as read_request, unusable};
 use super::{Init, Issue, Kind, Named, Request, say};
 use crate::domain::{
     AcpAddress, Authority, Certificate, Credentials, CredentialsError, Files, NodeName, PrivateKey, Role,
@@ -40,7 +41,7 @@ pub(super) fn init(verb: &Init, options: &Options, out: &mut dyn Write) -> Outco
 /// `grasp domain request`
 pub(super) fn request(verb: &Request, options: &Options, out: &mut dyn Write) -> Outcome {
     let name = verb.named.in_domain(&verb.domain)?;
-    let directory = Directory::make(&verb.out, 0o755)?.lock(options.timeout)?;
+    let directory = node_directory(&verb.out, options)?;
     let key = match keys(&directory)?.into_iter().next() {
         Some(key) => key,
         None => new_key(&directory, verb.algorithm)?,
@@ -63,7 +64,7 @@ pub(super) fn issue(verb: &Issue, options: &Options, out: &mut dyn Write) -> Out
     let request = verb.csr.as_deref().map(read_request).transpose()?;
     let name = name(verb, request.as_ref(), &store)?;
     let label = label(verb);
-    let directory = Directory::make(&verb.out, 0o755)?.lock(options.timeout)?;
+    let directory = node_directory(&verb.out, options)?;
     if directory.has(NODE) {
         let text = format!(
             "{} is there: grasp domain renew makes a new certificate for the same name",
@@ -132,6 +133,17 @@ pub(super) fn refresh(store: &mut Store, directory: &Directory) -> Outcome {
     let list = store.current_list(SystemTime::now())?;
     directory.write(ANCHORS, &store.anchors()?, For::All)?;
     directory.write(LIST, list.to_pem().as_bytes(), For::All)
+}
+
+/// The directory of a node, made if need be, for this process alone.
+fn node_directory(path: &Path, options: &Options) -> Result<Directory, Failure> {
+    let directory = Directory::make(path, 0o755)?;
+    if directory.has(CERTIFICATE) {
+        let text =
+            format!("{} is the directory of an authority: a node needs one of its own", path.display());
+        return Err(Failure::usage(text));
+    }
+    directory.lock(options.timeout)
 }
 
 /// The keys of a node: none, one, or two while one is replaced.

@@ -42,9 +42,10 @@ pub(super) enum Domain {
     ///
     /// The authority issues the certificate with `grasp domain issue --csr node.csr`. If the directory has a key, it is kept.
     Request(Request),
-    /// Issue new certificates for nodes, with the same names; the revocation list and the anchors are brought up to date, too
+    /// Issue new certificates for nodes, with the same names; their revocation lists and anchors are brought up to date, too
     ///
-    /// With --if-needed, for timers, the exit status is 1 if no certificate was due.
+    /// It is for where the authority is. Nodes elsewhere get node.crt, anchors.crt and domain.crl from the directory here: all of
+    /// them are public. With --if-needed, for timers, the exit status is 1 if no certificate was due.
     Renew(Renew),
     /// Revoke certificates, and write the revocation list, which has to reach all nodes then
     Revoke(Revoke),
@@ -99,8 +100,8 @@ impl From<Kind> for Algorithm {
 /// The directory of the authority.
 #[derive(Args, Clone, Debug)]
 struct At {
-    /// The directory of the authority
-    #[arg(long, value_name = "DIR")]
+    /// The directory of the authority, which `grasp domain init` has made
+    #[arg(long, value_name = "AUTHORITY")]
     domain: PathBuf,
 }
 
@@ -173,8 +174,8 @@ pub(super) struct Request {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Renew {
-    /// The directories of the nodes
-    #[arg(value_name = "DIR", required = true)]
+    /// The directories of the nodes, here where the authority is
+    #[arg(value_name = "NODE", required = true)]
     nodes: Vec<PathBuf>,
     #[command(flatten)]
     at: At,
@@ -216,7 +217,7 @@ pub(super) struct Show {
 #[derive(Args, Clone, Debug)]
 pub(super) struct Check {
     /// The directory of the node
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "NODE")]
     node: PathBuf,
     /// Check the certificate in this file, too, as that of a peer
     #[arg(long, value_name = "FILE")]

@@ -49,7 +49,11 @@ fn one(
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<bool, Failure> {
-    let directory = Directory::open(path)?.lock(options.timeout)?;
+    let directory = Directory::open(path)?;
+    if !directory.has(NODE) {
+        return Err(Failure::usage(format!("it is not the directory of a node: it has no {NODE}")));
+    }
+    let directory = directory.lock(options.timeout)?;
     let old = certificate_of(&directory)?;
     let Some(known) = store.known(&old).cloned() else {
         let text = format!(

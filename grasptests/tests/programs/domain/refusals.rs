@@ -145,7 +145,9 @@ fn a_wrong_command_line_is_a_usage() {
             &["issue", "--domain", "authority", "--out", "a", "--csr", "b", "--algorithm", "p384"],
             "cannot be used with",
         ),
-        (&["renew", "--domain", "authority"], "<DIR>"),
+        (&["renew", "--domain", "authority"], "<NODE>"),
+        (&["issue", "--domain", "authority", "--out", "authority"], "a node needs one of its own"),
+        (&["renew", "authority", "--domain", "authority"], "it has no node.crt"),
         (&["show", "authority/issued.json"], "no certificate in PEM"),
         (&["frob"], "unrecognized subcommand"),
     ] {
