@@ -91,13 +91,23 @@ fn a_new_key_replaces_the_old_one_whenever_the_files_are_read() {
     let place = Place::with_authority();
     place.issue("a", &["--address", "fd00::1"]).done();
     let kept = Kept::load(Files::in_directory(place.0.0.join("a"))).expect("they work");
-    let (old_key, old) = (place.read("a/node.key"), place.read("a/node.crt"));
+    let old_key = place.read("a/node.key");
     place.renew("a", &["--new-key"]).done();
     let new_key = place.read("a/node.key");
     assert!(new_key != old_key && new_key.matches("BEGIN").count() == 1);
     let before = kept.current().certificate().serial();
     kept.reload().expect("the new ones work");
     assert_ne!(kept.current().certificate().serial(), before);
+    // One that cannot write the certificate.
+    std::fs::create_dir(place.0.file("a/.node.crt.new")).expect("a directory");
+    ends(&place.renew("a", &["--new-key"]), 2, "node.crt cannot be written");
+    assert_eq!(place.read("a/node.key").matches("BEGIN").count(), 2);
+    kept.reload().expect("the old certificate still works");
+    std::fs::remove_dir(place.0.file("a/.node.crt.new")).expect("it is empty");
+    place.renew("a", &["--new-key"]).done();
+    let (old_key, old) = (place.read("a/node.key"), place.read("a/node.crt"));
+    place.renew("a", &["--new-key"]).done();
+    let new_key = place.read("a/node.key");
     // What an interrupted renewal leaves: both keys, and either certificate.
     let new = place.read("a/node.crt");
     place.write("a/node.key", &format!("{new_key}{old_key}"));
