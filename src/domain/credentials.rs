@@ -10,7 +10,6 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustls_pki_types::CertificateDer;
 
-use super::key::FILE_LIMIT;
 use super::{
     CERTIFICATE_LIMIT, CHAIN_LIMIT, Certificate, KeyFileError, LIST_LIMIT, MalformedError, NodeName,
     NodeNameInCertificate, PrivateKey, RevocationList,
@@ -18,7 +17,7 @@ use super::{
 use crate::private_file::{self, ROOT};
 
 /// The most anchors, and the most revocation lists. Two anchors are to be supported (RFC 8994 §6.2.4).
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 /// PEM is a third longer than DER; people write comments.
 const TEXT: usize = 2;
 
@@ -99,18 +98,10 @@ impl Credentials {
 
     /// The same for the user `own`, to whom the files may belong.
     pub(crate) fn load_as(files: &Files, own: u32) -> Result<Self, CredentialsError> {
-        let text = private_file::read_as(&files.key, FILE_LIMIT, own).map_err(CredentialsError::Key)?;
-        let keys = PrivateKey::all_from_pem(&text).map_err(|error| {
-            let what = error.sentence();
-            CredentialsError::Key(KeyFileError::Malformed { path: files.key.clone(), line: 0, what })
-        })?;
+        let keys = PrivateKey::all_from_file(&files.key, own).map_err(CredentialsError::Key)?;
         let chain = certificates(&files.certificate, CHAIN_LIMIT, own)?;
         let anchors = certificates(&files.anchors, MOST, own)?;
-        let list = |path: &PathBuf| {
-            let text = trusted(path, TEXT * LIST_LIMIT, own)?;
-            RevocationList::from_pem(&text).map_err(|why| malformed(path, why))
-        };
-        let lists = files.lists.iter().map(list).collect::<Result<_, _>>()?;
+        let lists = files.lists.iter().map(|path| list(path, own)).collect::<Result<_, _>>()?;
         Self::with_one_of(chain, keys, anchors, lists)
     }
 
@@ -249,9 +240,16 @@ impl Kept {
     }
 }
 
-fn certificates(path: &Path, most: usize, own: u32) -> Result<Vec<Certificate>, CredentialsError> {
+/// Reads the certificates of a file that everybody may read, but only its owner may write.
+pub(crate) fn certificates(path: &Path, most: usize, own: u32) -> Result<Vec<Certificate>, CredentialsError> {
     let text = trusted(path, TEXT * most * CERTIFICATE_LIMIT, own)?;
     Certificate::all_from_pem(&text, most).map_err(|why| malformed(path, why))
+}
+
+/// Reads the revocation list of such a file.
+pub(crate) fn list(path: &Path, own: u32) -> Result<RevocationList, CredentialsError> {
+    let text = trusted(path, TEXT * LIST_LIMIT, own)?;
+    RevocationList::from_pem(&text).map_err(|why| malformed(path, why))
 }
 
 fn malformed(path: &Path, why: MalformedError) -> CredentialsError {
@@ -259,7 +257,7 @@ fn malformed(path: &Path, why: MalformedError) -> CredentialsError {
 }
 
 /// Reads a file that everybody may read, but only its owner may write, who is `own` or root: it says who is trusted.
-fn trusted(path: &Path, most: usize, own: u32) -> Result<Vec<u8>, CredentialsError> {
+pub(crate) fn trusted(path: &Path, most: usize, own: u32) -> Result<Vec<u8>, CredentialsError> {
     let io = |error| CredentialsError::Io { path: path.to_owned(), error };
     let file = private_file::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;

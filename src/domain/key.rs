@@ -1,6 +1,7 @@
 //! Keys of nodes and authorities: ECDSA on P-256 and P-384, and Ed25519.
 
 use std::fmt;
+use std::path::Path;
 
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -15,7 +16,8 @@ use x509_cert::der::{Decode, Encode};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use zeroize::Zeroizing;
 
-use super::Unwritten;
+use super::{KeyFileError, Unwritten};
+use crate::private_file;
 
 /// A kind of key. Peers may have others: what they sign is checked for RSA with at least 2048 bits, too (RFC 8994 §6.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -101,7 +103,11 @@ enum Pair {
 /// The most that an encoded key may have, in bytes. One of ours has 185.
 const MOST: usize = 512;
 /// The most that a file of keys may have, in bytes.
-pub(crate) const FILE_LIMIT: usize = 8 * 1024;
+const FILE_LIMIT: usize = 8 * 1024;
+
+/// What stands before the 32 random bytes of a key for Ed25519 (RFC 8410 §7). ring writes the public key behind them, too, which
+/// OpenSSL does not read.
+const ED25519_PREFIX: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -112,11 +118,14 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Random`]. A retry may help.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
-        let random = SystemRandom::new();
-        let made = match algorithm.ecdsa() {
-            Some(ecdsa) => EcdsaKeyPair::generate_pkcs8(ecdsa, &random),
-            None => Ed25519KeyPair::generate_pkcs8(&random),
+        let Some(ecdsa) = algorithm.ecdsa() else {
+            let mut pkcs8 = Zeroizing::new([0; ED25519_PREFIX.len() + 32]);
+            let (prefix, seed) = pkcs8.split_at_mut(ED25519_PREFIX.len());
+            prefix.copy_from_slice(&ED25519_PREFIX);
+            getrandom::fill(seed).map_err(|_| KeyError::Random)?;
+            return Self::from_pkcs8(pkcs8.as_slice());
         };
+        let made = EcdsaKeyPair::generate_pkcs8(ecdsa, &SystemRandom::new());
         Self::from_pkcs8(made.map_err(|_| KeyError::Random)?.as_ref())
     }
 
@@ -142,8 +151,17 @@ impl PrivateKey {
         Err(KeyError::Unsupported)
     }
 
+    /// Reads the keys of a file that only its owner can read, who is the user `own` or root.
+    pub(crate) fn all_from_file(path: &Path, own: u32) -> Result<Vec<Self>, KeyFileError> {
+        let text = private_file::read_as(path, FILE_LIMIT, own)?;
+        Self::all_from_pem(&text).map_err(|error| {
+            let what = error.sentence();
+            KeyFileError::Malformed { path: path.to_owned(), line: 0, what }
+        })
+    }
+
     /// Reads the keys of a text in PEM, PKCS#8, one or two: while a key is being replaced, its file has the old one and the new.
-    pub(super) fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, KeyError> {
+    fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, KeyError> {
         let text = std::str::from_utf8(text).map_err(|_| KeyError::NoPem)?;
         if text.len() > FILE_LIMIT {
             return Err(KeyError::Unsupported);
@@ -173,14 +191,14 @@ impl PrivateKey {
     /// The key in PEM, PKCS#8.
     ///
     /// # Errors
-    /// [`KeyError::Random`] never in practice.
+    /// [`KeyError::Unsupported`] if it has no encoding, as every key that was made or read has.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         pem::encode_string("PRIVATE KEY", LineEnding::LF, &self.pkcs8)
             .map(Zeroizing::new)
-            .map_err(|_| KeyError::Random)
+            .map_err(|_| KeyError::Unsupported)
     }
 
-    /// The key in PKCS#8, for TLS. What is dropped is wiped.
+    /// The key in PKCS#8, for TLS; nothing is copied.
     #[must_use]
     pub fn pkcs8(&self) -> PrivatePkcs8KeyDer<'_> {
         PrivatePkcs8KeyDer::from(self.pkcs8.as_slice())
@@ -287,7 +305,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    pub(super) const fn sentence(self) -> &'static str {
+    const fn sentence(self) -> &'static str {
         match self {
             Self::NoPem => "it has no private key in PEM (BEGIN PRIVATE KEY)",
             Self::Encrypted => {

@@ -31,7 +31,7 @@
 
 mod authority;
 mod certificate;
-mod credentials;
+pub(crate) mod credentials;
 mod key;
 mod list;
 mod membership;

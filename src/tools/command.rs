@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::decode::Decode;
+use super::domain::Domain;
 use super::keys::QuadsMaker;
 use super::words;
 use crate::types::{AsaLocator, Value};
@@ -91,6 +92,9 @@ pub(super) enum Verb {
     Decode(Decode),
     /// Make the key file of a network that uses QUADS encryption, from a password
     Keys(QuadsMaker),
+    /// Keep a domain of certificates: its authority, the certificates of nodes, the revocation list
+    #[command(subcommand)]
+    Domain(Domain),
     /// Look for problems that occur in practice, and say what to do
     Doctor(Doctor),
     /// Make the node read its configuration again

@@ -9,6 +9,7 @@
 //! | `asks`, `tells` | verbs that ask the network, and verbs that tell it something |
 //! | `watch`, `monitor`, `doctor` | verbs that follow events, and the one that looks for problems |
 //! | `decode`, `keys` | captures; key files |
+//! | `domain` | a domain of certificates: its authority and the files of nodes |
 //! | `shown`, `output`, `failure` | forms of values; tables, JSON, files; exit statuses |
 //! | `words`, `policy` | reading what people type; answering offers |
 //! | `pages`, `reload` | man pages and completions; making the node read its configuration again |
@@ -17,6 +18,7 @@ mod asks;
 mod command;
 pub mod decode;
 mod doctor;
+mod domain;
 mod failure;
 pub mod keys;
 mod monitor;
@@ -114,6 +116,7 @@ fn carry_out(cli: Cli, engine: Option<&Engine>, out: &mut dyn Write) -> Outcome 
             writeln!(out, "{said}")?;
             return Ok(());
         }
+        Verb::Domain(domain) => return domain.run(&options, out),
         Verb::Reload => return reload::reload(&options, out),
         Verb::Completions { shell } => return pages::completions(shell, out),
         Verb::Man { directory } => return pages::man(directory.as_deref(), out),
@@ -159,9 +162,12 @@ fn with_engine(run: &mut Run<'_>, verb: Verb) -> Outcome {
         Verb::Monitor(verb) => monitor::monitor(run, &verb),
         Verb::Doctor(verb) => doctor::doctor(run, &verb),
         // `carry_out` has carried them out.
-        Verb::Decode(_) | Verb::Keys(_) | Verb::Reload | Verb::Completions { .. } | Verb::Man { .. } => {
-            Ok(())
-        }
+        Verb::Decode(_)
+        | Verb::Keys(_)
+        | Verb::Domain(_)
+        | Verb::Reload
+        | Verb::Completions { .. }
+        | Verb::Man { .. } => Ok(()),
     }
 }
 

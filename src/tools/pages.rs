@@ -24,16 +24,18 @@ pub(super) fn man(directory: Option<&Path>, out: &mut dyn Write) -> Outcome {
     let Some(directory) = directory else {
         return Ok(Man::new(command).render(out)?);
     };
-    let write = |name: &str, command: clap::Command| {
-        let path = directory.join(format!("{name}.1"));
-        let mut page = Vec::new();
-        let source = concat!("grasp ", env!("CARGO_PKG_VERSION"));
-        Man::new(command).title(name.to_uppercase()).source(source).render(&mut page)?;
-        write_atomically(&path, &page)
-            .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", path.display())))
-    };
+    pages(directory, "grasp", &command)
+}
+
+/// The page of a command, and those of its verbs.
+fn pages(directory: &Path, name: &str, command: &clap::Command) -> Outcome {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-        write(&format!("grasp-{}", verb.get_name()), verb.clone())?;
+        pages(directory, &format!("{name}-{}", verb.get_name()), verb)?;
     }
-    write("grasp", command)
+    let path = directory.join(format!("{name}.1"));
+    let mut page = Vec::new();
+    let source = concat!("grasp ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone()).title(name.to_uppercase()).source(source).render(&mut page)?;
+    write_atomically(&path, &page)
+        .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", path.display())))
 }

@@ -7,6 +7,7 @@ mod bench;
 mod bubbles;
 mod churn;
 mod command;
+mod domain;
 mod graspd;
 mod lab_program;
 mod prompt;

@@ -5,6 +5,7 @@ mod checks;
 mod system;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::command::Doctor;
 use super::failure::{Failure, Outcome};
+use super::output::json_line;
 use super::run::{Run, next_event};
 use crate::api::Discover;
 use crate::stats::Stats;
@@ -24,7 +26,7 @@ const MOST_NEIGHBOURS: usize = 4096;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(super) enum Level {
     Fine,
     /// It may be intended.
     Odd,
@@ -33,7 +35,7 @@ enum Level {
 
 /// What was found about one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Diagnosis {
+pub(super) struct Diagnosis {
     level: Level,
     subject: &'static str,
     /// What was found.
@@ -43,15 +45,15 @@ struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn fine(subject: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn fine(subject: &'static str, text: impl Into<String>) -> Self {
         Self { level: Level::Fine, subject, text: text.into(), advice: String::new() }
     }
 
-    fn odd(subject: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn odd(subject: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Level::Odd, subject, text: text.into(), advice: advice.into() }
     }
 
-    fn wrong(subject: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn wrong(subject: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Level::Wrong, subject, text: text.into(), advice: advice.into() }
     }
 }
@@ -99,19 +101,24 @@ pub(super) fn doctor(run: &mut Run<'_>, verb: &Doctor) -> Outcome {
     let heard = listen(run, Duration::from_millis(verb.listen.into()))?;
     let evidence = gather(run, heard);
     let found = checks::diagnose(&evidence);
-    if run.options.json {
-        for Diagnosis { level, subject, text, advice } in &found {
-            let level = word(*level);
-            run.json(&json!({ "level": level, "subject": subject, "text": text, "advice": advice }))?;
+    tell(&found, run.options.json, run.out)
+}
+
+/// Prints what was found. A problem is a failure.
+pub(super) fn tell(found: &[Diagnosis], json: bool, out: &mut dyn Write) -> Outcome {
+    for Diagnosis { level, subject, text, advice } in found {
+        let level = word(*level);
+        if json {
+            let object = json!({ "level": level, "subject": subject, "text": text, "advice": advice });
+            json_line(&object, out)?;
+            continue;
         }
-    } else {
-        for Diagnosis { level, subject, text, advice } in &found {
-            run.say(format_args!("{:<5} {subject}: {text}", word(*level)))?;
-            if !advice.is_empty() {
-                run.say(format_args!("      -> {advice}"))?;
-            }
+        writeln!(out, "{level:<5} {subject}: {text}")?;
+        if !advice.is_empty() {
+            writeln!(out, "      -> {advice}")?;
         }
     }
+    out.flush()?;
     let wrong = found.iter().filter(|one| one.level == Level::Wrong).count();
     match wrong {
         0 => Ok(()),

@@ -2,7 +2,7 @@
 
 mod service;
 mod statuses;
-mod transcripts;
+pub(crate) mod transcripts;
 mod verbs;
 
 use std::io::Read as _;
@@ -22,10 +22,10 @@ const SOON: Duration = Duration::from_secs(30);
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_grasp-tested");
 
 /// A directory that goes with its test.
-struct Directory(PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("grasp-command-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -33,7 +33,7 @@ impl Directory {
         Self(path)
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
@@ -142,7 +142,7 @@ impl From<Output> for Ended {
 impl Ended {
     /// It must have succeeded, and said nothing on the standard error.
     #[track_caller]
-    fn done(self) -> String {
+    pub(crate) fn done(self) -> String {
         assert!(self.status == 0 && self.errors.is_empty(), "{self:?}");
         self.out
     }

@@ -236,6 +236,9 @@ fn pages_and_completions_mention_every_verb() {
         );
         assert!(page.contains(&format!("grasp\\-{verb}(1)")), "{verb}: {page}");
     }
+    // And the verbs of verbs.
+    let issue = fs::read_to_string(directory.file("grasp-domain-issue.1")).expect("a page");
+    assert!(issue.contains(".TH GRASP-DOMAIN-ISSUE 1") && issue.contains("\\-\\-csr"), "{issue}");
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell]);
         let missing: Vec<_> = verbs.iter().filter(|verb| !script.contains(verb.as_str())).collect();
