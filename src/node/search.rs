@@ -520,14 +520,66 @@ mod tests {
             let id = asks(&mut search, now);
             answer(&node, id, None);
             answer(&node, id, None);
-            answers.try_iter().for_each(|answer| search.take(answer));
-            assert_eq!(waits(&mut search, now), now + 100);
+            for answer in answers.try_iter() {
+                search.take(answer);
+                assert_eq!(waits(&mut search, now), now + 100, "one question for all answers of a moment");
+            }
             now += 100;
         }
         let id = asks(&mut search, now);
         answer(&node, id, None);
         answers.try_iter().for_each(|answer| search.take(answer));
         assert!(waits(&mut search, now) > now + 100, "seven questions, six relays");
+    }
+
+    #[test]
+    fn a_dead_answer_brings_the_next_question_forward() {
+        let node = node();
+        let (mut first, _answers) = search(&node, Some(60_000), until_enough(1), 0);
+        let id = asks(&mut first, 0);
+        let (mut second, answers) = search(&node, Some(60_000), until_enough(1), 150);
+        assert_eq!(waits(&mut second, 150), 600, "when the question that it shares is old");
+        answer(&node, id, None);
+        answers.try_iter().for_each(|answer| second.take(answer));
+        assert_eq!(waits(&mut second, 200), 300);
+    }
+
+    #[test]
+    fn what_is_found_is_kept_once_and_no_more_than_wanted() {
+        let node = node();
+        let (mut search, _answers) = search(&node, None, until_enough(99), 0);
+        let found = |last: u16, ttl| {
+            let locators = (0..=last).map(|last| AsaLocator::new(address(last), None)).collect();
+            DiscoveryAnswer::Found(Found { locators, ttl, ifi: 2, stale: false })
+        };
+        search.take(found(3, u32::try_from(BRIEF).unwrap()));
+        search.take(found(3, 1000));
+        assert_eq!(search.locators.len(), 4, "each once");
+        search.take(found(30, 1000));
+        assert_eq!(search.end(0).0.len(), 10, "no more than the caller can use");
+        assert!(is_there(&AsaLocator::new(address(1), None), &AsaLocator::new(address(1), Some(2))));
+        let (one, other) = (AsaLocator::new(address(1), None), AsaLocator::new(address(2), None));
+        assert!(!is_there(&one, &other) && !is_there(&one, &one.clone().with_port(7)));
+    }
+
+    #[test]
+    fn only_a_question_in_rapid_mode_has_a_value_and_without_security_none_is_asked() {
+        let node = node();
+        let value = |rapid| {
+            let (tx, _rx) = bounded(1);
+            let objective = Objective { value: Value::from(5), ..Objective::new("EX1") };
+            let wanted = Wanted { rapid, ..until_enough(1) };
+            let mut search = node.search(&objective, None, wanted, Arc::new(tx), 1000, 0);
+            let Ok(Step::Ask(datagram)) = search.next(0) else { panic!("{search:?}") };
+            match decode(&datagram, &Limits { size: 2000, depth: 10 }).unwrap().body {
+                Body::Discovery { objective, .. } => objective.value,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((value(true), value(false)), (Some(Value::from(5)), Some(Value::Null)));
+        node.set_secure(false);
+        let refused = search(&node, None, until_enough(1), 0).0.next(0);
+        assert!(matches!(refused, Err(Error::NoSecurity)), "{refused:?}");
     }
 
     #[test]
@@ -546,5 +598,7 @@ mod tests {
         assert_eq!((asking.next(0), asking.next(600)), (Some(600), None));
         let mut asking = Asking::new(0, Some(50));
         assert_eq!((asking.next(0), asking.next(100)), (Some(100), None));
+        let mut asking = Asking::new(2, Some(400));
+        assert_eq!((asking.next(0), asking.next(200)), (Some(200), Some(400)), "just enough for a second");
     }
 }

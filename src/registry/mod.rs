@@ -80,3 +80,6 @@ impl Registries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
