@@ -193,3 +193,27 @@ impl Sender {
         Ok(sent.map(|_| ())?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The loopback interface of Linux.
+    const LOOPBACK: u32 = 1;
+
+    #[test]
+    fn the_system_tells_where_the_group_has_been_joined() {
+        let receiver = Receiver::multicast(LOOPBACK).unwrap();
+        assert!(joined().unwrap().contains(&LOOPBACK));
+        receiver.close();
+        assert!(!joined().unwrap().contains(&LOOPBACK), "and left, not only once the socket is gone");
+        assert!(receiver.receive(&mut [0; 9]).is_none());
+    }
+
+    #[test]
+    fn where_no_socket_can_be_bound_to_the_interface_one_is_bound_to_the_address() {
+        let receiver = Receiver::unicast(LOOPBACK, "no-such-device", Ipv6Addr::LOCALHOST).unwrap();
+        let bound = SockRef::from(&receiver.socket).local_addr().unwrap().as_socket_ipv6().unwrap();
+        assert_eq!((*bound.ip(), bound.port()), (Ipv6Addr::LOCALHOST, GRASP_LISTEN_PORT));
+    }
+}
