@@ -227,6 +227,7 @@ fn what_is_found_is_kept_once_and_no_more_than_wanted() {
         DiscoveryAnswer::Found(Found { locators, ttl, ifi: 2, stale: false })
     };
     search.take(found(3, u32::try_from(BRIEF).unwrap()));
+    assert_eq!(search.locators.len(), 4, "just long enough to be of use");
     search.take(found(3, 1000));
     assert_eq!(search.locators.len(), 4, "each once");
     search.take(found(30, 1000));

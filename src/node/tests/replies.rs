@@ -1,27 +1,10 @@
 //! Messages within sessions (RFC 8990 §2.8.6 to §2.8.12), and responses on their way.
 
-use std::time::{Duration, Instant};
-
 use super::*;
 use crate::error::Error;
-use crate::node::{Await, NegotiationReply, SynchReply};
+use crate::node::{NegotiationReply, SynchReply};
 use crate::registry::Exchange;
 use crate::wire::Step;
-
-#[test]
-fn a_peer_may_ask_for_time_again_and_again_but_for_so_much_in_all() {
-    let node = Fixture::new(Config::new().wait_limit(1000));
-    let now = Instant::now();
-    let ms = |ms| now + Duration::from_millis(ms);
-    let mut waiting = Await::new(&node, ms(50), now);
-    assert_eq!(waiting.deadline(), ms(50));
-    waiting.extend(300, ms(40));
-    assert_eq!(waiting.deadline(), ms(340));
-    waiting.extend(20, ms(300));
-    assert_eq!(waiting.deadline(), ms(320), "it replaces what is left");
-    waiting.extend(900, ms(310));
-    assert_eq!(waiting.deadline(), ms(1000));
-}
 
 #[test]
 fn each_message_of_a_session_is_counted_as_what_it_is() {
