@@ -548,4 +548,10 @@ fn test_switches_send_what_a_peer_must_refuse() {
         });
         assert_eq!(result, Err(Error::NoPeer));
     }
+    // Each for one message.
+    let then = |mut stream: RawStream| assert!(matches!(stream.hear().body, Body::Negotiate(_)));
+    let step = |engine: &grasp::Engine, asa, session, held: grasp::Objective| {
+        engine.negotiate_step(asa, session, &held, Some(5000))
+    };
+    assert_eq!(with_session(&host, then, step), Err(Error::NoPeer));
 }
