@@ -190,7 +190,7 @@ impl Here {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        let wanted = Wanted { enough: 1, most: 1, rapid: true, ..Wanted::default() };
+        let wanted = Wanted { enough: 1, rapid: true, ..Wanted::default() };
         Ok(self.ask(&wish, None, wanted)?.1)
     }
 }

@@ -60,7 +60,7 @@ impl Asking {
 pub(crate) struct Wanted {
     /// The search ends as soon as this many locators are known.
     pub(crate) enough: usize,
-    /// At most this many locators are kept, because a peer may send any number.
+    /// At most this many locators are kept, and at least one, because a peer may send any number.
     pub(crate) most: usize,
     /// Locators that do not count as an answer.
     pub(crate) not: Vec<AsaLocator>,

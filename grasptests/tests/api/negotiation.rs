@@ -536,11 +536,13 @@ fn a_dry_run_stays_dry() {
 fn test_switches_send_what_a_peer_must_refuse() {
     isolated!();
     let (_lab, host) = client();
-    for switch in [grasp::Engine::make_invalid, grasp::Engine::make_badmess] {
-        let then = |mut stream: RawStream| {
+    let switches: [(fn(&grasp::Engine), bool); 2] =
+        [(grasp::Engine::make_invalid, true), (grasp::Engine::make_badmess, false)];
+    for (switch, is_message) in switches {
+        let then = move |mut stream: RawStream| {
             let item = stream.read().unwrap();
             let decoded = grasp::wire::decode(&item, &grasp::wire::Limits::default());
-            assert!(decoded.map_or(true, |message| matches!(message.body, Body::Invalid { .. })));
+            assert_eq!(decoded.is_ok_and(|sent| matches!(sent.body, Body::Invalid { .. })), is_message);
         };
         let result = with_session(&host, then, |engine, asa, session, held| {
             switch(engine);
