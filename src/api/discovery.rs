@@ -192,7 +192,7 @@ impl Here {
     pub(super) fn ask_rapidly(&self, objective: &Objective) -> Result<Option<RapidAnswer>> {
         let mut wish = objective.clone();
         wish.loop_count = 1;
-        let wanted = Wanted { enough: 1, most: 1, rapid: true, ..Wanted::default() };
+        let wanted = Wanted { enough: 1, rapid: true, ..Wanted::default() };
         Ok(self.ask(&wish, None, wanted)?.1)
     }
 }
@@ -228,5 +228,22 @@ impl OfferedHere {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_an_asa_offers_itself_is_no_answer_and_what_others_offer_here_is_one_once() {
+        let at = |last| AsaLocator::new(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last), None).with_port(7);
+        let here = OfferedHere { others: vec![at(1), at(2)], own: vec![at(3)] };
+        assert!(here.is_own(&at(3)) && !here.is_own(&at(1)));
+        assert_eq!(here.added_to(vec![at(3), at(2), at(4)]), [at(2), at(4), at(1)]);
+        let tried = here.without(&[at(1), at(4)]);
+        assert_eq!(tried.added_to(vec![at(3), at(4), at(5)]), [at(5), at(2)]);
     }
 }

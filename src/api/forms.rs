@@ -207,3 +207,80 @@ impl Default for EngineState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::net::Ipv6Addr;
+
+    use super::*;
+    use crate::trace::SessionKind;
+    use crate::types::AsaNonce;
+
+    /// What arrives is what was sent, and nothing else can be read as it.
+    fn survives<T: Form + Formed + PartialEq + Debug>(one: T) {
+        assert_eq!(T::read(one.form()), Some(one));
+        assert_eq!(T::read(Value::from(-1)), None);
+        assert_eq!(T::read(Value::Text("first".to_owned())), None);
+    }
+
+    #[test]
+    fn whatever_is_asked_or_answered_arrives_as_it_was_sent() {
+        let objective = || Objective { neg: true, value: Value::from(7), ..Objective::new("EX1") };
+        let session = SessionNonce { id_value: 7, id_source: Some(Ipv6Addr::LOCALHOST) };
+        let locator = || AsaLocator::new(Ipv6Addr::LOCALHOST, Some(2)).with_port(9);
+        for port in [Port::Any, Port::Fixed(7017), Port::Last] {
+            survives(port);
+        }
+        survives(RegisterObj::default());
+        for change in [
+            |options: &mut RegisterObj| options.ttl = Some(5),
+            |options: &mut RegisterObj| options.discoverable = true,
+            |options: &mut RegisterObj| options.overlap = true,
+            |options: &mut RegisterObj| options.local = true,
+            |options: &mut RegisterObj| options.rapid = true,
+            |options: &mut RegisterObj| {
+                options.locators = vec![AsaLocator::fqdn("a", crate::types::Protocol::Tcp, 1)]
+            },
+            |options: &mut RegisterObj| options.port = Port::Fixed(1),
+        ] {
+            let mut options = RegisterObj::default();
+            change(&mut options);
+            survives(options);
+        }
+        survives(Discover::default());
+        survives(Discover { flush: true, minimum_ttl: Some(5), enough: Some(1) });
+        survives(Negotiation::Agreed(objective()));
+        survives(Negotiation::Offer(session, objective()));
+        let name = Some("0@acp.example.com".to_owned());
+        let peer = Peer { address: Some(Ipv6Addr::LOCALHOST.into()), locator: Some(locator()), name };
+        survives(peer.clone());
+        survives(Peer::default());
+        for source in [Source::Flooded(locator()), Source::Peer(peer)] {
+            survives(Synchronized { objective: objective(), source });
+        }
+        survives(SessionView {
+            session,
+            kind: SessionKind::RelayedDiscovery,
+            objective: "EX1".to_owned(),
+            peer: Some(Ipv6Addr::LOCALHOST),
+            owner: Some(AsaNonce(7)),
+        });
+    }
+
+    #[test]
+    fn the_state_of_an_engine_arrives_with_a_word_on_what_it_trusts() {
+        survives(EngineState::default());
+        let sizes =
+            EngineState { unicast_size: 1, multicast_size: 2, stopped: false, ..EngineState::default() };
+        for state in [
+            EngineState { secure: true, trusting: Some(TRUSTING_LINKS), ..sizes.clone() },
+            EngineState { sealed: true, dull: true, ..sizes.clone() },
+            EngineState { relaying: true, ..sizes.clone() },
+        ] {
+            survives(state);
+        }
+        let own = EngineState { trusting: Some("the user's own words"), ..sizes };
+        assert_eq!(EngineState::read(own.form()).unwrap().trusting, Some(TRUSTING));
+    }
+}

@@ -20,6 +20,8 @@ mod serve;
 mod session;
 mod stop;
 mod synchronization;
+#[cfg(test)]
+mod tests;
 mod typed;
 mod views;
 

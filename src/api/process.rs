@@ -411,6 +411,9 @@ mod tests {
         let answers =
             SkipDialogue { selfing: Answer::Ask, diagnosing: Answer::Ask, ..SkipDialogue::default() };
         assert_same(&dialogue(Some(answers), &mut input, false), &config);
+        let mut unread = io::Cursor::new(b"y\ny\n".to_vec());
+        assert_same(&dialogue(Some(answers), &mut unread, false), &config);
+        assert_eq!(unread.position(), 0, "nobody is asked without a terminal");
     }
 
     #[test]

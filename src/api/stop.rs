@@ -153,6 +153,27 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_ever_lasts_until_the_stop_and_all_wakers_are_called() {
+        let stop = Stop::new();
+        let (sender, receiver) = bounded(9);
+        for number in 0..3 {
+            let sender = sender.clone();
+            stop.wake_with(move || _ = sender.try_send(number));
+        }
+        let (ended, has_ended) = bounded(1);
+        let other = stop.clone();
+        let waiter = std::thread::Builder::new().spawn(move || {
+            other.wait_for_ever();
+            ended.send(()).unwrap();
+        });
+        assert!(has_ended.recv_timeout(Duration::from_millis(50)).is_err());
+        stop.request();
+        has_ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        waiter.unwrap().join().unwrap();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
     fn what_blocks_is_woken_while_it_is_to_be() {
         let stop = Stop::new();
         let (sender, receiver) = bounded(2);

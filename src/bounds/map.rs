@@ -434,6 +434,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_given_out_once() {
+        let mut map = BoundedMap::new(Capacity::entries(9));
+        let [first, second] = [map.next_number(), map.next_number()];
+        map.insert(1, 'a', 0);
+        let third = map.next_number();
+        let of_entry = map.number(&1).unwrap();
+        let all = std::collections::HashSet::from([first, second, third]);
+        assert_eq!((all.len(), map.get(&1)), (3, Some(&'a')));
+        assert!(of_entry >= second && of_entry < third, "{of_entry}");
+    }
+
+    #[test]
     fn many_holders_of_little_displace_each_other() {
         let mut map = BoundedMap::with_shares(Capacity::entries(2000), Capacity::entries(1000));
         for key in 0..10 {

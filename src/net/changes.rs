@@ -84,4 +84,29 @@ mod tests {
         changes.wait(Duration::from_secs(60)).unwrap();
         assert!(started.elapsed() < Duration::from_secs(30));
     }
+
+    #[test]
+    fn a_notice_ends_one_wait_and_all_notices_together_no_other() {
+        let (notices, system) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let changes = Changes { notices: Some(notices.into()), stop: Waker::new().unwrap() };
+        let lasts = || {
+            let started = Instant::now();
+            changes.wait(Duration::from_millis(50)).unwrap();
+            started.elapsed() >= Duration::from_millis(50)
+        };
+        assert!(lasts());
+        for _ in 0..3 {
+            system.send(&[1]).unwrap();
+        }
+        let started = Instant::now();
+        changes.wait(Duration::from_secs(60)).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(30));
+        assert!(lasts(), "all of them have been read");
+    }
+
+    #[test]
+    fn the_socket_for_notices_is_not_for_other_programs() {
+        let flags = rustix::io::fcntl_getfd(subscribe().unwrap()).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
 }

@@ -198,3 +198,56 @@ fn the_address_that_the_substrate_names_is_the_nodes() {
     assert!(seen.own.is_empty());
     assert_eq!((seen.links.len(), seen.permitted), (1, Some(BTreeSet::from([2]))));
 }
+
+#[test]
+fn a_link_local_address_that_is_deprecated_gives_way_to_another() {
+    let used = InUse { link_locals: BTreeMap::from([(2, of("fe80::2"))]), ..InUse::default() };
+    let addresses = [address(2, "fe80::2", FIXED | flags::DEPRECATED), address(2, "fe80::3", FIXED)];
+    assert_eq!(see(&[device(2, "")], &addresses, &used).links[0].link_local, of("fe80::3"));
+}
+
+#[test]
+fn among_equal_interfaces_the_one_in_use_wins_and_then_the_first_whatever_the_age() {
+    let aged = |ifi: u32, made| Address { made, ..address(ifi, &format!("fd00:{ifi}::1"), FIXED) };
+    let (devices, addresses) = ([device(2, ""), device(3, "")], [aged(2, 500), aged(3, 100)]);
+    let global = |used: Option<&str>| {
+        let used = InUse { global: used.map(of), ..InUse::default() };
+        see(&devices, &addresses, &used).global
+    };
+    assert_eq!(global(None), Some(of("fd00:2::1")));
+    assert_eq!(global(Some("fd00:3::1")), Some(of("fd00:3::1")));
+}
+
+#[test]
+fn an_interface_upon_a_part_of_a_bridge_is_no_duplicate_of_what_is_left_out() {
+    let devices = [
+        Device { master: Some((9, "bridge".to_owned())), ..device(2, "") },
+        Device { lower: Some(2), ..device(3, "macvlan") },
+        device(9, "bridge"),
+    ];
+    let addresses: Vec<_> = [2, 3, 9].map(|ifi| address(ifi, &format!("fe80::{ifi}"), FIXED)).to_vec();
+    let seen = see(&devices, &addresses, &InUse::default());
+    assert_eq!(seen.links.iter().map(|link| link.ifi).collect::<Vec<_>>(), [3, 9]);
+}
+
+#[test]
+fn without_a_wider_address_the_link_local_one_that_is_likely_unique_identifies_this_node() {
+    let devices = [device(2, ""), device(3, ""), device(4, "")];
+    let unlikely = address(2, "fe80::1", FIXED);
+    let initiator = |addresses: &[Address], used: Option<&str>| {
+        let used = InUse { initiator: used.map(of), ..InUse::default() };
+        see(&devices, addresses, &used).initiator
+    };
+    for likely in [
+        Address { automatic: true, ..address(3, "fe80::ab:3", FIXED) },
+        address(3, "fe80::ab:3", FIXED | flags::STABLE_PRIVACY),
+        address(3, "fe80::0200:ff:fe00:3", FIXED),
+    ] {
+        let addresses = [unlikely.clone(), likely.clone()];
+        assert_eq!(initiator(&addresses, None), Some(likely.address), "{likely:?}");
+        assert_eq!(initiator(&addresses, Some("fe80::1")), Some(of("fe80::1")), "the one in use stays");
+    }
+    let addresses = [unlikely, address(3, "fe80::3", FIXED)];
+    assert_eq!(initiator(&addresses, None), Some(of("fe80::1")), "the first of equals");
+    assert_eq!(initiator(&addresses, Some("fe80::99")), Some(of("fe80::1")), "that one is gone");
+}

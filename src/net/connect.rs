@@ -243,4 +243,20 @@ mod tests {
         let (_, reached) = first_of(&addresses, Instant::now() + 5 * SECOND).unwrap();
         assert_eq!(reached, addresses[31]);
     }
+
+    #[test]
+    fn an_attempt_is_made_once_it_is_and_one_that_cannot_begin_says_so() {
+        let framing = || Framing::bare(Default::default());
+        let (deaf, ..) = &silent();
+        assert!(Attempt::begin(*deaf, framing()).unwrap().made().is_err());
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let at_once = (0..100).filter(|_| Attempt::begin(address, framing()).unwrap().made().is_ok()).count();
+        assert!(at_once > 0);
+        let group = "[ff02::1%1]:7".parse().unwrap();
+        assert!(begin(&group).is_err(), "nobody connects to a group");
+        let counted = framing();
+        assert!(Attempt::begin(group, counted.clone()).is_err());
+        assert_eq!(counted.counters.snapshot().connections_failed, 1);
+    }
 }

@@ -8,12 +8,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 pub(crate) fn room(wanted: usize, may_raise: bool) -> Option<usize> {
     // One of them is the directory being read.
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
-    let limit = limit();
-    let needed = open.saturating_add(wanted);
-    if may_raise && needed > limit {
-        raise(needed);
+    if may_raise {
+        raise(open.saturating_add(wanted));
     }
-    Some(self::limit().saturating_sub(open))
+    Some(limit().saturating_sub(open))
 }
 
 /// The maximum number of descriptors of the process.
@@ -21,6 +19,7 @@ pub(crate) fn limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
+/// Raises the soft limit to what is needed, unless it is as high already.
 fn raise(needed: usize) {
     let mut limits = getrlimit(Resource::Nofile);
     let before = limits.current;

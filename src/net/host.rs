@@ -132,3 +132,46 @@ impl AsFd for Link {
         self.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Link, Link) {
+        let (one, other) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).unwrap();
+        (Link(one), Link(other))
+    }
+
+    #[test]
+    fn messages_are_read_whole_and_what_is_none_ends_the_connection() {
+        let read = |sent: &[&[u8]]| {
+            let (ours, theirs) = pair();
+            sent.iter().for_each(|message| theirs.send(message).unwrap());
+            let mut buffer = [0; 4];
+            match ours.read(&mut buffer) {
+                Read::Message(message) => Some(message.to_vec()),
+                Read::Nothing => None,
+                Read::End => Some(vec![255]),
+            }
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&[&[1, 2, 3, 4], &[5]]), Some(vec![1, 2, 3, 4]));
+        assert_eq!(read(&[&[1, 2, 3, 4, 5]]), Some(vec![255]), "longer than any of ours");
+        assert_eq!(read(&[&[]]), Some(vec![255]));
+        let (ours, theirs) = pair();
+        drop(theirs);
+        assert!(matches!(ours.read(&mut [0; 4]), Read::End));
+        assert_eq!(ours.send(&[1]), Err(Unsent::Failed));
+    }
+
+    #[test]
+    fn whoever_does_not_read_is_not_waited_for() {
+        let (ours, theirs) = pair();
+        let unsent = (0..100_000).find_map(|_| ours.send(&[0; 1000]).err());
+        assert_eq!(unsent, Some(Unsent::Full));
+        theirs.close();
+        assert_eq!(ours.send(&[1]), Err(Unsent::Failed));
+        assert!(ours.is_trusted(), "it is this process");
+    }
+}

@@ -75,16 +75,22 @@ fn look_without_netlink() -> io::Result<(Vec<Device>, Vec<Address>)> {
             }
         }
         Err(error) if listed.is_empty() => return Err(error),
-        Err(_) => {
-            for (name, address) in listed {
-                let loopback = address.address.is_loopback();
-                let device = || Device { ifi: address.ifi, name, loopback, ..Device::default() };
-                devices.entry(address.ifi).or_insert_with(device).loopback |= loopback;
-                addresses.push(address);
-            }
-        }
+        Err(_) => (devices, addresses) = of_proc(listed),
     }
     Ok((devices.into_values().collect(), addresses))
+}
+
+/// The interfaces that have the addresses of /proc/net/if_inet6.
+fn of_proc(listed: Vec<(String, Address)>) -> (BTreeMap<u32, Device>, Vec<Address>) {
+    let mut devices = BTreeMap::new();
+    let mut addresses = Vec::new();
+    for (name, address) in listed {
+        let loopback = address.address.is_loopback();
+        let device = || Device { ifi: address.ifi, name, ..Device::default() };
+        devices.entry(address.ifi).or_insert_with(device).loopback |= loopback;
+        addresses.push(address);
+    }
+    (devices, addresses)
 }
 
 /// Parses a line of /proc/net/if_inet6: address, interface, prefix length, scope, flags (all hexadecimal), name.
@@ -131,5 +137,18 @@ mod tests {
             let known = all.iter().find(|known| known.ifi == device.ifi).unwrap();
             assert_eq!((&known.name, known.loopback), (&device.name, device.loopback));
         }
+    }
+
+    #[test]
+    fn what_proc_alone_tells_makes_interfaces_with_all_their_addresses() {
+        let lines = [
+            "00000000000000000000000000000001 01 80 10 80       lo",
+            "fe8000000000000000000000000000fe 02 40 20 c8     eth0",
+            "fd0000000000000000000000000000fe 02 40 00 80     eth0",
+        ];
+        let (devices, addresses) = of_proc(lines.iter().filter_map(|line| if_inet6(line)).collect());
+        let seen: Vec<_> = devices.values().map(|one| (one.ifi, one.name.as_str(), one.loopback)).collect();
+        assert_eq!(seen, [(1, "lo", true), (2, "eth0", false)]);
+        assert_eq!(addresses.iter().map(|one| one.ifi).collect::<Vec<_>>(), [1, 2, 2]);
     }
 }

@@ -95,4 +95,31 @@ mod tests {
         thread.unwrap().join().unwrap();
         assert!(listener.accept().is_none());
     }
+
+    #[test]
+    fn waiting_for_data_of_one_connection_ends_with_the_next_and_with_its_time() {
+        let listener = Listener::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0)).unwrap();
+        let port = listener.port().unwrap();
+        let mut client = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        let (connection, _) = listener.accept().unwrap().unwrap();
+        let after = |ms| Instant::now() + std::time::Duration::from_millis(ms);
+        assert!(!listener.wait_for(&connection, after(20)).unwrap());
+        std::io::Write::write_all(&mut client, &[1]).unwrap();
+        assert!(listener.wait_for(&connection, after(60_000)).unwrap());
+        let (idle, _other) = (TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap(), client);
+        let (waiting, _) = listener.accept().unwrap().unwrap();
+        let _next = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        assert!(!listener.wait_for(&waiting, after(60_000)).unwrap(), "another connection waits");
+        drop(idle);
+    }
+
+    #[test]
+    fn only_a_port_that_is_wanted_again_is_taken_from_old_connections() {
+        let reuses = |listener: &Listener| SockRef::from(&listener.socket).reuse_address().unwrap();
+        let chosen = Listener::on(0, false).unwrap();
+        assert!(!reuses(&chosen));
+        let port = chosen.port().unwrap();
+        drop(chosen);
+        assert!(reuses(&Listener::on(port, true).unwrap()));
+    }
 }

@@ -133,4 +133,24 @@ mod tests {
         assert_eq!(listen(&directory.join("file"), 0o600, None).unwrap_err().kind(), ErrorKind::AddrInUse);
         fs::remove_dir_all(&directory).unwrap();
     }
+
+    #[test]
+    fn a_node_that_takes_no_connection_is_not_waited_for_and_its_socket_is_left() {
+        let path = std::env::temp_dir().join(format!("grasp-busy-{}", std::process::id()));
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        busy.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        busy.listen(0).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let mut made = Vec::new();
+        let error = loop {
+            match connect(&path, soon()) {
+                Ok(stream) => made.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(listen(&path, 0o600, None).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert!(fs::symlink_metadata(&path).is_ok());
+        fs::remove_file(&path).unwrap();
+    }
 }

@@ -136,6 +136,20 @@ impl Receiver {
     }
 }
 
+/// Repeats what fails because another program has the port.
+fn try_ports<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let is_taken =
+        |tried: &io::Result<T>| matches!(tried, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+    let mut tried = attempt();
+    for _ in 1..PORT_TRIES {
+        if !is_taken(&tried) {
+            break;
+        }
+        tried = attempt();
+    }
+    tried
+}
+
 /// The socket that sends to the group on one interface.
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -149,18 +163,12 @@ pub(crate) struct Sender {
 impl Sender {
     /// Opens the sending socket of an interface and the TCP listener on the same port (graspy's `_init_drsocks`).
     pub(crate) fn open(ifi: u32, link_local: Ipv6Addr) -> io::Result<(Self, Listener)> {
-        let mut tries = 0;
-        loop {
+        try_ports(|| {
             let listener = Listener::bind(SocketAddrV6::new(link_local, 0, 0, ifi))?;
             let port = listener.port()?;
-            match Self::bind(SocketAddrV6::new(link_local, port, 0, ifi)) {
-                Ok(socket) => {
-                    return Ok((Self { socket, ifi, port, congested: AtomicBool::new(false) }, listener));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
-                Err(error) => return Err(error),
-            }
-        }
+            let socket = Self::bind(SocketAddrV6::new(link_local, port, 0, ifi))?;
+            Ok((Self { socket, ifi, port, congested: AtomicBool::new(false) }, listener))
+        })
     }
 
     fn bind(address: SocketAddrV6) -> io::Result<UdpSocket> {
@@ -191,5 +199,50 @@ impl Sender {
         }
         self.congested.store(sent == Err(Errno::AGAIN), Ordering::Relaxed);
         Ok(sent.map(|_| ())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The loopback interface of Linux.
+    const LOOPBACK: u32 = 1;
+
+    #[test]
+    fn the_system_tells_where_the_group_has_been_joined() {
+        let receiver = Receiver::multicast(LOOPBACK).unwrap();
+        assert!(joined().unwrap().contains(&LOOPBACK));
+        receiver.close();
+        assert!(!joined().unwrap().contains(&LOOPBACK), "and left, not only once the socket is gone");
+        assert!(receiver.receive(&mut [0; 9]).is_none());
+    }
+
+    #[test]
+    fn another_port_is_tried_while_one_is_taken_but_not_for_ever() {
+        let tries = |outcome: fn(usize) -> io::Result<usize>| {
+            let count = std::cell::Cell::new(0);
+            let tried = try_ports(|| {
+                count.set(count.get() + 1);
+                outcome(count.get())
+            });
+            (count.get(), tried.map_err(|error| error.kind()))
+        };
+        let taken = io::ErrorKind::AddrInUse;
+        assert_eq!(tries(Ok), (1, Ok(1)));
+        assert_eq!(
+            tries(|count| if count < 3 { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(count) }),
+            (3, Ok(3))
+        );
+        assert_eq!(tries(|_| Err(io::ErrorKind::AddrInUse.into())), (PORT_TRIES, Err(taken)));
+        let other = io::ErrorKind::AddrNotAvailable;
+        assert_eq!(tries(|_| Err(io::ErrorKind::AddrNotAvailable.into())), (1, Err(other)));
+    }
+
+    #[test]
+    fn where_no_socket_can_be_bound_to_the_interface_one_is_bound_to_the_address() {
+        let receiver = Receiver::unicast(LOOPBACK, "no-such-device", Ipv6Addr::LOCALHOST).unwrap();
+        let bound = SockRef::from(&receiver.socket).local_addr().unwrap().as_socket_ipv6().unwrap();
+        assert_eq!((*bound.ip(), bound.port()), (Ipv6Addr::LOCALHOST, GRASP_LISTEN_PORT));
     }
 }

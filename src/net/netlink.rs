@@ -111,29 +111,41 @@ fn dump<T>(request: u16, body: &[u8], answer: u16, read: impl Fn(&[u8]) -> Optio
     loop {
         let message = message(request, tries, body);
         sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-        let mut found = Vec::new();
-        let mut interrupted = false;
-        let mut more = true;
-        while more {
-            let (_, length) = recv(&socket, buffer.as_mut_slice(), RecvFlags::TRUNC)?;
-            let received = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
-            for Message { kind, flags, sequence, body } in messages(received) {
-                if sequence != tries {
-                    continue;
-                }
-                interrupted |= flags & NLM_F_DUMP_INTR != 0;
-                match kind {
-                    NLMSG_DONE => more = false,
-                    NLMSG_ERROR => return Err(refusal(body)),
-                    kind if kind == answer => found.extend(read(body)),
-                    _ => {}
-                }
-            }
-        }
+        let part = |buffer: &mut [u8]| Ok(recv(&socket, buffer, RecvFlags::TRUNC)?.1);
+        let (found, interrupted) = collect(tries, answer, &read, &mut buffer, part)?;
         if !interrupted || tries >= TRIES {
             return Ok(found);
         }
         tries += 1;
+    }
+}
+
+/// Reads the parts of an answer, each with `part`, which returns its length. Returns the objects, and whether a change has
+/// interrupted the answer.
+fn collect<T>(
+    request: u32,
+    answer: u16,
+    read: impl Fn(&[u8]) -> Option<T>,
+    buffer: &mut [u8],
+    part: impl Fn(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<(Vec<T>, bool)> {
+    let mut found = Vec::new();
+    let mut interrupted = false;
+    loop {
+        let length = part(buffer)?;
+        let received = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+        for Message { kind, flags, sequence, body } in messages(received) {
+            if sequence != request {
+                continue;
+            }
+            interrupted |= flags & NLM_F_DUMP_INTR != 0;
+            match kind {
+                NLMSG_DONE => return Ok((found, interrupted)),
+                NLMSG_ERROR => return Err(refusal(body)),
+                kind if kind == answer => found.extend(read(body)),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -297,5 +309,72 @@ mod tests {
             let _ = address(&body[..end]);
             let _ = messages(&body[..end]).count();
         }
+    }
+
+    /// A message with these flags (netlink(7)).
+    fn sent(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = message(kind, sequence, body);
+        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_and_an_error_or_interruption_is_told() {
+        let all = |parts: &[Vec<u8>]| {
+            let parts = std::cell::RefCell::new(parts.iter());
+            let mut buffer = [0; 200];
+            collect(
+                7,
+                RTM_NEWADDR,
+                |body| body.first().copied(),
+                &mut buffer,
+                |buffer| {
+                    let part = parts.borrow_mut().next().ok_or(io::ErrorKind::TimedOut)?;
+                    let fits = part.len().min(buffer.len());
+                    buffer[..fits].copy_from_slice(&part[..fits]);
+                    Ok(part.len())
+                },
+            )
+        };
+        let one = |flags, body| sent(RTM_NEWADDR, flags, 7, &[body, 0, 0, 0]);
+        let done = || sent(NLMSG_DONE, 2, 7, &[0; 4]);
+        let (other, old) = (sent(RTM_NEWLINK, 2, 7, &[8; 4]), sent(RTM_NEWADDR, 0x12, 6, &[9; 4]));
+        let parts = [[one(2, 1), other, old].concat(), [one(2, 2), done()].concat()];
+        assert_eq!(all(&parts).unwrap(), (vec![1, 2], false));
+        assert_eq!(all(&[one(0x12, 1), one(2, 2), done()]).unwrap(), (vec![1, 2], true));
+        assert_eq!(all(&parts[..1]).unwrap_err().kind(), io::ErrorKind::TimedOut, "the end is missing");
+        let refused = sent(NLMSG_ERROR, 0, 7, &(-13_i32).to_ne_bytes());
+        assert_eq!(all(&[refused]).unwrap_err().raw_os_error(), Some(13));
+        let too_long = vec![0; 201];
+        assert_eq!(all(&[too_long]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_address_is_that_of_this_end_with_the_flags_and_the_age_that_the_system_tells() {
+        let bytes = |kind: u16, value: &[u8]| {
+            let length = u16::try_from(4 + value.len()).unwrap();
+            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+            bytes.extend_from_slice(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let [peer, own] = [1, 2].map(|last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
+        let head = [[AF_INET6, 64, 0x80, 0].to_vec(), 5_u32.to_ne_bytes().to_vec()].concat();
+        let plain = [head.clone(), bytes(IFA_ADDRESS, &peer.octets())].concat();
+        let given = Address { ifi: 5, address: peer, prefix: 64, flags: 0x80, automatic: false, made: 0 };
+        assert_eq!(address(&plain), Some(given.clone()));
+        let cache = [0_u32, 0, 77, 88].map(u32::to_ne_bytes).concat();
+        let whole = [
+            plain.clone(),
+            bytes(IFA_LOCAL, &own.octets()),
+            bytes(IFA_FLAGS, &flags::STABLE_PRIVACY.to_ne_bytes()),
+            bytes(IFA_CACHEINFO, &cache),
+            bytes(IFA_PROTO, &[IFAPROT_KERNEL_LL]),
+        ];
+        let flags = flags::STABLE_PRIVACY;
+        let told = Address { address: own, flags, automatic: true, made: 77, ..given.clone() };
+        assert_eq!(address(&whole.concat()), Some(told));
+        assert_eq!(address(&[plain, bytes(IFA_PROTO, &[3])].concat()), Some(given), "made by a router");
+        assert_eq!(address(&head), None);
     }
 }

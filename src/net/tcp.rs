@@ -550,4 +550,38 @@ mod tests {
         client.read_exact(&mut received).unwrap();
         assert_eq!(received, [0x81, 0x00]);
     }
+
+    #[test]
+    fn each_connection_and_message_is_told_with_its_interface_and_the_end_once() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let counters = Arc::<Counters>::default();
+        let trace = counters.tracer().subscribe(20);
+        let framing = Framing { counters, ..Framing::bare(Limits::default()) };
+        let peer = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 5);
+        let connection = Connection::new(server, peer.into(), framing);
+        client.write_all(&[0x81, 0x00]).unwrap();
+        connection.receive(after(SECOND)).unwrap();
+        connection.send(&[0x80], after(SECOND)).unwrap();
+        connection.close();
+        drop(connection);
+        let told = std::iter::from_fn(|| trace.try_recv().ok()).map(|told| match &told.event {
+            Event::Connected { direction, .. } => format!("connected {direction:?}"),
+            Event::Message(message) => format!("{:?} {} {:?}", message.direction, message.ifi, message.bytes),
+            Event::Disconnected { .. } => "closed".to_owned(),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), ["connected In", "In 5 [129, 0]", "Out 5 [128]", "closed"]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_with_the_deadline_is_kept_and_a_longer_one_is_a_timeout() {
+        let (connection, _client) = pair(2048);
+        let deadline = after(SECOND / 50);
+        *connection.not_before.lock() = Some(deadline);
+        assert!(connection.pause(deadline).is_ok());
+        connection.pause_before_next(60 * SECOND);
+        assert!(matches!(connection.send(&[1], after(SECOND / 50)), Err(TransportError::Timeout)));
+    }
 }

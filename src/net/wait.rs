@@ -173,6 +173,7 @@ pub(crate) fn write_all(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -207,5 +208,67 @@ mod tests {
         for (time, rounded) in [(1, 1_u16), (1_000_000, 1), (1_000_001, 2), (999_000_000, 999)] {
             assert_eq!(whole_milliseconds(Duration::from_nanos(time)), PollTimeout::from(rounded));
         }
+    }
+
+    #[test]
+    fn of_several_descriptors_those_are_told_that_have_something() {
+        let (ours, mut theirs) = pair();
+        let (quiet, _other) = pair();
+        let descriptors = [quiet.as_fd(), ours.as_fd()];
+        let started = Instant::now();
+        let soon = Some(started + Duration::from_millis(1200));
+        assert_eq!(wait_for_inputs(&descriptors, soon).unwrap(), [false, false]);
+        assert!(started.elapsed() >= Duration::from_millis(1200), "more than one poll");
+        let sender = std::thread::Builder::new().spawn(move || {
+            std::thread::sleep(Duration::from_millis(1100));
+            theirs.write_all(&[1]).map(|()| theirs)
+        });
+        wait_for_input(&ours).unwrap();
+        assert!(has_input(&ours), "it has waited for longer than one poll");
+        assert_eq!(wait_for_inputs(&descriptors, None).unwrap(), [false, true]);
+        sender.unwrap().join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn looking_whether_there_is_something_takes_nothing_and_does_not_wait() {
+        let (ours, mut theirs) = pair();
+        assert!(!has_input(&ours) && !has_ended(&ours));
+        theirs.write_all(&[7]).unwrap();
+        assert!(wait(&ours, For::Input, Instant::now() + Duration::from_secs(60)).unwrap());
+        drop(theirs);
+        for _ in 0..2 {
+            assert!(has_input(&ours) && !has_ended(&ours), "what was sent before the end counts");
+        }
+        let mut buffer = [0; 9];
+        assert_eq!((read_present(&ours, &mut buffer).unwrap(), buffer[0]), (Some(1), 7));
+        assert!(wait(&ours, For::Input, Instant::now() + Duration::from_secs(60)).unwrap());
+        assert!(!has_input(&ours) && has_ended(&ours));
+    }
+
+    #[test]
+    #[cfg(feature = "bubbles")]
+    fn reading_waits_for_data_until_the_deadline() {
+        let (ours, mut theirs) = pair();
+        let mut buffer = [0; 9];
+        let late = read(&ours, &mut buffer, Instant::now() + Duration::from_millis(20)).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        let sender = std::thread::Builder::new().spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            theirs.write_all(&[1, 2]).map(|()| theirs)
+        });
+        assert_eq!(read(&ours, &mut buffer, Instant::now() + Duration::from_secs(60)).unwrap(), 2);
+        sender.unwrap().join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_waker_is_readable_from_waking_to_clearing() {
+        let waker = super::super::waker::Waker::new().unwrap();
+        let woken = || wait_for_inputs(&[waker.as_fd()], Some(Instant::now())).unwrap() == [true];
+        assert!(!woken());
+        waker.wake();
+        waker.wake();
+        assert!(woken() && woken());
+        waker.clear();
+        assert!(!woken());
     }
 }

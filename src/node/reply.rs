@@ -255,4 +255,19 @@ mod tests {
         assert_eq!(synch_reply(7, "EX1", Ok(Message::new(Body::Noop))), SynchReply::Ignore);
         assert_eq!(synch_reply(7, "EX1", Err(DecodeError::Truncated)), SynchReply::Failed(Error::CborFail));
     }
+
+    #[test]
+    fn a_peer_may_ask_for_time_again_and_again_but_for_so_much_in_all() {
+        let node = Node::new(crate::config::Config::new().wait_limit(1000), false);
+        let now = Instant::now();
+        let ms = |ms| now + Duration::from_millis(ms);
+        let mut waiting = Await::new(&node, ms(50), now);
+        assert_eq!(waiting.deadline(), ms(50));
+        waiting.extend(300, ms(40));
+        assert_eq!(waiting.deadline(), ms(340));
+        waiting.extend(20, ms(300));
+        assert_eq!(waiting.deadline(), ms(320), "it replaces what is left");
+        waiting.extend(900, ms(310));
+        assert_eq!(waiting.deadline(), ms(1000));
+    }
 }

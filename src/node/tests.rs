@@ -13,10 +13,13 @@ use crate::wire::{
     Flags, Flood, Limits, Message, Response, WireLocator, WireObjective, WireOption, decode, encode,
 };
 
+mod locators;
 mod outgoing;
 mod rapid;
 mod relays;
+mod replies;
 mod requests;
+mod state;
 
 const ASA: AsaNonce = AsaNonce(1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);

@@ -83,3 +83,6 @@ impl Registries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

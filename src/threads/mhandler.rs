@@ -102,3 +102,53 @@ fn carry_out(core: &Arc<Core>, effect: Effect) {
         Effect::RelayDiscovery(task) => disc_relay::start(core, task),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::node::{Arrival, Node};
+    use crate::wire::{Body, Flood, Message, WireObjective, encode};
+
+    fn datagram(session: u32, is_discovery: bool) -> Box<Datagram> {
+        let node = Node::new(Config::new(), false);
+        node.set_secure(true);
+        let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+        let (initiator, objective) =
+            (source.into(), WireObjective::from(crate::types::Objective::new("EX1")));
+        let body = if is_discovery {
+            Body::Discovery { session, initiator, objective }
+        } else {
+            Body::Flood(Flood { session, initiator, ttl: 0, objectives: vec![(objective, None)] })
+        };
+        let bytes = encode(&Message::new(body));
+        let arrival = Arrival { ifi: 2, source, port: 50_000, multicast: true };
+        let case = node.gate(&arrival, bytes.len()).unwrap();
+        node.take_datagram(case, arrival, &bytes, 0).unwrap()
+    }
+
+    #[test]
+    fn discoveries_come_first_but_floods_do_not_wait_for_ever() {
+        let (queue, queued) = queue(30);
+        (0..20).for_each(|session| queue.put(datagram(session, true)));
+        (0..3).for_each(|session| queue.put(datagram(session, false)));
+        assert_eq!(queue.len(), 23);
+        drop(queue);
+        let mut in_a_row = 0;
+        let order: String = std::iter::from_fn(|| queued.next(&mut in_a_row))
+            .map(|next| if next.is_discovery() { 'd' } else { 'f' })
+            .collect();
+        assert_eq!(order, "ddddddddfddddddddfddddf");
+    }
+
+    #[test]
+    fn without_a_flood_discoveries_go_on() {
+        let (queue, queued) = queue(30);
+        (0..20).for_each(|session| queue.put(datagram(session, true)));
+        let mut in_a_row = 0;
+        assert_eq!((0..20).filter(|_| queued.next(&mut in_a_row).is_some()).count(), 20);
+        assert_eq!(queue.len(), 0);
+    }
+}

@@ -187,6 +187,8 @@ mod tests {
         assert_eq!(fs::read_to_string(directory.join("grasp-n1.pcapng")).unwrap(), "the one before");
         assert!(!directory.join("nowhere").exists());
         fs::remove_dir_all(&directory).unwrap();
+        let nowhere = open(&directory.join("a.pcapng"), "n1").unwrap_err();
+        assert_eq!(nowhere.kind(), io::ErrorKind::NotFound, "another number would not help");
         // A device is opened as it is.
         assert_eq!(open(Path::new("/dev/null"), "n1").unwrap().0, Path::new("/dev/null"));
     }

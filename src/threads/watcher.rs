@@ -71,11 +71,16 @@ fn watch(
 
 /// Logs a failure, unless it is the same as last time, which `failing` holds.
 fn say(looked: Result<(), StartError>, failing: &mut Option<String>) {
-    let failure = looked.err().map(|error| error.to_string());
-    if let Some(text) = failure.as_ref().filter(|text| failing.as_ref() != Some(text)) {
+    if let Some(text) = news(looked, failing) {
         log::warn!("{text}");
     }
-    *failing = failure;
+}
+
+/// The failure, unless it is the same as last time.
+fn news(looked: Result<(), StartError>, failing: &mut Option<String>) -> Option<String> {
+    let failure = looked.err().map(|error| error.to_string());
+    let before = std::mem::replace(failing, failure.clone());
+    failure.filter(|text| before.as_ref() != Some(text))
 }
 
 /// Looks once.
@@ -159,12 +164,16 @@ fn affordable(core: &Core, mut links: Vec<Link>, left_out: &mut Vec<LeftOut>) ->
     let wanted = links.len().saturating_mul(INTERFACE_DESCRIPTORS);
     let wanted = wanted.saturating_add(core.node.config.reserved_descriptors);
     if let Some(room) = descriptors::room(wanted, core.node.config.raise_descriptor_limit) {
-        let reserved = core.node.config.reserved_descriptors.min(descriptors::limit() / 2);
-        let most = room.saturating_sub(reserved) / INTERFACE_DESCRIPTORS;
+        let most = fitting(room, core.node.config.reserved_descriptors, descriptors::limit());
         let beyond = links.split_off(most.min(links.len()));
         left_out.extend(beyond.into_iter().map(|link| LeftOut { name: link.name, why: Why::Descriptors }));
     }
     links
+}
+
+/// How many interfaces there is room for, if so many of the descriptors that the process may have are reserved.
+fn fitting(room: usize, reserved: usize, limit: usize) -> usize {
+    room.saturating_sub(reserved.min(limit / 2)) / INTERFACE_DESCRIPTORS
 }
 
 /// Logs which interfaces are left out, if that has changed.
@@ -285,5 +294,40 @@ fn update_addresses(core: &Core, seen: &Snapshot) {
     if core.node.registries.links.set(&addresses) {
         // The logger is the program's, and may call the engine.
         log::info!("{}", described(core, &addresses));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_lasts_is_said_once_and_again_after_a_success() {
+        let mut failing = None;
+        let mut said = |looked| news(looked, &mut failing).is_some();
+        let (ports, threads) = (
+            || Err(receive_error(io::ErrorKind::AddrInUse.into())),
+            || Err(StartError::Thread(io::ErrorKind::WouldBlock.into())),
+        );
+        assert!(!said(Ok(())) && said(ports()) && !said(ports()));
+        assert!(said(threads()) && !said(threads()) && said(ports()));
+        assert!(!said(Ok(())) && said(ports()));
+    }
+
+    #[test]
+    fn why_nothing_can_be_received_is_told_apart() {
+        let of = |errno: rustix::io::Errno| receive_error(errno.into());
+        assert!(matches!(of(rustix::io::Errno::ADDRINUSE), StartError::PortTaken(_)));
+        assert!(matches!(of(rustix::io::Errno::AFNOSUPPORT), StartError::NoIpv6(_)));
+        assert!(matches!(receive_error(io::ErrorKind::Unsupported.into()), StartError::NoIpv6(_)));
+        assert!(matches!(of(rustix::io::Errno::NODEV), StartError::Socket(_)));
+    }
+
+    #[test]
+    fn interfaces_leave_descriptors_for_sessions_but_not_more_than_half() {
+        assert_eq!(fitting(100, 60, 1024), 10);
+        assert_eq!(fitting(103, 60, 1024), 10);
+        assert_eq!(fitting(50, 60, 1024), 0);
+        assert_eq!(fitting(100, 900, 100), 12, "of 100, 50 are reserved at most");
     }
 }

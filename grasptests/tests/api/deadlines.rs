@@ -171,3 +171,62 @@ fn the_time_for_connecting_is_shared_among_all_who_were_discovered() {
     assert!(took < time + LATE, "took {took:?}");
     host.expect_quiet();
 }
+
+#[test]
+fn who_finds_nobody_has_looked_for_as_long_as_wanted_or_as_a_discovery_takes() {
+    isolated!();
+    let (_lab, host) = one(Config::new());
+    let near = |mut objective: grasp::Objective| {
+        objective.loop_count = 1;
+        objective
+    };
+    let (ex1, ex2) = (near(negotiable("EX1", 0)), near(synchronizable("EX2", ())));
+    host.register(&ex1);
+    let wanted = 2 * LATE;
+    let milliseconds = u32::try_from(wanted.as_millis()).unwrap();
+    let is_long = |started: Instant| started.elapsed() + PACE >= wanted;
+    for (timeout, long) in [(None, false), (Some(0), false), (Some(milliseconds), true)] {
+        let started = Instant::now();
+        let nobody = host.run(|engine, asa| engine.req_negotiate(asa, &ex1, None, timeout));
+        assert_eq!(failure(nobody), Error::NoDiscReply);
+        assert_eq!(is_long(started), long, "{timeout:?}: {:?}", started.elapsed());
+        let started = Instant::now();
+        let nobody = host.run(|engine, asa| engine.synchronize(asa, &ex2, None, timeout));
+        assert_eq!(failure(nobody), Error::NotFloodDisc);
+        assert_eq!(is_long(started), long, "{timeout:?}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn no_time_means_the_default_for_an_answer_and_for_patience() {
+    isolated!();
+    let time = Duration::from_millis(700);
+    let (_lab, host) = one(Config::new().default_timeout(700));
+    host.register(&negotiable("EX1", 0));
+    let peer = RawPeer::on(&host.node);
+    let (locator, silent) = (
+        peer.locator(),
+        host.node.spawn("silent", move || {
+            let mut stream = peer.accept();
+            stream.hear();
+            stream.expect_end();
+        }),
+    );
+    let started = Instant::now();
+    let reply =
+        host.run(|engine, asa| engine.req_negotiate(asa, &negotiable("EX1", 0), Some(&locator), Some(0)));
+    assert_eq!(failure(reply), Error::NoNegReply);
+    assert!(started.elapsed() >= time, "{:?}", started.elapsed());
+    joined(silent);
+
+    let listening = host.listen(&negotiable("EX1", 0));
+    let mut client = host.client("EX1");
+    client.say(Body::RequestNegotiate(flagged(7, "EX1", Flags::F_DISC | Flags::F_NEG, 6, 1)));
+    let (session, _) = joined(listening).unwrap();
+    for timeout in [None, Some(0), Some(5)] {
+        host.run(|engine, asa| engine.negotiate_wait(asa, session, timeout)).unwrap();
+        let expected = if timeout == Some(5) { 5 } else { 700 };
+        assert!(matches!(client.hear().body, Body::Wait { session: 7, time } if time == expected));
+    }
+    host.engine.end_negotiate(host.asa, session, false, None).unwrap();
+}

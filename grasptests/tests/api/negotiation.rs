@@ -536,11 +536,13 @@ fn a_dry_run_stays_dry() {
 fn test_switches_send_what_a_peer_must_refuse() {
     isolated!();
     let (_lab, host) = client();
-    for switch in [grasp::Engine::make_invalid, grasp::Engine::make_badmess] {
-        let then = |mut stream: RawStream| {
+    let switches: [(fn(&grasp::Engine), bool); 2] =
+        [(grasp::Engine::make_invalid, true), (grasp::Engine::make_badmess, false)];
+    for (switch, is_message) in switches {
+        let then = move |mut stream: RawStream| {
             let item = stream.read().unwrap();
             let decoded = grasp::wire::decode(&item, &grasp::wire::Limits::default());
-            assert!(decoded.map_or(true, |message| matches!(message.body, Body::Invalid { .. })));
+            assert_eq!(decoded.is_ok_and(|sent| matches!(sent.body, Body::Invalid { .. })), is_message);
         };
         let result = with_session(&host, then, |engine, asa, session, held| {
             switch(engine);
@@ -548,4 +550,10 @@ fn test_switches_send_what_a_peer_must_refuse() {
         });
         assert_eq!(result, Err(Error::NoPeer));
     }
+    // Each for one message.
+    let then = |mut stream: RawStream| assert!(matches!(stream.hear().body, Body::Negotiate(_)));
+    let step = |engine: &grasp::Engine, asa, session, held: grasp::Objective| {
+        engine.negotiate_step(asa, session, &held, Some(5000))
+    };
+    assert_eq!(with_session(&host, then, step), Err(Error::NoPeer));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::Ipv6Addr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -269,6 +269,44 @@ fn a_file_that_cannot_be_written_keeps_no_engine_from_running() {
         !grasptests::lab::process::thread_names().contains(&"_pcap".to_owned())
     });
     assert_eq!(full.engine.stats().panics, 0);
+}
+
+#[test]
+fn a_pipe_that_is_read_late_loses_nothing_and_shutdown_waits_for_its_reader() {
+    isolated!();
+    own_engine!();
+    const FLOODS: usize = 150;
+    let capture = Capture::new("pipe");
+    let pipe = capture.wanted().unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe);
+    let mut reader = reader.unwrap();
+    let (_lab, _, a, _b) = linked();
+    let host = Host::start(&a, Config::new().pcap(Some(pipe)));
+    let mut flooded = Objective::new("EX1");
+    (flooded.synch, flooded.value) = (true, Value::from("x".repeat(900)));
+    host.register_with(&flooded, RegisterObj::default());
+    let flood = || host.engine.flood(host.asa, 1000, &[TaggedObjective::new(flooded.clone(), None)]);
+    // More than a pipe has room for.
+    a.run(|| (0..FLOODS).for_each(|_| flood().unwrap()));
+    let engine = host.engine.clone();
+    let stopping = a.spawn("stops", move || engine.shutdown());
+    let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
+    let deadline = std::time::Instant::now() + grasptests::nodes::SOON;
+    loop {
+        match std::io::Read::read(&mut reader, &mut chunk) {
+            Ok(0) => break,
+            Ok(count) => read.extend_from_slice(&chunk[..count]),
+            Err(_) => {
+                assert!(std::time::Instant::now() < deadline, "the capture ends");
+                std::thread::yield_now();
+            }
+        }
+    }
+    stopping.join().unwrap();
+    std::fs::write(&capture.0, read).unwrap();
+    let large = packets(&capture.0).0.iter().filter(|(_, packet)| packet.len() > 900).count();
+    assert!(large >= FLOODS, "{large}");
 }
 
 #[test]

@@ -90,3 +90,13 @@ fn the_last_port_is_taken_again_if_it_is_free() {
     register(&host, &objective, Port::Last).unwrap();
     assert_eq!(host.port(name), second);
 }
+
+#[test]
+fn an_objective_without_a_port_is_on_no_other_port() {
+    isolated!();
+    let (_lab, host) = one(Config::new());
+    let bare = Objective::new("bare");
+    register(&host, &bare, Port::Any).unwrap();
+    assert_eq!(host.port("bare"), 0);
+    register(&host.another("other"), &bare, Port::Fixed(7100)).unwrap();
+}

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use grasp::graspi::{self, AsaHandle};
+use grasp::ipc::{Server, ServerOptions};
 use grasp::{
     Answer, Asa, Config, Discover, Engine, Error, Negotiation, Objective, RegisterObj, Result, SkipDialogue,
     StartError, TaggedObjective, Value,
@@ -260,4 +261,57 @@ fn two_processes_on_one_host_work_together() {
     drop(server.stdin.take());
     let passed = lines.map_while(std::io::Result::ok).any(|line| line.contains("test result: ok. 1 passed"));
     assert!(server.wait().unwrap().success() && passed);
+}
+
+/// The process of the next test: prints, and shows its engine.
+fn print() {
+    grasp::tprint!("item", 1, "item", 2);
+    grasp::ttprint!("only in test mode");
+    grasp::set_printing(true, false);
+    grasp::ttprint!("in test mode");
+    grasp::set_printing(true, true);
+    grasp::tprint!("silenced");
+    grasp::set_printing(false, false);
+    grasp::dump_all(true);
+    grasp::register_asa("printer").unwrap();
+    println!("it runs");
+    grasp::dump_all(true);
+    grasp::shutdown();
+}
+
+#[test]
+fn what_is_printed_depends_on_the_mode_and_the_engine_is_shown_where_one_runs() {
+    if env::var_os(ROLE).is_some() {
+        return print();
+    }
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let mut printer = a.command(env::current_exe().unwrap());
+    let name = "process_wide::what_is_printed_depends_on_the_mode_and_the_engine_is_shown_where_one_runs";
+    let printer = printer.args([name, "--exact", "--nocapture"]).env(ROLE, "printer");
+    let output = printer.stdin(Stdio::null()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let (before, after) = printed.split_once("it runs\n").expect("it runs");
+    let has = |line: &str| before.lines().any(|printed| printed.ends_with(line));
+    assert!(has(" item 1 item 2") && has(" in test mode"), "{before}");
+    assert!(!has(" only in test mode") && !has("silenced") && !before.contains("Flood cache"), "{before}");
+    assert!(after.contains("Objective registry contents:") && after.contains("Flood cache"), "{after}");
+}
+
+#[test]
+fn the_process_may_be_the_client_of_a_node() {
+    isolated!();
+    let (_lab, _, a, _) = linked();
+    let engine = a.run(|| Engine::start(Config::new())).unwrap();
+    let path = grasptests::through_socket::path();
+    let server = a.run(|| Server::start(&engine, ServerOptions::new(&path))).unwrap();
+    grasp::connect(&path).unwrap();
+    assert!(matches!(grasp::connect(&path), Err(StartError::AlreadyRunning)));
+    grasp::register_asa("client").unwrap();
+    assert_eq!(engine.asas()[0].name, "client");
+    grasp::shutdown();
+    eventually(SOON, "it is gone", || engine.asas().is_empty());
+    assert!(matches!(grasp::connect(path.with_extension("none")), Err(StartError::NoNode { .. })));
+    drop(server);
 }

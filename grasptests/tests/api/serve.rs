@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use grasp::{Asa, Config, Error, Negotiation, Stop};
@@ -50,6 +51,7 @@ fn no_more_threads_answer_than_are_allowed_and_the_server_stops_cleanly() {
         .unwrap();
     let askers: Vec<_> = (0..2).map(|_| ask(&near, &far)).collect();
     eventually(SOON, "both are answered", || server.answering() == 2);
+    assert!(server.is_serving());
     // No third: it is refused once nobody has listened for a while.
     let third = asked(&near, &far);
     assert_eq!(failure(third), Error::NoPeer);
@@ -59,6 +61,7 @@ fn no_more_threads_answer_than_are_allowed_and_the_server_stops_cleanly() {
     }
     assert!(matches!(asked(&near, &far), Ok(Negotiation::Agreed(_))));
     assert_eq!(most.load(Ordering::SeqCst), 2);
+    eventually(SOON, "none is answered any more", || server.answering() == 0);
     server.stop();
     assert_eq!(far.listeners("EX3"), 0);
     assert_eq!(failure(asked(&near, &far)), Error::NoPeer);
@@ -111,4 +114,34 @@ fn one_handle_stops_a_server_that_runs_and_its_end_is_seen_otherwise() {
     eventually(SOON, "it has ended", || !server.is_serving());
     assert!(matches!(server.failure(), Some(Error::NoSession | Error::NotYourObj)), "{:?}", server.failure());
     assert_eq!(failure(serve()), Error::NotYourObj);
+}
+
+#[test]
+fn stopping_waits_for_the_requests_that_are_being_answered() {
+    isolated!();
+    let (_lab, near, far) = two(Config::new());
+    near.register(&negotiable("EX3", 1));
+    let asa = guard(&far);
+    let (release, gate) = bounded::<()>(0);
+    let server = far
+        .node
+        .run(|| {
+            asa.serve(&negotiable("EX3", 0), 1, move |session| {
+                let _ = gate.recv();
+                session.accept().unwrap();
+            })
+        })
+        .unwrap();
+    let asker = ask(&near, &far);
+    eventually(SOON, "it is answered", || server.answering() == 1);
+    let (stopped, is_stopped) = bounded(1);
+    let stopping = far.node.spawn("stops", move || {
+        server.stop();
+        stopped.send(()).unwrap();
+    });
+    assert!(is_stopped.recv_timeout(Duration::from_millis(200)).is_err(), "the request is not answered yet");
+    drop(release);
+    assert!(is_stopped.recv_timeout(SOON).is_ok());
+    joined(stopping);
+    assert!(matches!(joined(asker), Ok(Negotiation::Agreed(_))));
 }

@@ -192,3 +192,22 @@ fn a_messaging_session_is_a_guard_too() {
     });
     let _ = serving;
 }
+
+#[test]
+fn a_guard_asks_for_patience_declines_with_a_reason_and_says_what_was_invalid() {
+    isolated!();
+    let (_lab, near, far) = two(Config::new());
+    let (asking, session) = opened(&near, &far);
+    let dump = far.engine.dump(false);
+    assert!(dump.contains("Active: exchange") && !dump.contains("Active: discovery"), "{dump}");
+    session.wait(Some(60_000)).unwrap();
+    eventually(SOON, "it has heard that", || near.engine.stats().replies_received == 1);
+    session.decline(Some("too much")).unwrap();
+    assert_eq!(failure(joined(asking)), Error::Declined(Some("too much".to_owned())));
+
+    let (_lab, near, far) = two(Config::new());
+    let (asking, session) = opened(&near, &far);
+    session.invalid(Some("a sum is expected".into())).unwrap();
+    assert_eq!(failure(joined(asking)), Error::NoValidStep);
+    assert_eq!(near.engine.stats().invalid_received, 1);
+}

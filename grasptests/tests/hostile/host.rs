@@ -1,9 +1,11 @@
 //! What other processes of the host can do to its engines by way of the socket by which these know each other.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::faults::is_real_root;
@@ -223,6 +225,83 @@ fn a_front_that_says_nothing_or_nonsense_is_passed_over() {
     eventually(SOON, "it is the front", || is_open(&a, &b));
     assert!(is_found(&a, &b, "alone"));
     assert_eq!(host.engine.stats().panics, 0);
+}
+
+#[test]
+fn fronts_that_end_at_once_are_joined_no_more_than_ten_times_in_a_row() {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let name = holding(&a);
+    let (ended, listening) = (Arc::new(AtomicUsize::new(0)), name.try_clone().expect("another handle"));
+    let counter = Arc::clone(&ended);
+    let ending = std::thread::Builder::new().spawn(move || {
+        while listening.accept().is_ok() {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let host = Host::start(&a, Config::new().watch_interval(Duration::from_secs(3600)));
+    host.register_with(&negotiable("alone", 0), discoverable());
+    let neighbour = RawUdp::open(&b, "eth0", b.link_local("eth0").unwrap(), 0).unwrap();
+    let to = a.link_local("eth0").unwrap();
+    neighbour.send(&discovery(&b, "alone"), to, GRASP_LISTEN_PORT).expect("it is sent");
+    eventually(SOON, "it hears", || host.engine.stats().discoveries_answered == 1);
+    // Once at the start, and once more for each change of its interfaces since.
+    let (mut seen, mut since) = (0, Instant::now());
+    eventually(SOON, "it is content with being alone", || {
+        let now = ended.load(Ordering::SeqCst);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(500)
+    });
+    assert!(seen > 0 && seen % 11 == 0, "{seen}");
+    name.shutdown(Shutdown::Both).expect("it listens");
+    ending.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_front_takes_up_no_more_members_than_there_are_places_for() {
+    isolated!();
+    let scene = Scene::new();
+    let places: Vec<_> = (1..64).map(|_| connected(&scene.a)).collect();
+    let one_more = connected(&scene.a);
+    assert!(is_closed(&one_more));
+    assert_eq!(scene.front.engine.stats().members_refused, 1);
+    drop(places);
+    scene.works();
+}
+
+#[test]
+fn a_member_takes_nothing_from_its_front_for_an_interface_that_it_does_not_use_or_hears_itself() {
+    isolated!();
+    let (_lab, _, a, b) = linked();
+    let mut name = holding(&a);
+    let ifi = a.interface_index("eth0").unwrap();
+    let source = b.link_local("eth0").unwrap();
+    // It hears on this interface itself, as on all that the front does not.
+    let handed_on = |ifi: u32| {
+        let head = [&[2][..], &ifi.to_be_bytes(), &source.octets(), &50_000_u16.to_be_bytes()].concat();
+        [head, discovery(&b, "member")].concat()
+    };
+    let hears = [&[1, 0][..], &1_u16.to_be_bytes(), &ifi.to_be_bytes()].concat();
+    let starting = a.clone();
+    let member = a.spawn("starts", move || offering(&starting, "member"));
+    let (mut link, _) = name.accept().expect("it asks");
+    let mut buffer = [0; 4096];
+    assert!(link.read(&mut buffer).expect("it says what it is") > 0);
+    link.write_all(&hears).expect("it is sent");
+    let host = grasptests::nodes::joined(member);
+    let received = || host.engine.stats().unicast_datagram_received;
+    link.write_all(&handed_on(ifi + 99)).expect("it is sent");
+    link.write_all(&handed_on(ifi)).expect("it is sent");
+    eventually(SOON, "it takes what is for it", || received() == 1);
+    link.write_all(ROLE).expect("it is sent");
+    link.write_all(&handed_on(ifi)).expect("it is sent");
+    link.write_all(&hears).expect("it is sent");
+    link.write_all(&handed_on(ifi)).expect("it is sent");
+    eventually(SOON, "it takes what is for it", || received() >= 2);
+    assert_eq!(received(), 2);
+    let _ = name.flush();
 }
 
 /// Another user's process, which is killed when this is dropped.

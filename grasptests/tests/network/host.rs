@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Read as _;
-use std::net::{Ipv6Addr, SocketAddrV6, TcpListener};
+use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use grasp::wire::{self, Body, Flags, Flood, Limits, Message, Response, WireObjec
 use grasp::{Acp, Config, DullInstances, QuadsKeys, Relay};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, Node, RawUdp, eventually};
-use grasptests::nodes::{Host, RawStream, SOON, discoverable, flagged, negotiable};
+use grasptests::nodes::{Host, RawStream, SOON, at_once, discoverable, flagged, negotiable};
 use nix::poll::{PollFd, PollFlags, poll};
 
 /// How often a question is repeated that gets no answer: it may have come while the front changed.
@@ -208,6 +208,35 @@ fn c_resp_12_a_discovery_for_one_node_reaches_every_engine_of_the_host() {
     }
     line.ask_by_udp("EX2");
     assert!(line.ask_by_tcp("EX2").is_some());
+}
+
+#[test]
+fn a_port_that_a_program_holds_which_is_about_to_end_is_heard_then() {
+    isolated!();
+    let line = Line::new();
+    let (address, ifi) =
+        (line.middle.link_local("eth0").unwrap(), line.middle.interface_index("eth0").unwrap());
+    let here = SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi);
+    let everywhere = (Ipv6Addr::UNSPECIFIED, GRASP_LISTEN_PORT);
+    let udp = line.middle.run(|| UdpSocket::bind(here)).expect("nobody has it");
+    let tcp = line.middle.run(|| TcpListener::bind(everywhere)).expect("nobody has it");
+    // No other look at the interfaces makes up for it.
+    let hosts = line.start(1, &Config::new().watch_interval(Duration::from_secs(3600)));
+    drop(udp);
+    line.ask_by_udp("EX0");
+    drop(tcp);
+    assert!(line.ask_by_tcp("EX0").is_some());
+    hosts.iter().for_each(Host::expect_quiet);
+}
+
+#[test]
+fn who_asks_by_tcp_for_what_nobody_has_does_not_wait_until_the_members_have_run_out_of_time() {
+    isolated!();
+    let line = Line::new();
+    let hosts = line.start(3, &Config::new().response_timeout(Duration::from_secs(60)));
+    assert!(line.ask_by_tcp("EX2").is_some(), "a member is asked");
+    assert!(at_once(|| line.ask_by_tcp("EX9")).is_none());
+    hosts.iter().for_each(Host::expect_quiet);
 }
 
 #[test]

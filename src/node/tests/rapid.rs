@@ -81,3 +81,29 @@ fn the_value_in_a_response_is_that_of_the_objective_that_was_asked_for() {
     node.answer_from(3, PEER, &with(wire_objective("EX1", 6)), 0);
     assert!(node.registries.discovery.rapid("EX1", 0).is_some());
 }
+
+#[test]
+fn a_dull_instance_takes_up_nothing_in_rapid_mode() {
+    let node = Fixture::new(Config::new().dull(true));
+    let transport: Arc<dyn Transport> = Arc::new(Nowhere(PEER, 2));
+    let answers = node.ask(7);
+    for body in [
+        Body::Synch(Step { session: 7, objective: wire_objective("EX1", 6) }),
+        Body::Wait { session: 7, time: 1 },
+        Body::End { session: 7, outcome: Outcome::Accept },
+    ] {
+        node.answer(2, &transport, Message::new(body), node.received(), 0);
+    }
+    assert!(answers.try_recv().is_err());
+    assert_eq!(node.stats().dropped_misplaced, 3);
+}
+
+#[test]
+fn a_node_without_an_address_answers_with_what_needs_none() {
+    let nowhere = |config| {
+        let node = rapid(config, |objective| objective.synch = true);
+        node.registries.links.set(&Arc::default());
+        node.receive(asks(1, SYNCHRONIZABLE, None), 0).is_some()
+    };
+    assert!(nowhere(Config::new().rapid_synch_message(true)) && !nowhere(Config::new()));
+}

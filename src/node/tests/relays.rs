@@ -94,3 +94,13 @@ fn where_all_places_are_taken_any_neighbour_makes_room() {
     let (_second, _) = node.open(node.receive_at(from(PEER), discovery(8, "EX1", 6), 900), 900);
     assert_eq!(answers.try_recv().unwrap_err(), crossbeam_channel::TryRecvError::Disconnected);
 }
+
+#[test]
+fn a_relay_that_cannot_be_opened_is_counted_and_the_discovery_may_come_again() {
+    let node = Fixture::new(Config::new());
+    drop(node.receive(discovery(7, "EX1", 6), 0));
+    assert_eq!((node.stats().dropped_relay_full, node.stats().discoveries_relayed), (1, 0));
+    let (relay, _answers) = node.open(node.receive(discovery(7, "EX1", 6), 1), 1);
+    relay.leave(3);
+    assert_eq!((node.stats().discoveries_relayed, node.stats().answers_unused), (1, 3));
+}

@@ -70,3 +70,46 @@ fn a_request_for_a_value_is_answered_with_the_present_one() {
     assert_eq!((sent.session, sent.objective.value), (9, Some(Value::from(7))));
     assert!(node.value_for("EX9", 9).is_none());
 }
+
+#[test]
+fn whoever_is_refused_for_a_limit_is_told_so() {
+    let node = Fixture::new(Config::new().request_queue(1).session_limit(1));
+    node.register_as(&Objective { neg: true, ..Objective::new("EX3") }, |_| {});
+    let _listener = node.registries.objectives.begin_listening(ASA, "EX3").unwrap();
+    let farewell = |refused: Option<Requested>| match refused {
+        Some(Requested::Refuse(refusal)) => refusal.farewell.map(|message| message.body),
+        other => panic!("{other:?}"),
+    };
+    let told = |reason: &str| {
+        let outcome = crate::wire::Outcome::Decline(Some(reason.to_owned()));
+        Some(Body::End { session: 7, outcome })
+    };
+    let request = || ask(&node, Body::RequestNegotiate(step("EX3", Flags::F_NEG)));
+    let Some(Requested::Negotiate(first, taken)) = request() else { panic!("nobody is free") };
+    let Some(Requested::Negotiate(second, waiting)) = request() else { panic!("there is no room") };
+    assert_eq!(farewell(request()), told("too many requests"));
+    assert_eq!(first.patience(), node.config.listen_grace.max(node.config.connect_timeout), "it is free");
+    assert_eq!(second.patience(), node.config.listen_grace);
+    // A place that is given up is free again.
+    drop(first);
+    second.refuse(waiting);
+    assert_eq!(node.stats().refused_not_listening, 1);
+    assert!(matches!(request(), Some(Requested::Negotiate(..))));
+    node.accept(ASA, taken).unwrap();
+    let Some(Requested::Negotiate(_place, mut late)) = request() else { panic!("there is no room") };
+    late.session = 8;
+    let refusal = node.accept(ASA, late).unwrap_err();
+    let Some(Body::End { session: 8, .. }) = refusal.farewell.map(|message| message.body) else { panic!() };
+    node.registries.objectives.stop_negotiate(ASA, "EX3");
+    assert_eq!(farewell(request()), None, "nobody listens");
+}
+
+#[test]
+fn sessions_whose_peers_have_left_end_after_the_configured_time() {
+    let node = Fixture::new(Config::new().abandoned_after(std::time::Duration::from_millis(1500)));
+    let transport = Arc::new(Nowhere(PEER, 2));
+    let exchange = crate::registry::Exchange { owner: ASA, transport, name: "EX1".into(), dry: false };
+    node.open_exchange(6, exchange).unwrap();
+    assert!(node.end_abandoned(0).is_empty() && node.end_abandoned(1499).is_empty());
+    assert_eq!(node.end_abandoned(1500).len(), 1);
+}
