@@ -20,3 +20,10 @@ fn a_name_that_was_answered_leads_to_no_address_of_this_machine_except_its_own()
     assert!(named("localhost", here) && named("localhost.", here) && !named("localhost.example", here));
     assert!(may_be_named(&AsaLocator::new(Ipv6Addr::LOCALHOST, None), here));
 }
+
+#[test]
+fn a_typed_objective_is_made_from_one_without_its_value() {
+    let objective = Objective { synch: true, value: 7.into(), ..Objective::new("EX1") };
+    let typed = TypedObjective::<i64>::from(objective.clone());
+    assert_eq!(*typed.objective(), Objective { value: crate::types::Value::Null, ..objective });
+}

@@ -127,7 +127,10 @@ mod tests {
         assert!(started.elapsed() < SOON);
         // A caller that waits gets the permit of a look-up that ends.
         let waiting = Arc::clone(&lookups);
-        let thread = Builder::new().spawn(move || waiting.carry_out("EX3", after(SOON), || true)).unwrap();
+        let look = move || waiting.carry_out("EX3", after(SOON), || true);
+        // It looks again and again whether it is to end.
+        let thread = Builder::new().spawn(|| interrupt::interruptible(SOON / 4000, || false, look)).unwrap();
+        assert_eq!(lookups.carry_out("EX4", after(SOON / 400), || true), None, "meanwhile");
         drop(release);
         assert_eq!(thread.join().unwrap(), Some(true));
     }

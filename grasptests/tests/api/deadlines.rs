@@ -230,3 +230,16 @@ fn no_time_means_the_default_for_an_answer_and_for_patience() {
     }
     host.engine.end_negotiate(host.asa, session, false, None).unwrap();
 }
+
+#[test]
+fn what_cannot_be_sent_is_not_tried_with_one_peer_after_another() {
+    isolated!();
+    let (_lab, near, far) = grasptests::nodes::two(Config::new());
+    far.register_with(&negotiable("EX1", 0), grasptests::nodes::discoverable());
+    near.register(&negotiable("EX1", 0));
+    let large = negotiable("EX1", "x".repeat(3000));
+    let started = Instant::now();
+    let refused = near.run(|engine, asa| engine.req_negotiate(asa, &large, None, Some(60_000)));
+    assert!(matches!(failure(refused), Error::TooLarge { .. }));
+    assert!(started.elapsed() < 20 * LATE / 3, "{:?}", started.elapsed());
+}

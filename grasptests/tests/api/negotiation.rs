@@ -536,9 +536,8 @@ fn a_dry_run_stays_dry() {
 fn test_switches_send_what_a_peer_must_refuse() {
     isolated!();
     let (_lab, host) = client();
-    let switches: [(fn(&grasp::Engine), bool); 2] =
-        [(grasp::Engine::make_invalid, true), (grasp::Engine::make_badmess, false)];
-    for (switch, is_message) in switches {
+    for is_message in [true, false] {
+        let switch = if is_message { grasp::Engine::make_invalid } else { grasp::Engine::make_badmess };
         let then = move |mut stream: RawStream| {
             let item = stream.read().unwrap();
             let decoded = grasp::wire::decode(&item, &grasp::wire::Limits::default());

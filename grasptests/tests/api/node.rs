@@ -533,3 +533,17 @@ fn an_idle_client_costs_one_thread() {
     drop(clients);
     eventually(SOON, "their threads end", || node.own.engine.thread_count() <= before);
 }
+
+#[test]
+fn an_objective_of_a_client_may_be_larger_than_a_message_but_not_without_bounds() {
+    isolated!();
+    let node = Node::start();
+    let client = node.client("client");
+    let register = |name: &str, size: usize| {
+        client
+            .run(|engine, asa| engine.register_obj(asa, &negotiable(name, "x".repeat(size)), discoverable()))
+    };
+    register("EX1", 20_000).unwrap();
+    assert!(matches!(failure(register("EX2", 80_000)), Error::TooLarge { .. }));
+    assert_eq!(node.own.engine.objectives().len(), 1);
+}

@@ -6,12 +6,13 @@ use std::net::Ipv6Addr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use grasp::trace::{Event, Trace};
 use grasp::wire::{Limits, decode};
 use grasp::{Acp, Config, Discover, Objective, QuadsKeys, RegisterObj, TaggedObjective, Value};
-use grasptests::lab::Lab;
-use grasptests::nodes::{Host, linked};
+use grasptests::lab::{Lab, eventually};
+use grasptests::nodes::{Host, SOON, linked};
 use grasptests::{isolated, own_engine};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
@@ -291,14 +292,17 @@ fn a_pipe_that_is_read_late_loses_nothing_and_shutdown_waits_for_its_reader() {
     a.run(|| (0..FLOODS).for_each(|_| flood().unwrap()));
     let engine = host.engine.clone();
     let stopping = a.spawn("stops", move || engine.shutdown());
+    eventually(SOON, "it stops", || host.engine.state().stopped);
+    // The pipe is full, and shutdown waits for it.
+    std::thread::park_timeout(Duration::from_millis(300));
     let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
-    let deadline = std::time::Instant::now() + grasptests::nodes::SOON;
+    let deadline = Instant::now() + SOON;
     loop {
         match std::io::Read::read(&mut reader, &mut chunk) {
             Ok(0) => break,
             Ok(count) => read.extend_from_slice(&chunk[..count]),
             Err(_) => {
-                assert!(std::time::Instant::now() < deadline, "the capture ends");
+                assert!(Instant::now() < deadline, "the capture ends");
                 std::thread::yield_now();
             }
         }

@@ -3,7 +3,8 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use grasp::wire::{Body, Flags, WireObjective};
+use grasp::trace::{Direction, Event};
+use grasp::wire::{Body, Flags, Limits, WireObjective, decode};
 use grasp::{AsaLocator, Config, Objective, Result, Value, monotonic_ms};
 use grasptests::isolated;
 use grasptests::lab::{Lab, Node, eventually};
@@ -55,8 +56,19 @@ fn rapid(name: &str, value: i64) -> WireObjective {
 fn the_value_of_another_objective_is_not_taken_for_the_one_that_was_asked_for() {
     isolated!();
     let scene = Scene::new();
+    let trace = scene.host.engine.trace();
     let (locator, server) = scene.serve(2);
     let got = scene.ask(60_000, &locator, Some(&rapid("EX9", 13)));
+    let asked = trace.receiver().try_iter().filter_map(|told| match &told.event {
+        Event::Message(message) if message.direction == Direction::Out => {
+            match decode(&message.bytes, &Limits::default()).ok()?.body {
+                Body::Discovery { objective, .. } => Some(objective.loop_count),
+                _ => None,
+            }
+        }
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [6], "not first those on the link alone, for a value");
     assert_eq!(got.expect("a value").value, Value::from(2));
     joined(server);
     scene.host.expect_quiet();

@@ -218,14 +218,19 @@ fn a_port_that_a_program_holds_which_is_about_to_end_is_heard_then() {
         (line.middle.link_local("eth0").unwrap(), line.middle.interface_index("eth0").unwrap());
     let here = SocketAddrV6::new(address, GRASP_LISTEN_PORT, 0, ifi);
     let everywhere = (Ipv6Addr::UNSPECIFIED, GRASP_LISTEN_PORT);
-    let udp = line.middle.run(|| UdpSocket::bind(here)).expect("nobody has it");
-    let tcp = line.middle.run(|| TcpListener::bind(everywhere)).expect("nobody has it");
     // No other look at the interfaces makes up for it.
-    let hosts = line.start(1, &Config::new().watch_interval(Duration::from_secs(3600)));
+    let config = Config::new().watch_interval(Duration::from_secs(3600));
+    let udp = line.middle.run(|| UdpSocket::bind(here)).expect("nobody has it");
+    let hosts = line.start(1, &config);
     drop(udp);
     line.ask_by_udp("EX0");
+    assert!(line.ask_by_tcp("EX0").is_some());
+    hosts.iter().for_each(|host| host.engine.shutdown());
+    let tcp = line.middle.run(|| TcpListener::bind(everywhere)).expect("it is free again");
+    let hosts = line.start(1, &config);
     drop(tcp);
     assert!(line.ask_by_tcp("EX0").is_some());
+    line.ask_by_udp("EX0");
     hosts.iter().for_each(Host::expect_quiet);
 }
 

@@ -56,6 +56,8 @@ pub(super) fn lead(core: &Arc<Core>, queue: &Queue, door: Door, waker: &Waker) {
         let [woken, called, of_members @ ..] = ready.as_slice() else { break };
         if *woken {
             waker.clear();
+            // There may be a new interface, on which another process still holds the port.
+            tries = TRIES;
         }
         let mut turns = of_members.iter();
         entries.retain_mut(|entry| {
