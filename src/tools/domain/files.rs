@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
+use crate::domain::{KeyFileError, PrivateKey};
 use crate::private_file::{self, ROOT};
 use crate::tools::failure::{Failure, Status};
 
@@ -106,6 +107,11 @@ impl Directory {
     /// Whether there is something of this name, even if it leads nowhere.
     pub(super) fn has(&self, name: &str) -> bool {
         rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Reads the keys of a file in it. That is no symbolic link: root may work on the directory of another user.
+    pub(super) fn keys(&self, name: &str) -> Result<Vec<PrivateKey>, KeyFileError> {
+        PrivateKey::all_in(&self.descriptor, &self.file(name), self.own())
     }
 
     /// Writes a file: readers see all of it or what was there before. It belongs to whoever the old one belonged to, else to the owner

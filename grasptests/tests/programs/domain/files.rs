@@ -111,6 +111,43 @@ fn links_are_not_followed_and_pipes_not_waited_for() {
 }
 
 #[test]
+fn nobody_gets_the_name_of_another_node_by_a_link_to_its_key() {
+    let place = Place::with_authority();
+    place.issue("victim", &["--address", "fd00::1"]).done();
+    let root = &place.0.0;
+    // What the owner of a directory can do, and root, who renews it, could follow.
+    std::fs::create_dir(root.join("thief")).expect("a directory");
+    for file in ["node.crt", "anchors.crt", "domain.crl"] {
+        std::fs::copy(root.join("victim").join(file), root.join("thief").join(file)).expect("it is public");
+    }
+    symlink(root.join("victim/node.key"), root.join("thief/node.key")).expect("a link");
+    let issued = place.read("authority/issued.json");
+    ends(&place.renew("thief", &["--new-key"]), 2, "it is a symbolic link, which is not followed");
+    assert_eq!(place.read("authority/issued.json"), issued, "a certificate was issued");
+}
+
+#[test]
+fn what_is_revoked_is_not_forgotten_even_by_a_clock_that_is_ahead() {
+    let place = Place::with_authority();
+    for node in ["revoked", "over"] {
+        place.issue(node, &[]).done();
+    }
+    place.domain(&["revoke", "revoked", "--domain", "authority"]).done();
+    let mut index: serde_json::Value =
+        serde_json::from_str(&place.read("authority/issued.json")).expect("an index");
+    for one in index["issued"].as_array_mut().expect("two") {
+        // As if it were years later.
+        one["until"] = 1_000_000.into();
+    }
+    place.write("authority/issued.json", &index.to_string());
+    place.issue("new", &[]).done();
+    let index: serde_json::Value =
+        serde_json::from_str(&place.read("authority/issued.json")).expect("an index");
+    let known: Vec<_> = index["issued"].as_array().expect("two").iter().map(|one| &one["label"]).collect();
+    assert_eq!(known, ["revoked", "new"]);
+}
+
+#[test]
 fn what_root_writes_for_a_user_belongs_to_the_user() {
     if !rustix::process::geteuid().is_root() {
         // Another user cannot give files away: then they are its own.
