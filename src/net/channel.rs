@@ -300,6 +300,7 @@ mod secured {
     }
 }
 
-#[cfg(all(test, feature = "domain"))]
+#[cfg(test)]
+#[cfg(feature = "domain")]
 #[path = "channel_tests.rs"]
 mod tests;
