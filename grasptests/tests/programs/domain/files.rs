@@ -43,9 +43,9 @@ fn keys_are_for_their_owner_only_and_the_rest_for_everybody() {
     }
     for directory in ["authority", "a", "b"] {
         let names = std::fs::read_dir(root.join(directory)).expect("a directory");
-        let hidden = names
-            .filter(|name| name.as_ref().expect("a name").file_name().to_string_lossy().starts_with('.'));
-        assert_eq!(hidden.count(), 0, "nothing is left in {directory}");
+        let names = names.map(|name| name.expect("a name").file_name().into_string().expect("text"));
+        let hidden: Vec<_> = names.filter(|name| name.starts_with('.')).collect();
+        assert_eq!(hidden, [".lock"], "{directory}");
     }
 }
 
@@ -222,11 +222,23 @@ fn several_at_once_lose_nothing() {
 #[test]
 fn who_has_to_wait_too_long_is_told() {
     let place = Place::with_authority();
-    let directory = std::fs::File::open(place.0.file("authority")).expect("a directory");
-    flock(&directory, FlockOperation::LockExclusive).expect("nobody has it");
+    let lock = std::fs::File::open(place.0.file("authority/.lock")).expect("a file");
+    flock(&lock, FlockOperation::LockExclusive).expect("nobody has it");
     ends(&place.issue("a", &["--timeout", "100"]), 5, "another grasp domain works on authority");
-    drop(directory);
+    drop(lock);
     place.issue("a", &[]).done();
+}
+
+#[test]
+fn who_can_only_look_holds_nobody_up() {
+    let place = Place::with_authority();
+    openly(&place, &["issue", "--domain", "authority", "--out", "a"]);
+    for directory in ["authority", "a"] {
+        assert_eq!(mode(Path::new(&place.0.file(&format!("{directory}/.lock")))), 0o600);
+    }
+    let directory = std::fs::File::open(place.0.file("a")).expect("everybody may");
+    flock(&directory, FlockOperation::LockExclusive).expect("nobody has it");
+    place.renew("a", &["--timeout", "100"]).done();
 }
 
 #[test]
