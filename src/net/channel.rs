@@ -263,12 +263,7 @@ mod secured {
         pub(super) fn state(&self, socket: &TcpStream) -> State {
             let Some(established) = self.established.get() else { return State::Nothing };
             let mut session = established.session.lock();
-            // What TLS says for itself is neither data nor the end. A peer may say that without end, so the rest is for the next look.
-            for _ in 0..LOOKED_AT {
-                if session.is_readable() || !take_in(&mut session, socket).unwrap_or(true) {
-                    break;
-                }
-            }
+            look(&mut session, socket);
             match (session.has_plaintext(), session.is_readable()) {
                 (true, _) => State::Input,
                 (false, true) => State::Ended,
@@ -281,7 +276,19 @@ mod secured {
             if let Some(established) = self.established.get()
                 && let Some(mut session) = established.session.try_lock()
             {
+                // If a ticket stayed unread, the system would reset the connection, and not send again what is lost of the last message.
+                look(&mut session, socket);
                 let _ = wait::write_all(socket, &session.close(), Instant::now(), |_| {});
+            }
+        }
+    }
+
+    /// Takes in what TLS says for itself, which is neither data nor the end. A peer may say that without end: the rest is for the next
+    /// look.
+    fn look(session: &mut Session, socket: &TcpStream) {
+        for _ in 0..LOOKED_AT {
+            if session.is_readable() || !take_in(session, socket).unwrap_or(true) {
+                return;
             }
         }
     }

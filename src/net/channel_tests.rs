@@ -124,3 +124,19 @@ fn nobody_says_goodbye_in_the_middle_of_a_message() {
         assert_eq!(!heard.is_empty(), says);
     }
 }
+
+#[test]
+fn a_ticket_that_nobody_has_read_does_not_reset_the_connection_behind_the_last_message() {
+    let (channel, mut session, mut theirs, ticket) = opened();
+    theirs.write_all(&ticket).unwrap();
+    assert!(wait::wait(&channel.socket, For::Input, soon()).unwrap());
+    channel.write_all(b"last", soon(), |_| {}).unwrap();
+    channel.close(false);
+    drop(channel);
+    let mut heard = Vec::new();
+    theirs.read_to_end(&mut heard).unwrap();
+    assert!(theirs.take_error().unwrap().is_none(), "the connection is reset");
+    session.take_in(&heard).unwrap();
+    let mut buffer = [0; 8];
+    assert_eq!(session.read(&mut buffer), crate::tls::Plain::Bytes(4));
+}
