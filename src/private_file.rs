@@ -10,18 +10,49 @@ use std::fs::File;
 #[cfg(feature = "quads")]
 use std::io::Write as _;
 use std::io::{self, Read as _};
+#[cfg(feature = "tools")]
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 #[cfg(feature = "quads")]
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+#[cfg(feature = "tools")]
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 /// Reads a file of at most `most` bytes that nobody but its owner, who is the user `own` or root, can read or write.
 pub(crate) fn read_as(path: &Path, most: usize, own: u32) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    read_open(open(path), path, most, own)
+}
+
+/// The same for a file of this path in an open directory, whatever its path leads to meanwhile. A symbolic link is not followed: it would
+/// let the owner of the directory have another key read, which only root can.
+#[cfg(feature = "tools")]
+pub(crate) fn read_in(
+    directory: impl AsFd,
+    path: &Path,
+    most: usize,
+    own: u32,
+) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let name = path.file_name().unwrap_or_default();
+    let file = rustix::fs::openat(directory, name, LOOKING | OFlags::NOFOLLOW, Mode::empty());
+    let file = file.map(File::from).map_err(|error| match error {
+        Errno::LOOP => io::Error::other("it is a symbolic link, which is not followed"),
+        error => error.into(),
+    });
+    read_open(file, path, most, own)
+}
+
+fn read_open(
+    file: io::Result<File>,
+    path: &Path,
+    most: usize,
+    own: u32,
+) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let io = |error| KeyFileError::Io { path: path.to_owned(), error };
-    let file = open(path).map_err(io)?;
+    let file = file.map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
         return Err(KeyFileError::NotAFile { path: path.to_owned() });
@@ -41,10 +72,12 @@ pub(crate) fn read_as(path: &Path, most: usize, own: u32) -> Result<Zeroizing<Ve
     Ok(bytes)
 }
 
-/// Opens what may be anything. Without `NONBLOCK`, opening a named pipe would wait for its writer.
+/// How to open what may be anything. Without `NONBLOCK`, opening a named pipe would wait for its writer.
+const LOOKING: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Opens what may be anything.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    Ok(File::from(rustix::fs::open(path, LOOKING, Mode::empty())?))
 }
 
 /// Reads a file to its end, or to one byte more than `most`.

@@ -108,7 +108,12 @@ impl Form for Peer {
 
 impl Formed for Peer {
     fn read(value: Value) -> Option<Self> {
-        let (address, locator, name) = Formed::read(value)?;
+        let Value::Array(mut items) = value else { return None };
+        if items.len() == 2 {
+            // A node from before TLS tells no name.
+            items.push(Value::Null);
+        }
+        let (address, locator, name) = Formed::read(Value::Array(items))?;
         Some(Self { address, locator, name })
     }
 }
@@ -222,6 +227,13 @@ mod tests {
         assert_eq!(T::read(one.form()), Some(one));
         assert_eq!(T::read(Value::from(-1)), None);
         assert_eq!(T::read(Value::Text("first".to_owned())), None);
+    }
+
+    #[test]
+    fn a_peer_of_a_node_that_tells_no_names_has_none() {
+        let (address, locator) = ("fd00::1".parse().ok(), None);
+        let before = (address, locator.as_ref()).form();
+        assert_eq!(Peer::read(before), Some(Peer { address, locator, name: None }));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Keys of nodes and authorities: ECDSA on P-256 and P-384, and Ed25519.
 
 use std::fmt;
+#[cfg(feature = "tools")]
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use ring::rand::SystemRandom;
@@ -153,8 +155,17 @@ impl PrivateKey {
 
     /// Reads the keys of a file that only its owner can read, who is the user `own` or root.
     pub(crate) fn all_from_file(path: &Path, own: u32) -> Result<Vec<Self>, KeyFileError> {
-        let text = private_file::read_as(path, FILE_LIMIT, own)?;
-        Self::all_from_pem(&text).map_err(|error| {
+        Self::all_from_text(&private_file::read_as(path, FILE_LIMIT, own)?, path)
+    }
+
+    /// The same for a file of this path in an open directory, if it is no symbolic link.
+    #[cfg(feature = "tools")]
+    pub(crate) fn all_in(directory: impl AsFd, path: &Path, own: u32) -> Result<Vec<Self>, KeyFileError> {
+        Self::all_from_text(&private_file::read_in(directory, path, FILE_LIMIT, own)?, path)
+    }
+
+    fn all_from_text(text: &[u8], path: &Path) -> Result<Vec<Self>, KeyFileError> {
+        Self::all_from_pem(text).map_err(|error| {
             let what = error.sentence();
             KeyFileError::Malformed { path: path.to_owned(), line: 0, what }
         })

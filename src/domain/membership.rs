@@ -96,7 +96,7 @@ impl Credentials {
     /// has to have proved that the peer has its key.
     ///
     /// It does bounded work, whatever the peer sends: at most [`CHAIN_LIMIT`] certificates of [`CERTIFICATE_LIMIT`] bytes are read, and
-    /// at most a hundred signatures are checked, twice.
+    /// two of authorities of one name are tried, so that a stranger causes the check of some twenty signatures at most.
     ///
     /// # Errors
     /// [`NotMember`], whose text says why for people. A retry helps if a clock was wrong, or once one side has another certificate.
@@ -110,7 +110,7 @@ impl Credentials {
         }
         let certificate = Certificate::from_der(first).map_err(|_| NotMember::Malformed)?;
         let peer = EndEntityCert::try_from(first).map_err(|error| not_member(error, &certificate, rules))?;
-        let revocation = self.path(&peer, others, &certificate, rules)?;
+        let revocation = self.path(&peer, &tried(others), &certificate, rules)?;
         if !certificate.may_authenticate() {
             return Err(NotMember::Usage);
         }
@@ -199,6 +199,23 @@ impl Rules {
             Revocation::Required => Err(NotMember::RevocationUnknown { state, now: self.now }),
         }
     }
+}
+
+/// How many certificates of authorities with the same name are tried: one that is being replaced, or that two others have signed, has two.
+const OF_ONE_NAME: usize = 2;
+
+/// The certificates of authorities with which paths are looked for. With seven of one name there are thousands of paths, and a stranger
+/// could make a node check a hundred signatures.
+fn tried<'a>(others: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
+    let mut subjects = Vec::new();
+    let mut is_tried = |der: &&CertificateDer<'_>| {
+        let Ok(one) = Certificate::from_der(der) else { return false };
+        let subject = one.read().tbs_certificate().subject().clone();
+        let before = subjects.iter().filter(|other| **other == subject).count();
+        subjects.push(subject);
+        before < OF_ONE_NAME
+    };
+    others.iter().filter(|der| is_tried(der)).map(|der| CertificateDer::from(der.as_ref())).collect()
 }
 
 /// RFC 5280 §6.1.4 (n), which webpki leaves to its callers.

@@ -428,6 +428,29 @@ fn a_chain_has_some_authorities_and_not_thirty() {
 }
 
 #[test]
+fn of_authorities_with_one_name_two_are_tried_and_not_every_path_through_seven() {
+    let other = Other::new(1);
+    let impostor = |number| {
+        let (params, key) = (authority_params(number), KeyPair::generate().unwrap());
+        params.self_signed(&key).unwrap().der().clone()
+    };
+    // One that is being replaced, or that two others have signed.
+    let mut chain = other.node(&node_params(&[PEER]));
+    chain.insert(1, impostor(1));
+    assert!(other.trusting().check(&chain, &rules()).is_ok());
+    // All have the name of the anchor, and each might have signed each.
+    let stranger = Issuer::new(authority_params(0), KeyPair::generate().unwrap());
+    let leaf = node_params(&[PEER]).signed_by(&KeyPair::generate().unwrap(), &stranger).unwrap();
+    let chain: Vec<_> =
+        std::iter::once(leaf.der().clone()).chain((1..CHAIN_LIMIT).map(|_| impostor(0))).collect();
+    let refused = other.trusting().check(&chain, &rules());
+    assert!(
+        matches!(refused, Err(NotMember::Signature { .. } | NotMember::UnknownIssuer { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_large_certificate_is_not_even_read() {
     let other = Other::new(1);
     let mut chain = other.node(&node_params(&[PEER]));

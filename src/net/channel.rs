@@ -87,10 +87,15 @@ impl Channel {
         wait::has_ended(&self.socket)
     }
 
-    /// Closes the stream in both directions, and wakes whoever waits for it.
-    pub(super) fn close(&self) {
+    /// Closes the stream in both directions, and wakes whoever waits for it. `is_writing` says whether a thread writes at this
+    /// moment: then the peer gets no goodbye of TLS, which would come in the middle of a message.
+    pub(super) fn close(&self, is_writing: bool) {
         #[cfg(feature = "domain")]
-        self.secured.say_goodbye(&self.socket);
+        if !is_writing {
+            self.secured.say_goodbye(&self.socket);
+        }
+        #[cfg(not(feature = "domain"))]
+        let _ = is_writing;
         // The peer may have closed first: then nothing remains to be done.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
@@ -117,6 +122,9 @@ mod secured {
 
     /// How much of the network is read at a time.
     const CHUNK: usize = 4096;
+    /// How many times a look at a stream reads the network: enough for a ticket with a long chain, and soon over, since `_watcher` looks
+    /// at many streams.
+    const LOOKED_AT: usize = 4;
 
     /// Which side opens the connection.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,16 +244,15 @@ mod secured {
         ) -> io::Result<Option<usize>> {
             let established = self.established.get().ok_or_else(not_secured)?;
             let mut session = established.session.lock();
-            loop {
-                match session.read(buffer) {
-                    Plain::Bytes(count) => return Ok(Some(count)),
-                    Plain::End => return Ok(Some(0)),
-                    Plain::Nothing => {}
-                }
-                if !take_in(&mut session, socket)? {
-                    return Ok(None);
-                }
+            // Once: the caller looks at its deadline before it comes again. A peer may say nothing in records without end.
+            if !session.is_readable() && !take_in(&mut session, socket)? {
+                return Ok(None);
             }
+            Ok(match session.read(buffer) {
+                Plain::Bytes(count) => Some(count),
+                Plain::End => Some(0),
+                Plain::Nothing => None,
+            })
         }
 
         pub(super) fn seal(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -256,23 +263,32 @@ mod secured {
         pub(super) fn state(&self, socket: &TcpStream) -> State {
             let Some(established) = self.established.get() else { return State::Nothing };
             let mut session = established.session.lock();
-            // What TLS says for itself is neither data nor the end.
-            while !session.is_readable() {
-                match take_in(&mut session, socket) {
-                    Ok(true) => {}
-                    Ok(false) => return State::Nothing,
-                    Err(_) => return State::Ended,
-                }
+            look(&mut session, socket);
+            match (session.has_plaintext(), session.is_readable()) {
+                (true, _) => State::Input,
+                (false, true) => State::Ended,
+                (false, false) => State::Nothing,
             }
-            if session.has_plaintext() { State::Input } else { State::Ended }
         }
 
-        /// Tells the peer that nothing more comes, if nobody writes at this moment and there is room.
+        /// Tells the peer that nothing more comes, if there is room. Nobody may write at this moment.
         pub(super) fn say_goodbye(&self, socket: &TcpStream) {
             if let Some(established) = self.established.get()
                 && let Some(mut session) = established.session.try_lock()
             {
+                // If a ticket stayed unread, the system would reset the connection, and not send again what is lost of the last message.
+                look(&mut session, socket);
                 let _ = wait::write_all(socket, &session.close(), Instant::now(), |_| {});
+            }
+        }
+    }
+
+    /// Takes in what TLS says for itself, which is neither data nor the end. A peer may say that without end: the rest is for the next
+    /// look.
+    fn look(session: &mut Session, socket: &TcpStream) {
+        for _ in 0..LOOKED_AT {
+            if session.is_readable() || !take_in(session, socket).unwrap_or(true) {
+                return;
             }
         }
     }
@@ -280,7 +296,9 @@ mod secured {
     /// Takes in what the network has, without waiting. Returns whether there was anything, the end included.
     fn take_in(session: &mut Session, socket: &TcpStream) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
-        let Some(count) = wait::read_present(socket, &mut chunk)? else { return Ok(false) };
+        let read = wait::read_present(socket, &mut chunk);
+        // The system tells of an error only once.
+        let Some(count) = read.inspect_err(|_| session.end())? else { return Ok(false) };
         match chunk.get(..count) {
             Some([]) | None => session.end(),
             Some(bytes) => session.take_in(bytes).map_err(failed)?,
@@ -288,3 +306,8 @@ mod secured {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "domain")]
+#[path = "channel_tests.rs"]
+mod tests;

@@ -393,7 +393,8 @@ impl Transport for Connection {
 
     fn close(&self) {
         self.trace_closed();
-        self.stream.close();
+        let idle = self.outgoing.try_lock();
+        self.stream.close(idle.is_none());
     }
 
     fn reset(&self) {

@@ -25,8 +25,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use super::{Session, TlsError};
 use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
 
-/// How many peers' sessions can be resumed.
-const RESUMABLE: usize = 1024;
+/// How many sessions can be resumed, eight with each peer at most. A member may send tickets of 64 KiB with a chain of that size, from
+/// as many addresses as it likes: together they take 32 MiB at most.
+const RESUMABLE: usize = 256;
 
 /// The identity of a node for all its connections.
 pub(crate) struct Identity {
@@ -84,6 +85,15 @@ impl Identity {
     /// A connection that this node accepts.
     pub(crate) fn server(&self) -> Result<Session, TlsError> {
         let connection = ServerConnection::new(Arc::clone(&self.server))?;
+        Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
+    }
+
+    /// One that gives its keys away ([`Session::into_tickets`]).
+    #[cfg(test)]
+    pub(crate) fn indiscreet_server(&self) -> Result<Session, TlsError> {
+        let mut config = ServerConfig::clone(&self.server);
+        config.enable_secret_extraction = true;
+        let connection = ServerConnection::new(Arc::new(config))?;
         Ok(Session::new(connection.into(), Arc::clone(&self.shown)))
     }
 }

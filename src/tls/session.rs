@@ -35,7 +35,7 @@ pub(crate) struct Session {
     strange: usize,
     /// How much of what the peer has said is opened and waits to be read, in bytes.
     opened: usize,
-    /// The network has nothing more.
+    /// Nothing more comes: the network has ended, or the peer has said so, or TLS has failed.
     ended: bool,
 }
 
@@ -84,9 +84,24 @@ impl Session {
         while !bytes.is_empty() {
             let taken = self.connection.read_tls(&mut bytes);
             if !taken.is_ok_and(|count| count > 0) {
+                self.end();
                 return Err(TlsError::Failed(rustls::Error::General("more than a record holds".to_owned())));
             }
-            self.opened = self.connection.process_new_packets()?.plaintext_bytes_to_read();
+            match self.connection.process_new_packets() {
+                Ok(state) => {
+                    self.opened = state.plaintext_bytes_to_read();
+                    if state.peer_has_closed() {
+                        // Whatever it sends after that is nothing (RFC 8446 §6.1).
+                        self.end();
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    // Nothing can be read after that, whoever looks next.
+                    self.end();
+                    return Err(error.into());
+                }
+            }
         }
         Ok(())
     }
@@ -151,5 +166,33 @@ impl Session {
     pub(crate) fn close(&mut self) -> Vec<u8> {
         self.connection.send_close_notify();
         self.drain()
+    }
+
+    /// So many sealed records with a ticket in each: what a server may say without end, but rustls as a server does not.
+    #[cfg(test)]
+    pub(crate) fn into_tickets(self, records: u64) -> Vec<u8> {
+        use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+        /// A ticket of one byte for a second (RFC 8446 §4.6.1), and the type of what is sealed.
+        const TICKET: [u8; 20] = [4, 0, 0, 15, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 22];
+        /// Application data, TLS 1.2 as all records say, and the length with the tag.
+        const HEADER: [u8; 5] = [23, 3, 3, 0, 36];
+        let (first, secrets) = self.connection.dangerous_extract_secrets().unwrap().tx;
+        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another suite")
+        };
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+        let mut sealed = Vec::new();
+        for number in first..first + records {
+            let mut nonce: [u8; NONCE_LEN] = iv.as_ref().try_into().unwrap();
+            for (byte, of_number) in nonce.iter_mut().rev().zip(number.to_le_bytes()) {
+                *byte ^= of_number;
+            }
+            let mut record = TICKET.to_vec();
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            key.seal_in_place_append_tag(nonce, Aad::from(HEADER), &mut record).unwrap();
+            sealed.extend_from_slice(&HEADER);
+            sealed.extend_from_slice(&record);
+        }
+        sealed
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use grasp::domain::{Algorithm, Authority, Kept, Revoked};
 use grasp::trace::Event;
 use grasp::wire::{Body, Message, encode};
-use grasp::{Acp, Asa, AsaLocator, Discover, Objective, RegisterObj, Reply, Source, Why};
+use grasp::{Acp, Asa, AsaLocator, Config, Discover, Engine, Objective, RegisterObj, Reply, Source, Why};
 use grasptests::isolated;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, negotiable, step, synchronizable};
@@ -132,6 +132,46 @@ fn strangers_get_nothing_and_disturb_nobody() {
     eventually(SOON, "all are counted", || far.engine().stats().connections_not_secured >= 6);
     assert_eq!(far.engine().stats().panics, 0);
     eventually(SOON, "nothing of them remains", || far.engine().open_sessions() == 0);
+}
+
+#[test]
+fn a_peer_that_stalls_in_the_handshake_takes_no_longer_than_connecting_may() {
+    isolated!();
+    let (_lab, [a, b]) = lan();
+    let config = Config::new().acp(with_tls(&credentials(&authority(), 1)));
+    let engine = a.run(|| Engine::start(config.connect_timeout(Duration::from_secs(1)))).unwrap();
+    let asa = Asa::register(&engine, "asker").unwrap();
+    let (address, wish) = (b.ula().unwrap(), negotiable("EX3", 1));
+    a.run(|| engine.register_obj(asa.nonce(), &wish, RegisterObj::default())).unwrap();
+    // Half a record says nothing for long; one byte after the other says something all the time.
+    let hello: &[u8] = &[22, 3, 3, 0x40, 0];
+    for (said, trickles) in [(&[][..], false), (hello, false), (hello, true)] {
+        let listener = b.run(|| std::net::TcpListener::bind((address, 0))).unwrap();
+        let at = AsaLocator::new(address, None).with_port(listener.local_addr().unwrap().port());
+        let stalls = b.spawn("stalls", move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(said).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let mut chunk = [0; 4096];
+            // Until the other side closes.
+            loop {
+                match stream.read(&mut chunk) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
+                    _ if trickles => drop(stream.write_all(&[2])),
+                    _ => {}
+                }
+            }
+        });
+        let started = std::time::Instant::now();
+        let asked = a.run(|| asa.negotiate(&wish, Some(&at), Some(60_000)));
+        let error = asked.expect_err("it never answers");
+        assert_eq!(error.why(), Some(Why::TimedOut), "{error}");
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        stalls.join().unwrap();
+    }
+    let stats = engine.stats();
+    assert_eq!((engine.open_sessions(), stats.connections_not_secured, stats.panics), (0, 3, 0));
 }
 
 #[test]

@@ -102,7 +102,11 @@ impl Node {
         if let Some(metrics) = new_metrics {
             self.metrics = metrics;
         }
-        if let (Some(kept), Some(read)) = (self.configuration.credentials(), new.credentials()) {
+        // Those of another directory are for after a restart, as everything else about the ACP.
+        let directory = |of: &Configuration| of.settings.text("acp", "credentials");
+        if let (Some(kept), Some(read)) = (self.configuration.credentials(), new.credentials())
+            && directory(&new) == directory(&self.configuration)
+        {
             kept.replace(read.current());
         }
         self.running.clients.set_access(&new.access);

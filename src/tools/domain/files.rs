@@ -1,5 +1,6 @@
 //! The directories of authorities and nodes: files that are never half written, never written through a symbolic link, and for
-//! their owner only where they are keys. Whoever changes one holds its lock.
+//! their owner only where they are keys. Whoever changes one holds its lock, which is a file for its owner only: everybody who can
+//! look into a directory could lock that, and hold up a renewal without end.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
+use crate::domain::{KeyFileError, PrivateKey};
 use crate::private_file::{self, ROOT};
 use crate::tools::failure::{Failure, Status};
 
@@ -23,6 +25,8 @@ pub(super) enum For {
     All,
 }
 
+/// The file that whoever changes a directory locks. It stays.
+const LOCK: &str = ".lock";
 /// How long the lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,8 @@ pub(super) struct Directory {
     descriptor: OwnedFd,
     owner: (u32, u32),
     mode: u32,
+    /// The lock, if this holds it.
+    lock: Option<OwnedFd>,
 }
 
 impl Directory {
@@ -46,7 +52,8 @@ impl Directory {
         let descriptor =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let about = File::from(descriptor.try_clone().map_err(failed)?).metadata().map_err(failed)?;
-        Ok(Self { path: path.to_owned(), descriptor, owner: (about.uid(), about.gid()), mode: about.mode() })
+        let (owner, mode) = ((about.uid(), about.gid()), about.mode());
+        Ok(Self { path: path.to_owned(), descriptor, owner, mode, lock: None })
     }
 
     /// Opens one, or makes it, with this mode.
@@ -62,12 +69,19 @@ impl Directory {
     }
 
     /// Waits until nobody else changes it, and lets nobody else until this is dropped.
-    pub(super) fn lock(self, patience: Option<u32>) -> Result<Self, Failure> {
+    pub(super) fn lock(mut self, patience: Option<u32>) -> Result<Self, Failure> {
+        let failed = |path: &Path, error: io::Error| {
+            Failure::usage(format!("{} cannot be locked: {error}", path.display()))
+        };
+        let lock = self.lock_file().map_err(|error| failed(&self.path, error))?;
         let patience = patience.map_or(PATIENCE, |time| Duration::from_millis(time.into()));
         let until = Instant::now() + patience;
         loop {
-            match rustix::fs::flock(&self.descriptor, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(self),
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    self.lock = Some(lock);
+                    return Ok(self);
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -75,10 +89,20 @@ impl Directory {
                     let text = format!("another grasp domain works on {}", self.path.display());
                     return Err(Failure::new(Status::TimedOut, text));
                 }
-                Err(error) => {
-                    return Err(Failure::usage(format!("{} cannot be locked: {error}", self.path.display())));
-                }
+                Err(error) => return Err(failed(&self.path, error.into())),
             }
+        }
+    }
+
+    fn lock_file(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let new = flags | OFlags::CREATE | OFlags::EXCL;
+        match rustix::fs::openat(&self.descriptor, LOCK, new, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => give(&file, self.owner).map(|()| file),
+            Err(rustix::io::Errno::EXIST) => {
+                Ok(rustix::fs::openat(&self.descriptor, LOCK, flags, Mode::empty())?)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -106,6 +130,11 @@ impl Directory {
     /// Whether there is something of this name, even if it leads nowhere.
     pub(super) fn has(&self, name: &str) -> bool {
         rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Reads the keys of a file in it. That is no symbolic link: root may work on the directory of another user.
+    pub(super) fn keys(&self, name: &str) -> Result<Vec<PrivateKey>, KeyFileError> {
+        PrivateKey::all_in(&self.descriptor, &self.file(name), self.own())
     }
 
     /// Writes a file: readers see all of it or what was there before. It belongs to whoever the old one belonged to, else to the owner
@@ -142,9 +171,7 @@ impl Directory {
     fn beside(&self, name: &str, contents: &[u8], whom: For, owner: (u32, u32)) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::RUSR | Mode::WUSR)?;
-        if rustix::process::geteuid().as_raw() == ROOT && owner != (ROOT, ROOT) {
-            rustix::fs::fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
-        }
+        give(&file, owner)?;
         if whom == For::All {
             rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
         }
@@ -152,6 +179,14 @@ impl Directory {
         file.write_all(contents)?;
         file.sync_all()
     }
+}
+
+/// Gives a new file to its owner, if root has made it.
+fn give(file: &OwnedFd, (user, group): (u32, u32)) -> io::Result<()> {
+    if rustix::process::geteuid().as_raw() == ROOT && (user, group) != (ROOT, ROOT) {
+        rustix::fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    Ok(())
 }
 
 /// Reads a file that somebody else has made: a request, the certificate of a peer.

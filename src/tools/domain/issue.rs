@@ -150,9 +150,7 @@ fn node_directory(path: &Path, options: &Options) -> Result<Directory, Failure> 
 pub(super) fn keys(directory: &Directory) -> Result<Vec<PrivateKey>, Failure> {
     match directory.has(NODE_KEY) {
         false => Ok(Vec::new()),
-        true => PrivateKey::all_from_file(&directory.file(NODE_KEY), directory.own())
-            .map_err(CredentialsError::Key)
-            .map_err(unusable),
+        true => directory.keys(NODE_KEY).map_err(CredentialsError::Key).map_err(unusable),
     }
 }
 

@@ -26,7 +26,7 @@ const INDEX: &str = "issued.json";
 /// In bytes: some 50,000 certificates.
 const MOST_INDEX: usize = 16 * 1024 * 1024;
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
-/// How long the index remembers what is over.
+/// How long the index remembers what is over and not revoked.
 const REMEMBERED: Duration = Duration::from_secs(90 * 86_400);
 
 /// What an authority has issued.
@@ -179,7 +179,10 @@ impl Store {
         let label_given = Some(label).filter(|label| !label.is_empty());
         let issue = Issue { name, key, label: label_given, now, lifetime: DAY * days };
         let certificate = self.authority.issue(&issue).map_err(refused)?;
-        self.index.issued.retain(|one| one.until().checked_add(REMEMBERED).is_none_or(|end| end > now));
+        // What is revoked is never forgotten: a clock that was ahead for a day would make it valid again.
+        self.index.issued.retain(|one| {
+            one.revoked.is_some() || one.until().checked_add(REMEMBERED).is_none_or(|end| end > now)
+        });
         let serial = certificate.serial().to_string();
         self.index.issued.push(Issued {
             node: node.map_or_else(|| serial.clone(), str::to_owned),

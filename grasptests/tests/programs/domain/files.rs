@@ -43,9 +43,9 @@ fn keys_are_for_their_owner_only_and_the_rest_for_everybody() {
     }
     for directory in ["authority", "a", "b"] {
         let names = std::fs::read_dir(root.join(directory)).expect("a directory");
-        let hidden = names
-            .filter(|name| name.as_ref().expect("a name").file_name().to_string_lossy().starts_with('.'));
-        assert_eq!(hidden.count(), 0, "nothing is left in {directory}");
+        let names = names.map(|name| name.expect("a name").file_name().into_string().expect("text"));
+        let hidden: Vec<_> = names.filter(|name| name.starts_with('.')).collect();
+        assert_eq!(hidden, [".lock"], "{directory}");
     }
 }
 
@@ -108,6 +108,43 @@ fn links_are_not_followed_and_pipes_not_waited_for() {
     let said = place.domain(&["check", "a"]);
     assert!(said.status == 1 && said.out.contains("not a regular file"), "{said:?}");
     ends(&place.domain(&["check", "a", "--peer", "a/node.crt"]), 1, "");
+}
+
+#[test]
+fn nobody_gets_the_name_of_another_node_by_a_link_to_its_key() {
+    let place = Place::with_authority();
+    place.issue("victim", &["--address", "fd00::1"]).done();
+    let root = &place.0.0;
+    // What the owner of a directory can do, and root, who renews it, could follow.
+    std::fs::create_dir(root.join("thief")).expect("a directory");
+    for file in ["node.crt", "anchors.crt", "domain.crl"] {
+        std::fs::copy(root.join("victim").join(file), root.join("thief").join(file)).expect("it is public");
+    }
+    symlink(root.join("victim/node.key"), root.join("thief/node.key")).expect("a link");
+    let issued = place.read("authority/issued.json");
+    ends(&place.renew("thief", &["--new-key"]), 2, "it is a symbolic link, which is not followed");
+    assert_eq!(place.read("authority/issued.json"), issued, "a certificate was issued");
+}
+
+#[test]
+fn what_is_revoked_is_not_forgotten_even_by_a_clock_that_is_ahead() {
+    let place = Place::with_authority();
+    for node in ["revoked", "over"] {
+        place.issue(node, &[]).done();
+    }
+    place.domain(&["revoke", "revoked", "--domain", "authority"]).done();
+    let mut index: serde_json::Value =
+        serde_json::from_str(&place.read("authority/issued.json")).expect("an index");
+    for one in index["issued"].as_array_mut().expect("two") {
+        // As if it were years later.
+        one["until"] = 1_000_000.into();
+    }
+    place.write("authority/issued.json", &index.to_string());
+    place.issue("new", &[]).done();
+    let index: serde_json::Value =
+        serde_json::from_str(&place.read("authority/issued.json")).expect("an index");
+    let known: Vec<_> = index["issued"].as_array().expect("two").iter().map(|one| &one["label"]).collect();
+    assert_eq!(known, ["revoked", "new"]);
 }
 
 #[test]
@@ -185,11 +222,23 @@ fn several_at_once_lose_nothing() {
 #[test]
 fn who_has_to_wait_too_long_is_told() {
     let place = Place::with_authority();
-    let directory = std::fs::File::open(place.0.file("authority")).expect("a directory");
-    flock(&directory, FlockOperation::LockExclusive).expect("nobody has it");
+    let lock = std::fs::File::open(place.0.file("authority/.lock")).expect("a file");
+    flock(&lock, FlockOperation::LockExclusive).expect("nobody has it");
     ends(&place.issue("a", &["--timeout", "100"]), 5, "another grasp domain works on authority");
-    drop(directory);
+    drop(lock);
     place.issue("a", &[]).done();
+}
+
+#[test]
+fn who_can_only_look_holds_nobody_up() {
+    let place = Place::with_authority();
+    openly(&place, &["issue", "--domain", "authority", "--out", "a"]);
+    for directory in ["authority", "a"] {
+        assert_eq!(mode(Path::new(&place.0.file(&format!("{directory}/.lock")))), 0o600);
+    }
+    let directory = std::fs::File::open(place.0.file("a")).expect("everybody may");
+    flock(&directory, FlockOperation::LockExclusive).expect("nobody has it");
+    place.renew("a", &["--timeout", "100"]).done();
 }
 
 #[test]

@@ -52,7 +52,10 @@ fn members_get_values_from_it_until_a_reload_reads_that_they_are_revoked() -> Re
     let authority =
         Authority::create("acp.example.com", Algorithm::P256, SystemTime::now(), 60 * DAY).expect("one");
     let (certificate, key) = issued(&authority, "0@acp.example.com");
-    let place = Place::new("[acp]\nkind = 'interfaces'\ninterfaces = ['eth0']\ncredentials = 'domain'");
+    let configuration = |directory: &str| {
+        format!("[acp]\nkind = 'interfaces'\ninterfaces = ['eth0']\ncredentials = '{directory}'")
+    };
+    let place = Place::new(&configuration("domain"));
     place.objective("a", "name = 'A'\nvalue = 1");
     let directory = place.0.join("domain");
     let refused = place.run(&a, &["--check"]);
@@ -83,10 +86,18 @@ fn members_get_values_from_it_until_a_reload_reads_that_they_are_revoked() -> Re
     graspd.says("acp.credentials: ");
     graspd.says("nothing is changed");
     assert!(get().is_ok());
+    // Nor does one with another directory, which needs a restart.
+    let revoked_there = Revoked { serial: own.serial(), since: SystemTime::now() };
+    write(&place.0.join("other"), &certificate, &key, &authority, &[revoked_there]);
+    place.configure(&configuration("other"));
+    graspd.reload();
+    graspd.says("need a restart: acp.credentials");
+    assert!(get().is_ok());
+    place.configure(&configuration("domain"));
     let revoked = Revoked { serial: own.serial(), since: SystemTime::now() };
     write(&directory, &certificate, &key, &authority, &[revoked]);
     graspd.reload();
-    graspd.says("the configuration is in force");
+    eventually(SOON, "it is in force", || graspd.count("the configuration is in force") == 2);
     assert!(get().is_err(), "a session with it could have been resumed");
     Ok(())
 }
