@@ -139,7 +139,11 @@ fn a_command_that_takes_too_long_is_killed_with_what_it_has_started() {
         process.is_some()
     });
     let process = nix::unistd::Pid::from_raw(process.unwrap());
-    assert!(watching.end().done().contains("added"));
+    let ended = watching.end();
+    assert!(
+        ended.status == 0 && ended.out.contains("added") && ended.errors.contains("was killed"),
+        "{ended:?}"
+    );
     drop(publishing);
     eventually(SOON, "that is killed, too", || {
         // Whoever waits for an orphan may not do it at once.
