@@ -25,7 +25,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use super::{Session, TlsError};
 use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
 
-/// How many peers' sessions can be resumed.
+/// How many sessions can be resumed. rustls keeps up to eight of each peer, and thus those of an eighth as many peers.
 const RESUMABLE: usize = 1024;
 
 /// The identity of a node for all its connections.
