@@ -1,9 +1,10 @@
 //! The test harness of `anima-grasp`: private networks on one machine ([`lab`]), engines and hand-made peers on
 //! their nodes ([`nodes`]), networks of many nodes on virtual time ([`simulator`]), the accounts of an engine
-//! ([`accounts`]), engines behind a socket ([`through_socket`]), nodes that do everything at random for hours ([`soak`]), and what fuzzing does with an input
+//! ([`accounts`]), domains of certificates ([`domains`]), engines behind a socket ([`through_socket`]), nodes that do everything at random for hours ([`soak`]), and what fuzzing does with an input
 //! ([`fuzzing`]).
 
 pub mod accounts;
+pub mod domains;
 pub mod fuzzing;
 pub mod nodes;
 pub mod simulator;

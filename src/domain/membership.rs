@@ -177,17 +177,19 @@ impl Credentials {
             )
             .map(drop)
         };
-        // First whether it is on any list, however old that is.
-        verify(ExpirationPolicy::Ignore, UnknownStatusPolicy::Allow).map_err(refused)?;
         if lists.is_empty() {
+            verify(ExpirationPolicy::Ignore, UnknownStatusPolicy::Allow).map_err(refused)?;
             return rules.lacks(RevocationState::NoList);
         }
-        match verify(ExpirationPolicy::Enforce, UnknownStatusPolicy::Deny) {
-            Ok(()) => Ok(RevocationState::Good),
-            Err(Error::CrlExpired { .. }) => rules.lacks(RevocationState::ListOver),
-            Err(Error::UnknownRevocationStatus) => rules.lacks(RevocationState::NoList),
-            Err(error) => Err(refused(error)),
-        }
+        let state = match verify(ExpirationPolicy::Enforce, UnknownStatusPolicy::Deny) {
+            Ok(()) => return Ok(RevocationState::Good),
+            Err(Error::CrlExpired { .. }) => RevocationState::ListOver,
+            Err(Error::UnknownRevocationStatus) => RevocationState::NoList,
+            Err(error) => return Err(refused(error)),
+        };
+        // What is not known for certain may still be on a list, however old that is.
+        verify(ExpirationPolicy::Ignore, UnknownStatusPolicy::Allow).map_err(refused)?;
+        rules.lacks(state)
     }
 }
 

@@ -127,6 +127,17 @@ fn a_session_is_resumed_and_whoever_was_revoked_meanwhile_is_no_member() {
     assert!(matches!(server.member(), Err(NotMember::Revoked { .. })), "{:?}", server.member());
 }
 
+#[test]
+fn nothing_is_resumed_with_other_credentials_than_those_that_a_session_began_with() {
+    let authority = authority(Algorithm::P256);
+    let ((here, kept), (there, _)) = (node(&authority, HERE), node(&authority, THERE));
+    connected(&here, &there);
+    assert!(connected(&here, &there).0.is_resumed());
+    kept.replace(authority.credentials(&HERE.parse().unwrap(), SystemTime::now()).unwrap());
+    assert!(!connected(&here, &there).0.is_resumed());
+    assert!(connected(&here, &there).0.is_resumed());
+}
+
 /// The failure that the server of `there` has with a client.
 fn refusal(client: &Identity, there: &Identity) -> TlsError {
     let (mut client, mut server) = (client.client(PEER).unwrap(), there.server().unwrap());

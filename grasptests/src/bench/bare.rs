@@ -1,7 +1,7 @@
 //! The floors over TCP: what bare sockets do with the same bytes between the same two nodes, with a thread for each
 //! connection.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,7 @@ use super::figure::Result;
 /// A message is read with one call: it is smaller than this.
 const CHUNK: usize = 2048;
 
-/// A bare server: for each connection a thread, which answers every message with the same bytes, once or until the
-/// client closes.
+/// A bare server: for each connection a thread.
 #[derive(Debug)]
 pub(crate) struct BareServer {
     address: SocketAddrV6,
@@ -25,21 +24,29 @@ pub(crate) struct BareServer {
 }
 
 impl BareServer {
-    /// Starts it on a node with a unique local address.
+    /// Starts one that answers every message with the same bytes, once or until the client closes.
     pub(crate) fn start(node: &Node, answer: Vec<u8>, once: bool) -> Result<Self> {
+        Self::serve_with(node, move |mut stream| serve(&mut stream, &answer, once))
+    }
+
+    /// Starts it on a node with a unique local address.
+    pub(crate) fn serve_with(node: &Node, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Result<Self> {
         let ula = node.ula().ok_or("the node has no address")?;
         let listener = node.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)))?;
         let address = SocketAddrV6::new(ula, listener.local_addr()?.port(), 0, 0);
         let stopping = Arc::new(AtomicBool::new(false));
-        let (answer, stop) = (Arc::new(answer), Arc::clone(&stopping));
+        let (serve, stop) = (Arc::new(serve), Arc::clone(&stopping));
         let accepting = node.spawn("bare-accept", move || {
             for stream in listener.incoming() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
                 // A client that is not answered fails, and with it the measurement.
-                let (Ok(stream), answer) = (stream, Arc::clone(&answer)) else { continue };
-                let _ = thread::Builder::new().spawn(move || serve(stream, &answer, once));
+                let (Ok(stream), serve) = (stream, Arc::clone(&serve)) else { continue };
+                let _ = thread::Builder::new().spawn(move || {
+                    let _ = stream.set_nodelay(true);
+                    serve(stream);
+                });
             }
         });
         Ok(Self { address, node: node.clone(), stopping, accepting: Some(accepting) })
@@ -66,9 +73,9 @@ impl Drop for BareServer {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &[u8], once: bool) {
+/// Answers every message with the same bytes, once or until the client closes.
+pub(crate) fn serve(stream: &mut (impl Read + Write), answer: &[u8], once: bool) {
     let mut chunk = [0; CHUNK];
-    let _ = stream.set_nodelay(true);
     while stream.read(&mut chunk).is_ok_and(|count| count > 0) {
         if stream.write_all(answer).is_err() || once {
             return;
@@ -77,7 +84,7 @@ fn serve(mut stream: TcpStream, answer: &[u8], once: bool) {
 }
 
 /// Sends a message and receives one.
-pub(crate) fn exchange(stream: &mut TcpStream, question: &[u8]) -> Result<()> {
+pub(crate) fn exchange(stream: &mut (impl Read + Write), question: &[u8]) -> Result<()> {
     let mut chunk = [0; CHUNK];
     stream.write_all(question)?;
     match stream.read(&mut chunk)? {

@@ -7,6 +7,7 @@
 //! | `report` | the table and the JSON file |
 //! | `pair`, `negotiation` | two engines: negotiation, synchronization |
 //! | `bare` | the floors over TCP |
+//! | `tls` | sessions that TLS secures, and their floors |
 //! | `discovery`, `floods` | discoveries and floods, with their own floors |
 //! | `codec` | encoding and decoding |
 //! | `growth` | how costs grow with what is registered and cached |
@@ -28,6 +29,7 @@ mod pair;
 mod process;
 mod python;
 mod report;
+mod tls;
 
 use figure::Aim;
 pub(crate) use figure::{Figure, Result};
@@ -38,7 +40,7 @@ pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 22] = [
     "negotiate_connect",
     "negotiate_connect_16",
     "negotiate_step",
@@ -58,6 +60,9 @@ pub(crate) const NAMES: [&str; 19] = [
     "ipc_call",
     "ipc_negotiate",
     "ipc_clients",
+    "tls_connect",
+    "tls_resumed",
+    "tls_step",
 ];
 
 /// Measures what a name stands for. Some have several figures.
@@ -75,6 +80,9 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "ipc_call" => return ipc::call(name, rounds),
         "ipc_negotiate" => ipc::negotiate(name, rounds)?,
         "ipc_clients" => return ipc::clients(name),
+        "tls_connect" => tls::connect(name, rounds)?,
+        "tls_resumed" => tls::resumed(name, rounds)?,
+        "tls_step" => tls::step(name, rounds)?,
         "open_sessions" => process::open_sessions(name)?,
         "idle" => return process::idle(name),
         "graspd_idle" => return process::graspd_idle(name),

@@ -90,7 +90,22 @@ fn used() -> Result<f64> {
 
 /// Steps back and forth in one session; the floor is the same bytes back and forth on one connection.
 pub(crate) fn step(name: &str, rounds: usize) -> Result<Figure> {
-    let mut pair = Pair::start(Config::new());
+    let pair = Pair::start(Config::new());
+    let (offer, counter) = steps();
+    let bare = BareServer::start(pair.answering(), counter, false)?;
+    let stream = parking_lot::Mutex::new(pair.asking().run(|| bare.connect())?);
+    stream.lock().set_nodelay(true)?;
+    let aim = Aim::RatioAtLeast(0.9);
+    steps_of(pair, (name, "/s", aim), rounds, || exchange(&mut *stream.lock(), &offer))
+}
+
+/// Steps back and forth in one session of two engines, next to a floor.
+pub(crate) fn steps_of(
+    mut pair: Pair,
+    figure: (&str, &'static str, Aim),
+    rounds: usize,
+    floor: impl Fn() -> Result<()> + Sync,
+) -> Result<Figure> {
     pair.listen_with(1, |engine, asa, session, mut asked| {
         // A session of so many steps is none that an ASA would have: the loop count is set back every time.
         loop {
@@ -101,17 +116,13 @@ pub(crate) fn step(name: &str, rounds: usize) -> Result<Figure> {
             }
         }
     });
-    let (offer, counter) = steps();
-    let bare = BareServer::start(pair.answering(), counter, false)?;
     let objective = Objective { loop_count: LOOPS, ..negotiated() };
     let peer = pair.locator(&objective)?;
     let (engine, asa) = (&pair.asker.engine, pair.asker.asa);
     let asked = pair.asking().run(|| engine.req_negotiate(asa, &objective, Some(&peer), None))?;
     let Negotiation::Offer(session, _) = asked else { return Err("no offer".into()) };
-    let stream = parking_lot::Mutex::new(pair.asking().run(|| bare.connect())?);
-    stream.lock().set_nodelay(true)?;
     let figure = alternate(
-        (name, "/s", Aim::RatioAtLeast(0.9)),
+        figure,
         rounds,
         || {
             per_second(1, ROUND, |_| match engine.negotiate_step(asa, session, &objective, None)? {
@@ -119,7 +130,7 @@ pub(crate) fn step(name: &str, rounds: usize) -> Result<Figure> {
                 Negotiation::Agreed(_) => Err("acceptance where an offer was due".into()),
             })
         },
-        || per_second(1, ROUND, |_| exchange(&mut stream.lock(), &offer)),
+        || per_second(1, ROUND, |_| floor()),
     )?;
     engine.end_negotiate(asa, session, true, None)?;
     pair.check()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use grasp::wire::{self, Body, Message, Outcome, Step, WireObjective};
 use grasp::{AsaLocator, Config, Engine, Negotiation, Objective, RegisterObj};
 use grasptests::lab::{Lab, Node, eventually};
-use grasptests::nodes::{Host, SOON, first_answer, negotiable, synchronizable, two};
+use grasptests::nodes::{Host, SOON, first_answer, linked, negotiable, synchronizable};
 
 use super::figure::Result;
 
@@ -32,7 +32,13 @@ pub(crate) struct Pair {
 impl Pair {
     /// Starts both with the same settings; both have what is negotiated, the answerer what is synchronized.
     pub(crate) fn start(config: Config) -> Self {
-        let (lab, asker, answerer) = two(config);
+        Self::start_each(config.clone(), config)
+    }
+
+    /// Starts the asker with the first settings, the answerer with the others.
+    pub(crate) fn start_each(near: Config, far: Config) -> Self {
+        let (lab, _, a, b) = linked();
+        let (asker, answerer) = (Host::start(&a, near), Host::start(&b, far));
         asker.register(&negotiated());
         for objective in [negotiated(), synchronized()] {
             answerer.register_with(&objective, RegisterObj { discoverable: true, ..RegisterObj::default() });

@@ -2,13 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use grasp::domain::{Algorithm, Authority, Kept, Revoked};
+use grasp::domain::Revoked;
 use grasp::trace::Event;
 use grasp::wire::{Body, Message, encode};
 use grasp::{Acp, Asa, AsaLocator, Config, Discover, Engine, Objective, RegisterObj, Reply, Source, Why};
+use grasptests::domains::{authority, credentials, name, with_tls};
 use grasptests::isolated;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, negotiable, step, synchronizable};
@@ -16,24 +16,6 @@ use grasptests::nodes::{SOON, negotiable, step, synchronizable};
 use crate::acp::Member;
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-fn authority() -> Authority {
-    Authority::create("acp.example.com", Algorithm::P256, SystemTime::now(), 30 * DAY).unwrap()
-}
-
-/// The name of the node with this number.
-fn name(number: u8) -> String {
-    format!("fd89b714f3db000002000000640000{number:02x}@acp.example.com")
-}
-
-fn credentials(authority: &Authority, number: u8) -> Arc<Kept> {
-    let credentials = authority.credentials(&name(number).parse().unwrap(), SystemTime::now()).unwrap();
-    Arc::new(Kept::new(credentials))
-}
-
-fn with_tls(credentials: &Arc<Kept>) -> Acp {
-    Acp::InterfacesWithTls { names: vec!["eth0".into()], credentials: Arc::clone(credentials) }
-}
 
 /// Nodes on one LAN.
 fn lan<const N: usize>() -> (Lab, [Node; N]) {

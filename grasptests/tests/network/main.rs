@@ -1,9 +1,10 @@
-//! Networks of engines: with each other on real links and on virtual time, and with graspy.
+//! Networks of engines: with each other on real links and on virtual time, with graspy, and with the TLS of others.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
 mod addresses;
 mod failover;
+mod foreign;
 mod host;
 mod interfaces;
 mod interop;

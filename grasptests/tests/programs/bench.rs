@@ -35,7 +35,7 @@ fn number(figure: &Value, field: &str) -> f64 {
 fn a_short_run_writes_every_field_of_every_figure() {
     let file = Scratch::new("short");
     let path = file.0.to_str().expect("a path in UTF-8");
-    let names = "negotiate_connect,flood_hop,cpu_per_negotiation,codec_decode,startup";
+    let names = "negotiate_connect,flood_hop,cpu_per_negotiation,codec_decode,startup,tls_connect,tls_resumed,tls_step";
     let output = bench(&["--only", names, "--rounds", "1", "--json", path]);
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -46,6 +46,9 @@ fn a_short_run_writes_every_field_of_every_figure() {
         ("negotiate_connect", "/s"),
         ("flood_hop", "µs"),
         ("cpu_per_negotiation", "µs"),
+        ("tls_connect", "/s"),
+        ("tls_resumed", "/s"),
+        ("tls_step", "/s"),
         ("codec_decode", "/s"),
         ("codec_decode: flood", "/s"),
     ] {
