@@ -11,6 +11,8 @@ use grasptests::lab::process::resident_kib;
 use grasptests::lab::{Lab, eventually};
 use grasptests::nodes::{Host, SOON, negotiable, synchronizable};
 use grasptests::through_socket;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::figure::{Aim, Figure, Result, alternate, as_f64, per_second};
 use super::pair::{Pair, ROUND, negotiated};
@@ -24,8 +26,10 @@ const CLIENTS: usize = 1000;
 const CALL: usize = 32;
 const ANSWER: usize = 8;
 
-/// A call that does not wait, next to the same bytes over a bare socket with a thread for each client, in microseconds.
+/// A call that does not wait, next to the same bytes over a bare socket with a thread for each client, in microseconds. All threads are on
+/// one processor: to wake one on another takes several times as long as the call, and whether that happens is up to the system.
 pub(crate) fn call(name: &str, rounds: usize) -> Result<Vec<Figure>> {
+    let _one = OneProcessor::begin()?;
     let lab = Lab::new()?;
     let machine = lab.node("a")?;
     lab.lan(&[&machine])?;
@@ -57,6 +61,28 @@ pub(crate) fn call(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         || mean(CALLS, || floor.ask()),
     )?;
     Ok(vec![get, register])
+}
+
+/// This thread, and those that it starts, are on one processor until it is dropped.
+struct OneProcessor(CpuSet);
+
+impl OneProcessor {
+    fn begin() -> Result<Self> {
+        let before = sched_getaffinity(Pid::from_raw(0))?;
+        let first =
+            (0..CpuSet::count()).find(|cpu| before.is_set(*cpu).unwrap_or(false)).ok_or("no processor")?;
+        let mut one = CpuSet::new();
+        one.set(first)?;
+        sched_setaffinity(Pid::from_raw(0), &one)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        // It was permitted before.
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.0);
+    }
 }
 
 /// A request that is accepted at once, through the sockets of both nodes, next to engines in this process.
@@ -110,7 +136,7 @@ struct Served {
 impl Served {
     fn start(engine: Engine) -> Result<Self> {
         let mut limits = ClientLimits::new();
-        limits.clients = 2 * CLIENTS;
+        (limits.clients, limits.clients_per_user) = (2 * CLIENTS, 2 * CLIENTS);
         let path = through_socket::path();
         let server = Server::start(&engine, ServerOptions::new(&path).limits(limits))?;
         Ok(Self { engine, server, path })

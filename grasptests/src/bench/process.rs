@@ -153,9 +153,11 @@ pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     resting(name, &engine, 4096.0, 5.0)
 }
 
-/// The same of graspd, which serves its socket and nobody connects.
+/// The same of graspd, which serves its socket and nobody connects: of the program that `GRASPD` names, such as one that is packaged, or
+/// of that of the tests.
 pub(crate) fn graspd_idle(name: &str) -> Result<Vec<Figure>> {
-    let program = std::env::current_exe()?.with_file_name("graspd-tested");
+    let ours = std::env::current_exe()?.with_file_name("graspd-tested");
+    let program = std::env::var_os("GRASPD").map_or(ours, std::path::PathBuf::from);
     if !program.exists() {
         return Err("graspd is not there: cargo build --release -p grasptests --bin graspd-tested".into());
     }
