@@ -1,6 +1,6 @@
 //! Floods: new names without end, and large values.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Discover, Objective, Rate, Value};
@@ -64,6 +64,8 @@ fn a_storm_of_floods_is_relayed_within_the_rates() {
     isolated!();
     let rate = Rate::new(10, 100);
     let scene = Scene::new(Config::new().neighbour_flood_relay_rate(rate));
+    // The second attack may come before the rate allows another one.
+    let all = AtomicU64::new(0);
     scene.survives(|scene| {
         let socket = scene.at_link_local();
         let started = std::time::Instant::now();
@@ -78,13 +80,16 @@ fn a_storm_of_floods_is_relayed_within_the_rates() {
         growth.at_least("received", |s| s.floods_received, 2000);
         let allowed = 100 + 10 * (started.elapsed().as_secs() + 1);
         let relayed = growth.of(|s| s.floods_relayed);
-        assert!((1..=allowed).contains(&relayed), "{relayed} of {allowed}");
+        assert!(relayed <= allowed, "{relayed} of {allowed}");
+        all.fetch_add(relayed, Ordering::Relaxed);
         growth.at_least(
             "the rest is not",
             |s| s.dropped_flood_rate,
             2000 - usize::try_from(allowed).unwrap(),
         );
     });
+    // One initiator behind a neighbour may have half of its rate: 50 at once.
+    assert!(all.load(Ordering::Relaxed) >= 50, "{all:?} relayed");
 }
 
 /// Floods with many names, more of them than can be handled, cost nobody a discovery: those wait in a queue of their own, and
