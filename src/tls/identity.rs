@@ -1,10 +1,11 @@
 //! What a node shows to its peers, and what it asks of them: its credentials, which may be replaced while it runs, in the shape that
 //! rustls wants.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -29,6 +30,21 @@ use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
 /// as many addresses as it likes: together they take 32 MiB at most.
 const RESUMABLE: usize = 256;
 
+/// How long what a check has come to is used again. A handshake checks a chain, and then this node asks who the member is; a peer that connects
+/// again and again resumes its session each time. A list that is read again counts at once.
+const CHECKED_FOR: Duration = Duration::from_secs(1);
+/// How many of these are kept: of members only, with their chains, at most 128 KiB each.
+const CHECKED: usize = 64;
+
+/// A member that has just been checked.
+struct Checked {
+    by: Arc<Credentials>,
+    role: Role,
+    chain: Vec<CertificateDer<'static>>,
+    at: Instant,
+    member: Member,
+}
+
 /// The identity of a node for all its connections.
 pub(crate) struct Identity {
     shown: Arc<Shown>,
@@ -52,7 +68,7 @@ impl Identity {
     /// If the system's random generator fails.
     pub(crate) fn new(kept: Arc<Kept>) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None) });
+        let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None), checked: Mutex::default() });
         let client = Mutex::new((shown.kept.current(), shown.client()?));
         let (verifier, resolver): (Arc<dyn ClientCertVerifier>, Arc<dyn ResolvesServerCert>) =
             (shown.clone(), shown.clone());
@@ -80,6 +96,12 @@ impl Identity {
             *client = (current, self.shown.client()?);
         }
         Ok(Arc::clone(&client.1))
+    }
+
+    /// How many checks of members are kept.
+    #[cfg(test)]
+    pub(super) fn kept_checks(&self) -> usize {
+        self.shown.kept_checks()
     }
 
     /// A connection that this node accepts.
@@ -113,6 +135,7 @@ pub(super) struct Shown {
     provider: Arc<CryptoProvider>,
     /// The last credentials as rustls wants them.
     last: Mutex<Option<(Arc<Credentials>, Arc<CertifiedKey>)>>,
+    checked: Mutex<VecDeque<Checked>>,
 }
 
 impl fmt::Debug for Shown {
@@ -153,9 +176,29 @@ impl Shown {
         Some(certified)
     }
 
-    /// Whether the owner of a chain is a member now.
+    /// Whether the owner of a chain is a member now, or was a second ago by the same credentials.
     pub(super) fn check(&self, chain: &[CertificateDer<'_>], role: Role) -> Result<Member, NotMember> {
-        self.kept.current().check(chain, &Rules::at(SystemTime::now(), role))
+        let (by, now) = (self.kept.current(), SystemTime::now());
+        {
+            let mut checked = self.checked.lock();
+            checked.retain(|one| Arc::ptr_eq(&one.by, &by) && one.at.elapsed() < CHECKED_FOR);
+            let known = checked.iter().find(|one| one.role == role && one.chain == chain && now < one.member.until);
+            if let Some(known) = known {
+                return Ok(known.member.clone());
+            }
+        }
+        let member = by.check(chain, &Rules::at(now, role))?;
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let mut checked = self.checked.lock();
+        checked.truncate(CHECKED - 1);
+        checked.push_front(Checked { by, role, chain, at: Instant::now(), member: member.clone() });
+        Ok(member)
+    }
+
+    /// How many checks are kept.
+    #[cfg(test)]
+    pub(super) fn kept_checks(&self) -> usize {
+        self.checked.lock().len()
     }
 
     fn verify(

@@ -138,6 +138,25 @@ fn nothing_is_resumed_with_other_credentials_than_those_that_a_session_began_wit
     assert!(connected(&here, &there).0.is_resumed());
 }
 
+#[test]
+fn a_member_is_checked_once_in_a_moment_and_again_by_other_credentials() {
+    let authority = authority(Algorithm::P256);
+    let ((here, _), (there, kept)) = (node(&authority, HERE), node(&authority, THERE));
+    for _ in 0..3 {
+        connected(&here, &there);
+    }
+    assert_eq!(there.kept_checks(), 1, "one peer, in one role");
+    kept.replace(authority.credentials(&THERE.parse().unwrap(), SystemTime::now()).unwrap());
+    let (_, server) = connected(&here, &there);
+    assert!(server.member().is_ok());
+    assert_eq!(there.kept_checks(), 1, "what the old credentials said is gone");
+    for number in 0..100 {
+        let name = format!("fd89b714f3db0000020000006400{number:04x}@acp.example.com");
+        connected(&node(&authority, &name).0, &there);
+    }
+    assert!(there.kept_checks() <= 64);
+}
+
 /// The failure that the server of `there` has with a client.
 fn refusal(client: &Identity, there: &Identity) -> TlsError {
     let (mut client, mut server) = (client.client(PEER).unwrap(), there.server().unwrap());
