@@ -68,7 +68,12 @@ impl Identity {
     /// If the system's random generator fails.
     pub(crate) fn new(kept: Arc<Kept>) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let shown = Arc::new(Shown { kept, provider: Arc::clone(&provider), last: Mutex::new(None), checked: Mutex::default() });
+        let shown = Arc::new(Shown {
+            kept,
+            provider: Arc::clone(&provider),
+            last: Mutex::new(None),
+            checked: Mutex::default(),
+        });
         let client = Mutex::new((shown.kept.current(), shown.client()?));
         let (verifier, resolver): (Arc<dyn ClientCertVerifier>, Arc<dyn ResolvesServerCert>) =
             (shown.clone(), shown.clone());
@@ -182,7 +187,8 @@ impl Shown {
         {
             let mut checked = self.checked.lock();
             checked.retain(|one| Arc::ptr_eq(&one.by, &by) && one.at.elapsed() < CHECKED_FOR);
-            let known = checked.iter().find(|one| one.role == role && one.chain == chain && now < one.member.until);
+            let known =
+                checked.iter().find(|one| one.role == role && one.chain == chain && now < one.member.until);
             if let Some(known) = known {
                 return Ok(known.member.clone());
             }
