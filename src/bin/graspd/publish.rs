@@ -48,17 +48,27 @@ impl Publisher {
         })
     }
 
+    /// Those with new names come first: if one of them cannot be published, nobody hears a new value of another one for a moment.
     fn change_to(&mut self, wanted: &[Static]) -> Result<(), Failure> {
+        let known: Vec<_> = self.published.iter().map(|one| one.wanted.objective.name.clone()).collect();
+        for new in wanted.iter().filter(|one| !known.contains(&one.objective.name)) {
+            self.add(new)?;
+        }
         let (stay, go): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.published).into_iter().partition(|one| wanted.contains(&one.wanted));
         self.published = stay;
         go.into_iter().for_each(|one| self.withdraw(one));
         for new in wanted {
             if self.published.iter().all(|one| one.wanted != *new) {
-                let published = self.publish(new).map_err(|error| (new.objective.name.clone(), error))?;
-                self.published.push(published);
+                self.add(new)?;
             }
         }
+        Ok(())
+    }
+
+    fn add(&mut self, new: &Static) -> Result<(), Failure> {
+        let published = self.publish(new).map_err(|error| (new.objective.name.clone(), error))?;
+        self.published.push(published);
         Ok(())
     }
 
