@@ -279,8 +279,9 @@ fn c_dull_01_each_link_has_a_dull_instance_which_comes_and_goes_with_it() -> Res
     let (a, b, c, d) = (lab.node("a")?, lab.node("b")?, lab.node("c")?, lab.node("d")?);
     lab.link(&a, &b)?;
     lab.link(&a, &c)?;
-    let normal = Host::start(&a, Config::new());
+    // Before the normal engine, which may not have everything yet when it has started.
     let (threads, descriptors) = (process::threads(), process::descriptors());
+    let normal = Host::start(&a, Config::new());
     let all = a.run(|| DullInstances::start(Config::new())).expect("start");
     let first = all.instances();
     assert_eq!(first.iter().map(|one| one.interface.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
@@ -312,7 +313,7 @@ fn c_dull_01_each_link_has_a_dull_instance_which_comes_and_goes_with_it() -> Res
     links.shutdown();
     assert!(links.instances().is_empty());
     assert_eq!(first[0].engine.register_asa("late"), Err(grasp::Error::Unspec));
-    drop((links, first, two, three, neighbour));
+    drop((links, first, two, three, neighbour, normal));
     eventually(SOON, "nothing is left", || {
         process::threads() <= threads && process::descriptors() <= descriptors
     });
