@@ -30,8 +30,8 @@ use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
 /// as many addresses as it likes: together they take 32 MiB at most.
 const RESUMABLE: usize = 256;
 
-/// How long what a check has come to is used again. A handshake checks a chain, and then this node asks who the member is; a peer that connects
-/// again and again resumes its session each time. A list that is read again counts at once.
+/// How long the result of a check is reused. A handshake checks a chain, and then the node asks who the member is; a peer that connects
+/// repeatedly resumes its session each time. Reloaded credentials and lists take effect at once.
 const CHECKED_FOR: Duration = Duration::from_secs(1);
 /// How many of these are kept: of members only, with their chains, at most 128 KiB each.
 const CHECKED: usize = 64;

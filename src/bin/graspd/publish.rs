@@ -48,7 +48,7 @@ impl Publisher {
         })
     }
 
-    /// Those with new names come first: if one of them cannot be published, nobody hears a new value of another one for a moment.
+    /// Publishes objectives with new names first: if one of them cannot be published, no other one has changed, not even for a moment.
     fn change_to(&mut self, wanted: &[Static]) -> Result<(), Failure> {
         let known: Vec<_> = self.published.iter().map(|one| one.wanted.objective.name.clone()).collect();
         for new in wanted.iter().filter(|one| !known.contains(&one.objective.name)) {
