@@ -24,9 +24,10 @@ pub(crate) struct BareServer {
 }
 
 impl BareServer {
-    /// Starts one that answers every message with the same bytes, once or until the client closes.
-    pub(crate) fn start(node: &Node, answer: Vec<u8>, once: bool) -> Result<Self> {
-        Self::serve_with(node, move |mut stream| serve(&mut stream, &answer, once))
+    /// Starts one that answers every message with the same bytes until the client closes, as the engine does: whoever has
+    /// opened a connection closes it first, so that its own host keeps the port that stays in use for a while.
+    pub(crate) fn start(node: &Node, answer: Vec<u8>) -> Result<Self> {
+        Self::serve_with(node, move |mut stream| serve(&mut stream, &answer))
     }
 
     /// Starts it on a node with a unique local address.
@@ -73,11 +74,11 @@ impl Drop for BareServer {
     }
 }
 
-/// Answers every message with the same bytes, once or until the client closes.
-pub(crate) fn serve(stream: &mut (impl Read + Write), answer: &[u8], once: bool) {
+/// Answers every message with the same bytes until the client closes.
+pub(crate) fn serve(stream: &mut (impl Read + Write), answer: &[u8]) {
     let mut chunk = [0; CHUNK];
     while stream.read(&mut chunk).is_ok_and(|count| count > 0) {
-        if stream.write_all(answer).is_err() || once {
+        if stream.write_all(answer).is_err() {
             return;
         }
     }

@@ -44,7 +44,7 @@ impl Setting {
         let mut pair = Pair::start(config);
         pair.accept_with(listeners);
         let (request, accept) = request_and_accept();
-        let bare = BareServer::start(pair.answering(), accept, true)?;
+        let bare = BareServer::start(pair.answering(), accept)?;
         let objective = negotiated();
         let peer = pair.locator(&objective)?;
         Ok(Self { pair, bare, request, objective, peer })
@@ -92,7 +92,7 @@ fn used() -> Result<f64> {
 pub(crate) fn step(name: &str, rounds: usize) -> Result<Figure> {
     let pair = Pair::start(Config::new());
     let (offer, counter) = steps();
-    let bare = BareServer::start(pair.answering(), counter, false)?;
+    let bare = BareServer::start(pair.answering(), counter)?;
     let stream = parking_lot::Mutex::new(pair.asking().run(|| bare.connect())?);
     stream.lock().set_nodelay(true)?;
     let aim = Aim::RatioAtLeast(0.9);
@@ -145,7 +145,7 @@ pub(crate) fn synchronize(name: &str, rounds: usize) -> Result<Figure> {
     let pair = Pair::start(Config::new());
     pair.serve()?;
     let (request, value) = request_and_value();
-    let bare = BareServer::start(pair.answering(), value, true)?;
+    let bare = BareServer::start(pair.answering(), value)?;
     let objective = synchronized();
     let peer = pair.locator(&objective)?;
     let (engine, asa) = (&pair.asker.engine, pair.asker.asa);

@@ -74,7 +74,7 @@ pub(crate) fn step(name: &str, rounds: usize) -> Result<Figure> {
     let (pair, near, far) = members();
     let (offer, counter) = steps();
     let floor = Floor { near: near.current() };
-    let bare = floor.serve(&pair, &far.current(), counter, false)?;
+    let bare = floor.serve(&pair, &far.current(), counter)?;
     let stream = Mutex::new(pair.asking().run(|| open(&bare, &floor.client()?))?);
     let aim = Aim::RatioAtLeast(0.8);
     steps_of(pair, (name, "/s", aim), rounds, || exchange(&mut *stream.lock(), &offer))
@@ -105,7 +105,7 @@ impl Setting {
         pair.accept_with(1);
         let (request, accept) = request_and_accept();
         let floor = Floor { near: near.current() };
-        let bare = floor.serve(&pair, &far.current(), accept, true)?;
+        let bare = floor.serve(&pair, &far.current(), accept)?;
         let objective = negotiated();
         let peer = pair.locator(&objective)?;
         Ok(Self { pair, near, floor, bare, request, objective, peer })
@@ -158,8 +158,8 @@ impl Floor {
         Ok(Arc::new(client))
     }
 
-    /// Starts a server that answers every message with the same bytes, once or until the client closes.
-    fn serve(&self, pair: &Pair, far: &Credentials, answer: Vec<u8>, once: bool) -> Result<BareServer> {
+    /// Starts a server that answers every message with the same bytes until the client closes.
+    fn serve(&self, pair: &Pair, far: &Credentials, answer: Vec<u8>) -> Result<BareServer> {
         let roots = Arc::new(roots(&self.near)?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(provider())).build()?;
         let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
@@ -173,7 +173,7 @@ impl Floor {
             // A client that is not answered fails, and with it the measurement.
             let Ok(connection) = ServerConnection::new(Arc::clone(&server)) else { return };
             let mut stream = StreamOwned::new(connection, stream);
-            serve(&mut stream, &answer, once);
+            serve(&mut stream, &answer);
             stream.conn.send_close_notify();
             let _ = stream.flush();
         })
