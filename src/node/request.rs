@@ -18,8 +18,8 @@ use crate::wire::{Body, Flags, Message, Outcome, Step, WireObjective};
 pub(crate) enum Requested {
     /// For a listener: hand it over with the slot.
     Negotiate(Place, NegotiationRequest),
-    /// For the `_synch_listen` thread at the other end.
-    Synchronize(Sender<SynchRequest>, SynchRequest),
+    /// For the value of this objective, which the caller sends at once or leaves to the `_synch_listen` thread at the other end.
+    Synchronize(String, Sender<SynchRequest>, SynchRequest),
     /// A discovery: send the response on the same connection.
     Respond(Response, Arc<dyn Transport>),
     /// For nobody; the peer must be told.
@@ -144,7 +144,7 @@ impl Node {
                 };
             }
             Some(own) if !negotiate && own.synch && !step.objective.flags.has(Flags::F_NEG) => {
-                return self.synchronization(&step, transport, case);
+                return self.synchronization(step, transport, case);
             }
             Some(_) => RequestOutcome::WrongKind,
         };
@@ -181,7 +181,7 @@ impl Node {
     /// detects the clash.
     fn synchronization(
         &self,
-        step: &Step,
+        step: Step,
         transport: Arc<dyn Transport>,
         case: Case<RequestOutcome>,
     ) -> Option<Requested> {
@@ -189,7 +189,8 @@ impl Node {
         let outcome = if self.registries.sessions.is_open_with(session, transport.as_ref()) {
             RequestOutcome::Clash
         } else if let Some(tx) = self.registries.objectives.synchronization(&step.objective.name) {
-            return Some(Requested::Synchronize(tx, SynchRequest { session, transport, case }));
+            let request = SynchRequest { session, transport, case };
+            return Some(Requested::Synchronize(step.objective.name, tx, request));
         } else {
             RequestOutcome::NotListening
         };

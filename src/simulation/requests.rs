@@ -148,7 +148,7 @@ impl SimulatedNode {
                 self.sessions.extend(session);
                 began
             }
-            Some(Requested::Synchronize(tx, request)) => {
+            Some(Requested::Synchronize(_, tx, request)) => {
                 if let Err(unsent) = tx.try_send(request) {
                     unsent.into_inner().case.settle(RequestOutcome::QueueFull);
                 }

@@ -14,8 +14,8 @@ use crate::registry::{Transport, TransportError};
 use crate::types::Objective;
 use crate::wire::encode;
 
-/// A response of at most this size fits into the send buffer of any new connection.
-const SMALL: usize = 2048;
+/// A message of at most this size fits into the send buffer of any new connection.
+pub(super) const SMALL: usize = 2048;
 
 /// Sends a response: in this thread if the connection is established at once, as on the same machine, otherwise in a
 /// `_responder`.

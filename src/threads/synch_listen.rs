@@ -1,5 +1,5 @@
 //! `_synch_listen`: answers the synchronization requests for one objective with its current value (RFC 8990
-//! §2.5.6.1, §2.8.10).
+//! §2.5.6.1, §2.8.10). The thread that has received a request sends a short value itself: no peer can make that wait.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::responder::SMALL;
 use super::{contain, spawn};
 use crate::core::Core;
 use crate::outcome::RequestOutcome;
@@ -24,20 +25,32 @@ pub(crate) fn start(core: &Arc<Core>, name: String, requests: Receiver<SynchRequ
     })
 }
 
+/// Answers a request in the thread that has received it. Returns the request if the value is too long for that.
+pub(super) fn answer_at_once(core: &Core, name: &str, request: SynchRequest) -> Option<SynchRequest> {
+    match core.node.value_for(name, request.session).map(|value| encode(&value)) {
+        Some(value) if value.len() > SMALL => return Some(request),
+        value => tell(core, name, request, value),
+    }
+    None
+}
+
 fn answer(core: &Core, name: &str, request: SynchRequest) {
-    let SynchRequest { session, transport, case } = request;
-    let outcome = match core.node.value_for(name, session) {
+    let value = core.node.value_for(name, request.session).map(|value| encode(&value));
+    tell(core, name, request, value);
+}
+
+/// Sends the value, if the objective still has one.
+fn tell(core: &Core, name: &str, request: SynchRequest, value: Option<Vec<u8>>) {
+    let SynchRequest { transport, case, .. } = request;
+    let outcome = match value {
         None => RequestOutcome::NotListening,
-        Some(value) => {
-            let deadline = Instant::now() + core.node.config.response_timeout;
-            match transport.send(&encode(&value), deadline) {
-                Ok(()) => RequestOutcome::ValueSent,
-                Err(error) => {
-                    log::debug!("no value of {name:?} to {}: {error:?}", transport.peer());
-                    RequestOutcome::ValueNotSent
-                }
+        Some(value) => match transport.send(&value, Instant::now() + core.node.config.response_timeout) {
+            Ok(()) => RequestOutcome::ValueSent,
+            Err(error) => {
+                log::debug!("no value of {name:?} to {}: {error:?}", transport.peer());
+                RequestOutcome::ValueNotSent
             }
-        }
+        },
     };
     case.settle(outcome);
     if outcome == RequestOutcome::ValueSent {

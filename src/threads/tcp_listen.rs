@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::reader::{Rest, accept_loop};
-use super::{responder, spawn};
+use super::{responder, spawn, synch_listen};
 use crate::core::Core;
 use crate::net::listener::Listener;
 use crate::net::tcp::Connection;
@@ -36,7 +36,8 @@ fn handle(
             core.refuse(refusal);
             return None;
         }
-        Requested::Synchronize(tx, request) => {
+        Requested::Synchronize(name, tx, request) => {
+            let request = synch_listen::answer_at_once(core, &name, request)?;
             match tx.try_send(request) {
                 Ok(()) => core.node.counters.request_queue_peak.raise_to(tx.len()),
                 Err(TrySendError::Full(request)) => refuse(request, RequestOutcome::QueueFull),

@@ -100,7 +100,8 @@ impl Scene {
         let near_other = lab.link(&a, &c).expect("a link").ula(&a).expect("an address");
         let substrate = Arc::<Faulty>::default();
         let acp = Acp::Custom(Arc::clone(&substrate) as Arc<dyn Substrate>);
-        let host = Host::start(&a, Config::new().acp(acp).watch_interval(Duration::from_millis(50)));
+        let config = Config::new().acp(acp).unicast_size(4096).watch_interval(Duration::from_millis(50));
+        let host = Host::start(&a, config);
         let other = Host::start(&c, Config::new());
         other.register(&negotiable("EX3", 0));
         host.register_with(&negotiable("EX3", 0), discoverable());
@@ -219,7 +220,8 @@ fn a_panic_about_a_connection_ends_neither_accepting_nor_serving() {
         }
     });
     scene.survives("_synch_listen", 1, || {
-        let value = synchronizable("EX2", SEALED);
+        // A short one is sent by the thread that has received the request.
+        let value = synchronizable("EX2", SEALED.repeat(200));
         scene.host.run(|engine, asa| engine.listen_synchronize(asa, &value)).expect("another value");
         let mut client = scene.client("EX2");
         client.say(Body::RequestSynchronize(flagged(2, "EX2", Flags::F_DISC | Flags::F_SYNCH, 6, ())));
