@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 
-use crate::acp::{AcpStatus, Protection, Substrate};
+use crate::acp::{AcpStatus, Neighbours, Protection, Substrate};
 use crate::clock::monotonic_ms;
 use crate::config::{Adjusted, Config};
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
-use crate::net::interfaces::LeftOut;
+use crate::net::interfaces::{self, LeftOut};
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
 use crate::net::tcp::{Connection, Framing};
-use crate::node::{Node, Refusal};
+use crate::node::{Carried, Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
 #[cfg(feature = "domain")]
 use crate::tls::{Identity, TlsError};
@@ -27,6 +27,10 @@ use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
 use crate::workers::host::Host;
 use crate::workers::{Closing, ReaderTable, ThreadGroup};
+
+/// How often connections are checked for peers whose certificates have expired.
+#[cfg(feature = "domain")]
+const CHECKED_EVERY: Duration = Duration::from_secs(10);
 
 /// The sockets of one interface, with the address they are bound to.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Interface {
     pub(crate) responses: Arc<dyn Close>,
     /// Whether it has been logged that another interface is on the same link.
     pub(crate) shares_link: AtomicBool,
+    /// When this node has announced itself there last, where connections carry multicasts.
+    pub(crate) announced: Mutex<Option<Instant>>,
 }
 
 /// What hears port 7017 of an interface.
@@ -105,6 +111,12 @@ pub(crate) struct Core {
     /// With which TCP connections are secured. A DULL instance has none.
     #[cfg(feature = "domain")]
     identity: Option<Arc<Identity>>,
+    /// Whether they are at present.
+    #[cfg(feature = "domain")]
+    uses_tls: AtomicBool,
+    /// The credentials by which all connections have been checked, and when.
+    #[cfg(feature = "domain")]
+    checked: Mutex<Option<(Arc<crate::domain::Credentials>, Instant)>>,
     stopping: AtomicBool,
     /// Dropped at shutdown, which wakes all threads that wait on `stop`.
     stopper: Mutex<Option<Sender<()>>>,
@@ -144,6 +156,10 @@ impl Core {
             protection,
             #[cfg(feature = "domain")]
             identity: None,
+            #[cfg(feature = "domain")]
+            uses_tls: AtomicBool::new(true),
+            #[cfg(feature = "domain")]
+            checked: Mutex::default(),
             stopping: AtomicBool::new(false),
             stopper: Mutex::new(Some(stopper)),
             stop,
@@ -167,12 +183,77 @@ impl Core {
         Ok(())
     }
 
-    /// Asks the substrate for its status.
+    /// Asks the substrate for its status, and for how it secures traffic: if that is another way than before, everything that goes the
+    /// old way ends.
     pub(crate) fn update_security(&self) {
+        self.substrate.observe(&|name| interfaces::is_usable(&self.node.config, name));
         let up = self.substrate.status() != AcpStatus::Down;
+        if self.follow_substrate() {
+            self.end_traffic();
+        }
         if self.node.set_secure(up) {
             log::info!("the substrate is {}", if up { "up" } else { "down" });
         }
+    }
+
+    /// Returns whether the way has changed.
+    fn follow_substrate(&self) -> bool {
+        let carried = match self.substrate.neighbours() {
+            _ if self.node.config.dull => Carried::ByDatagrams,
+            Neighbours::Datagrams => Carried::ByDatagrams,
+            Neighbours::Connections => Carried::InTheClear,
+            Neighbours::SecuredConnections => Carried::OverTls,
+        };
+        let other_way = self.node.carried() != carried;
+        self.node.set_carried(carried);
+        #[cfg(feature = "domain")]
+        if self.identity.is_some() {
+            let uses_tls = self.substrate.uses_tls();
+            return self.uses_tls.swap(uses_tls, Ordering::AcqRel) != uses_tls || other_way;
+        }
+        other_way
+    }
+
+    /// Ends all sessions, and closes all interfaces, which `_watcher` opens again: what has been learned by one way does not hold by another.
+    fn end_traffic(&self) {
+        let network = std::mem::take(&mut self.network.write().interfaces);
+        if !network.is_empty() {
+            log::warn!("the substrate secures traffic in another way now: all sessions end");
+        }
+        for (ifi, interface) in &network {
+            self.node.counters.interfaces_removed.add();
+            self.close_interface(*ifi, interface);
+        }
+        self.readers.close_all();
+        for exchange in self.node.registries.sessions.end_all() {
+            exchange.transport.close();
+        }
+        self.node.registries.discovery.purge(self.now(), |_| false);
+    }
+
+    /// Closes an interface, and the connections with the neighbours there.
+    pub(crate) fn close_interface(&self, ifi: u32, interface: &Interface) {
+        interface.close();
+        for neighbour in self.node.registries.adjacencies.end(Some(ifi)) {
+            neighbour.close();
+        }
+    }
+
+    /// Whether connections have to be checked for peers that are no members any more: every ten seconds by their time, and once the
+    /// credentials have been replaced by all of them, which `true` says.
+    pub(crate) fn is_membership_due(&self) -> Option<bool> {
+        #[cfg(feature = "domain")]
+        if let Some(kept) = self.substrate.credentials().filter(|_| self.identity.is_some()) {
+            let current = kept.current();
+            let mut checked = self.checked.lock();
+            let is_new = checked.as_ref().is_some_and(|(by, _)| !Arc::ptr_eq(by, &current));
+            if !is_new && checked.as_ref().is_some_and(|(_, at)| at.elapsed() < CHECKED_EVERY) {
+                return None;
+            }
+            *checked = Some((current, Instant::now()));
+            return Some(is_new);
+        }
+        None
     }
 
     /// The framing of this engine's TCP connections.
@@ -181,13 +262,16 @@ impl Core {
             limits: self.node.unicast_limits(),
             protection: self.protection.clone(),
             #[cfg(feature = "domain")]
-            identity: self.identity.clone(),
+            identity: self.identity.clone().filter(|_| self.uses_tls.load(Ordering::Acquire)),
             counters: Arc::clone(&self.node.counters),
         }
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
     pub(crate) fn multicast_send_limit(&self) -> usize {
+        if self.node.has_neighbours() {
+            return self.node.sizes.unicast();
+        }
         let limit = self.node.config.multicast_send_size;
         let sealed = self.protection.as_ref().map_or(limit, |protection| protection.sealed_length(limit));
         limit.saturating_sub(sealed.saturating_sub(limit))
@@ -307,8 +391,11 @@ impl Core {
         self.protection.as_ref().map_or(largest, |protection| protection.sealed_length(largest))
     }
 
-    /// Sends a datagram to the group on every interface except `except`. Returns how many interfaces it went out of.
-    pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, except: Option<u32>) -> usize {
+    /// Sends a multicast to the neighbours on every interface except `except`.
+    pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, except: Option<u32>) {
+        if self.node.has_neighbours() {
+            return self.to_neighbours(datagram, except);
+        }
         let interfaces: Vec<_> = self
             .network
             .read()
@@ -316,32 +403,53 @@ impl Core {
             .iter()
             .map(|(ifi, interface)| (*ifi, Arc::clone(interface)))
             .collect();
-        let mut sent = 0;
         for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
-            let message = datagram(ifi);
-            let sealed = self.protection.as_ref().map(|protection| protection.seal(&message));
-            let sealed = sealed.as_deref();
-            self.node.counters.tracer().emit(|| {
-                let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
-                let (direction, carrier) = (Direction::Out, Carrier::Multicast);
-                let (bytes, sealed) = (message.as_slice().into(), sealed.map(Into::into));
-                let peer = multicast::group(ifi);
-                Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
-            });
-            let bytes = sealed.unwrap_or(&message);
-            match interface.sender.send(bytes) {
-                Ok(()) => {
-                    self.node.counters.multicast_sent.add();
-                    self.node.counters.datagram_bytes_sent.add_many(bytes.len());
-                    sent += 1;
-                }
-                Err(error) => {
-                    self.node.counters.multicast_send_failed.add();
-                    log::debug!("sending on {}: {error}", interface.name);
-                }
+            self.send_to_group(ifi, &interface, &datagram(ifi));
+        }
+    }
+
+    /// Sends a multicast over the connections with the neighbours.
+    fn to_neighbours(&self, message: impl Fn(u32) -> Vec<u8>, except: Option<u32>) {
+        let mut made: Option<(u32, Vec<u8>)> = None;
+        for (id, neighbour) in self.node.registries.adjacencies.all() {
+            if Some(id.ifi) == except {
+                continue;
+            }
+            let (_, bytes) = match made {
+                Some(made) if made.0 == id.ifi => made,
+                _ => (id.ifi, message(id.ifi)),
+            };
+            if neighbour.offer(&bytes) {
+                self.node.counters.neighbour_messages_sent.add();
+            }
+            made = Some((id.ifi, bytes));
+        }
+    }
+
+    /// Sends a datagram to the group on an interface. Returns whether it was sent.
+    pub(crate) fn send_to_group(&self, ifi: u32, interface: &Interface, message: &[u8]) -> bool {
+        let sealed = self.protection.as_ref().map(|protection| protection.seal(message));
+        let sealed = sealed.as_deref();
+        self.node.counters.tracer().emit(|| {
+            let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);
+            let (direction, carrier) = (Direction::Out, Carrier::Multicast);
+            let (bytes, sealed) = (message.into(), sealed.map(Into::into));
+            let peer = multicast::group(ifi);
+            Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
+        });
+        let bytes = sealed.unwrap_or(message);
+        match interface.sender.send(bytes) {
+            Ok(()) => {
+                self.node.counters.multicast_sent.add();
+                self.node.counters.datagram_bytes_sent.add_many(bytes.len());
+                true
+            }
+            Err(error) => {
+                self.node.counters.multicast_send_failed.add();
+                log::debug!("sending on {}: {error}", interface.name);
+                false
             }
         }
-        sent
     }
 
     /// Ends everything: wakes blocked callers, closes sockets, joins threads. A second call does nothing; neither does
@@ -374,6 +482,9 @@ impl Core {
         let network = std::mem::take(&mut *self.network.write());
         for interface in network.interfaces.values() {
             interface.close();
+        }
+        for neighbour in self.node.registries.adjacencies.end(None) {
+            neighbour.close();
         }
         // Trace listeners are threads too; they end once they have read the remaining events.
         self.node.counters.tracer().end();

@@ -52,7 +52,6 @@ pub fn interruptible<R>(
 
 /// Runs `call`, and ends the calls of the API in it early once the signal is disconnected. One that waits for a channel, as
 /// `listen_negotiate` may for weeks, sleeps until then; one that waits for a descriptor looks every `GLANCE`.
-#[cfg(feature = "ipc")]
 pub(crate) fn cancellable<R>(signal: &Receiver<()>, call: impl FnOnce() -> R) -> R {
     let asked = signal.clone();
     let asked = Box::new(move || asked.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected));
@@ -61,7 +60,6 @@ pub(crate) fn cancellable<R>(signal: &Receiver<()>, call: impl FnOnce() -> R) ->
 }
 
 /// How often a call that can be cancelled looks whether it is to end, where nothing wakes it.
-#[cfg(feature = "ipc")]
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Runs something in this thread that is not to be ended early, whatever surrounds it.

@@ -98,6 +98,8 @@ outcomes! {
         Noop => noop_received,
         UnknownType => dropped_unknown_type,
         Own => own_multicast,
+        Announced => announcements_received,
+        NotAnnounced => dropped_not_announced,
         Misplaced => dropped_misplaced,
         Dull => dropped_dull,
         LinkLocalFlood => dropped_link_local_flood,

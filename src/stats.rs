@@ -27,7 +27,7 @@ macro_rules! counters {
         /// 1. Every message has an outcome: `multicast_received` + `unicast_datagram_received` + `messages_received`
         ///    = `dropped_undecryptable` + `dropped_oversize` + `dropped_malformed` + `dropped_queue_full` +
         ///    `dropped_bad_source` + `dropped_insecure` + `noop_received` + `dropped_unknown_type` +
-        ///    `own_multicast` + `dropped_misplaced` + `dropped_dull` + `dropped_link_local_flood` +
+        ///    `own_multicast` + `announcements_received` + `dropped_not_announced` + `dropped_misplaced` + `dropped_dull` + `dropped_link_local_flood` +
         ///    `discoveries_received` + `floods_received` + `responses_received` + `rapid_received` +
         ///    `dropped_stray_response` + `negotiation_requests` + `synchronization_requests` +
         ///    `dropped_undecodable` + `dropped_evicted` + `replies_received` + `invalid_received` +
@@ -52,7 +52,7 @@ macro_rules! counters {
         /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + the open ones:
         ///    at most one for each session, and those that wait for their peers to close them.
         /// 10. Every message sent over TCP: `messages_sent` = `responses_sent` + `synch_sent` +
-        ///     `session_messages_sent` + `refusals_sent`.
+        ///     `session_messages_sent` + `refusals_sent` + `neighbour_messages_sent`.
         ///
         /// What the engine cannot see, it does not count: datagrams that the system drops because the buffer of a
         /// socket is full (the last column of `/proc/net/udp6`), connections that the system refuses (`nstat`), and
@@ -115,7 +115,8 @@ macro_rules! counters {
                 let messages_sent = stats.responses_sent
                     + stats.synch_sent
                     + stats.session_messages_sent
-                    + stats.refusals_sent;
+                    + stats.refusals_sent
+                    + stats.neighbour_messages_sent;
                 Stats { messages_sent, ..stats }
             }
         }
@@ -340,6 +341,28 @@ counters! {
     relays_peak,
     /// Identifiers of relayed or received multicasts that were forgotten early for lack of room.
     relay_memory_evicted,
+
+    // Neighbours, where connections with them carry multicasts.
+    /// Announcements of this node that went out of an interface.
+    announcements_sent,
+    /// Announcements of neighbours received, as datagrams and as the first messages of their connections.
+    announcements_received,
+    /// Dropped: what announces no neighbour by the method of this node, where only that may come.
+    dropped_not_announced: drop,
+    /// Neighbours that this node has become connected with.
+    neighbours_joined,
+    /// Of those, neighbours that it is connected with no longer.
+    neighbours_left,
+    /// High-water mark of the neighbours.
+    neighbours_peak,
+    /// Connections closed: there were too many neighbours on the link.
+    dropped_neighbour_limit: drop,
+    /// Connections closed with neighbours that were no longer members of the domain.
+    neighbours_expelled: drop,
+    /// Multicasts, each for one neighbour, and announcements that open a connection, sent or waiting for the neighbour to take them.
+    neighbour_messages_sent,
+    /// Of those, multicasts that a neighbour did not take in time: too many waited.
+    dropped_neighbour_queue: drop,
 
     // Connections, and what is sent over them.
     /// TCP connections accepted.

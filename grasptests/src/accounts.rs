@@ -33,6 +33,8 @@ const LAWS: &[Law] = &[
             "noop_received",
             "dropped_unknown_type",
             "own_multicast",
+            "announcements_received",
+            "dropped_not_announced",
             "dropped_misplaced",
             "dropped_dull",
             "dropped_link_local_flood",
@@ -115,9 +117,15 @@ const LAWS: &[Law] = &[
         ],
     },
     Law {
-        about: "every message over TCP is a response, a value, of a session, or a refusal",
+        about: "every message over TCP is a response, a value, of a session, a refusal, or for a neighbour",
         arrivals: &["messages_sent"],
-        outcomes: &["responses_sent", "synch_sent", "session_messages_sent", "refusals_sent"],
+        outcomes: &[
+            "responses_sent",
+            "synch_sent",
+            "session_messages_sent",
+            "refusals_sent",
+            "neighbour_messages_sent",
+        ],
     },
 ];
 

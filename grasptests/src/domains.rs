@@ -37,7 +37,11 @@ pub fn credentials(authority: &Authority, number: u8) -> Arc<Kept> {
 /// TLS on the first interface of a node.
 #[must_use]
 pub fn with_tls(credentials: &Arc<Kept>) -> Acp {
-    Acp::InterfacesWithTls { names: vec!["eth0".into()], credentials: Arc::clone(credentials) }
+    Acp::InterfacesWithTls {
+        names: vec!["eth0".into()],
+        credentials: Arc::clone(credentials),
+        neighbours: false,
+    }
 }
 
 /// The files of a node: `node.crt`, `node.key`, `anchors.crt` and `domain.crl`, as `grasp domain issue` calls them. They are removed when

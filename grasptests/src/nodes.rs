@@ -234,7 +234,13 @@ pub fn negotiable(name: &str, value: impl Into<Value>) -> Objective {
 /// A negotiation of EX3: one side asks for 10, is offered 5, asks for 7 and gets it. The peer is discovered unless it is given.
 #[track_caller]
 pub fn negotiate(asker: &Host, server: &Host, peer: Option<&AsaLocator>) {
-    let listening = server.listen(&negotiable("EX3", 0));
+    negotiate_about("EX3", asker, server, peer);
+}
+
+/// The same about another objective.
+#[track_caller]
+pub fn negotiate_about(name: &str, asker: &Host, server: &Host, peer: Option<&AsaLocator>) {
+    let listening = server.listen(&negotiable(name, 0));
     let (engine, asa) = (server.engine.clone(), server.asa);
     let serving = server.node.spawn("server", move || {
         let (session, asked) = listening.join().expect("the listener ends").expect("somebody asks");
@@ -243,7 +249,7 @@ pub fn negotiate(asker: &Host, server: &Host, peer: Option<&AsaLocator>) {
         engine.end_negotiate(asa, session, true, None).expect("the session is open");
     });
     let agreed = asker.run(|engine, asa| {
-        let (session, held) = offer(engine.req_negotiate(asa, &negotiable("EX3", 10), peer, Some(10_000)));
+        let (session, held) = offer(engine.req_negotiate(asa, &negotiable(name, 10), peer, Some(10_000)));
         engine.negotiate_step(asa, session, &Objective { value: 7.into(), ..held }, None)
     });
     assert!(matches!(agreed, Ok(Negotiation::Agreed(_))), "{agreed:?}");

@@ -11,6 +11,9 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[cfg(feature = "domain")]
+mod with_domain;
+
 #[cfg(feature = "quads")]
 pub mod keyfile;
 #[cfg(feature = "quads")]
@@ -41,6 +44,22 @@ pub enum Acp {
         names: Vec<String>,
         /// The node's certificate and key, and whom it trusts.
         credentials: Arc<crate::domain::Kept>,
+        /// Whether a TCP connection with each neighbour carries the multicasts, as RFC 8994 §6.9.2 wants it, instead of datagrams. All
+        /// nodes of an ACP have to do the same.
+        neighbours: bool,
+    },
+    /// A secure domain of its own, on the interfaces that [`Config::interfaces`](crate::Config::interfaces) names: TLS 1.3 between
+    /// members secures the sessions, and one connection with each neighbour carries the multicasts. docs/domain-profile.md specifies it.
+    #[cfg(feature = "domain")]
+    Domain(Arc<crate::domain::Kept>),
+    /// Use an ACP while it is up, and a domain while it is not. The ACP is up while its substrate says so and one of its interfaces is
+    /// usable. A change takes 2 seconds at most, and ends all sessions.
+    #[cfg(feature = "domain")]
+    Fallback {
+        /// The ACP: [`Acp::Interfaces`], [`Acp::InterfacesWithTls`] or [`Acp::Custom`].
+        acp: Box<Self>,
+        /// The node's certificate and key in the domain, and whom it trusts.
+        domain: Arc<crate::domain::Kept>,
     },
     /// Encrypt every message with the keys of a QUADS domain.
     #[cfg(feature = "quads")]
@@ -61,6 +80,19 @@ pub enum AcpStatus {
     Trusting(&'static str),
     /// It does not secure it, at the moment or at all: calls return `noSecurity`, and received messages are dropped.
     Down,
+}
+
+/// How the multicasts of a node reach its neighbours (RFC 8990 §2.5.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Neighbours {
+    /// In datagrams to the group of all GRASP neighbours.
+    #[default]
+    Datagrams,
+    /// By a TCP connection with each neighbour, which the interfaces secure: ACP GRASP (RFC 8994 §6.9.2).
+    Connections,
+    /// By a TCP connection with each neighbour, which TLS secures: a domain of its own.
+    SecuredConnections,
 }
 
 /// What the engine needs from its substrate. Implement it for a substrate of your own: [`Acp::Custom`].
@@ -85,6 +117,25 @@ pub trait Substrate: fmt::Debug + Send + Sync {
     #[cfg(feature = "domain")]
     fn credentials(&self) -> Option<Arc<crate::domain::Kept>> {
         None
+    }
+
+    /// How multicasts reach the neighbours on the links. [`Neighbours::Connections`] needs interfaces that are secure; with
+    /// credentials TLS secures them otherwise.
+    fn neighbours(&self) -> Neighbours {
+        Neighbours::Datagrams
+    }
+
+    /// Whether TLS secures TCP connections at present. The engine asks each time it asks for the status; a change ends all sessions.
+    /// Without [`credentials`](Self::credentials) it has no effect.
+    #[cfg(feature = "domain")]
+    fn uses_tls(&self) -> bool {
+        true
+    }
+
+    /// Takes note of what the status depends on, just before the engine asks for that: `is_usable` tells whether an interface exists, is
+    /// up and has a link-local address.
+    fn observe(&self, is_usable: &dyn Fn(&str) -> bool) {
+        let _ = is_usable;
     }
 
     /// What protects each message. `None` sends and receives messages unprotected.
@@ -144,8 +195,16 @@ pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substra
         Acp::Layer2 => Arc::new(Layer2),
         Acp::Interfaces(names) => Arc::new(Fixed(names.clone())),
         #[cfg(feature = "domain")]
-        Acp::InterfacesWithTls { names, credentials } => {
-            Arc::new(FixedWithTls { names: names.clone(), credentials: Arc::clone(credentials) })
+        Acp::InterfacesWithTls { names, credentials, neighbours } => Arc::new(with_domain::Interfaces {
+            names: names.clone(),
+            credentials: Arc::clone(credentials),
+            neighbours: *neighbours,
+        }),
+        #[cfg(feature = "domain")]
+        Acp::Domain(credentials) => Arc::new(with_domain::Domain(Arc::clone(credentials))),
+        #[cfg(feature = "domain")]
+        Acp::Fallback { acp, domain } => {
+            Arc::new(with_domain::Fallback::new(substrate(acp, wanted)?, Arc::clone(domain)))
         }
         #[cfg(feature = "quads")]
         Acp::Quads(keys) => Arc::new(Quads(Arc::new(keys.clone()))),
@@ -179,29 +238,6 @@ impl Substrate for Fixed {
 
     fn interfaces(&self) -> Option<Vec<String>> {
         Some(self.0.clone())
-    }
-}
-
-/// The virtual interfaces of an ACP, and TLS on them.
-#[cfg(feature = "domain")]
-#[derive(Debug)]
-struct FixedWithTls {
-    names: Vec<String>,
-    credentials: Arc<crate::domain::Kept>,
-}
-
-#[cfg(feature = "domain")]
-impl Substrate for FixedWithTls {
-    fn status(&self) -> AcpStatus {
-        AcpStatus::Secure
-    }
-
-    fn interfaces(&self) -> Option<Vec<String>> {
-        Some(self.names.clone())
-    }
-
-    fn credentials(&self) -> Option<Arc<crate::domain::Kept>> {
-        Some(Arc::clone(&self.credentials))
     }
 }
 

@@ -268,6 +268,12 @@ settings! {
         /// How many peers that have not authenticated before may begin to do so, where TLS secures connections: each costs this node
         /// half a millisecond of a processor, whoever the peer is. A quarter for each address. Defaults to 100 a second, 400 at once.
         stranger_handshake_rate: Rate = Rate::new(100, 400);
+        /// How many neighbours on one link this node is connected with, where connections carry multicasts
+        /// ([`Neighbours`](crate::acp::Neighbours)). Others are refused. Defaults to 128.
+        neighbours_per_link: usize = 128;
+        /// How many bytes may wait for one such neighbour; then its oldest flood goes, first one of the same objective. Defaults to
+        /// 256 KiB.
+        neighbour_queue_size: usize = 256 << 10;
     }
     /// How much is remembered about other nodes.
     caches: Caches {

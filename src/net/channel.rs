@@ -43,12 +43,19 @@ impl Channel {
     }
 
     /// Whether something has come that a read would not wait for, although the socket has nothing.
-    fn is_readable(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         #[cfg(feature = "domain")]
         if self.secured.is_wanted() {
             return self.secured.is_readable();
         }
         false
+    }
+
+    /// Whether the peer, which TLS has authenticated, is still a member. `again` checks its certificates again, by present credentials.
+    /// Always without TLS.
+    #[cfg(feature = "domain")]
+    pub(super) fn is_member(&self, again: bool) -> bool {
+        self.secured.is_member(again)
     }
 
     /// Waits for something to read, or the end. Returns `false` once the deadline has passed, or if this thread must stop waiting.
@@ -69,6 +76,15 @@ impl Channel {
         wait::write_all(&self.socket, bytes, deadline, wrote)
     }
 
+    /// What goes out for a message, in this order with all else.
+    pub(super) fn seal<'a>(&self, bytes: &'a [u8]) -> io::Result<std::borrow::Cow<'a, [u8]>> {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.seal(bytes).map(Into::into);
+        }
+        Ok(bytes.into())
+    }
+
     /// Whether there is unread data.
     pub(super) fn has_input(&self) -> bool {
         #[cfg(feature = "domain")]
@@ -85,6 +101,12 @@ impl Channel {
             return self.secured.state(&self.socket) == secured::State::Ended;
         }
         wait::has_ended(&self.socket)
+    }
+
+    /// Tells the peer that nothing more comes, if TLS secures the stream. Nobody may write at this moment.
+    pub(super) fn say_goodbye(&self) {
+        #[cfg(feature = "domain")]
+        self.secured.say_goodbye(&self.socket);
     }
 
     /// Closes the stream in both directions, and wakes whoever waits for it. `is_writing` says whether a thread writes at this
@@ -227,6 +249,15 @@ mod secured {
     impl Secured {
         pub(super) const fn never() -> Self {
             Self { identity: None, established: OnceLock::new() }
+        }
+
+        pub(super) fn is_member(&self, again: bool) -> bool {
+            let Some(established) = self.established.get() else { return !self.is_wanted() };
+            if again {
+                established.session.lock().member().is_ok()
+            } else {
+                std::time::SystemTime::now() < established.member.until
+            }
         }
 
         pub(super) const fn is_wanted(&self) -> bool {

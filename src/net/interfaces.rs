@@ -25,6 +25,12 @@ pub(crate) fn exists(name: &str) -> bool {
     socket.map_or(true, |socket| name_to_index(&socket, name) != Err(Errno::NODEV))
 }
 
+/// Whether an interface of this name is up and has a link-local address that can be used.
+pub(crate) fn is_usable(config: &Config, name: &str) -> bool {
+    let wanted = Wanted { interfaces: Some(vec![name.to_owned()]), address: None };
+    look().is_ok_and(|found| !choose(config, &wanted, found, &InUse::default()).links.is_empty())
+}
+
 /// The size of an interface name on Linux, including the terminating zero.
 const IFNAMSIZ: usize = 16;
 

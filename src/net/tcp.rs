@@ -3,6 +3,12 @@
 //! CBOR itself is the only framing (RFC 8990 §2.5.3): a message ends where its item ends, however TCP splits it. Every
 //! operation has a deadline and a size limit.
 
+mod adjacency;
+mod assembly;
+
+pub(crate) use adjacency::Adjacency;
+pub(crate) use assembly::Assembly;
+
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
@@ -17,7 +23,7 @@ use super::channel::Channel;
 #[cfg(feature = "domain")]
 use super::channel::Opening;
 use super::listener::Listener;
-use crate::acp::{Protection, SealedReader, Whole};
+use crate::acp::{Protection, Whole};
 use crate::bounds::Neighbour;
 use crate::interrupt;
 use crate::registry::{Transport, TransportError};
@@ -26,10 +32,13 @@ use crate::stats::Counters;
 use crate::tls::Identity;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::types::as_ipv6;
-use crate::wire::{ItemScanner, Limits, Progress};
+use crate::wire::{ItemScanner, Limits};
 
 /// How many bytes one read takes at most.
 const CHUNK: usize = 2048;
+
+/// How long reading what is there may take at a time: a peer may send without end.
+const PRESENT: Duration = Duration::from_secs(1);
 
 /// How messages are transferred: their limits, their protection, and their counters.
 #[derive(Clone, Debug)]
@@ -93,42 +102,6 @@ impl Framing {
         match &self.protection {
             None => Assembly::Plain { scanner: ItemScanner::new(self.limits), message: Vec::new() },
             Some(protection) => Assembly::Sealed { reader: protection.reader(self.limits), started: false },
-        }
-    }
-}
-
-/// A message that is being reassembled.
-#[derive(Debug)]
-pub(crate) enum Assembly {
-    Plain { scanner: ItemScanner, message: Vec<u8> },
-    Sealed { reader: Box<dyn SealedReader>, started: bool },
-}
-
-impl Assembly {
-    /// Adds the next piece. Returns the message once it is complete.
-    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Option<Whole>, TransportError> {
-        match self {
-            Self::Plain { scanner, message } => {
-                message.extend_from_slice(piece);
-                let Progress::Complete(end) = scanner.feed(piece).map_err(|_| TransportError::Broken)? else {
-                    return Ok(None);
-                };
-                let rest = message.split_off(end.min(message.len()));
-                Ok(Some(Whole { message: std::mem::take(message), rest }))
-            }
-            Self::Sealed { reader, started } => {
-                *started |= !piece.is_empty();
-                reader.feed(piece).map_err(|_| TransportError::Broken)
-            }
-        }
-    }
-
-    /// Whether nothing has been received yet.
-    #[cfg(feature = "_simulator")]
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Self::Plain { message, .. } => message.is_empty(),
-            Self::Sealed { started, .. } => !started,
         }
     }
 }
@@ -233,6 +206,11 @@ impl Connection {
             Err(TransportError::Timeout) => None,
             received => Some(received),
         }
+    }
+
+    /// Returns a message if the rest of it has come; `Timeout` if not.
+    fn receive_present(&self) -> Result<Vec<u8>, TransportError> {
+        self.receive_while(Instant::now() + PRESENT, true, || Ok(false))
     }
 
     /// Receives a message. `is_there` says whether to read before waiting. `wait` returns whether there is more to read;
@@ -409,6 +387,11 @@ impl Transport for Connection {
 
     fn neighbour(&self) -> Neighbour {
         (self.peer.scope_id(), *self.peer.ip())
+    }
+
+    #[cfg(feature = "domain")]
+    fn is_member(&self, again: bool) -> bool {
+        self.stream.is_member(again)
     }
 
     #[cfg(feature = "domain")]

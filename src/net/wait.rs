@@ -94,6 +94,36 @@ pub(crate) fn wait_for_inputs(
     }
 }
 
+/// A descriptor, and whether room to write is waited for besides input.
+#[derive(Debug)]
+pub(crate) struct Watched<'a> {
+    pub(crate) descriptor: BorrowedFd<'a>,
+    pub(crate) for_room: bool,
+}
+
+/// Waits until the descriptor is ready, the other one has input, or the deadline has passed, if there is one. Returns whether the other
+/// one has input.
+pub(crate) fn wait_with(
+    watched: &Watched<'_>,
+    other: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
+    let flags = if watched.for_room { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+    let mut waiting = [PollFd::new(watched.descriptor, flags), PollFd::new(other, PollFlags::POLLIN)];
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(false);
+        }
+        let timeout = left.map_or(PollTimeout::NONE, |left| whole_milliseconds(left.min(LONGEST)));
+        match poll(&mut waiting, timeout) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(waiting.get(1).is_some_and(|other| other.any().unwrap_or(true))),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Rounds up: with rounding down, the last millisecond would be spent in polls of zero length.
 fn whole_milliseconds(time: Duration) -> PollTimeout {
     let milliseconds = time.as_nanos().div_ceil(1_000_000);
@@ -140,6 +170,18 @@ pub(crate) fn has_ended(socket: impl AsFd) -> bool {
     match recv(&socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
         Ok((_, count)) => count == 0,
         Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+    }
+}
+
+/// Writes as much as there is room for. Returns how many bytes.
+pub(crate) fn write_present(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match send(&socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => return Ok(count),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

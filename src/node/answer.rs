@@ -45,7 +45,14 @@ impl Node {
 
     /// Handles an M_RESPONSE if a discovery with this session and initiator is open (§2.8.5) and has asked on the link
     /// it came from.
-    fn response(&self, ifi: u32, peer: Ipv6Addr, response: &Response, case: Case<MessageOutcome>, now: u64) {
+    pub(super) fn response(
+        &self,
+        ifi: u32,
+        peer: Ipv6Addr,
+        response: &Response,
+        case: Case<MessageOutcome>,
+        now: u64,
+    ) {
         let id = SessionId { session: response.session, initiator: response.initiator };
         let Some(waiting) = self.registries.sessions.waiting(id) else {
             return case.settle(MessageOutcome::StrayResponse);

@@ -94,6 +94,17 @@ impl Node {
                 return None;
             }
         };
+        self.queue_up(case, arrival, message, bytes)
+    }
+
+    /// Takes the permits for the queue if `datagram` handles this kind of message. Otherwise counts it and returns `None`.
+    pub(super) fn queue_up(
+        &self,
+        case: Case<MessageOutcome>,
+        arrival: Arrival,
+        message: Message,
+        bytes: &[u8],
+    ) -> Option<Box<Datagram>> {
         let lane = match &message.body {
             Body::Discovery { .. } => &self.quotas.discoveries,
             Body::Flood(_) if arrival.multicast => &self.quotas.floods,

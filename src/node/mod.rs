@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | a datagram has come | [`Node::gate`], [`Node::take_datagram`], then [`Node::datagram`] | [`Effect`] |
 //! | a connection was accepted | [`Node::connection`], [`Node::first_message`] | |
+//! | a message of a neighbour's connection | [`Node::take_from_neighbour`], then [`Node::datagram`] | [`Effect`] |
 //! | an answer to a discovery | [`Node::answer`] | into the mailbox of the discovery |
 //! | an answer to a relayed discovery | [`Relay::pass_on`] | a [`Response`] |
 //! | a request | [`Node::request`] | [`Requested`] |
@@ -16,6 +17,7 @@
 //! | a message in a session | [`Await::message`] | [`NegotiationReply`], [`SynchReply`] |
 //! | time | [`Node::purge`] | |
 
+mod adjacency;
 mod answer;
 mod discovery;
 mod flood;
@@ -29,6 +31,7 @@ mod request;
 mod response;
 mod search;
 
+pub(crate) use adjacency::{Carried, Membership, Opening};
 pub(crate) use discovery::{all_locators, local_locators};
 pub(crate) use gate::{Datagram, FirstMessage};
 pub(crate) use locators::{Via, acceptable};
@@ -44,7 +47,7 @@ pub(crate) use search::{RapidAnswer, Step, Wanted, is_there};
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::bounds::Neighbour;
 use crate::config::{Config, Relay as Relaying};
@@ -109,6 +112,8 @@ pub(crate) struct Node {
     /// Whether messages are protected. If so, a replayed message must not make this node act twice.
     protected: bool,
     secure: AtomicBool,
+    /// A [`Carried`].
+    carried: AtomicU8,
     /// Whether it relays for its host, where one engine of several does.
     relays_for_host: AtomicBool,
     test_divert: AtomicBool,
@@ -125,6 +130,7 @@ impl Node {
             quotas: Quotas::new(&config),
             protected,
             secure: AtomicBool::new(false),
+            carried: AtomicU8::new(0),
             relays_for_host: AtomicBool::new(true),
             test_divert: AtomicBool::new(false),
             diagnoses: Seldom::default(),
@@ -288,6 +294,7 @@ impl Node {
     /// Removes expired entries, and entries learned on interfaces that no longer exist.
     pub(crate) fn purge(&self, now: u64) {
         self.registries.floods.purge(now);
+        self.registries.adjacencies.purge(now);
         let addresses = self.addresses();
         self.registries.discovery.purge(now, |ifi| addresses.links.iter().any(|link| link.ifi == ifi));
     }

@@ -6,6 +6,12 @@ use crate::config::{Config, Rate};
 /// A rate that no peer can reach.
 const UNLIMITED: Rate = Rate::new(u32::MAX, u32::MAX);
 
+/// How many neighbours this node tries to connect with at a time.
+const OPENINGS: usize = 32;
+/// How often it tries: all together, and one address.
+const OPENING_RATE: Rate = Rate::new(32, 128);
+const OPENING_RATE_EACH: Rate = Rate::new(1, 4);
+
 /// How much work one node may have in progress, and how often it acts for others.
 #[derive(Debug)]
 pub(super) struct Quotas {
@@ -26,6 +32,12 @@ pub(super) struct Quotas {
     pub(super) stranger_rate: RateLimit<()>,
     /// Handshakes of TLS with peers that have not authenticated before.
     pub(super) handshake_rate: RateLimit<Neighbour>,
+    /// Neighbours that this node is connected with, by link.
+    pub(super) neighbours: Quota<u32>,
+    /// Attempts to connect with a neighbour in progress, by link.
+    pub(super) openings: Quota<u32>,
+    /// How often that is tried: announcements cost their sender nothing, and may be in another's name.
+    pub(super) opening_rate: RateLimit<Neighbour>,
 }
 
 /// A queue of one kind of message, discoveries or floods, before they are handled. A neighbour gets at most half of it.
@@ -66,6 +78,9 @@ impl Quotas {
             response_rate: RateLimit::new(config.response_rate, config.asker_response_rate),
             stranger_rate: RateLimit::new(stranger, stranger),
             handshake_rate: RateLimit::new(handshakes, half(half(handshakes))),
+            neighbours: Quota::new(Bounds { all: usize::MAX, each: config.neighbours_per_link }),
+            openings: Quota::new(Bounds { all: OPENINGS, each: OPENINGS / 2 }),
+            opening_rate: RateLimit::new(OPENING_RATE, OPENING_RATE_EACH),
         }
     }
 }

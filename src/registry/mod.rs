@@ -3,6 +3,7 @@
 //! Lock order: asa, objective, discovery, session, flood. Every method takes its own lock, and no method calls out
 //! while it holds the lock: no lock is held across a send, a receive, a channel operation or a callback.
 
+mod adjacencies;
 mod answer;
 mod asa;
 mod askers;
@@ -18,6 +19,7 @@ mod request;
 mod session;
 mod transport;
 
+pub(crate) use adjacencies::{AdjacencyRegistry, Adjacent, Joined, NeighbourId, OpenedBy};
 pub(crate) use answer::{DiscoveryAnswer, Found, Mailbox, Undelivered};
 pub(crate) use asa::AsaRegistry;
 pub(crate) use askers::AskerRegistry;
@@ -53,6 +55,7 @@ pub(crate) struct Registries {
     pub(crate) askers: AskerRegistry,
     /// The peers that have authenticated by TLS.
     pub(crate) members: AskerRegistry,
+    pub(crate) adjacencies: AdjacencyRegistry,
 }
 
 impl Registries {
@@ -80,6 +83,7 @@ impl Registries {
             links: LinkRegistry::default(),
             askers: AskerRegistry::new(),
             members: AskerRegistry::new(),
+            adjacencies: AdjacencyRegistry::new(),
         }
     }
 }

@@ -408,6 +408,28 @@ impl SessionRegistry {
         ended
     }
 
+    /// Ends the sessions whose peers are no members of the domain any more; the caller closes the transports.
+    pub(crate) fn end_outsiders(&self, again: bool) -> Vec<Exchange> {
+        let transports: Vec<_> = {
+            let inner = self.inner.lock();
+            let exchanges = inner.values().filter_map(|session| match session {
+                Session::Exchange(exchange, _) => Some(Arc::clone(&exchange.transport)),
+                _ => None,
+            });
+            exchanges.collect()
+        };
+        let outside: Vec<_> =
+            transports.into_iter().filter(|transport| !transport.is_member(again)).collect();
+        let is_outside =
+            |transport: &Arc<dyn Transport>| outside.iter().any(|one| Arc::ptr_eq(one, transport));
+        if outside.is_empty() {
+            return Vec::new();
+        }
+        self.end_where(
+            |session| matches!(session, Session::Exchange(exchange, _) if is_outside(&exchange.transport)),
+        )
+    }
+
     fn end_where(&self, which: impl Fn(&Session) -> bool) -> Vec<Exchange> {
         let mut events = self.counters.tracer().later();
         let ended: Vec<_> = self.inner.lock().extract_if(|_, session| which(session)).collect();

@@ -47,6 +47,12 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn certified_name(&self) -> Option<String> {
         None
     }
+    /// Whether the peer is still a member of the domain, where certificates secure the connection; true elsewhere. `again` checks its
+    /// certificates again, by present credentials; else only their time.
+    fn is_member(&self, again: bool) -> bool {
+        let _ = again;
+        true
+    }
     /// Whether the peer is on this machine. There, two ASAs of one engine share a session identifier.
     fn is_from_here(&self) -> bool;
 }

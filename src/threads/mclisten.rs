@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mhandler::Queue;
-use super::{contain, spawn};
+use super::{contain, neighbours, spawn};
 use crate::constants::GRASP_LISTEN_PORT;
 use crate::core::{Core, Interface};
 use crate::net::multicast::{Receiver, group};
@@ -70,6 +70,13 @@ pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Que
         }
         return;
     };
+    if core.node.has_neighbours() {
+        trace(core, arrival, bytes, None);
+        if let Some(opening) = core.node.take_announcement(case, arrival, bytes, core.now()) {
+            neighbours::open(core, opening, queue);
+        }
+        return;
+    }
     let opened = match &core.protection {
         None => None,
         Some(protection) => match protection.open(bytes) {

@@ -93,6 +93,10 @@ fn carry_out(core: &Arc<Core>, effect: Effect) {
     match effect {
         Effect::Respond(response) => responder::start(core, response),
         Effect::Negotiate { session, objective, otherwise } => {
+            if core.node.has_neighbours() {
+                // The connection with a neighbour is for all sessions.
+                return responder::start(core, otherwise);
+            }
             responder::start_negotiation(core, session, objective, otherwise);
         }
         Effect::RelayFlood { except, session, datagram, case } => {

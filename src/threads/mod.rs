@@ -9,6 +9,7 @@
 //!   _host      (1x)              the other engines of this host: hears for them, or is handed what one has heard
 //!   _host_listen (0x or 1x)      accepts questions to port 7017, for all engines of this host
 //!   _drlisten  (interfaces x) -> _reader (bounded) -> node -> mailbox of the discovery
+//!   _neigh_listen (interfaces x) -> _neighbour (neighbours x) -> the same queue, where connections carry multicasts
 //!   _tcp_listen (objectives x) -> _reader (bounded) -> node -> listen_negotiate
 //!                                                           +-> _synch_listen (objectives x)
 //!   _watcher   (1x)              interfaces and addresses; removes expired entries
@@ -31,6 +32,7 @@ mod drlisten;
 mod host;
 mod mclisten;
 mod mhandler;
+mod neighbours;
 mod pcap;
 mod pool;
 mod reader;

@@ -5,7 +5,7 @@ use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::run;
+use super::{neighbours, run};
 use crate::core::Core;
 use crate::net::connect::Attempt;
 use crate::net::tcp::Connection;
@@ -20,6 +20,9 @@ pub(super) const SMALL: usize = 2048;
 /// Sends a response: in this thread if the connection is established at once, as on the same machine, otherwise in a
 /// `_responder`.
 pub(super) fn start(core: &Arc<Core>, response: Response) {
+    if core.node.has_neighbours() && response.to.multicast {
+        return neighbours::respond(core, response);
+    }
     let Response { to, message, ticket } = response;
     let bytes = encode(&message);
     start_with(core, to, bytes.len() <= SMALL, ticket, move |core, connection, deadline, ticket| {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::mhandler::Queue;
-use super::{contain, drlisten, host, mclisten, spawn};
+use super::{contain, drlisten, host, mclisten, neighbours, spawn};
 use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::descriptors;
@@ -87,6 +87,9 @@ fn news(looked: Result<(), StartError>, failing: &mut Option<String>) -> Option<
 fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
     say(refresh(core, queue), failing);
+    if let Some(again) = core.is_membership_due() {
+        neighbours::expel(core, again);
+    }
     core.node.purge(core.now());
     for exchange in core.node.end_abandoned(core.now()) {
         exchange.transport.close();
@@ -117,6 +120,7 @@ pub(crate) fn refresh(core: &Arc<Core>, queue: &Queue) -> Result<(), StartError>
     }
     host::hear(core, queue);
     update_addresses(core, &seen);
+    neighbours::look(core, queue);
     host::update(core);
     say_left_out(core, seen.left_out);
     failure.map_or(Ok(()), Err)
@@ -144,10 +148,10 @@ fn close_gone(core: &Core, seen: &Snapshot) {
         network.interfaces = kept;
         gone
     };
-    for interface in gone.values() {
+    for (ifi, interface) in &gone {
         log::info!("interface {} with {} is no longer used", interface.name, interface.link_local);
         core.node.counters.interfaces_removed.add();
-        interface.close();
+        core.close_interface(*ifi, interface);
     }
 }
 
@@ -234,9 +238,13 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         unicasts: Mutex::default(),
         responses: Arc::clone(&listener) as Arc<dyn Close>,
         shares_link: AtomicBool::new(false),
+        announced: Mutex::default(),
     });
     let started = mclisten::start(core, link.ifi, &interface, queue)
-        .and_then(|()| drlisten::start(core, link.ifi, listener))
+        .and_then(|()| match core.node.has_neighbours() {
+            false => drlisten::start(core, link.ifi, listener),
+            true => neighbours::listen(core, link.ifi, listener, queue),
+        })
         .map_err(StartError::Thread);
     if let Err(error) = started {
         interface.close();

@@ -62,7 +62,9 @@ impl Configuration {
     /// The certificate and key of this node, and whom it trusts, if TLS secures its sessions.
     pub(crate) fn credentials(&self) -> Option<&Arc<Kept>> {
         match &self.acp {
-            Acp::InterfacesWithTls { credentials, .. } => Some(credentials),
+            Acp::InterfacesWithTls { credentials, .. }
+            | Acp::Domain(credentials)
+            | Acp::Fallback { domain: credentials, .. } => Some(credentials),
             _ => None,
         }
     }
@@ -104,18 +106,36 @@ fn acp(settings: &Settings, file: &Path, from: &Path, problems: &mut Vec<Problem
     let kind = settings.text("acp", "kind").unwrap_or_default();
     let interfaces = settings.texts("acp", "interfaces").unwrap_or_default();
     let keys = settings.text("acp", "keyfile");
-    let credentials = settings.text("acp", "credentials");
-    if credentials.is_some() && kind != "interfaces" {
-        return problem(format!("acp.credentials goes with the kind interfaces only; the kind is {kind}"));
+    let neighbours = settings.value("acp", "neighbours").as_bool().unwrap_or(false);
+    let credentials = match settings.text("acp", "credentials") {
+        None => None,
+        Some(_) if !matches!(kind.as_str(), "interfaces" | "domain" | "fallback") => {
+            return problem(format!(
+                "acp.credentials goes with the kinds interfaces, domain and fallback only; the kind is {kind}"
+            ));
+        }
+        Some(directory) => match Kept::load(Files::in_directory(from.join(directory))) {
+            Ok(kept) => Some(Arc::new(kept)),
+            Err(error) => return problem(format!("acp.credentials: {error}")),
+        },
+    };
+    if neighbours && (kind != "interfaces" || credentials.is_none()) {
+        return problem("acp.neighbours goes with the kind interfaces and acp.credentials only".to_owned());
     }
     match (kind.as_str(), interfaces.as_slice(), keys) {
-        ("interfaces", [], _) => problem("acp.interfaces must name the interfaces of the ACP".to_owned()),
-        ("interfaces", _, None) => match credentials {
-            None => Some(Acp::Interfaces(interfaces)),
-            Some(directory) => match Kept::load(Files::in_directory(from.join(directory))) {
-                Ok(kept) => Some(Acp::InterfacesWithTls { names: interfaces, credentials: Arc::new(kept) }),
-                Err(error) => problem(format!("acp.credentials: {error}")),
-            },
+        ("interfaces" | "fallback", [], _) => {
+            problem("acp.interfaces must name the interfaces of the ACP".to_owned())
+        }
+        ("interfaces", _, None) => Some(match credentials {
+            None => Acp::Interfaces(interfaces),
+            Some(credentials) => Acp::InterfacesWithTls { names: interfaces, credentials, neighbours },
+        }),
+        ("domain", [], None) | ("fallback", _, None) => match credentials {
+            None => {
+                problem("acp.credentials must be the directory of the node's certificate and key".to_owned())
+            }
+            Some(domain) if kind == "domain" => Some(Acp::Domain(domain)),
+            Some(domain) => Some(Acp::Fallback { acp: Box::new(Acp::Interfaces(interfaces)), domain }),
         },
         ("quads", _, None) => problem("acp.keyfile must be the path of a file with keys".to_owned()),
         ("quads", [], Some(path)) => {
@@ -130,7 +150,7 @@ fn acp(settings: &Settings, file: &Path, from: &Path, problems: &mut Vec<Problem
         ("layer2", [], None) => Some(Acp::Layer2),
         ("environment", [], None) => Some(Acp::Environment),
         _ => problem(format!(
-            "acp.interfaces goes with the kind interfaces only, and acp.keyfile with quads; the kind is {kind}"
+            "acp.interfaces goes with the kinds interfaces and fallback only, and acp.keyfile with quads; the kind is {kind}"
         )),
     }
 }

@@ -42,11 +42,12 @@ pub(crate) const KEYS: &[Key] = &[
         table: "acp",
         name: "kind",
         about: "environment is QUADS where the environment has keys, and layer2 otherwise. layer2 trusts everything on the links. \
-                interfaces trusts the virtual interfaces of an ACP, and uses no others. quads encrypts with the keys of a file. none \
-                permits nothing but DULL.",
-        permitted: "environment, layer2, interfaces, quads or none",
+                interfaces trusts the virtual interfaces of an ACP, and uses no others. domain is a secure domain of its own, by the \
+                certificates of its members. fallback is interfaces while one of them is usable, and domain otherwise. quads encrypts \
+                with the keys of a file. none permits nothing but DULL.",
+        permitted: "environment, layer2, interfaces, domain, fallback, quads or none",
         fits: |value| {
-            ["environment", "layer2", "interfaces", "quads", "none"]
+            ["environment", "layer2", "interfaces", "domain", "fallback", "quads", "none"]
                 .iter()
                 .any(|kind| value.as_str() == Some(kind))
         },
@@ -56,7 +57,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "acp",
         name: "interfaces",
-        about: "With the kind interfaces: the virtual interfaces of the ACP, by name.",
+        about: "With the kinds interfaces and fallback: the virtual interfaces of the ACP, by name.",
         permitted: "a list of names",
         fits: is_texts,
         default: || Value::Array(Vec::new()),
@@ -65,11 +66,22 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         table: "acp",
         name: "credentials",
-        about: "With the kind interfaces: the directory with the node's certificate and key, as grasp domain issue writes it. Then TLS \
-                with members of the same domain secures sessions and responses. A reload reads the files again.",
+        about: "With the kinds domain and fallback: the directory with the node's certificate and key, as grasp domain issue writes it. \
+                With the kind interfaces it is optional: then TLS with members of the same domain secures sessions and responses. A \
+                reload reads the files again.",
         permitted: "the path of a directory",
         fits: is_path,
         default: || Value::Null,
+        reloads: false,
+    },
+    Key {
+        table: "acp",
+        name: "neighbours",
+        about: "With the kind interfaces and credentials: whether a connection with each neighbour carries multicasts, as RFC 8994 wants \
+                it, instead of datagrams. All nodes of an ACP have to do the same.",
+        permitted: "true or false",
+        fits: |value| value.as_bool().is_some(),
+        default: || false.into(),
         reloads: false,
     },
     Key {

@@ -193,6 +193,10 @@ fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
 /// Receives at port 7017 of each interface where that is this engine's task, and of no other. Tries again where another program
 /// held the port. Returns whether there is nothing left to try.
 pub(super) fn hear(core: &Arc<Core>, queue: &Queue) -> bool {
+    if core.node.has_neighbours() {
+        // Datagrams are not secured.
+        return hear_connections(core);
+    }
     let interfaces: Vec<_> = {
         let network = core.network.read();
         network.interfaces.iter().map(|(ifi, interface)| (*ifi, Arc::clone(interface))).collect()

@@ -67,8 +67,11 @@ fn members_get_values_from_it_until_a_reload_reads_that_they_are_revoked() -> Re
     let (own, own_key) = issued(&authority, "fd89b714f3db00000200000064000001@acp.example.com");
     let anchors = vec![authority.certificate().clone()];
     let credentials = Credentials::new(vec![own.clone()], own_key, anchors, Vec::new()).expect("credentials");
-    let acp =
-        Acp::InterfacesWithTls { names: vec!["eth0".into()], credentials: Arc::new(Kept::new(credentials)) };
+    let acp = Acp::InterfacesWithTls {
+        names: vec!["eth0".into()],
+        credentials: Arc::new(Kept::new(credentials)),
+        neighbours: false,
+    };
     let engine = b.run(|| Engine::start(Config::new().acp(acp))).expect("an engine");
     let asa = Asa::register(&engine, "asker").expect("an ASA");
     let get = || b.run(|| asa.synchronize(&synchronizable("A", ()), None, Some(2000)));

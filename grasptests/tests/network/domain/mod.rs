@@ -1,0 +1,90 @@
+//! Networks of a secure domain: TLS between neighbours and for sessions.
+
+mod neighbours;
+
+use std::time::Duration;
+
+use grasp::domain::{Authority, Kept};
+use grasp::{Acp, Config, Discover, Objective, Stats, TaggedObjective};
+use grasptests::domains::credentials;
+use grasptests::lab::{Lab, Node, eventually};
+use grasptests::nodes::{Host, SOON, discoverable, negotiable, negotiate_about, synchronizable};
+use std::sync::Arc;
+
+/// A member of a domain.
+pub(crate) struct Member {
+    pub(crate) host: Host,
+    pub(crate) kept: Arc<Kept>,
+}
+
+/// The settings of all members.
+pub(crate) fn settings() -> Config {
+    Config::new().watch_interval(Duration::from_millis(200))
+}
+
+impl Member {
+    pub(crate) fn start(node: &Node, authority: &Authority, number: u8) -> Self {
+        let kept = credentials(authority, number);
+        let host = Host::start(node, settings().acp(Acp::Domain(Arc::clone(&kept))));
+        host.register_with(&negotiable("EX3", 0), discoverable());
+        Self { host, kept }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.host.engine.stats()
+    }
+
+    /// How many neighbours it has.
+    pub(crate) fn neighbours(&self) -> u64 {
+        let stats = self.stats();
+        stats.neighbours_joined - stats.neighbours_left
+    }
+
+    /// Everything that two members do with each other, whoever is between them.
+    #[track_caller]
+    pub(crate) fn works_with(&self, other: &Self, name: &str) {
+        // Names of its own, so that no cache answers.
+        let (talk, value) = (negotiable(name, 0), synchronizable(&format!("{name}-value"), 7));
+        other.host.register_with(&talk, discoverable());
+        other.host.register(&value);
+        other.host.run(|engine, asa| engine.listen_synchronize(asa, &value)).expect("it serves");
+        self.host.register(&talk);
+        eventually(SOON, "it is discovered", || {
+            let options = Discover { flush: true, enough: Some(1), ..Discover::default() };
+            let asked =
+                self.host.run(|engine, asa| engine.discover(asa, &Objective::new(name), None, options));
+            asked.is_ok_and(|found| !found.is_empty())
+        });
+        negotiate_about(name, &self.host, &other.host, None);
+        let wanted = synchronizable(value.name.as_str(), ());
+        let got = self.host.run(|engine, asa| engine.synchronize(asa, &wanted, None, Some(5000)));
+        assert_eq!(got.expect("a value").value, value.value);
+        self.floods_to(&[other], &format!("{name}-flood"));
+    }
+
+    /// Floods a value, which reaches the others.
+    #[track_caller]
+    pub(crate) fn floods_to(&self, others: &[&Self], name: &str) {
+        let flooded = synchronizable(name, 8);
+        self.host.register(&flooded);
+        self.host
+            .run(|engine, asa| engine.flood(asa, 59_000, &[TaggedObjective::new(flooded.clone(), None)]))
+            .expect("it floods");
+        for other in others {
+            eventually(SOON, &format!("the flood {name} arrives at {}", other.host.node.name()), || {
+                let found = other.host.run(|engine, asa| engine.get_flood(asa, &synchronizable(name, ())));
+                found.is_ok_and(|found| found.len() == 1 && found[0].objective.value == flooded.value)
+            });
+        }
+    }
+}
+
+/// Members in a row, each on a link with the next.
+pub(crate) fn line(lab: &Lab, authority: &Authority, count: u8) -> Vec<Member> {
+    let nodes: Vec<_> = (0..count).map(|number| lab.node(&format!("n{number}")).unwrap()).collect();
+    for pair in nodes.windows(2) {
+        lab.link(&pair[0], &pair[1]).unwrap();
+    }
+    lab.route_all().unwrap();
+    nodes.iter().zip(1..).map(|(node, number)| Member::start(node, authority, number)).collect()
+}

@@ -1,0 +1,114 @@
+//! The substrates with certificates: the interfaces of an ACP with TLS, a domain of its own, and the one in place of the other. `acp`
+//! makes them.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{AcpStatus, Neighbours, Protection, Substrate};
+use crate::domain::{Kept, Role, Rules};
+
+/// The virtual interfaces of an ACP, and TLS on them.
+#[derive(Debug)]
+pub(super) struct Interfaces {
+    pub(super) names: Vec<String>,
+    pub(super) credentials: Arc<Kept>,
+    pub(super) neighbours: bool,
+}
+
+impl Substrate for Interfaces {
+    fn status(&self) -> AcpStatus {
+        AcpStatus::Secure
+    }
+
+    fn interfaces(&self) -> Option<Vec<String>> {
+        Some(self.names.clone())
+    }
+
+    fn credentials(&self) -> Option<Arc<Kept>> {
+        Some(Arc::clone(&self.credentials))
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        if self.neighbours { Neighbours::Connections } else { Neighbours::Datagrams }
+    }
+}
+
+/// A domain of its own.
+#[derive(Debug)]
+pub(super) struct Domain(pub(super) Arc<Kept>);
+
+impl Substrate for Domain {
+    /// Down while this node is no member itself: its certificate has expired, or is revoked.
+    fn status(&self) -> AcpStatus {
+        let own = self.0.current().check_own(&Rules::at(std::time::SystemTime::now(), Role::Client));
+        if own.is_ok() { AcpStatus::Secure } else { AcpStatus::Down }
+    }
+
+    fn credentials(&self) -> Option<Arc<Kept>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        Neighbours::SecuredConnections
+    }
+}
+
+/// An ACP while it is up, and else a domain.
+#[derive(Debug)]
+pub(super) struct Fallback {
+    acp: Arc<dyn Substrate>,
+    domain: Domain,
+    /// Whether the ACP had a usable interface when the engine looked last.
+    has_interface: AtomicBool,
+}
+
+impl Fallback {
+    pub(super) fn new(acp: Arc<dyn Substrate>, domain: Arc<Kept>) -> Self {
+        Self { acp, domain: Domain(domain), has_interface: AtomicBool::new(false) }
+    }
+
+    fn in_force(&self) -> &dyn Substrate {
+        let is_up = self.has_interface.load(Ordering::Relaxed) && self.acp.status() != AcpStatus::Down;
+        if is_up { self.acp.as_ref() } else { &self.domain }
+    }
+}
+
+impl Substrate for Fallback {
+    fn status(&self) -> AcpStatus {
+        self.in_force().status()
+    }
+
+    fn interfaces(&self) -> Option<Vec<String>> {
+        self.in_force().interfaces()
+    }
+
+    fn address(&self) -> Option<Ipv6Addr> {
+        self.in_force().address()
+    }
+
+    /// Those of the domain in any case: an ACP with TLS has the same members.
+    fn credentials(&self) -> Option<Arc<Kept>> {
+        self.domain.credentials()
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        self.in_force().neighbours()
+    }
+
+    fn uses_tls(&self) -> bool {
+        let in_force = self.in_force();
+        in_force.uses_tls() && in_force.credentials().is_some()
+    }
+
+    fn observe(&self, is_usable: &dyn Fn(&str) -> bool) {
+        self.acp.observe(is_usable);
+        let has = self.acp.interfaces().is_none_or(|names| names.iter().any(|name| is_usable(name)));
+        self.has_interface.store(has, Ordering::Relaxed);
+    }
+
+    fn protection(&self) -> Option<Arc<dyn Protection>> {
+        // What seals messages cannot change while the engine runs: TLS takes its place in the domain.
+        None
+    }
+}
