@@ -179,6 +179,7 @@ impl Core {
     #[cfg(feature = "domain")]
     pub(crate) fn prepare_tls(&mut self) -> std::result::Result<(), TlsError> {
         let credentials = self.substrate.credentials().filter(|_| !self.node.config.dull);
+        *self.checked.lock() = credentials.as_ref().map(|kept| (kept.current(), Instant::now()));
         self.identity = credentials.map(Identity::new).transpose()?.map(Arc::new);
         Ok(())
     }
@@ -234,7 +235,7 @@ impl Core {
     /// Closes an interface, and the connections with the neighbours there.
     pub(crate) fn close_interface(&self, ifi: u32, interface: &Interface) {
         interface.close();
-        for neighbour in self.node.registries.adjacencies.end(Some(ifi)) {
+        for neighbour in self.node.end_neighbours(Some(ifi)) {
             neighbour.close();
         }
     }
@@ -483,7 +484,7 @@ impl Core {
         for interface in network.interfaces.values() {
             interface.close();
         }
-        for neighbour in self.node.registries.adjacencies.end(None) {
+        for neighbour in self.node.end_neighbours(None) {
             neighbour.close();
         }
         // Trace listeners are threads too; they end once they have read the remaining events.

@@ -132,8 +132,8 @@ pub trait Substrate: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Takes note of what the status depends on, just before the engine asks for that: `is_usable` tells whether an interface exists, is
-    /// up and has a link-local address.
+    /// Takes note of what the status depends on, just before the engine asks for that: `is_usable` tells whether an interface exists,
+    /// is up and connected, and has a link-local address.
     fn observe(&self, is_usable: &dyn Fn(&str) -> bool) {
         let _ = is_usable;
     }

@@ -25,10 +25,14 @@ pub(crate) fn exists(name: &str) -> bool {
     socket.map_or(true, |socket| name_to_index(&socket, name) != Err(Errno::NODEV))
 }
 
-/// Whether an interface of this name is up and has a link-local address that can be used.
+/// Whether an interface of this name is up, its link too, and has a link-local address that can be used.
 pub(crate) fn is_usable(config: &Config, name: &str) -> bool {
     let wanted = Wanted { interfaces: Some(vec![name.to_owned()]), address: None };
-    look().is_ok_and(|found| !choose(config, &wanted, found, &InUse::default()).links.is_empty())
+    look().is_ok_and(|(devices, addresses)| {
+        let is_cut_off = devices.iter().any(|device| device.name == name && device.cut_off);
+        let chosen = || choose(config, &wanted, (devices, addresses), &InUse::default());
+        !is_cut_off && !chosen().links.is_empty()
+    })
 }
 
 /// The size of an interface name on Linux, including the terminating zero.

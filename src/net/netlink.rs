@@ -30,7 +30,9 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const AF_INET6: u8 = 10;
+const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
+const IFF_RUNNING: u32 = 0x40;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
@@ -70,6 +72,8 @@ pub(super) struct Device {
     pub(super) ifi: u32,
     pub(super) name: String,
     pub(super) loopback: bool,
+    /// It is up, but its link is not: nothing is plugged in, or nobody is at the other end.
+    pub(super) cut_off: bool,
     /// The kind of a virtual interface: "bridge", "vlan", "macvlan"; empty for hardware.
     pub(super) kind: String,
     /// The interface below it, if that is in this namespace.
@@ -196,7 +200,9 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn device(body: &[u8]) -> Option<Device> {
     let mut found = Device { ifi: number(body, 4)?, ..Device::default() };
-    found.loopback = number(body, 8)? & IFF_LOOPBACK != 0;
+    let flags = number(body, 8)?;
+    found.loopback = flags & IFF_LOOPBACK != 0;
+    found.cut_off = flags & (IFF_UP | IFF_RUNNING) == IFF_UP;
     let (mut master, mut part) = (None, String::new());
     let mut elsewhere = false;
     for (kind, value) in attributes(body.get(16..)?) {

@@ -303,6 +303,13 @@ impl Node {
         self.queue_up(case, arrival, message, bytes)
     }
 
+    /// Ends the connections with all neighbours, or with those on an interface. The caller closes them.
+    pub(crate) fn end_neighbours(&self, ifi: Option<u32>) -> Vec<Arc<dyn Adjacent>> {
+        let ended = self.registries.adjacencies.end(ifi);
+        self.counters.neighbours_left.add_many(ended.len());
+        ended
+    }
+
     /// The connections that are to end: with those that are not members any more. `again` checks all certificates again.
     pub(crate) fn expelled(&self, again: bool) -> Vec<Arc<dyn Adjacent>> {
         let all = self.registries.adjacencies.all();

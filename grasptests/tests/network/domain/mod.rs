@@ -1,15 +1,17 @@
 //! Networks of a secure domain: TLS between neighbours and for sessions.
 
+mod changes;
 mod neighbours;
+mod substrates;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use grasp::domain::{Authority, Kept};
+use grasp::domain::{Authority, Credentials, Kept, PrivateKey, Revoked, Serial};
 use grasp::{Acp, Config, Discover, Objective, Stats, TaggedObjective};
 use grasptests::domains::credentials;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{Host, SOON, discoverable, negotiable, negotiate_about, synchronizable};
-use std::sync::Arc;
 
 /// A member of a domain.
 pub(crate) struct Member {
@@ -17,15 +19,23 @@ pub(crate) struct Member {
     pub(crate) kept: Arc<Kept>,
 }
 
+/// How often a member looks at its interfaces and its credentials.
+pub(crate) const LOOKS: Duration = Duration::from_millis(200);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
 /// The settings of all members.
 pub(crate) fn settings() -> Config {
-    Config::new().watch_interval(Duration::from_millis(200))
+    Config::new().watch_interval(LOOKS)
 }
 
 impl Member {
     pub(crate) fn start(node: &Node, authority: &Authority, number: u8) -> Self {
         let kept = credentials(authority, number);
-        let host = Host::start(node, settings().acp(Acp::Domain(Arc::clone(&kept))));
+        Self::start_with(node, Acp::Domain(Arc::clone(&kept)), kept)
+    }
+
+    pub(crate) fn start_with(node: &Node, acp: Acp, kept: Arc<Kept>) -> Self {
+        let host = Host::start(node, settings().acp(acp));
         host.register_with(&negotiable("EX3", 0), discoverable());
         Self { host, kept }
     }
@@ -87,4 +97,17 @@ pub(crate) fn line(lab: &Lab, authority: &Authority, count: u8) -> Vec<Member> {
     }
     lab.route_all().unwrap();
     nodes.iter().zip(1..).map(|(node, number)| Member::start(node, authority, number)).collect()
+}
+
+/// The same credentials, with a list that revokes their own certificate.
+pub(crate) fn revoked(authority: &Authority, of: &Credentials) -> Credentials {
+    with_list(authority, of, of.certificate().serial())
+}
+
+/// The same credentials, with a list that revokes the certificate with this number.
+pub(crate) fn with_list(authority: &Authority, of: &Credentials, serial: Serial) -> Credentials {
+    let revoked = Revoked { serial, since: SystemTime::now() };
+    let list = authority.revocation_list(&[revoked], 2, SystemTime::now(), DAY).unwrap();
+    let key = PrivateKey::from_pkcs8(of.key().pkcs8().secret_pkcs8_der()).unwrap();
+    Credentials::new(vec![of.certificate().clone()], key, of.anchors().to_vec(), vec![list]).unwrap()
 }

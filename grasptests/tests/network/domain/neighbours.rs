@@ -1,6 +1,7 @@
 //! Neighbours find each other, and their connections carry everything.
 
-use grasptests::domains::authority;
+use grasp::trace::{Carrier, Event};
+use grasptests::domains::{authority, name};
 use grasptests::isolated;
 use grasptests::lab::{Lab, eventually};
 use grasptests::nodes::SOON;
@@ -53,4 +54,24 @@ fn simultaneous_starts_leave_one_connection_for_each_pair() {
         assert_eq!(member.neighbours(), 19);
         assert_eq!(member.stats().panics, 0);
     }
+}
+
+#[test]
+fn a_neighbour_is_secured_and_named_before_anything_is_said() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let [a, b] = ["a", "b"].map(|name| lab.node(name).unwrap());
+    lab.link(&a, &b).unwrap();
+    let first = Member::start(&a, &authority, 1);
+    let trace = first.host.engine.trace();
+    let second = Member::start(&b, &authority, 2);
+    eventually(SOON, "they are neighbours", || first.neighbours() == 1 && second.neighbours() == 1);
+    let events: Vec<_> =
+        std::iter::from_fn(|| trace.try_recv().ok()).map(|event| event.event.clone()).collect();
+    let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted);
+    let secured =
+        at(&|event| matches!(event, Event::Secured { name: told, .. } if *told == name(2))).unwrap();
+    let spoken =
+        at(&|event| matches!(event, Event::Message(message) if message.carrier == Carrier::Tcp)).unwrap();
+    assert!(secured < spoken, "{events:?}");
 }

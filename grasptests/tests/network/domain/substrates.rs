@@ -1,0 +1,87 @@
+//! The neighbours' connections inside an ACP, and a domain in reserve for one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use grasp::{Acp, Error, Objective};
+use grasptests::domains::{authority, credentials};
+use grasptests::isolated;
+use grasptests::lab::{Lab, Node, eventually};
+use grasptests::nodes::{SOON, failure, negotiable};
+
+use super::Member;
+
+#[test]
+fn inside_an_acp_connections_without_tls_carry_multicasts_and_tls_secures_sessions() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let nodes: Vec<_> = (0..3).map(|number| lab.node(&format!("n{number}")).unwrap()).collect();
+    lab.link(&nodes[0], &nodes[1]).unwrap();
+    lab.link(&nodes[1], &nodes[2]).unwrap();
+    lab.route_all().unwrap();
+    let start = |(node, number): (&Node, u8)| {
+        let kept = credentials(&authority, number);
+        let names = if number == 2 { vec!["eth0".into(), "eth1".into()] } else { vec!["eth0".into()] };
+        let acp = Acp::InterfacesWithTls { names, credentials: Arc::clone(&kept), neighbours: true };
+        Member::start_with(node, acp, kept)
+    };
+    let members: Vec<_> = nodes.iter().zip(1..).map(start).collect();
+    eventually(SOON, "all are neighbours", || members[1].neighbours() == 2);
+    members[0].works_with(&members[2], "ACP");
+    for member in &members {
+        let stats = member.stats();
+        assert_eq!((stats.multicast_sent, stats.connections_not_secured), (stats.announcements_sent, 0));
+    }
+}
+
+#[test]
+fn a_domain_takes_the_place_of_an_acp_that_goes_down_and_gives_it_back() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let [a, b] = ["a", "b"].map(|name| lab.node(name).unwrap());
+    // One link is the ACP's, the other is there in any case.
+    let acp = lab.link(&a, &b).unwrap();
+    lab.link(&a, &b).unwrap();
+    let start = |node: &Node, number| {
+        let kept = credentials(&authority, number);
+        let acp = Box::new(Acp::Interfaces(vec!["eth0".into()]));
+        Member::start_with(node, Acp::Fallback { acp, domain: Arc::clone(&kept) }, kept)
+    };
+    let members = [start(&a, 1), start(&b, 2)];
+    members[0].works_with(&members[1], "ACP");
+    assert!(members.iter().all(|one| one.neighbours() == 0 && one.stats().connections_not_secured == 0));
+
+    let went = Instant::now();
+    acp.unplug().unwrap();
+    eventually(SOON, "they are neighbours in the domain", || members.iter().all(|one| one.neighbours() == 1));
+    assert!(went.elapsed() < Duration::from_secs(3), "{:?}", went.elapsed());
+    members[0].works_with(&members[1], "DOMAIN");
+
+    acp.heal().unwrap();
+    eventually(SOON, "the ACP is used again", || {
+        members.iter().all(|one| one.neighbours() == 0 && one.host.engine.link_names() == ["eth0"])
+    });
+    members[1].works_with(&members[0], "ACP-AGAIN");
+}
+
+#[test]
+fn with_neither_there_is_no_security() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let [a, b] = ["a", "b"].map(|name| lab.node(name).unwrap());
+    lab.link(&a, &b).unwrap();
+    let kept = credentials(&authority, 1);
+    let acp = Box::new(Acp::Interfaces(vec!["acp0".into()]));
+    let member = Member::start_with(&a, Acp::Fallback { acp, domain: Arc::clone(&kept) }, Arc::clone(&kept));
+    let discover = || {
+        let wanted = Objective::new("EX3");
+        member.host.run(|engine, asa| engine.discover(asa, &wanted, Some(100), Default::default()))
+    };
+    assert_eq!(discover(), Ok(Vec::new()), "the domain is in force");
+    // Its certificate is revoked: it is no member itself.
+    kept.replace(super::revoked(&authority, &kept.current()));
+    eventually(SOON, "there is no security", || discover() == Err(Error::NoSecurity));
+    let asked =
+        member.host.run(|engine, asa| engine.req_negotiate(asa, &negotiable("EX3", 1), None, Some(100)));
+    assert_eq!(failure(asked), Error::NoSecurity);
+}
