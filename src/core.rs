@@ -28,6 +28,10 @@ use crate::wire::encode;
 use crate::workers::host::Host;
 use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
+/// Within which time a domain takes the place of an ACP that goes down.
+#[cfg(feature = "domain")]
+const FALLS_BACK_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often connections are checked for peers whose certificates have expired.
 #[cfg(feature = "domain")]
 const CHECKED_EVERY: Duration = Duration::from_secs(10);
@@ -182,6 +186,16 @@ impl Core {
         *self.checked.lock() = credentials.as_ref().map(|kept| (kept.current(), Instant::now()));
         self.identity = credentials.map(Identity::new).transpose()?.map(Arc::new);
         Ok(())
+    }
+
+    /// How often `_watcher` looks. A domain takes the place of an ACP within two seconds.
+    pub(crate) fn watch_interval(&self) -> Duration {
+        let interval = self.node.config.watch_interval;
+        #[cfg(feature = "domain")]
+        if matches!(self.node.config.acp, crate::acp::Acp::Fallback { .. }) {
+            return interval.min(FALLS_BACK_WITHIN / 2);
+        }
+        interval
     }
 
     /// Asks the substrate for its status, and for how it secures traffic: if that is another way than before, everything that goes the

@@ -171,6 +171,7 @@ outcomes! {
         ValueSent => synch_sent,
         ValueNotSent => synch_failed,
         WrongKind => refused_wrong_kind,
+        NotAdmitted => refused_not_admitted,
         NotListening => refused_not_listening,
         QueueFull => refused_queue_full,
     }

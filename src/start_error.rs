@@ -26,6 +26,8 @@ pub enum StartError {
     Random,
     /// The keys of a QUADS domain are not available; the text says why and what to do.
     Keys(Box<dyn std::error::Error + Send + Sync>),
+    /// The ACP of [`Acp::Fallback`](crate::Acp::Fallback) protects each message, as QUADS does: no domain can take its place.
+    Fallback,
     /// The page of speech bubbles cannot be served.
     Bubbles(io::Error),
     /// No node listens at the socket that was to be connected to.
@@ -66,6 +68,9 @@ impl fmt::Display for StartError {
                 write!(f, "a thread cannot be started: {error}; check the limits on threads and memory")
             }
             Self::Random => f.write_str("the system's random generator does not answer: session identifiers need it"),
+            Self::Fallback => f.write_str(
+                "an ACP that protects each message, such as QUADS, has no domain in reserve: name the interfaces of an ACP",
+            ),
             Self::Keys(error) => write!(f, "no keys for QUADS: {error}"),
             Self::Bubbles(error) => {
                 write!(f, "speech bubbles cannot be served: {error}; GRASP_BUBBLES says where, for instance a free port")
@@ -104,7 +109,8 @@ impl std::error::Error for StartError {
             | Self::Thread(error) => Some(error),
             Self::NoNode { cause, .. } => Some(cause),
             Self::Keys(error) => Some(error.as_ref()),
-            Self::NoInterface
+            Self::Fallback
+            | Self::NoInterface
             | Self::Random
             | Self::NodeRefuses(_)
             | Self::AlreadyRunning

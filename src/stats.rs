@@ -45,7 +45,7 @@ macro_rules! counters {
         ///    `dropped_handshake_rate`.
         /// 7. Every request: `negotiation_requests` + `synchronization_requests` + `rapid_negotiations` =
         ///    `sessions_accepted` + `session_clashes` + `session_limit` + `requests_abandoned` + `synch_sent` +
-        ///    `synch_failed` + `refused_wrong_kind` + `refused_not_listening` + `refused_queue_full`.
+        ///    `synch_failed` + `refused_wrong_kind` + `refused_not_admitted` + `refused_not_listening` + `refused_queue_full`.
         /// 8. Every session: `sessions_opened` + `sessions_accepted` + `discoveries_begun` +
         ///    `discoveries_relayed` = `sessions_ended` +
         ///    [`Engine::open_sessions`](crate::Engine::open_sessions).
@@ -417,10 +417,12 @@ counters! {
     refused_queue_full: drop,
     /// Requests closed because their kind does not fit the objective.
     refused_wrong_kind: drop,
+    /// Requests refused by an ASA's own hook, [`Engine::admit`](crate::Engine::admit).
+    refused_not_admitted: drop,
     /// Requests whose listener was deregistered or shut down at the moment when it got them, or for which no thread
     /// could be started to wait for a listener.
     requests_abandoned: drop,
-    /// Peers told that their request is refused because of a limit: M_END with O_DECLINE.
+    /// Peers told that their request is refused because of a limit, or by an ASA's hook: M_END with O_DECLINE.
     refusals_sent,
     /// High-water mark of the requests that wait for one listener.
     request_queue_peak,

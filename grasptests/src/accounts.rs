@@ -112,6 +112,7 @@ const LAWS: &[Law] = &[
             "synch_sent",
             "synch_failed",
             "refused_wrong_kind",
+            "refused_not_admitted",
             "refused_not_listening",
             "refused_queue_full",
         ],

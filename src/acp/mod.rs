@@ -204,7 +204,11 @@ pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substra
         Acp::Domain(credentials) => Arc::new(with_domain::Domain(Arc::clone(credentials))),
         #[cfg(feature = "domain")]
         Acp::Fallback { acp, domain } => {
-            Arc::new(with_domain::Fallback::new(substrate(acp, wanted)?, Arc::clone(domain)))
+            let acp = substrate(acp, wanted)?;
+            if acp.protection().is_some() {
+                return Err(StartError::Fallback);
+            }
+            Arc::new(with_domain::Fallback::new(acp, Arc::clone(domain)))
         }
         #[cfg(feature = "quads")]
         Acp::Quads(keys) => Arc::new(Quads(Arc::new(keys.clone()))),

@@ -2,6 +2,7 @@
 //! `node` makes them for the clients of a node. The free functions of the same names use the engine of the process. All
 //! may be called from any thread; those that wait block only their caller.
 
+mod admission;
 mod asa;
 mod discovery;
 mod flooding;

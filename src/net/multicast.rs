@@ -123,6 +123,11 @@ impl Receiver {
         }))
     }
 
+    /// Whether another datagram is there already.
+    pub(crate) fn has_more(&self) -> bool {
+        super::wait::has_input(&self.socket)
+    }
+
     /// On Linux, shutting down a datagram socket ends a `recv` that blocks on it, now or later, although the call
     /// reports that the socket is not connected.
     pub(crate) fn close(&self) {

@@ -276,6 +276,11 @@ impl Node {
         Membership { node: Arc::clone(self), id, number }
     }
 
+    /// Whether a datagram has come from the host of a neighbour that this node is connected with.
+    pub(crate) fn is_neighbour(&self, arrival: &Arrival) -> bool {
+        self.has_neighbours() && self.registries.adjacencies.has(arrival.neighbour())
+    }
+
     /// Takes a message of a neighbour, whom `arrival` names as the source. Returns what is to be handled like a datagram.
     pub(crate) fn take_from_neighbour(
         &self,

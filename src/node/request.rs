@@ -1,5 +1,6 @@
 //! Decides what a peer that connects to an objective's port may ask, and who handles the request (RFC 8990 §2.8.6).
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     /// Counts a request to negotiate as refused. RFC 8990 §2.5.5 lets a negotiation end with M_END and O_DECLINE at any
-    /// time; for reasons other than a limit, §2.8.6 requires closing the connection.
+    /// time; if nobody listens, §2.8.6 requires closing the connection.
     fn of(
         session: u32,
         transport: Arc<dyn Transport>,
@@ -48,6 +49,7 @@ impl Refusal {
         let reason = match why {
             RequestOutcome::SessionLimit => Some("too many sessions"),
             RequestOutcome::QueueFull => Some("too many requests"),
+            RequestOutcome::NotAdmitted => Some("not admitted"),
             _ => None,
         };
         let decline = |reason: &str| {
@@ -153,6 +155,18 @@ impl Node {
         None
     }
 
+    /// Whether the ASAs that have set a hook for an objective admit the peer.
+    fn admits(&self, name: &str, peer: &dyn Transport) -> bool {
+        let hooks = self.registries.admission.of(name);
+        if hooks.is_empty() {
+            return true;
+        }
+        let certified = peer.certified_name();
+        let admits =
+            |admission: &dyn Fn(Ipv6Addr, Option<&str>) -> bool| admission(peer.peer(), certified.as_deref());
+        hooks.iter().all(|(owner, hook)| !self.registries.asas.is_registered(*owner) || admits(hook.as_ref()))
+    }
+
     /// RFC 8990 §2.5.4.2: a discovery over TCP is answered on the same connection and is not relayed: a relay would
     /// have to connect to a port that nobody has announced.
     fn discovery_by_tcp(
@@ -188,6 +202,8 @@ impl Node {
         let session = step.session;
         let outcome = if self.registries.sessions.is_open_with(session, transport.as_ref()) {
             RequestOutcome::Clash
+        } else if !self.admits(&step.objective.name, transport.as_ref()) {
+            RequestOutcome::NotAdmitted
         } else if let Some(tx) = self.registries.objectives.synchronization(&step.objective.name) {
             let request = SynchRequest { session, transport, case };
             return Some(Requested::Synchronize(step.objective.name, tx, request));
@@ -206,6 +222,9 @@ impl Node {
         now: u64,
     ) -> std::result::Result<Place, RequestOutcome> {
         let (transport, name) = (request.transport.as_ref(), &request.objective.name);
+        if !self.admits(name, transport) {
+            return Err(RequestOutcome::NotAdmitted);
+        }
         let (grace, longest) = (self.config.listen_grace, self.config.connect_timeout);
         let limits = QueueLimits { all: self.config.request_queue, per_peer: self.config.requests_per_peer };
         match self.registries.objectives.dispatch(name, transport, now, whole_ms(grace), limits) {

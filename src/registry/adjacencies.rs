@@ -217,6 +217,13 @@ impl AdjacencyRegistry {
         inner.established.iter().map(|(id, known)| (*id, Arc::clone(&known.adjacent))).collect()
     }
 
+    /// Whether there is a connection with a neighbour at this address.
+    pub(crate) fn has(&self, (ifi, address): Neighbour) -> bool {
+        let inner = self.0.lock();
+        let first = NeighbourId { ifi, address, port: 0 };
+        inner.established.range(first..).next().is_some_and(|(id, _)| id.neighbour() == (ifi, address))
+    }
+
     /// How many neighbours there are.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().established.len()

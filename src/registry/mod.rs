@@ -4,6 +4,7 @@
 //! while it holds the lock: no lock is held across a send, a receive, a channel operation or a callback.
 
 mod adjacencies;
+mod admission;
 mod answer;
 mod asa;
 mod askers;
@@ -20,6 +21,7 @@ mod session;
 mod transport;
 
 pub(crate) use adjacencies::{AdjacencyRegistry, Adjacent, Joined, NeighbourId, OpenedBy};
+pub(crate) use admission::AdmissionRegistry;
 pub(crate) use answer::{DiscoveryAnswer, Found, Mailbox, Undelivered};
 pub(crate) use asa::AsaRegistry;
 pub(crate) use askers::AskerRegistry;
@@ -56,6 +58,7 @@ pub(crate) struct Registries {
     /// The peers that have authenticated by TLS.
     pub(crate) members: AskerRegistry,
     pub(crate) adjacencies: AdjacencyRegistry,
+    pub(crate) admission: AdmissionRegistry,
 }
 
 impl Registries {
@@ -84,6 +87,7 @@ impl Registries {
             askers: AskerRegistry::new(),
             members: AskerRegistry::new(),
             adjacencies: AdjacencyRegistry::new(),
+            admission: AdmissionRegistry::default(),
         }
     }
 }

@@ -15,6 +15,12 @@ use crate::node::Arrival;
 use crate::outcome::MessageOutcome;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 
+/// How long a node that is announced nothing new lets announcements wait: a hundred neighbours that announce themselves every minute
+/// need not wake it a hundred times.
+const GATHER: Duration = Duration::from_millis(2500);
+/// After how many datagrams since the last such pause there is none: somebody sends more than neighbours do.
+const GATHERED: usize = 64;
+
 /// How long receiving pauses after the system has reported an error.
 const REST: Duration = Duration::from_millis(50);
 
@@ -38,6 +44,7 @@ pub(super) fn start_unicast(
 fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue: &Queue) {
     // One byte more than the longest permitted datagram, so that a longer one is detected.
     let mut buffer = vec![0; core.largest_datagram().saturating_add(1)];
+    let mut since_pause = 0_usize;
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
             Ok((length, source)) => {
@@ -48,6 +55,13 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
                 }
                 // A panic must not end receiving.
                 contain(core, "receiving a datagram", || take(core, arrival, bytes, queue));
+                since_pause = since_pause.saturating_add(1);
+                if multicast && core.node.is_neighbour(&arrival) && !socket.has_more() {
+                    if since_pause <= GATHERED && !core.pause(GATHER) {
+                        return;
+                    }
+                    since_pause = 0;
+                }
             }
             Err(error) => {
                 core.node.counters.receive_failed.add();

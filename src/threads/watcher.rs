@@ -51,7 +51,7 @@ fn watch(
     core.set_changes(&changes);
     spawn(core, name, move |core| {
         loop {
-            if let Err(error) = changes.wait(core.node.config.watch_interval) {
+            if let Err(error) = changes.wait(core.watch_interval()) {
                 // For instance, the process has too many open descriptors.
                 contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
                 core.pause(core.node.config.watch_interval);
@@ -62,7 +62,7 @@ fn watch(
             let started = Instant::now();
             // A panic, for instance of a custom substrate, must not end watching.
             contain(core, "looking at the interfaces", || look(core));
-            if !core.pause(started.elapsed().saturating_mul(REST).min(core.node.config.watch_interval)) {
+            if !core.pause(started.elapsed().saturating_mul(REST).min(core.watch_interval())) {
                 return;
             }
         }

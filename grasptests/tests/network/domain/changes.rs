@@ -136,7 +136,7 @@ fn a_revoked_member_loses_its_neighbours_and_its_sessions() {
 
 /// A negotiation that has begun: its session at the asker, and the thread that answers each offer with one more until it is accepted.
 /// The thread returns whether it was.
-fn open_session(asker: &Member, server: &Member) -> (SessionNonce, JoinHandle<bool>) {
+pub(super) fn open_session(asker: &Member, server: &Member) -> (SessionNonce, JoinHandle<bool>) {
     let talk = negotiable("TALK", 0);
     server.host.register_with(&talk, discoverable());
     asker.host.register(&talk);

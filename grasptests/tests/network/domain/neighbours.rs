@@ -1,10 +1,11 @@
 //! Neighbours find each other, and their connections carry everything.
 
 use grasp::trace::{Carrier, Event};
+use grasp::{AsaLocator, Error};
 use grasptests::domains::{authority, name};
 use grasptests::isolated;
 use grasptests::lab::{Lab, eventually};
-use grasptests::nodes::SOON;
+use grasptests::nodes::{SOON, failure, joined, negotiable, negotiate, synchronizable};
 
 use super::{Member, line};
 
@@ -25,6 +26,45 @@ fn a_line_of_six_works_from_end_to_end() {
         assert_eq!((stats.panics, stats.connections_not_secured, stats.dropped_not_announced), (0, 0, 0));
         assert_eq!(stats.multicast_sent, stats.announcements_sent, "nothing else goes out in datagrams");
     }
+}
+
+#[test]
+fn an_asa_decides_by_name_whom_it_admits() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let nodes: Vec<_> = (0..3).map(|number| lab.node(&format!("n{number}")).unwrap()).collect();
+    lab.lan(&nodes.iter().collect::<Vec<_>>()).unwrap();
+    let members: Vec<_> =
+        nodes.iter().zip(1..).map(|(node, number)| Member::start(node, &authority, number)).collect();
+    let server = &members[0];
+    let (talk, value) = (negotiable("EX3", 0), synchronizable("EX2", 7));
+    server.host.register(&value);
+    server.host.run(|engine, asa| {
+        engine.listen_synchronize(asa, &value).unwrap();
+        for objective in [&talk, &value] {
+            engine.admit(asa, objective, |peer| peer.name == Some(name(2))).unwrap();
+        }
+        assert_eq!(engine.admit(asa, &negotiable("EX9", 0), |_| true), Err(Error::NotYourObj));
+    });
+    let at =
+        |name: &str| AsaLocator::new(server.host.node.ula().unwrap(), None).with_port(server.host.port(name));
+    let (talk_at, value_at) = (at("EX3"), at("EX2"));
+    negotiate(&members[1].host, &server.host, Some(&talk_at));
+    let wanted = synchronizable("EX2", ());
+    let get = |member: &Member| {
+        member.host.run(|engine, asa| engine.synchronize(asa, &wanted, Some(&value_at), Some(5000)))
+    };
+    assert_eq!(get(&members[1]).unwrap().value, 7.into());
+    let listening = server.host.listen(&talk);
+    let asked =
+        members[2].host.run(|engine, asa| engine.req_negotiate(asa, &talk, Some(&talk_at), Some(5000)));
+    assert_eq!(failure(asked), Error::Declined(Some("not admitted".to_owned())));
+    assert_eq!(failure(get(&members[2])), Error::NoListener);
+    assert_eq!(server.stats().refused_not_admitted, 2);
+    // The listener still waits, for one that it admits.
+    assert!(!listening.is_finished());
+    server.host.run(|engine, asa| engine.stop_negotiate(asa, &talk)).unwrap();
+    assert!(joined(listening).is_err());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, failure, negotiable};
 
 use super::Member;
+use super::changes::open_session;
 
 #[test]
 fn inside_an_acp_connections_without_tls_carry_multicasts_and_tls_secures_sessions() {
@@ -51,10 +52,16 @@ fn a_domain_takes_the_place_of_an_acp_that_goes_down_and_gives_it_back() {
     members[0].works_with(&members[1], "ACP");
     assert!(members.iter().all(|one| one.neighbours() == 0 && one.stats().connections_not_secured == 0));
 
+    let (session, answering) = open_session(&members[0], &members[1]);
     let went = Instant::now();
     acp.unplug().unwrap();
     eventually(SOON, "they are neighbours in the domain", || members.iter().all(|one| one.neighbours() == 1));
     assert!(went.elapsed() < Duration::from_secs(3), "{:?}", went.elapsed());
+    let stepped = members[0]
+        .host
+        .run(|engine, asa| engine.negotiate_step(asa, session, &negotiable("TALK", 2), Some(5000)));
+    let _ = failure(stepped);
+    assert!(!answering.join().unwrap(), "the session of before has ended on both sides");
     members[0].works_with(&members[1], "DOMAIN");
 
     acp.heal().unwrap();
