@@ -27,6 +27,9 @@ struct Arguments {
     /// With QUADS encryption
     #[arg(long)]
     quads: bool,
+    /// In a domain: each node has a certificate, TLS secures sessions and carries the multicasts from neighbour to neighbour
+    #[arg(long, conflicts_with = "quads")]
+    domain: bool,
     /// Seconds from one measurement to the next
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(15..=3600))]
     cycle: u64,
@@ -59,7 +62,11 @@ fn soak(arguments: &Arguments) -> Result<(), String> {
         duration: Duration::from_secs_f64(arguments.minutes * 60.0),
         seed: arguments.seed,
         rate: arguments.rate,
-        quads: arguments.quads,
+        security: match arguments {
+            Arguments { quads: true, .. } => soak::Security::Quads,
+            Arguments { domain: true, .. } => soak::Security::Domain,
+            _ => soak::Security::Links,
+        },
         cycle: Duration::from_secs(arguments.cycle),
     };
     soak::run(&settings, &interrupted, &mut std::io::stdout())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::network::{self, NODES, Path};
-use super::{AFTERMATH, Shared};
+use super::{Security, Shared};
 use crate::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, LabError, RawUdp};
 use crate::simulator::random::Random;
 
@@ -24,51 +24,70 @@ enum Place {
 #[derive(Debug)]
 struct Record {
     place: Place,
-    ended: Option<Instant>,
+    /// When it ended, and how long after that it explains failures.
+    ended: Option<(Instant, Duration)>,
 }
 
 /// The faults that are in force or were so lately.
-#[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Vec<Record>>);
+#[derive(Debug)]
+pub(super) struct Faults {
+    records: Mutex<Vec<Record>>,
+    aftermath: Duration,
+}
 
 impl Faults {
+    /// Faults explain failures for this long after their end.
+    pub(super) const fn new(aftermath: Duration) -> Self {
+        Self { records: Mutex::new(Vec::new()), aftermath }
+    }
+
+    /// The network has recovered: what has ended explains failures for this long from now on, and no longer.
+    pub(super) fn shorten(&self, aftermath: Duration) {
+        let now = Instant::now();
+        for ended in self.records.lock().iter_mut().filter_map(|one| one.ended.as_mut()) {
+            ended.1 = ended.1.min(now - ended.0 + aftermath);
+        }
+    }
+
     fn begin(&self, place: Place) {
-        let mut records = self.0.lock();
+        let mut records = self.records.lock();
         // No call takes longer.
-        records.retain(|one| one.ended.is_none_or(|ended| ended.elapsed() < Duration::from_secs(300)));
+        records.retain(|one| one.ended.is_none_or(|(ended, _)| ended.elapsed() < Duration::from_secs(300)));
         records.push(Record { place, ended: None });
     }
 
     fn end(&self, place: Place) {
-        for one in self.0.lock().iter_mut().filter(|one| one.place == place && one.ended.is_none()) {
-            one.ended = Some(Instant::now());
+        for one in self.records.lock().iter_mut().filter(|one| one.place == place && one.ended.is_none()) {
+            one.ended = Some((Instant::now(), self.aftermath));
         }
     }
 
     /// The last few, with the seconds since each ended, for whoever looks for a cause.
     pub(super) fn latest(&self) -> String {
         let ago = |one: &Record| match one.ended {
-            Some(ended) => format!("{:?} {:.1} s ago", one.place, ended.elapsed().as_secs_f64()),
+            Some((ended, _)) => format!("{:?} {:.1} s ago", one.place, ended.elapsed().as_secs_f64()),
             None => format!("{:?} now", one.place),
         };
-        let latest: Vec<_> = self.0.lock().iter().rev().take(4).map(ago).collect();
+        let latest: Vec<_> = self.records.lock().iter().rev().take(4).map(ago).collect();
         latest.join(", ")
     }
 
     /// Whether a fault on the way between two nodes was in force since a call began, or ended shortly before.
     pub(super) fn explain(&self, path: Path, began: Instant) -> bool {
-        self.0.lock().iter().any(|one| {
+        self.records.lock().iter().any(|one| {
             let on_path = match one.place {
                 Place::Link(link) => path.links & 1 << link != 0,
                 Place::Node(node) => path.nodes & 1 << node != 0,
             };
-            on_path && one.ended.is_none_or(|ended| ended + AFTERMATH >= began)
+            on_path && one.ended.is_none_or(|(ended, aftermath)| ended + aftermath >= began)
         })
     }
 }
 
 /// The kinds of faults, as the report names them.
 const KINDS: [&str; 6] = ["cut", "unplug", "loss and delay", "address", "engine", "ASAs"];
+/// How many of a hundred are renewals in a domain, which explain nothing: sessions and neighbours stay.
+const RENEWALS: usize = 15;
 
 /// Injects one fault after the other until it is told to end, and undoes each.
 pub(super) fn start(shared: &Arc<Shared>, round: u64, ending: Arc<AtomicBool>) -> JoinHandle<()> {
@@ -76,6 +95,11 @@ pub(super) fn start(shared: &Arc<Shared>, round: u64, ending: Arc<AtomicBool>) -
     spawn("faults", move || {
         let mut random = Random::new(seed ^ (round << 32) ^ 0xfa17);
         while !ending.load(Ordering::Relaxed) && !shared.ended.load(Ordering::Relaxed) {
+            if shared.settings.security == Security::Domain && random.below(100) < RENEWALS {
+                shared.domain.renew(random.below(NODES));
+                shared.report.fault("renewal");
+                continue;
+            }
             let kind = random.below(KINDS.len());
             let place = match kind {
                 0..=2 => Place::Link(random.below(shared.network.links.len())),

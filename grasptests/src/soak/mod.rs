@@ -33,12 +33,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use grasp::{Config, QuadsKeys};
+use grasp::{Acp, Config, QuadsKeys};
 use parking_lot::Mutex;
 
 use crate::lab::process;
 use faults::Faults;
-use network::{NODES, Network};
+use network::{Domain, NODES, Network};
 use report::{Measure, Report};
 
 /// What a soak is like.
@@ -50,15 +50,31 @@ pub struct Settings {
     pub seed: u64,
     /// Operations a second, of all nodes together.
     pub rate: u32,
-    /// With QUADS encryption.
-    pub quads: bool,
-    /// From one rest to the next, at least 15 s: three quarters with faults.
+    /// What secures the traffic.
+    pub security: Security,
+    /// From one rest to the next, at least 15 s: three fifths with faults. In a domain it takes longer, until all neighbours are back.
     pub cycle: Duration,
+}
+
+/// What secures the traffic of a soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Nothing: the links are trusted.
+    Links,
+    /// One key for all.
+    Quads,
+    /// Certificates: TLS between neighbours and for sessions.
+    Domain,
 }
 
 /// How long after a fault it may explain a failure: what was discovered before it expires, and connections
 /// recover.
 const AFTERMATH: Duration = Duration::from_secs(4);
+/// The same in a domain while faults go on: a neighbour whom a fault kept from connecting is tried again after 10 s, then after 20 s.
+const AFTERMATH_OF_NEIGHBOURS: Duration = Duration::from_secs(30);
+/// How long after the last fault of a cycle all neighbours must be connected again: pauses of 10, 20 and 40 s, or one period of
+/// announcements.
+const RECONNECTED: Duration = Duration::from_secs(90);
 /// How long discovered locators are valid, in milliseconds: well below the aftermath.
 const LOCATOR_TTL: u32 = 1500;
 /// How much later than its deadline a call may return on a busy machine.
@@ -73,6 +89,7 @@ struct Shared {
     settings: Settings,
     began: Instant,
     network: Network,
+    domain: Domain,
     faults: Faults,
     report: Report,
     /// No more operations.
@@ -130,12 +147,12 @@ impl Shared {
         self.ended.load(Ordering::Relaxed)
     }
 
-    fn config(&self) -> Config {
-        let config = Config::new().wait_for_interfaces(true).relay_memory(500);
-        if self.settings.quads {
-            return config.acp(grasp::Acp::Quads(QuadsKeys::from_parts([7; 32], [9; 16])));
-        }
-        config.acp(grasp::Acp::Layer2)
+    fn config(&self, node: usize) -> Config {
+        Config::new().wait_for_interfaces(true).relay_memory(500).acp(match self.settings.security {
+            Security::Links => Acp::Layer2,
+            Security::Quads => Acp::Quads(QuadsKeys::from_parts([7; 32], [9; 16])),
+            Security::Domain => Acp::Domain(Arc::clone(&self.domain.members[node])),
+        })
     }
 }
 
@@ -151,7 +168,12 @@ pub fn run(settings: &Settings, interrupted: &AtomicBool, out: &mut dyn Write) -
     let shared = Arc::new(Shared {
         network: Network::new().map_err(|error| format!("the lab cannot be built: {error}"))?,
         began: Instant::now(),
-        faults: Faults::default(),
+        domain: Domain::new(),
+        faults: Faults::new(if settings.security == Security::Domain {
+            AFTERMATH_OF_NEIGHBOURS
+        } else {
+            AFTERMATH
+        }),
         report: Report::default(),
         ended: AtomicBool::new(false),
         resting: AtomicBool::new(false),
@@ -186,18 +208,20 @@ fn cycles(shared: &Arc<Shared>, interrupted: &AtomicBool, out: &mut dyn Write) -
         shared.resting.store(false, Ordering::Relaxed);
         let ending = Arc::new(AtomicBool::new(false));
         let injector = faults::start(shared, round, Arc::clone(&ending));
-        let wait_until = |share: u32| -> Result<(), String> {
-            while began.elapsed() < cycle * share / 100 && !stop() {
+        let wait = |until: Instant| -> Result<(), String> {
+            while Instant::now() < until && !stop() {
                 std::thread::sleep(Duration::from_millis(100));
                 hanging(shared)?;
             }
             Ok(())
         };
-        let waited = wait_until(60);
+        let faults = cycle * 60 / 100;
+        let waited = wait(began + faults);
         ending.store(true, Ordering::Relaxed);
         join(vec![injector], Duration::from_secs(60))?;
         waited?;
-        wait_until(92)?;
+        reconnect(shared, &stop)?;
+        wait(Instant::now().max(began + faults) + cycle * 32 / 100)?;
         shared.resting.store(true, Ordering::Relaxed);
         while shared.under_way.iter().any(|one| one.lock().is_some()) {
             std::thread::sleep(Duration::from_millis(20));
@@ -208,6 +232,36 @@ fn cycles(shared: &Arc<Shared>, interrupted: &AtomicBool, out: &mut dyn Write) -
         shared.report.line(out, started.elapsed(), measure).map_err(|error| format!("no output: {error}"))?;
     }
     Ok(())
+}
+
+/// Waits until all neighbours are connected, where connections carry the multicasts. From then on only the usual aftermath explains anything.
+fn reconnect(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<(), String> {
+    if shared.settings.security != Security::Domain {
+        return Ok(());
+    }
+    let began = Instant::now();
+    loop {
+        let missing = shared.network.unconnected();
+        if missing.is_empty() || stop() {
+            break;
+        }
+        if began.elapsed() > RECONNECTED {
+            shared.report.unexpected(format!(
+                "{} after the last fault not all neighbours are connected: {missing}",
+                seconds(began.elapsed())
+            ));
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        hanging(shared)?;
+    }
+    shared.report.reconnected(began.elapsed());
+    shared.faults.shorten(AFTERMATH);
+    Ok(())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 /// Waits until threads and descriptors do not change any more, and measures.

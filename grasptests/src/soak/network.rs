@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use grasp::domain::{Authority, Kept};
 use grasp::{AsaNonce, Engine, Error, Locator, Objective, RegisterObj, Value};
 use parking_lot::Mutex;
 
 use super::{LOCATOR_TTL, MARGIN, Shared, haggle, join};
+use crate::domains;
 use crate::lab::{Lab, LabError, Link, Node};
 use crate::nodes::{negotiable, synchronizable};
 
@@ -21,6 +23,31 @@ const LINKS_OF: [&[usize]; NODES] = [&[0], &[0], &[0, 1], &[1], &[1, 2], &[2]];
 const RELAYS: [usize; 2] = [2, 4];
 /// How many threads of a server listen for negotiations.
 const LISTENERS: usize = 4;
+
+/// The domain of all nodes, if they are in one.
+pub(super) struct Domain {
+    authority: Authority,
+    /// What each node has.
+    pub(super) members: [Arc<Kept>; NODES],
+}
+
+impl Domain {
+    pub(super) fn new() -> Self {
+        let authority = domains::authority();
+        let members = std::array::from_fn(|node| domains::credentials(&authority, number(node)));
+        Self { authority, members }
+    }
+
+    /// Gives a node another key and certificate, as if its own were about to expire.
+    pub(super) fn renew(&self, node: usize) {
+        self.members[node].replace(domains::credentials(&self.authority, number(node)).current());
+    }
+}
+
+/// The number of a node in the names that are certified.
+fn number(node: usize) -> u8 {
+    u8::try_from(node + 1).unwrap_or(u8::MAX)
+}
 
 /// Lab, links and nodes.
 pub(super) struct Network {
@@ -117,6 +144,21 @@ impl Network {
         (0..NODES).filter_map(|node| self.here(node).map(|here| (node, here.engine))).collect()
     }
 
+    /// The nodes of which some neighbour is not connected, or one too many, with how many are; empty if there is none.
+    pub(super) fn unconnected(&self) -> String {
+        let mut text = Vec::new();
+        for (node, links) in LINKS_OF.iter().enumerate() {
+            let on = |link: &usize| LINKS_OF.iter().filter(|links| links.contains(link)).count() - 1;
+            let wanted: usize = links.iter().map(on).sum();
+            let stats = self.here(node).map(|here| here.engine.stats()).unwrap_or_default();
+            let connected = stats.neighbours_joined - stats.neighbours_left;
+            if connected != wanted as u64 {
+                text.push(format!("n{} has {connected} of {wanted}", node + 1));
+            }
+        }
+        text.join(", ")
+    }
+
     /// A second address of a node that has one link, in the same prefix.
     pub(super) fn other_address(&self, node: usize) -> Option<(Ipv6Addr, Ipv6Addr)> {
         let [link] = LINKS_OF[node] else { return None };
@@ -164,7 +206,7 @@ pub(super) fn count_of(found: &Value, node: usize) -> Option<i64> {
 
 /// Starts the engine of a node with its ASAs.
 pub(super) fn start(shared: &Arc<Shared>, node: usize) -> Result<(), String> {
-    let engine = shared.network.nodes[node].run(|| Engine::start(shared.config()));
+    let engine = shared.network.nodes[node].run(|| Engine::start(shared.config(node)));
     let engine = engine.map_err(|error| format!("the engine of n{} does not start: {error}", node + 1))?;
     let live = register(shared, node, &engine)
         .map_err(|error| format!("the ASAs of n{} do not start: {error}", node + 1))?;

@@ -8,7 +8,7 @@ use grasp::Error;
 use parking_lot::Mutex;
 
 use super::network::Path;
-use super::{MARGIN, Shared};
+use super::{MARGIN, Shared, seconds};
 use crate::simulator::report::Table;
 
 /// The errors that a fault of the network explains: no answer, no connection, a broken one.
@@ -47,6 +47,7 @@ struct Inner {
     unexpected: Vec<String>,
     unexpected_count: u64,
     rests: Vec<(Duration, u64, u64, Measure)>,
+    reconnected: Vec<Duration>,
 }
 
 /// Everything counted.
@@ -67,6 +68,11 @@ impl Report {
             eprintln!("UNEXPECTED: {what}");
             inner.unexpected.push(what);
         }
+    }
+
+    /// After the last fault of a cycle all neighbours were connected again within this time.
+    pub(super) fn reconnected(&self, within: Duration) {
+        self.0.lock().reconnected.push(within);
     }
 
     /// Threads and descriptors of the first rest after the warm-up.
@@ -138,6 +144,17 @@ impl Report {
             }
         }
         writeln!(out, "\n{calls}\nFaults: {}.\n\n{rests}", faults.join(", "))?;
+        if let Some(longest) = inner.reconnected.iter().max() {
+            let mut times = inner.reconnected.clone();
+            times.sort_unstable();
+            let median = times.get(times.len() / 2).copied().unwrap_or_default();
+            writeln!(
+                out,
+                "After the faults of a cycle all neighbours were connected within {} (median), {} at most.",
+                seconds(median),
+                seconds(*longest)
+            )?;
+        }
         writeln!(out, "Unexpected outcomes: {}.", inner.unexpected_count)?;
         inner.unexpected.iter().try_for_each(|one| writeln!(out, "* {one}"))
     }
