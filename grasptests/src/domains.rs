@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,6 +66,8 @@ impl Saved {
         let write = |file, text: &str| std::fs::write(saved.0.join(file), text).expect("a file");
         write("node.crt", &credentials.certificate().to_pem());
         write("node.key", &key);
+        let for_owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(saved.0.join("node.key"), for_owner).expect("a mode");
         write("anchors.crt", &anchors);
         write("domain.crl", &lists);
         saved

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use grasp::wire::{Body, Response, WireLocator, WireObjective, WireOption};
-use grasp::{AsaLocator, Config, Discover, Engine, Objective};
-use grasptests::lab::{ALL_GRASP_NEIGHBORS, Lab, Node, RawUdp, Topology};
-use grasptests::nodes::{Host, discoverable, negotiable};
+use grasp::{Acp, AsaLocator, Config, Discover, Engine, Objective};
+use grasptests::domains::{authority, credentials};
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, Lab, Node, RawUdp, Topology, eventually};
+use grasptests::nodes::{Host, SOON, discoverable, negotiable};
 use socket2::SockRef;
 
 use super::figure::{Aim, Figure, Result, alternate, median_time};
@@ -30,6 +31,34 @@ const NOTICE: Duration = Duration::from_millis(100);
 
 /// The time until the first answer over so many hops.
 pub(crate) fn first(name: &str, hops: u16, aim: Aim, rounds: usize) -> Result<Figure> {
+    first_of((name, hops, aim), rounds, |_| Config::new(), |_| Ok(()))
+}
+
+/// The same in a secure domain, whose neighbours are connected with each other.
+pub(crate) fn first_in_domain(name: &str, hops: u16, aim: Aim, rounds: usize) -> Result<Figure> {
+    let authority = authority();
+    first_of(
+        (name, hops, aim),
+        rounds,
+        |number| Config::new().acp(Acp::Domain(credentials(&authority, number))),
+        |hosts| {
+            for (index, host) in hosts.iter().enumerate() {
+                let wanted = if index == 0 || index + 1 == hosts.len() { 1 } else { 2 };
+                eventually(SOON, "the neighbours are connected", || {
+                    host.engine.stats().neighbours_joined >= wanted
+                });
+            }
+            Ok(())
+        },
+    )
+}
+
+fn first_of(
+    (name, hops, aim): (&str, u16, Aim),
+    rounds: usize,
+    config: impl Fn(u8) -> Config,
+    ready: impl Fn(&[Host]) -> Result<()>,
+) -> Result<Figure> {
     let lab = Lab::new()?;
     let nodes = lab.build(Topology::Line(hops + 1))?.nodes;
     let (Some(asking), Some(answering)) = (nodes.first(), nodes.last()) else {
@@ -37,8 +66,9 @@ pub(crate) fn first(name: &str, hops: u16, aim: Aim, rounds: usize) -> Result<Fi
     };
     // Every question is about another objective: a relay that knows the answer would not relay.
     let questions = (rounds + 1) * ASKED;
-    let config = Config::new().objective_limit(questions);
-    let hosts: Vec<_> = nodes.iter().map(|node| Host::start(node, config.clone())).collect();
+    let start = |(node, number): (&Node, u8)| Host::start(node, config(number).objective_limit(questions));
+    let hosts: Vec<_> = nodes.iter().zip(1..).map(start).collect();
+    ready(&hosts)?;
     let (Some(asker), Some(answerer)) = (hosts.first(), hosts.last()) else { return Err("no hosts".into()) };
     let objectives: Vec<_> = (0..questions).map(|number| negotiable(&format!("EX{number}"), 0)).collect();
     objectives.iter().for_each(|objective| answerer.register_with(objective, discoverable()));

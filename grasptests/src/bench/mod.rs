@@ -7,6 +7,7 @@
 //! | `report` | the table and the JSON file |
 //! | `pair`, `negotiation` | two engines: negotiation, synchronization |
 //! | `bare` | the floors over TCP |
+//! | `neighbours` | what neighbours in a secure domain cost |
 //! | `tls` | sessions that TLS secures, and their floors |
 //! | `discovery`, `floods` | discoveries and floods, with their own floors |
 //! | `codec` | encoding and decoding |
@@ -25,6 +26,7 @@ mod graspy;
 mod growth;
 mod ipc;
 mod negotiation;
+mod neighbours;
 mod pair;
 mod process;
 mod python;
@@ -40,7 +42,7 @@ pub(crate) use python::print as print_python;
 pub(crate) use report::{HEADING, json, row};
 
 /// What is measured, in the order of the table.
-pub(crate) const NAMES: [&str; 22] = [
+pub(crate) const NAMES: [&str; 25] = [
     "negotiate_connect",
     "negotiate_connect_16",
     "negotiate_step",
@@ -63,6 +65,9 @@ pub(crate) const NAMES: [&str; 22] = [
     "tls_connect",
     "tls_resumed",
     "tls_step",
+    "domain_discover_first",
+    "domain_discover_5_hops",
+    "domain_neighbours",
 ];
 
 /// Measures what a name stands for. Some have several figures.
@@ -83,6 +88,9 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "tls_connect" => tls::connect(name, rounds)?,
         "tls_resumed" => tls::resumed(name, rounds)?,
         "tls_step" => tls::step(name, rounds)?,
+        "domain_discover_first" => discovery::first_in_domain(name, 1, Aim::RatioAtMost(1.5), rounds)?,
+        "domain_discover_5_hops" => discovery::first_in_domain(name, 5, Aim::RatioAtMost(2.0), rounds)?,
+        "domain_neighbours" => return neighbours::cost(name),
         "open_sessions" => process::open_sessions(name)?,
         "idle" => return process::idle(name),
         "graspd_idle" => return process::graspd_idle(name),

@@ -14,12 +14,13 @@ use grasptests::nodes::{SOON, linked};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::figure::{Aim, Figure, Result, as_f64, median};
+use super::neighbours;
 use super::pair::{Pair, negotiated};
 
 /// The first argument of a process that the bench starts; the second is its role.
 pub(crate) const ROLE: &str = "--role";
 /// The line that says that a process is ready.
-const READY: &str = "ready";
+pub(super) const READY: &str = "ready";
 /// How long an idle engine is watched.
 const WATCHED: Duration = Duration::from_secs(5);
 /// How many sessions are open.
@@ -36,6 +37,7 @@ pub(crate) fn play(role: &str) -> Result<()> {
             wait_for_the_end();
             engine.shutdown();
         }
+        "member" => neighbours::be_member()?,
         "sessions" => println!("{}", bytes_per_session()?),
         other => return Err(format!("there is no role {other}").into()),
     }
@@ -109,6 +111,11 @@ impl Process {
         format!("/proc/{}/{rest}", self.child.id()).into()
     }
 
+    /// How many threads it has.
+    pub(super) fn threads(&self) -> Result<f64> {
+        field(&fs::read_to_string(self.proc("status"))?, "Threads:")
+    }
+
     /// Its resident memory in KiB.
     pub(crate) fn resident(&self) -> Result<f64> {
         field(&fs::read_to_string(self.proc("status"))?, "VmRSS:")
@@ -122,7 +129,7 @@ impl Process {
     }
 
     /// How often its threads have gone to sleep, all together.
-    fn switches(&self) -> Result<f64> {
+    pub(super) fn switches(&self) -> Result<f64> {
         let mut sum = 0.0;
         for task in fs::read_dir(self.proc("task"))? {
             sum += field(&fs::read_to_string(task?.path().join("status"))?, "voluntary_ctxt_switches:")?;

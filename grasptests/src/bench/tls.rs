@@ -140,13 +140,13 @@ fn another(credentials: &Credentials) -> Result<Arc<Credentials>> {
 }
 
 /// The client's side of the floor, from which its server comes, too.
-struct Floor {
-    near: Arc<Credentials>,
+pub(super) struct Floor {
+    pub(super) near: Arc<Credentials>,
 }
 
 impl Floor {
     /// What a client begins with: nothing to resume.
-    fn client(&self) -> Result<Arc<ClientConfig>> {
+    pub(super) fn client(&self) -> Result<Arc<ClientConfig>> {
         let verifier = Arc::new(PathOnly { roots: roots(&self.near)?, provider: Arc::new(provider()) });
         let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&TLS13])?

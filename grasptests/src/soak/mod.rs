@@ -185,6 +185,8 @@ pub fn run(settings: &Settings, interrupted: &AtomicBool, out: &mut dyn Write) -
     for node in 0..NODES {
         network::start(&shared, node)?;
     }
+    // A failure before the first neighbours are connected would be nobody's fault.
+    reconnect(&shared, &|| interrupted.load(Ordering::Relaxed))?;
     let mut threads = work::start(&shared);
     threads.push(faults::start_hostile(&shared));
     let judged = cycles(&shared, interrupted, out);
