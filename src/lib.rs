@@ -73,7 +73,7 @@
 //! |---|---|---|
 //! | `quads` | on | encryption with a shared password, compatible with graspy: `QuadsKeys`, `Acp::Quads`, `keyfile` |
 //! | `ipc` | on | one node for many processes: [`Engine::connect`], [`ipc`] |
-//! | `domain` | off | [`domain`]: who is a member of a secure domain, by certificates (RFC 8994 §6.2); TLS with them: `Acp::InterfacesWithTls` |
+//! | `domain` | off | [`domain`]: who is a member of a secure domain, by certificates (RFC 8994 §6.2); a domain of one's own with TLS between them, `Acp::Domain`; TLS in an ACP, `Acp::InterfacesWithTls`; the one in reserve for the other, `Acp::Fallback` |
 //! | `tools` | off | `tools`: what the command `grasp` does, for programs that do the same, such as a prompt |
 //! | `bubbles` | off | `init_bubble_text`, a page for the browser that shows what an ASA says and hears |
 //! | `node` | off | the programs `graspd`, one node for all processes of a machine (docs/operations.md), and `grasp` (docs/grasp.md) |

@@ -10,8 +10,8 @@
 //! | `membership` | the check of a peer |
 //! | `authority` | the authority of a domain: issues certificates and revocation lists |
 //!
-//! The command `grasp domain` (`tools::domain`) keeps an authority and the files of nodes; the substrate that will use TLS calls
-//! [`Credentials::check`]. Nothing here knows GRASP, sockets or threads, and the time is a parameter.
+//! The command `grasp domain` (`tools::domain`) keeps an authority and the files of nodes; `tls` calls [`Credentials::check`] in handshakes.
+//! Nothing here knows GRASP, sockets or threads, and the time is a parameter.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};

@@ -302,6 +302,7 @@ mod tests {
             ifi: 7,
             name: "eth0".to_owned(),
             loopback: false,
+            cut_off: true,
             kind: "veth".to_owned(),
             lower: Some(9),
             master: Some((3, "bridge".to_owned())),

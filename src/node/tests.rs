@@ -13,6 +13,7 @@ use crate::wire::{
     Flags, Flood, Limits, Message, Response, WireLocator, WireObjective, WireOption, decode, encode,
 };
 
+mod announcing;
 mod locators;
 mod outgoing;
 mod rapid;

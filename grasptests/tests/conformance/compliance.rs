@@ -57,8 +57,12 @@ fn rows() -> Vec<Row> {
 
 /// The names of all test functions, and in which files they are.
 fn tests() -> Vec<(String, String)> {
+    ["src", "grasptests"].into_iter().flat_map(tests_in).collect()
+}
+
+fn tests_in(directory: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for (path, text) in ["src", "grasptests"].iter().flat_map(|directory| files(directory)) {
+    for (path, text) in files(directory) {
         for behind in text.split("#[test]").skip(1) {
             let name = behind.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
             found.extend(name.map(|name| (name.trim().to_owned(), path.clone())));
@@ -85,6 +89,26 @@ fn every_test_that_is_named_exists() {
     for row in rows() {
         for test in &row.tests {
             assert!(known.contains(test), "{}: there is no test {test}", row.id);
+        }
+    }
+}
+
+/// Other names in code have fewer words.
+#[test]
+fn every_test_that_a_document_on_security_names_exists() {
+    let directories = ["src", "grasptests", "asa_examples"];
+    let known: BTreeSet<_> = directories.into_iter().flat_map(tests_in).map(|(name, _)| name).collect();
+    for document in ["SECURITY.md", "docs/security.md", "docs/domain-profile.md", "docs/compliance.md"] {
+        let text = fs::read_to_string(root().join(document)).expect(document);
+        let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        let is_test = |word: &&str| {
+            word.matches('_').count() >= 4
+                && word.chars().all(|character| character == '_' || character.is_ascii_alphanumeric())
+        };
+        let named: Vec<_> = quoted.filter(is_test).collect();
+        assert!(!named.is_empty(), "{document}");
+        for test in named {
+            assert!(known.contains(test), "{document}: there is no test {test}");
         }
     }
 }

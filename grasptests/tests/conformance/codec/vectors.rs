@@ -48,6 +48,20 @@ fn every_vector_decodes_to_its_type_and_encodes_to_its_preferred_form() {
 }
 
 #[test]
+fn the_announcement_in_the_profile_is_its_vector() {
+    let profile = include_str!("../../../../docs/domain-profile.md");
+    let (_, block) = profile.split_once("\n```text\n85 ").expect("an array of five elements");
+    let (block, _) = block.split_once("```").expect("the end of the block");
+    let lines = block.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let digits = lines.flat_map(str::chars).filter(|character| !character.is_whitespace());
+    let printed: String = "85".chars().chain(digits).collect();
+    let of_profile = |(vector, _): &(Vector, _)| vector.name == "flood-an-acp-of-the-domain-profile";
+    let (_, bytes) = vectors().into_iter().find(of_profile).expect("it is among the others");
+    assert_eq!(super::bytes(&printed), bytes);
+    assert!(profile.contains(&format!("of {} bytes", bytes.len())));
+}
+
+#[test]
 fn every_vector_prints_as_its_diagnostic_notation() {
     for (vector, bytes) in vectors() {
         assert_eq!(Value::decode(&bytes).expect(&vector.name).to_string(), vector.diag, "{}", vector.name);

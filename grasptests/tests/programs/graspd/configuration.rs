@@ -26,7 +26,7 @@ fn each_problem_has_its_file_its_line_and_what_is_permitted() -> Result<(), LabE
     for problem in [
         "/graspd.toml:2: times.connect_timeout must be whole milliseconds from 0 to 31536000000; it is \"soon\"",
         "/graspd.toml:3: there is no key times.speed; there are abandoned_after, connect_timeout, ",
-        "/graspd.toml:5: acp.kind must be environment, layer2, interfaces, quads or none; it is \"tls\"",
+        "/graspd.toml:5: acp.kind must be environment, layer2, interfaces, domain, fallback, quads or none; it is \"tls\"",
         "/graspd.toml:7: metrics.listen must be a loopback address with a port, or unix: and an absolute path; it is",
         "/graspd.toml:8: there is no key limit; there are access, acp, ",
         "/objectives.d/a.toml:2: loop_count must be a whole number from 1 to 255; it is 300",
@@ -47,7 +47,18 @@ fn an_acp_that_cannot_be_is_a_problem_of_the_configuration() -> Result<(), LabEr
         ("kind = 'interfaces'", "acp.interfaces must name the interfaces of the ACP"),
         ("kind = 'quads'", "acp.keyfile must be the path of a file with keys"),
         ("kind = 'quads'\nkeyfile = 'none.pem'", "acp.keyfile: "),
-        ("kind = 'none'\nkeyfile = 'x'", "acp.interfaces goes with the kind interfaces only"),
+        ("kind = 'none'\nkeyfile = 'x'", "acp.interfaces goes with the kinds interfaces and fallback only"),
+        ("kind = 'domain'", "acp.credentials must be the directory"),
+        ("kind = 'fallback'", "acp.interfaces must name the interfaces of the ACP"),
+        ("kind = 'fallback'\ninterfaces = ['acp0']", "acp.credentials must be the directory"),
+        (
+            "kind = 'layer2'\ncredentials = 'x'",
+            "acp.credentials goes with the kinds interfaces, domain and fallback only",
+        ),
+        (
+            "kind = 'domain'\nneighbours = true",
+            "acp.neighbours goes with the kind interfaces and acp.credentials only",
+        ),
     ] {
         let (status, _, said) = checked(&format!("[acp]\n{acp}"), &[]);
         assert!(status == Some(78) && said.contains(problem), "{problem}\n{said}");
