@@ -282,6 +282,17 @@ impl Core {
         }
     }
 
+    /// The framing of connections with neighbours: inside an ACP the links secure them.
+    pub(crate) fn neighbour_framing(&self) -> Framing {
+        let framing = self.framing();
+        #[cfg(feature = "domain")]
+        let framing = match self.node.carried() {
+            Carried::InTheClear => Framing { identity: None, ..framing },
+            Carried::ByDatagrams | Carried::OverTls => framing,
+        };
+        framing
+    }
+
     /// The longest message that can be sent to the group: its protected form must fit.
     pub(crate) fn multicast_send_limit(&self) -> usize {
         if self.node.has_neighbours() {
@@ -443,7 +454,9 @@ impl Core {
 
     /// Sends a datagram to the group on an interface. Returns whether it was sent.
     pub(crate) fn send_to_group(&self, ifi: u32, interface: &Interface, message: &[u8]) -> bool {
-        let sealed = self.protection.as_ref().map(|protection| protection.seal(message));
+        // An announcement of a neighbour is DULL's, which nothing protects (RFC 8990 §2.5.2).
+        let protection = self.protection.as_ref().filter(|_| !self.node.has_neighbours());
+        let sealed = protection.map(|protection| protection.seal(message));
         let sealed = sealed.as_deref();
         self.node.counters.tracer().emit(|| {
             let local = SocketAddrV6::new(interface.link_local, interface.sender.port(), 0, ifi);

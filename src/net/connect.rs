@@ -1,7 +1,7 @@
 //! Opens TCP connections before a deadline. Used by `tcp` and `_responder`.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, SocketAddrV6, TcpStream};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,20 @@ pub(crate) fn open(
             framing.counters.connections_failed.add();
             Err(error.into())
         }
+    }
+}
+
+/// Connects from one address to another.
+pub(crate) fn open_from(
+    own: SocketAddrV6,
+    peer: SocketAddrV6,
+    deadline: Instant,
+    framing: Framing,
+) -> Result<Connection, TransportError> {
+    let peer = SocketAddr::V6(peer);
+    match begin_from(Some(own), &peer).and_then(|socket| finish_before(socket, deadline)) {
+        Ok(stream) => secured(Connection::opened(stream, peer, framing), deadline),
+        Err(error) => Err(failed(&peer, error, &framing.counters)),
     }
 }
 
@@ -132,8 +146,16 @@ fn failed(peer: &SocketAddr, error: io::Error, counters: &Counters) -> Transport
 /// Starts to connect, without waiting. Each write is one whole message, so waiting for more data would gain nothing
 /// (TCP_NODELAY).
 fn begin(address: &SocketAddr) -> io::Result<Socket> {
+    begin_from(None, address)
+}
+
+/// The same, from an address of this node if one is given.
+fn begin_from(own: Option<SocketAddrV6>, address: &SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(own) = own {
+        socket.bind(&SockAddr::from(own))?;
+    }
     match socket.connect(&SockAddr::from(*address)) {
         // The system continues to connect even if the call was interrupted.
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),

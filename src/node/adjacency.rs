@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::{Arrival, Datagram, Node};
 use crate::bounds::Permit;
 use crate::error::Result;
-use crate::objectives::AN_ACP;
+use crate::objectives::{AN_ACP, AcpMethod};
 use crate::outcome::{Case, MessageOutcome};
 use crate::registry::{Adjacent, Joined, NeighbourId, OpenedBy};
 use crate::types::{Locator, Protocol, Value};
@@ -159,8 +159,11 @@ impl Node {
         bytes: &[u8],
         now: u64,
     ) -> Option<Opening> {
-        // A host that hears itself by another interface of the same link.
-        if self.addresses().heard_across(arrival.ifi, arrival.source, arrival.port).is_some() {
+        // A node hears itself, be it by another interface of the same link.
+        let addresses = self.addresses();
+        if addresses.are_source_of(arrival.ifi, arrival.source, arrival.port)
+            || addresses.heard_across(arrival.ifi, arrival.source, arrival.port).is_some()
+        {
             case.settle(MessageOutcome::Own);
             return None;
         }
@@ -184,15 +187,17 @@ impl Node {
     /// (RFC 8994 §6.4), else anybody on the link could have this node connect to others.
     fn announced(&self, ifi: u32, source: Ipv6Addr, message: &Message) -> Option<(NeighbourId, u32)> {
         let Body::Flood(flood) = &message.body else { return None };
-        let method = Value::from(self.carried().method()?);
+        let method = self.carried().method()?;
         if flood.initiator != IpAddr::V6(source) || flood.ttl == 0 {
             return None;
         }
         flood.objectives.iter().find_map(|(objective, locator)| {
             let locator = locator.as_ref()?;
+            // With whatever extensions and parameters (RFC 8994 §6.4).
+            let announced = || AcpMethod::try_from(objective.value.clone()?).ok();
             let is_ours = objective.name == AN_ACP
                 && objective.loop_count == 1
-                && objective.value.as_ref() == Some(&method);
+                && announced().is_some_and(|AcpMethod(name)| name == method);
             let is_there =
                 locator.locator == Locator::Ipv6(source) && locator.protocol == Some(Protocol::Tcp);
             let port = locator.port.filter(|port| *port != 0 && is_ours && is_there)?;

@@ -118,7 +118,9 @@ impl Node {
         let own = &offering.objective;
         let from_initiator = wanted.loop_count == 1;
         let has_wish = wanted.value.as_ref().is_some_and(|value| !value.is_null());
-        if own.synch && from_initiator && self.config.rapid_synch_message {
+        // Connections with neighbours carry no messages of sessions.
+        let by_message = self.config.rapid_synch_message && !self.has_neighbours();
+        if own.synch && from_initiator && by_message {
             let objective = WireObjective::from_objective(own);
             Some(Rapid::Value(Message::new(Body::Synch(Step { session, objective }))))
         } else if own.synch {

@@ -13,7 +13,7 @@ use crate::registry::Transport;
 /// Starts the thread of an interface.
 pub(super) fn start(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>) -> io::Result<()> {
     spawn(core, "_drlisten", move |core| {
-        accept_loop(core, &listener, move |core, connection, message, case| {
+        accept_loop(core, &listener, Core::framing, move |core, connection, message, case| {
             let transport: Arc<dyn Transport> = connection;
             core.node.answer(ifi, &transport, message, case, core.now());
             None

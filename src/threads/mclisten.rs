@@ -17,7 +17,7 @@ use crate::trace::{Carrier, Direction, Event, MessageEvent};
 
 /// How long a node that is announced nothing new lets announcements wait: a hundred neighbours that announce themselves every minute
 /// need not wake it a hundred times.
-const GATHER: Duration = Duration::from_millis(2500);
+const GATHER: Duration = Duration::from_secs(6);
 /// After how many datagrams since the last such pause there is none: somebody sends more than neighbours do.
 const GATHERED: usize = 64;
 

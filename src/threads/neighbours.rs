@@ -26,7 +26,7 @@ const BRIEF: Duration = Duration::from_secs(10);
 pub(super) fn listen(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>, queue: &Queue) -> io::Result<()> {
     let queue = queue.clone();
     spawn(core, "_neigh_listen", move |core| {
-        accept_loop(core, &listener, move |core, connection, message, case| {
+        accept_loop(core, &listener, Core::neighbour_framing, move |core, connection, message, case| {
             if let Some(id) = core.node.greeted(ifi, connection.peer(), &message, case) {
                 let queue = queue.clone();
                 // If no thread can be started, that has been logged, and the neighbour tries again.
@@ -100,8 +100,11 @@ fn told(id: NeighbourId, result: Result<(), TransportError>) {
 /// Connects, and exchanges greetings: each side's announcement of itself is its first message.
 fn reach(core: &Arc<Core>, id: NeighbourId) -> Result<Arc<Connection>, TransportError> {
     let deadline = Instant::now() + core.node.config.connect_timeout;
-    let address = SocketAddrV6::new(id.address, id.port, 0, id.ifi).into();
-    let connection = Arc::new(connect::open(&[address], deadline, core.framing())?);
+    // From the address that this node announces: an interface may have others.
+    let own = core.addresses().link_local(id.ifi).ok_or(TransportError::Closed)?;
+    let at = |address, port| SocketAddrV6::new(address, port, 0, id.ifi);
+    let (own, peer) = (at(own, 0), at(id.address, id.port));
+    let connection = Arc::new(connect::open_from(own, peer, deadline, core.neighbour_framing())?);
     connection.send(&greeting(core, id)?, deadline)?;
     core.node.counters.neighbour_messages_sent.add();
     let bytes = connection.receive(deadline)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{contain, run};
 use crate::core::Core;
 use crate::net::listener::Listener;
-use crate::net::tcp::Connection;
+use crate::net::tcp::{Connection, Framing};
 use crate::node::FirstMessage;
 use crate::outcome::{Case, ConnectionOutcome, MessageOutcome};
 use crate::registry::Transport as _;
@@ -40,13 +40,18 @@ impl<F> Handle for F where
 {
 }
 
-/// Accepts connections until the listener is closed.
-pub(super) fn accept_loop(core: &Arc<Core>, listener: &Listener, handle: impl Handle) {
+/// Accepts connections of this framing until the listener is closed.
+pub(super) fn accept_loop(
+    core: &Arc<Core>,
+    listener: &Listener,
+    framing: fn(&Core) -> Framing,
+    handle: impl Handle,
+) {
     while let Some(accepted) = listener.accept() {
         match accepted {
             Ok((stream, peer)) => {
                 let case = core.node.connection();
-                let connection = Arc::new(Connection::new(stream, peer, core.framing()));
+                let connection = Arc::new(Connection::new(stream, peer, framing(core)));
                 if !core.may_connect(&connection) {
                     case.settle(ConnectionOutcome::Outside);
                     continue;

@@ -17,7 +17,7 @@ use crate::wire::Message;
 
 /// Starts the thread of an objective. It ends when the listener is closed.
 pub(crate) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()> {
-    spawn(core, "_tcp_listen", move |core| accept_loop(core, &listener, handle))
+    spawn(core, "_tcp_listen", move |core| accept_loop(core, &listener, Core::framing, handle))
 }
 
 /// Hands a request on. If no listener is ready for it at this moment, the returned rest waits for one.

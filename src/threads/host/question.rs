@@ -23,7 +23,7 @@ use crate::workers::host::Said;
 
 /// Starts the thread that accepts connections to port 7017. It ends when the listener is closed.
 pub(super) fn start(core: &Arc<Core>, listener: Arc<Listener>) -> io::Result<()> {
-    spawn(core, "_host_listen", move |core| accept_loop(core, &listener, take))
+    spawn(core, "_host_listen", move |core| accept_loop(core, &listener, Core::framing, take))
 }
 
 /// Handles the first message of a connection. Only discoveries are for this port: requests go to the port of an objective.

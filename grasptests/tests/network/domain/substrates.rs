@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use grasp::trace::Event;
 use grasp::{Acp, Error, Objective};
 use grasptests::domains::{authority, credentials};
 use grasptests::isolated;
@@ -27,8 +28,18 @@ fn inside_an_acp_connections_without_tls_carry_multicasts_and_tls_secures_sessio
         Member::start_with(node, acp, kept)
     };
     let members: Vec<_> = nodes.iter().zip(1..).map(start).collect();
+    let trace = members[0].host.engine.trace();
     eventually(SOON, "all are neighbours", || members[1].neighbours() == 2);
     members[0].works_with(&members[2], "ACP");
+    // What is with the neighbour itself is with a link-local address; sessions are not.
+    let events: Vec<_> =
+        std::iter::from_fn(|| trace.try_recv().ok()).map(|event| event.event.clone()).collect();
+    let secured = |near: bool| {
+        let is_so = |event: &&Event| matches!(event, Event::Secured { peer, .. } if peer.ip().is_unicast_link_local() == near);
+        events.iter().filter(is_so).count()
+    };
+    assert_eq!(secured(true), 0);
+    assert!(secured(false) > 0);
     for member in &members {
         let stats = member.stats();
         assert_eq!((stats.multicast_sent, stats.connections_not_secured), (stats.announcements_sent, 0));
