@@ -148,7 +148,7 @@ fn nonsense_of_a_neighbour_ends_its_connection_and_misplaced_messages_do_not() {
         });
         growth.is("none is taken", |s| s.dropped_misplaced, 14);
         // It can say more.
-        let growth = domain.scene.counted(|| talk.say(&cbor!([17]).encode()).unwrap());
+        let growth = domain.scene.counted(|| talk.say(&cbor!([0]).encode()).unwrap());
         growth.is("it is still a neighbour", |s| s.noop_received, 1);
         assert_eq!(neighbours(&domain.scene.victim), 3);
         talk.reset();

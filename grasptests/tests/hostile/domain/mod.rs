@@ -7,7 +7,6 @@ mod intruder;
 mod members;
 mod strangers;
 
-use std::io::Read as _;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use grasp::domain::{Algorithm, Authority, Credentials, Kept, Revoked};
 use grasp::wire::{Body, Flags, Flood, Message, WireLocator, WireObjective, encode};
 use grasp::{Acp, Config, Locator, Protocol, Value};
 use grasptests::domains::{DOMAIN, name};
-use grasptests::lab::eventually;
+use grasptests::lab::{Node, eventually};
 use grasptests::nodes::Host;
 
 use crate::scene::{LATER, Scene, neg_of};
@@ -138,7 +137,7 @@ fn issued(authority: &Authority, name: &str) -> Credentials {
 /// The TCP ports on which somebody listens at an address of a host, as the kernel shows them.
 fn listening(host: &Host, address: Ipv6Addr) -> Vec<u16> {
     // Of the namespace that the thread is in.
-    let table = kernel_file(host, "net/tcp6");
+    let table = kernel_file(&host.node, "net/tcp6");
     // Four words as the machine has them in memory.
     let shown: String = (address.octets().chunks(4))
         .map(|word| format!("{:08X}", u32::from_ne_bytes(word.try_into().expect("four bytes"))))
@@ -152,14 +151,9 @@ fn listening(host: &Host, address: Ipv6Addr) -> Vec<u16> {
     table.lines().filter_map(port).collect()
 }
 
-/// A file below /proc/thread-self, seen from a host.
-fn kernel_file(host: &Host, file: &str) -> String {
-    host.node.run(|| {
-        let mut text = String::new();
-        let path = format!("/proc/thread-self/{file}");
-        std::fs::File::open(path).unwrap().read_to_string(&mut text).unwrap();
-        text
-    })
+/// A file below /proc/thread-self, seen from a node.
+fn kernel_file(node: &Node, file: &str) -> String {
+    node.run(|| std::fs::read_to_string(format!("/proc/thread-self/{file}")).unwrap())
 }
 
 /// What announces a node there, by this method.

@@ -182,7 +182,8 @@ fn strangers_that_use_up_the_rate_of_handshakes_keep_no_member_out_that_was_ther
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 attacker.run(|| {
-                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let latest = Instant::now() + 3 * LATER;
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) && Instant::now() < latest {
                         for address in &addresses {
                             let _ = dial_from(Some(*address), port).map(|mut it| it.write_all(&[0xff]));
                         }
