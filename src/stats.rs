@@ -355,7 +355,7 @@ counters! {
     neighbours_left,
     /// High-water mark of the neighbours.
     neighbours_peak,
-    /// Connections closed: there were too many neighbours on the link.
+    /// Connections closed: there were too many neighbours on the link, or too many connections of this neighbour.
     dropped_neighbour_limit: drop,
     /// Connections closed with neighbours that were no longer members of the domain.
     neighbours_expelled: drop,
@@ -377,7 +377,7 @@ counters! {
     connections_closed,
     /// Of those, connections that this node reset: it had sent the last message, and the peer did not close in time.
     connections_reset,
-    /// TCP connections with peers that are no members of the domain, or do not speak TLS.
+    /// TCP connections with peers that are no members of the domain, do not speak TLS, or cannot be neighbours: their names have no address.
     connections_not_secured: drop,
     /// Messages, or other CBOR items, sent over TCP.
     messages_sent,

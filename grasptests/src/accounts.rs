@@ -145,8 +145,11 @@ pub fn discrepancies(stats: &Stats, open_sessions: usize) -> Vec<String> {
     }
     let (connected, closed) =
         (stats.connections_accepted + stats.connections_opened, stats.connections_closed);
-    if connected < closed || connected - closed > open {
-        wrong.push(format!("every connection is closed: {connected} made, {closed} closed, {open} sessions"));
+    let neighbours = stats.neighbours_joined.saturating_sub(stats.neighbours_left);
+    if connected < closed || connected - closed > open.saturating_add(neighbours) {
+        wrong.push(format!(
+            "every connection is closed: {connected} made, {closed} closed, {open} sessions, {neighbours} neighbours"
+        ));
     }
     if stats.panics != 0 {
         wrong.push(format!("{} threads panicked", stats.panics));

@@ -188,6 +188,12 @@ mod secured {
             Some(&self.secured.established.get()?.member.name)
         }
 
+        /// The peer's name and the number of its certificate: members without an address have the same name.
+        pub(in crate::net) fn peer_certificate(&self) -> Option<String> {
+            let member = &self.secured.established.get()?.member;
+            Some(format!("{} {}", member.name, member.serial))
+        }
+
         /// Authenticates both sides before the deadline. Does nothing on a stream without TLS.
         ///
         /// # Errors

@@ -18,7 +18,7 @@ use crate::bounds::Permit;
 use crate::error::Result;
 use crate::objectives::{AN_ACP, AcpMethod};
 use crate::outcome::{Case, MessageOutcome};
-use crate::registry::{Adjacent, Joined, NeighbourId, OpenedBy};
+use crate::registry::{Adjacent, Joined, NeighbourId, OpenedBy, Tried};
 use crate::types::{Locator, Protocol, Value};
 use crate::wire::{Body, Flags, Flood, Message, WireLocator, WireObjective, decode, encode};
 
@@ -57,23 +57,25 @@ pub(crate) struct Opening {
     node: Arc<Node>,
     pub(crate) id: NeighbourId,
     began: u64,
-    is_over: bool,
+    ended: Tried,
     _permit: Permit<u32>,
 }
 
 impl Opening {
     /// The neighbour has been reached.
     pub(crate) fn succeeded(mut self) {
-        self.is_over = true;
-        self.node.registries.adjacencies.tried(self.id, true, self.began);
+        self.ended = Tried::Reached;
+    }
+
+    /// It has not, and did not even answer if it `is_silent`.
+    pub(crate) fn failed(mut self, is_silent: bool) {
+        self.ended = if is_silent { Tried::Silent } else { Tried::Refused };
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.node.registries.adjacencies.tried(self.id, false, self.began);
-        }
+        self.node.registries.adjacencies.tried(self.id, self.ended, self.began);
     }
 }
 
@@ -84,6 +86,18 @@ pub(crate) struct Membership {
     pub(crate) id: NeighbourId,
     /// `None` where it is superfluous: then it only takes what the neighbour still says.
     number: Option<u64>,
+    /// Whether its joining was logged: then its leaving is, too.
+    is_said: bool,
+    _connection: Permit<(u32, String)>,
+}
+
+/// The place of a connection with a neighbour.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// That of a neighbour on the link. A connection that replaces another needs none.
+    link: Option<Permit<u32>>,
+    /// That of a connection of this neighbour, as long as it is there.
+    connection: Permit<(u32, String)>,
 }
 
 impl Membership {
@@ -97,7 +111,9 @@ impl Drop for Membership {
     fn drop(&mut self) {
         if self.number.is_some_and(|number| self.node.registries.adjacencies.leave(self.id, number)) {
             self.node.counters.neighbours_left.add();
-            log::info!("the neighbour {}%{} has left", self.id.address, self.id.ifi);
+            if self.is_said {
+                log::info!("the neighbour {}%{} has left", self.id.address, self.id.ifi);
+            }
         }
     }
 }
@@ -217,12 +233,16 @@ impl Node {
         if !self.is_secure() || !self.registries.adjacencies.wanted_now(id, now) {
             return None;
         }
-        let permit = self.quotas.openings.take(id.ifi).ok()?;
-        let may = self.quotas.opening_rate.allow(id.neighbour(), 1, now);
+        // Anybody can announce in the name of a member, but not so that the member itself is not tried any more.
+        let is_proven = self.registries.adjacencies.is_proven(id);
+        let is_known = is_proven || self.registries.members.is_known(id.neighbour());
+        let quotas = if is_known { &self.quotas.member_openings } else { &self.quotas.stranger_openings };
+        let permit = quotas.open.take(id.ifi).ok()?;
+        let may = is_proven || quotas.rate.allow(id.neighbour(), 1, now);
         if !may || !self.registries.adjacencies.begin(id, now) {
             return None;
         }
-        Some(Opening { node: Arc::clone(self), id, began: now, is_over: false, _permit: permit })
+        Some(Opening { node: Arc::clone(self), id, began: now, ended: Tried::Refused, _permit: permit })
     }
 
     /// Reads the first message of a connection on an interface, by which the peer says which neighbour it is.
@@ -241,9 +261,14 @@ impl Node {
         Some(id)
     }
 
-    /// Takes the place of one more neighbour on a link. `None`, counted, if it has too many.
-    pub(crate) fn neighbour_place(&self, id: NeighbourId) -> Option<Permit<u32>> {
-        let place = self.quotas.neighbours.take(id.ifi).ok();
+    /// Takes the place of one more connection with a neighbour that has shown this certificate, if it has one. `None`, counted, if there are too
+    /// many on the link, or of this neighbour.
+    pub(crate) fn neighbour_place(&self, id: NeighbourId, certificate: Option<String>) -> Option<Place> {
+        let who = certificate.unwrap_or_else(|| id.address.to_string());
+        let connection = self.quotas.connections.take((id.ifi, who)).ok();
+        let link = self.quotas.neighbours.take(id.ifi).ok();
+        let may = link.is_some() || self.registries.adjacencies.get(id).is_some();
+        let place = connection.filter(|_| may).map(|connection| Place { link, connection });
         if place.is_none() {
             self.counters.dropped_neighbour_limit.add();
         }
@@ -256,20 +281,27 @@ impl Node {
         id: NeighbourId,
         by: OpenedBy,
         adjacent: Arc<dyn Adjacent>,
-        place: Permit<u32>,
+        place: Place,
+        now: u64,
     ) -> Membership {
         let own =
             self.addresses().links.iter().find(|link| link.ifi == id.ifi).map(|own| (own.address, own.port));
         // Without the interface the connection is about to end, whichever it is.
         let own = own.unwrap_or((Ipv6Addr::UNSPECIFIED, 0));
         let name = adjacent.certified_name();
-        let joined = self.registries.adjacencies.join(id, own, by, adjacent, place);
+        let Place { link, connection } = place;
+        self.registries.adjacencies.proven(id, now.saturating_add(TTL.into()));
+        let joined = self.registries.adjacencies.join(id, own, by, adjacent, link);
+        let mut is_said = false;
         let number = match joined {
             Joined::New(number) => {
                 self.counters.neighbours_joined.add();
                 self.counters.neighbours_peak.raise_to(self.registries.adjacencies.len());
-                let named = name.map_or_else(String::new, |name| format!(", {name}"));
-                log::info!("{}%{}{named} is a neighbour", id.address, id.ifi);
+                if let Some(unsaid) = self.neighbourhood.may_say(now) {
+                    is_said = true;
+                    let named = name.map_or_else(String::new, |name| format!(", {name}"));
+                    log::info!("{}%{}{named} is a neighbour{unsaid}", id.address, id.ifi);
+                }
                 Some(number)
             }
             Joined::InPlaceOf(before, number) => {
@@ -277,8 +309,12 @@ impl Node {
                 Some(number)
             }
             Joined::Superfluous => None,
+            Joined::OneTooMany => {
+                self.counters.dropped_neighbour_limit.add();
+                None
+            }
         };
-        Membership { node: Arc::clone(self), id, number }
+        Membership { node: Arc::clone(self), id, number, is_said, _connection: connection }
     }
 
     /// Whether a datagram has come from the host of a neighbour that this node is connected with.

@@ -118,6 +118,8 @@ pub(crate) struct Node {
     relays_for_host: AtomicBool,
     test_divert: AtomicBool,
     diagnoses: Seldom,
+    /// Neighbours that come and go.
+    neighbourhood: Seldom,
 }
 
 impl Node {
@@ -134,6 +136,7 @@ impl Node {
             relays_for_host: AtomicBool::new(true),
             test_divert: AtomicBool::new(false),
             diagnoses: Seldom::default(),
+            neighbourhood: Seldom::default(),
             config,
         })
     }

@@ -11,6 +11,9 @@ const OPENINGS: usize = 32;
 /// How often it tries: all together, and one address.
 const OPENING_RATE: Rate = Rate::new(32, 128);
 const OPENING_RATE_EACH: Rate = Rate::new(1, 4);
+/// How many connections one neighbour has on a link, with those that are ending: of the engines of its host. What is certified counts,
+/// since a member has as many addresses as it likes.
+const CONNECTIONS_OF_ONE: usize = 8;
 
 /// How much work one node may have in progress, and how often it acts for others.
 #[derive(Debug)]
@@ -34,10 +37,30 @@ pub(super) struct Quotas {
     pub(super) handshake_rate: RateLimit<Neighbour>,
     /// Neighbours that this node is connected with, by link.
     pub(super) neighbours: Quota<u32>,
-    /// Attempts to connect with a neighbour in progress, by link.
-    pub(super) openings: Quota<u32>,
-    /// How often that is tried: announcements cost their sender nothing, and may be in another's name.
-    pub(super) opening_rate: RateLimit<Neighbour>,
+    /// Their connections, by link and certificate, or address where nothing is certified.
+    pub(super) connections: Quota<(u32, String)>,
+    /// Attempts to connect with neighbours that were no members before.
+    pub(super) stranger_openings: Openings,
+    /// The same for members, so that invented neighbours keep nobody away.
+    pub(super) member_openings: Openings,
+}
+
+/// Attempts to connect with neighbours.
+#[derive(Debug)]
+pub(super) struct Openings {
+    /// Those in progress, by link.
+    pub(super) open: Quota<u32>,
+    /// How often it is tried: announcements cost their sender nothing, and may be in another's name.
+    pub(super) rate: RateLimit<Neighbour>,
+}
+
+impl Openings {
+    fn new() -> Self {
+        Self {
+            open: Quota::new(Bounds { all: OPENINGS, each: OPENINGS / 2 }),
+            rate: RateLimit::new(OPENING_RATE, OPENING_RATE_EACH),
+        }
+    }
 }
 
 /// A queue of one kind of message, discoveries or floods, before they are handled. A neighbour gets at most half of it.
@@ -79,8 +102,9 @@ impl Quotas {
             stranger_rate: RateLimit::new(stranger, stranger),
             handshake_rate: RateLimit::new(handshakes, half(half(handshakes))),
             neighbours: Quota::new(Bounds { all: usize::MAX, each: config.neighbours_per_link }),
-            openings: Quota::new(Bounds { all: OPENINGS, each: OPENINGS / 2 }),
-            opening_rate: RateLimit::new(OPENING_RATE, OPENING_RATE_EACH),
+            connections: Quota::new(Bounds { all: usize::MAX, each: CONNECTIONS_OF_ONE }),
+            stranger_openings: Openings::new(),
+            member_openings: Openings::new(),
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::bounds::{BoundedMap, Capacity, Neighbour, Permit};
 const ANNOUNCED: usize = 1024;
 /// How many of these at one address: the engines of a host. Anybody on the link can announce in another's name.
 const AT_ONE_ADDRESS: usize = 4;
+/// How many neighbours are remembered that have been connected with: no announcement in whatever name displaces them.
+const PROVEN: usize = 256;
 /// The first pause after a failed attempt to connect, in milliseconds, which doubles up to the longest (RFC 8994 §6.4).
 const FIRST_PAUSE: u64 = 10_000;
 const LONGEST_PAUSE: u64 = 640_000;
@@ -57,6 +59,16 @@ pub(crate) enum OpenedBy {
     There,
 }
 
+/// How an attempt to connect with a neighbour has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    Reached,
+    /// Without any answer, as while the link is cut.
+    Silent,
+    /// With another failure.
+    Refused,
+}
+
 /// What becomes of a new connection.
 #[derive(Debug)]
 pub(crate) enum Joined {
@@ -66,13 +78,15 @@ pub(crate) enum Joined {
     InPlaceOf(Arc<dyn Adjacent>, u64),
     /// There is a better one already: this one is to retire.
     Superfluous,
+    /// It has no place on the link, and the neighbour had none before.
+    OneTooMany,
 }
 
 struct Established {
     number: u64,
     by: OpenedBy,
     adjacent: Arc<dyn Adjacent>,
-    _place: Permit<u32>,
+    place: Option<Permit<u32>>,
 }
 
 /// A neighbour that has announced itself.
@@ -86,13 +100,33 @@ struct Announced {
     failed: u32,
     /// An attempt is in progress.
     is_tried: bool,
+    /// The last attempt had no answer at all.
+    was_silent: bool,
+}
+
+impl Announced {
+    const fn new(until: u64) -> Self {
+        Self { until, not_before: 0, failed: 0, is_tried: false, was_silent: false }
+    }
+
+    const fn is_wanted(&self, now: u64) -> bool {
+        now < self.until && now >= self.not_before && !self.is_tried
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
     established: BTreeMap<NeighbourId, Established>,
     announced: BoundedMap<NeighbourId, Announced, Neighbour>,
+    /// Those that have been connected with. They are not among `announced`.
+    proven: BoundedMap<NeighbourId, Announced, Neighbour>,
     last: u64,
+}
+
+impl Inner {
+    fn known(&mut self, id: &NeighbourId) -> Option<&mut Announced> {
+        if self.proven.get(id).is_some() { self.proven.get_mut(id) } else { self.announced.get_mut(id) }
+    }
 }
 
 impl fmt::Debug for Established {
@@ -107,40 +141,57 @@ pub(crate) struct AdjacencyRegistry(Mutex<Inner>);
 
 impl AdjacencyRegistry {
     pub(crate) fn new() -> Self {
-        let announced =
-            BoundedMap::with_shares(Capacity::entries(ANNOUNCED), Capacity::entries(AT_ONE_ADDRESS));
-        Self(Mutex::new(Inner { established: BTreeMap::new(), announced, last: 0 }))
+        let map =
+            |entries| BoundedMap::with_shares(Capacity::entries(entries), Capacity::entries(AT_ONE_ADDRESS));
+        let (announced, proven) = (map(ANNOUNCED), map(PROVEN));
+        Self(Mutex::new(Inner { established: BTreeMap::new(), announced, proven, last: 0 }))
     }
 
     /// Remembers an announcement that is valid until `until`.
     pub(crate) fn announced(&self, id: NeighbourId, until: u64) {
         let mut inner = self.0.lock();
-        match inner.announced.get_mut(&id) {
+        match inner.known(&id) {
             Some(known) => {
                 known.until = until;
+                if std::mem::take(&mut known.was_silent) {
+                    known.not_before = 0;
+                }
                 inner.announced.touch(&id);
             }
             None => {
-                let new = Announced { until, not_before: 0, failed: 0, is_tried: false };
-                inner.announced.insert_for(id.neighbour(), (), id, new, 0);
+                inner.announced.insert_for(id.neighbour(), (), id, Announced::new(until), 0);
             }
         }
     }
 
-    /// The neighbours to connect with now: announced, not connected, and not tried too recently.
+    /// Remembers, until then, a neighbour that has been connected with, whatever is announced in its name.
+    pub(crate) fn proven(&self, id: NeighbourId, until: u64) {
+        let mut inner = self.0.lock();
+        let mut known = inner.announced.remove(&id).or_else(|| inner.proven.remove(&id));
+        let mut one = known.take().unwrap_or(Announced::new(until));
+        one.until = one.until.max(until);
+        inner.proven.insert_for(id.neighbour(), (), id, one, 0);
+    }
+
+    /// Whether it has been connected with, at this port.
+    pub(crate) fn is_proven(&self, id: NeighbourId) -> bool {
+        self.0.lock().proven.get(&id).is_some()
+    }
+
+    /// The neighbours to connect with now: announced, not connected, and not tried too recently. Those first that have been connected
+    /// with before.
     pub(crate) fn wanted(&self, now: u64) -> Vec<NeighbourId> {
         let inner = self.0.lock();
         let is_wanted = |(id, one): &(&NeighbourId, &Announced)| {
-            now < one.until && now >= one.not_before && !one.is_tried && !inner.established.contains_key(*id)
+            one.is_wanted(now) && !inner.established.contains_key(*id)
         };
-        inner.announced.iter().filter(is_wanted).map(|(id, _)| *id).collect()
+        inner.proven.iter().chain(inner.announced.iter()).filter(is_wanted).map(|(id, _)| *id).collect()
     }
 
     /// Whether it is one of those.
     pub(crate) fn wanted_now(&self, id: NeighbourId, now: u64) -> bool {
-        let inner = self.0.lock();
-        let is_wanted = |one: &Announced| now < one.until && now >= one.not_before && !one.is_tried;
-        !inner.established.contains_key(&id) && inner.announced.get(&id).is_some_and(is_wanted)
+        let mut inner = self.0.lock();
+        !inner.established.contains_key(&id) && inner.known(&id).is_some_and(|one| one.is_wanted(now))
     }
 
     /// The same, and an attempt begins if so.
@@ -149,8 +200,8 @@ impl AdjacencyRegistry {
         if inner.established.contains_key(&id) {
             return false;
         }
-        match inner.announced.get_mut(&id) {
-            Some(one) if now < one.until && now >= one.not_before && !one.is_tried => {
+        match inner.known(&id) {
+            Some(one) if one.is_wanted(now) => {
                 one.is_tried = true;
                 true
             }
@@ -158,11 +209,13 @@ impl AdjacencyRegistry {
         }
     }
 
-    /// An attempt is over. After a failure the next one waits longer.
-    pub(crate) fn tried(&self, id: NeighbourId, succeeded: bool, now: u64) {
-        if let Some(one) = self.0.lock().announced.get_mut(&id) {
+    /// An attempt is over. After a failure the next one waits longer. If the neighbour did not answer, it waits no longer than until
+    /// the neighbour announces itself again: then the link between them is there again.
+    pub(crate) fn tried(&self, id: NeighbourId, how: Tried, now: u64) {
+        if let Some(one) = self.0.lock().known(&id) {
             one.is_tried = false;
-            if succeeded {
+            one.was_silent = how == Tried::Silent;
+            if how == Tried::Reached {
                 one.failed = 0;
             } else {
                 let pause = FIRST_PAUSE.saturating_mul(1_u64.checked_shl(one.failed).unwrap_or(u64::MAX));
@@ -173,14 +226,15 @@ impl AdjacencyRegistry {
     }
 
     /// Takes up a connection with a neighbour. Of two that both sides have opened at once, both sides keep the one that the lower
-    /// of their addresses has opened; of two that one side has opened, the newer one.
+    /// of their addresses has opened; of two that one side has opened, the newer one. Without a place of its own it takes that of the
+    /// connection that it replaces.
     pub(crate) fn join(
         &self,
         id: NeighbourId,
         own: (Ipv6Addr, u16),
         by: OpenedBy,
         adjacent: Arc<dyn Adjacent>,
-        place: Permit<u32>,
+        place: Option<Permit<u32>>,
     ) -> Joined {
         let mut inner = self.0.lock();
         let is_lower = own < (id.address, id.port);
@@ -188,9 +242,13 @@ impl AdjacencyRegistry {
         if inner.established.get(&id).is_some_and(|known| known.by != by && known.by == kept) {
             return Joined::Superfluous;
         }
+        let place = place.or_else(|| inner.established.get_mut(&id).and_then(|known| known.place.take()));
+        if place.is_none() {
+            return Joined::OneTooMany;
+        }
         inner.last = inner.last.wrapping_add(1);
         let number = inner.last;
-        match inner.established.insert(id, Established { number, by, adjacent, _place: place }) {
+        match inner.established.insert(id, Established { number, by, adjacent, place }) {
             Some(before) => Joined::InPlaceOf(before.adjacent, number),
             None => Joined::New(number),
         }
@@ -231,10 +289,13 @@ impl AdjacencyRegistry {
 
     /// Forgets announcements that are no longer valid.
     pub(crate) fn purge(&self, now: u64) {
-        self.0.lock().announced.extract(|_, one| now >= one.until && !one.is_tried);
+        let mut inner = self.0.lock();
+        inner.announced.extract(|_, one| now >= one.until && !one.is_tried);
+        inner.proven.extract(|_, one| now >= one.until && !one.is_tried);
     }
 
-    /// Forgets the announcements of an interface, or all of them, and returns the connections there, which the caller closes.
+    /// Forgets the announcements of an interface, or all of them, and returns the connections there, which the caller closes. Whoever was
+    /// connected with is remembered: it may be found again before it announces itself.
     pub(crate) fn end(&self, ifi: Option<u32>) -> Vec<Arc<dyn Adjacent>> {
         let mut inner = self.0.lock();
         let is_there = |id: &NeighbourId| ifi.is_none_or(|ifi| id.ifi == ifi);
@@ -281,7 +342,7 @@ mod tests {
     fn kept(own: Ipv6Addr, other: Ipv6Addr, order: [OpenedBy; 2]) -> OpenedBy {
         let (registry, quota) = (AdjacencyRegistry::new(), Quota::new(Bounds::all(9)));
         for by in order {
-            let place = quota.take(2).unwrap();
+            let place = quota.take(2).ok();
             registry.join(id(other), (own, 7), by, Arc::new(Mute), place);
         }
         assert_eq!((registry.len(), quota.used()), (1, 1));
@@ -299,7 +360,7 @@ mod tests {
     #[test]
     fn one_side_that_opens_again_has_lost_the_first() {
         let (registry, quota) = (AdjacencyRegistry::new(), Quota::new(Bounds::all(9)));
-        let join = |by| registry.join(id(HIGH), (LOW, 7), by, Arc::new(Mute), quota.take(2).unwrap());
+        let join = |by| registry.join(id(HIGH), (LOW, 7), by, Arc::new(Mute), quota.take(2).ok());
         let Joined::New(first) = join(OpenedBy::There) else { panic!("there was none") };
         let Joined::InPlaceOf(_, second) = join(OpenedBy::There) else { panic!("the newer one is kept") };
         assert!(!registry.leave(id(HIGH), first), "the older one is not in use any more");
@@ -314,15 +375,33 @@ mod tests {
         for pause in [10, 20, 40, 80, 160, 320, 640, 640, 640] {
             assert_eq!(registry.wanted(now), [id(HIGH)]);
             assert!(registry.begin(id(HIGH), now) && !registry.begin(id(HIGH), now), "once at a time");
-            registry.tried(id(HIGH), false, now);
+            registry.tried(id(HIGH), Tried::Refused, now);
             // To announce itself again does not help it.
             registry.announced(id(HIGH), u64::MAX);
             assert!(registry.wanted(now + pause * 1000 - 1).is_empty(), "{pause}");
             now += pause * 1000;
         }
         assert!(registry.begin(id(HIGH), now));
-        registry.tried(id(HIGH), true, now);
+        registry.tried(id(HIGH), Tried::Reached, now);
         assert!(registry.begin(id(HIGH), now), "a success ends that");
+    }
+
+    #[test]
+    fn a_neighbour_that_was_silent_is_tried_again_when_it_announces_itself() {
+        let registry = AdjacencyRegistry::new();
+        registry.announced(id(HIGH), u64::MAX);
+        for _ in 0..3 {
+            assert!(registry.begin(id(HIGH), 0));
+            registry.tried(id(HIGH), Tried::Silent, 0);
+            assert!(registry.wanted(0).is_empty());
+            registry.announced(id(HIGH), u64::MAX);
+        }
+        // One that refuses is not.
+        assert!(registry.begin(id(HIGH), 0));
+        registry.tried(id(HIGH), Tried::Refused, 0);
+        registry.announced(id(HIGH), u64::MAX);
+        assert!(registry.wanted(70_000).is_empty(), "the fourth failure in a row");
+        assert_eq!(registry.wanted(80_000), [id(HIGH)]);
     }
 
     #[test]
@@ -335,5 +414,35 @@ mod tests {
         assert_eq!(wanted.len(), 1 + AT_ONE_ADDRESS);
         registry.purge(100);
         assert!(registry.wanted(0).is_empty());
+    }
+
+    #[test]
+    fn a_neighbour_that_connects_again_keeps_its_place_and_a_new_one_needs_one() {
+        let (registry, quota) = (AdjacencyRegistry::new(), Quota::new(Bounds::all(1)));
+        let join =
+            |who| registry.join(id(who), (LOW, 7), OpenedBy::There, Arc::new(Mute), quota.take(2).ok());
+        assert!(matches!(join(HIGH), Joined::New(_)));
+        let Joined::InPlaceOf(_, second) = join(HIGH) else { panic!("it has a place") };
+        assert!(matches!(join(Ipv6Addr::LOCALHOST), Joined::OneTooMany));
+        assert!(registry.leave(id(HIGH), second) && quota.used() == 0);
+    }
+
+    #[test]
+    fn nothing_that_is_announced_displaces_whom_this_node_was_connected_with() {
+        let registry = AdjacencyRegistry::new();
+        registry.announced(id(HIGH), 100);
+        registry.proven(id(HIGH), 200);
+        (1000..3000).for_each(|port| registry.announced(NeighbourId { port, ..id(HIGH) }, 300));
+        assert_eq!(registry.wanted(0).first(), Some(&id(HIGH)));
+        assert!(registry.is_proven(id(HIGH)) && !registry.is_proven(NeighbourId { port: 2999, ..id(HIGH) }));
+        // What is known of its failures stays known.
+        assert!(registry.begin(id(HIGH), 0));
+        registry.tried(id(HIGH), Tried::Refused, 0);
+        registry.proven(id(HIGH), 200);
+        assert!(!registry.wanted_now(id(HIGH), 150));
+        registry.end(None);
+        assert!(registry.is_proven(id(HIGH)) && registry.wanted(100).is_empty());
+        registry.purge(200);
+        assert!(!registry.is_proven(id(HIGH)));
     }
 }

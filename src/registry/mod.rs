@@ -20,7 +20,7 @@ mod request;
 mod session;
 mod transport;
 
-pub(crate) use adjacencies::{AdjacencyRegistry, Adjacent, Joined, NeighbourId, OpenedBy};
+pub(crate) use adjacencies::{AdjacencyRegistry, Adjacent, Joined, NeighbourId, OpenedBy, Tried};
 pub(crate) use admission::AdmissionRegistry;
 pub(crate) use answer::{DiscoveryAnswer, Found, Mailbox, Undelivered};
 pub(crate) use asa::AsaRegistry;

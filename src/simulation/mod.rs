@@ -7,6 +7,7 @@
 //! ([`SimulatedNode::response_sent`]), open relays and searches ([`SimulatedNode::advance`]).
 
 mod connection;
+mod neighbours;
 mod requests;
 
 pub use connection::{ReceiveError, SimulatedAssembly, SimulatedConnection};
@@ -20,7 +21,7 @@ use crate::acp::Acp;
 use crate::config::Config;
 use crate::error::Result;
 use crate::node::{
-    Arrival, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,
+    Arrival, Datagram, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,
 };
 use crate::registry::{Addresses, DiscoveryAnswer, Link, Registration, Transport};
 use crate::stats::Stats;
@@ -78,6 +79,7 @@ pub struct SimulatedNode {
     searches: Vec<OpenSearch>,
     sessions: Vec<requests::Session>,
     values: Values,
+    adjacencies: neighbours::Adjacencies,
 }
 
 /// The state of a `_disc_relay` thread.
@@ -116,6 +118,7 @@ impl SimulatedNode {
             searches: Vec::new(),
             sessions: Vec::new(),
             values: Values::new(),
+            adjacencies: neighbours::Adjacencies::default(),
         }
     }
 
@@ -208,6 +211,10 @@ impl SimulatedNode {
         let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
         let case = self.node.gate(&arrival, bytes.len());
         let datagram = case.and_then(|case| self.node.take_datagram(case, arrival, bytes, now));
+        self.handle(datagram, now)
+    }
+
+    fn handle(&mut self, datagram: Option<Box<Datagram>>, now: u64) -> Vec<Output> {
         match datagram.and_then(|datagram| self.node.datagram(*datagram, now)) {
             None => Vec::new(),
             Some(Effect::Respond(response)) => vec![self.respond(response)],

@@ -14,8 +14,9 @@ use crate::interrupt;
 use crate::net::connect;
 use crate::net::listener::Listener;
 use crate::net::tcp::{Adjacency, Connection};
-use crate::node::{Arrival, FirstMessage, Membership, Opening, Response};
-use crate::registry::{Adjacent as _, NeighbourId, OpenedBy, Transport as _, TransportError};
+use crate::node::{Arrival, Carried, FirstMessage, Membership, Opening, Response};
+use crate::outcome::MessageOutcome;
+use crate::registry::{Adjacent as _, NeighbourId, OpenedBy, Transport as _, TransportError, Tried};
 
 /// How often this node announces itself on a link (RFC 8994 §6.4).
 const PERIOD: Duration = Duration::from_secs(60);
@@ -27,6 +28,10 @@ pub(super) fn listen(core: &Arc<Core>, ifi: u32, listener: Arc<Listener>, queue:
     let queue = queue.clone();
     spawn(core, "_neigh_listen", move |core| {
         accept_loop(core, &listener, Core::neighbour_framing, move |core, connection, message, case| {
+            if connection.check_neighbour().is_err() {
+                case.settle(MessageOutcome::NotAnnounced);
+                return None;
+            }
             if let Some(id) = core.node.greeted(ifi, connection.peer(), &message, case) {
                 let queue = queue.clone();
                 // If no thread can be started, that has been logged, and the neighbour tries again.
@@ -80,15 +85,33 @@ pub(super) fn open(core: &Arc<Core>, opening: Opening, queue: &Queue) {
         let (id, began) = (opening.id, Instant::now());
         // Shutdown does not wait for neighbours that do not answer.
         let reached = interrupt::cancellable(core.stop_signal(), || reach(core, id));
-        let result = reached.and_then(|connection| {
-            opening.succeeded();
-            take_up(core, id, OpenedBy::Here, connection, &queue)
-        });
-        if result.is_ok() && began.elapsed() < BRIEF {
-            core.node.registries.adjacencies.tried(id, false, core.now());
+        let connection = match reached {
+            Ok(connection) => connection,
+            Err(error) => {
+                opening.failed(is_silent(&error));
+                return told(id, Err(error));
+            }
+        };
+        opening.succeeded();
+        let result = take_up(core, id, OpenedBy::Here, connection, &queue);
+        // However it has ended: a neighbour that always fails is not tried all the time.
+        if began.elapsed() < BRIEF {
+            core.node.registries.adjacencies.tried(id, Tried::Refused, core.now());
         }
         told(id, result);
     });
+}
+
+/// Whether a neighbour did not answer at all, as while its link is cut.
+fn is_silent(error: &TransportError) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    match error {
+        TransportError::Timeout => true,
+        TransportError::Failed(error) => {
+            matches!(error.kind(), HostUnreachable | NetworkUnreachable | TimedOut)
+        }
+        TransportError::Closed | TransportError::Broken => false,
+    }
 }
 
 fn told(id: NeighbourId, result: Result<(), TransportError>) {
@@ -105,6 +128,8 @@ fn reach(core: &Arc<Core>, id: NeighbourId) -> Result<Arc<Connection>, Transport
     let at = |address, port| SocketAddrV6::new(address, port, 0, id.ifi);
     let (own, peer) = (at(own, 0), at(id.address, id.port));
     let connection = Arc::new(connect::open_from(own, peer, deadline, core.neighbour_framing())?);
+    connection.check_neighbour()?;
+    core.node.authenticated(id.neighbour(), true);
     connection.send(&greeting(core, id)?, deadline)?;
     core.node.counters.neighbour_messages_sent.add();
     let bytes = connection.receive(deadline)?;
@@ -127,19 +152,24 @@ fn take_up(
     connection: Arc<Connection>,
     queue: &Queue,
 ) -> Result<(), TransportError> {
-    let Some(place) = core.node.neighbour_place(id) else { return Err(TransportError::Closed) };
+    let is_secured = connection.is_to_be_secured();
+    let certificate = connection.certificate();
+    let Some(place) = core.node.neighbour_place(id, certificate) else { return Err(TransportError::Closed) };
     let adjacency = Arc::new(Adjacency::new(connection, core.node.config.neighbour_queue_size)?);
     if by == OpenedBy::There {
         // Before anybody can send anything else.
         adjacency.offer(&greeting(core, id)?);
         core.node.counters.neighbour_messages_sent.add();
     }
-    let membership = core.node.join(id, by, Arc::clone(&adjacency) as Arc<_>, place);
+    let membership = core.node.join(id, by, Arc::clone(&adjacency) as Arc<_>, place, core.now());
     if membership.is_superfluous() {
         adjacency.retire();
     }
-    // Shutdown and the closing of the interface find only those that have joined by then.
-    if core.is_stopping() || core.addresses().link_local(id.ifi).is_none() {
+    // Shutdown, the closing of the interface, a change of how traffic is secured and that of who is a member find only those that have
+    // joined by then.
+    let is_insecure = core.node.carried() == Carried::OverTls && !is_secured;
+    let is_over = core.is_stopping() || core.addresses().link_local(id.ifi).is_none();
+    if is_over || is_insecure || !adjacency.is_member(true) {
         return Ok(());
     }
     serve(core, &adjacency, &membership, queue)

@@ -160,6 +160,10 @@ fn read_first(core: &Core, connection: &Connection) -> Option<(Message, Case<Mes
     }
     loop {
         let bytes = connection.receive(deadline).ok()?;
+        // It may have been revoked since its handshake: the connections that are looked through then do not include this one.
+        if !connection.is_member(true) {
+            return None;
+        }
         match core.node.first_message(&bytes) {
             FirstMessage::Message(message, case) => return Some((*message, case)),
             FirstMessage::Skipped => {}

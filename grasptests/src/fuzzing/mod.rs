@@ -14,6 +14,7 @@
 mod decode;
 mod handlers;
 mod ipc;
+mod neighbours;
 mod quads;
 mod reader;
 pub mod seeds;
@@ -22,6 +23,7 @@ mod shapes;
 pub use decode::decode;
 pub use handlers::handlers;
 pub use ipc::ipc;
+pub use neighbours::neighbours;
 pub use quads::quads;
 pub use reader::reader;
 
@@ -38,10 +40,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "decode", run: decode },
     Target { name: "handlers", run: handlers },
     Target { name: "ipc", run: ipc },
+    Target { name: "neighbours", run: neighbours },
     Target { name: "quads", run: quads },
     Target { name: "reader", run: reader },
 ];

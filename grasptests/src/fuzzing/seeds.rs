@@ -54,7 +54,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             .chain([conversation()])
             .collect(),
         // What an input means is not in its bytes: random ones do as well as any.
-        "handlers" => (0..40).map(|seed| noise(seed, 1500)).collect(),
+        "handlers" | "neighbours" => (0..40).map(|seed| noise(seed, 1500)).collect(),
         _ => Vec::new(),
     }
 }

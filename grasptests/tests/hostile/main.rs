@@ -14,6 +14,7 @@ mod closing;
 mod connections;
 mod datagrams;
 mod discovery;
+mod domain;
 mod faults;
 mod floods;
 mod held_up;

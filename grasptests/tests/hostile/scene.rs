@@ -59,6 +59,11 @@ impl Scene {
 
     /// A victim and neighbours with these configurations.
     pub(crate) fn with(config: Config, others: Config) -> Self {
+        Self::each([config, others.clone(), others])
+    }
+
+    /// A victim, its friend on the attacker's link, and the one behind it with these configurations.
+    pub(crate) fn each([config, friend_config, far_config]: [Config; 3]) -> Self {
         // Shown when a test fails. Not more: the engine says a sentence about everything it drops.
         let _ = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Info).try_init();
         let lab = Lab::new().unwrap();
@@ -70,8 +75,8 @@ impl Scene {
             link,
             behind,
             victim: serving(Host::start(&victim, config)),
-            friend: serving(Host::start(&friend, others.clone())),
-            far: serving(Host::start(&far, others)),
+            friend: serving(Host::start(&friend, friend_config)),
+            far: serving(Host::start(&far, far_config)),
             attacker,
             round: AtomicU32::new(0),
             _lab: lab,

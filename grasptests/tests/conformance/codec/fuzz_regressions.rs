@@ -90,6 +90,11 @@ fn ipc() {
 }
 
 #[test]
+fn neighbours() {
+    replay("neighbours");
+}
+
+#[test]
 fn quads() {
     replay("quads");
 }
@@ -102,7 +107,7 @@ fn reader() {
 #[test]
 fn every_target_has_a_test_and_its_records() {
     let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["decode", "handlers", "ipc", "quads", "reader"]);
+    assert_eq!(names, ["decode", "handlers", "ipc", "neighbours", "quads", "reader"]);
     let inputs: usize = names.iter().map(|name| recorded(name).len()).sum();
     assert!(inputs > 0, "what was found is kept");
 }
