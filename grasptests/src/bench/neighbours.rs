@@ -49,7 +49,6 @@ pub(crate) fn cost(name: &str) -> Result<Vec<Figure>> {
     lab.link(&node, &around)?;
     let authority = authority();
     let saved = Saved::new(&credentials(&authority, 1));
-    let near = credentials(&authority, 2).current();
     let group = RawUdp::neighbors(&around, "eth0")?;
     group.socket().set_read_timeout(Some(PATIENCE))?;
     let mut command = node.command(std::env::current_exe()?);
@@ -60,10 +59,12 @@ pub(crate) fn cost(name: &str) -> Result<Vec<Figure>> {
     let own = around.link_local("eth0")?;
     let (memory, _) = settled(&member)?;
     let threads = member.threads()?;
-    let client = Floor { near }.client()?;
-    let open: Vec<_> = around.run(|| {
-        (1..=NEIGHBOURS).map(|port| connect(&client, at, &announcement(own, port))).collect::<Result<_>>()
-    })?;
+    // Each has a certificate of its own: a member takes few of the places of a link.
+    let meet = |port: u16| -> Result<_> {
+        let near = credentials(&authority, u8::try_from(port)?.wrapping_add(1)).current();
+        connect(&Floor { near }.client()?, at, &announcement(own, port))
+    };
+    let open: Vec<_> = around.run(|| (1..=NEIGHBOURS).map(meet).collect::<Result<_>>())?;
     let began = Instant::now();
     while ask(&mut member)? < f64::from(NEIGHBOURS) {
         if began.elapsed() > PATIENCE {
