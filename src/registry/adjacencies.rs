@@ -167,8 +167,8 @@ impl AdjacencyRegistry {
     /// Remembers, until then, a neighbour that has been connected with, whatever is announced in its name.
     pub(crate) fn proven(&self, id: NeighbourId, until: u64) {
         let mut inner = self.0.lock();
-        let mut known = inner.announced.remove(&id).or_else(|| inner.proven.remove(&id));
-        let mut one = known.take().unwrap_or(Announced::new(until));
+        let known = inner.announced.remove(&id).or_else(|| inner.proven.remove(&id));
+        let mut one = known.unwrap_or_else(|| Announced::new(until));
         one.until = one.until.max(until);
         inner.proven.insert_for(id.neighbour(), (), id, one, 0);
     }

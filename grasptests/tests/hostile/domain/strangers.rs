@@ -160,10 +160,14 @@ fn storm(from: &[std::net::Ipv6Addr], to: SocketAddrV6) {
     for (number, address) in from.iter().cycle().take(1000).enumerate() {
         // The queue of those that are not accepted yet may be full.
         let Ok(mut stream) = dial_from(Some(*address), to) else { continue };
+        // It may be closed by now.
         let _ = match number % 3 {
             0 => stream.write_all(&[0xff; 100]),
             1 => stream.shutdown(Shutdown::Both),
-            _ => Ok(silent.push(stream)),
+            _ => {
+                silent.push(stream);
+                continue;
+            }
         };
     }
     std::thread::sleep(Duration::from_millis(100));
