@@ -51,6 +51,7 @@ fn watch(
     core.set_changes(&changes);
     spawn(core, name, move |core| {
         loop {
+            let waiting = Instant::now();
             if let Err(error) = changes.wait(core.watch_interval()) {
                 // For instance, the process has too many open descriptors.
                 contain(core, "telling of an error", || log::debug!("waiting for changes: {error}"));
@@ -60,9 +61,11 @@ fn watch(
                 return;
             }
             let started = Instant::now();
+            // Without a change it has paused already.
+            let was_idle = started.duration_since(waiting) >= core.watch_interval();
             // A panic, for instance of a custom substrate, must not end watching.
             contain(core, "looking at the interfaces", || look(core));
-            if !core.pause(started.elapsed().saturating_mul(REST).min(core.watch_interval())) {
+            if !was_idle && !core.pause(started.elapsed().saturating_mul(REST).min(core.watch_interval())) {
                 return;
             }
         }
