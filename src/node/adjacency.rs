@@ -178,9 +178,10 @@ impl Node {
         bytes: &[u8],
         now: u64,
     ) -> Option<Opening> {
-        // A node hears itself, be it by another interface of the same link.
+        // A node hears itself, be it by another interface of the same link. Only one that is to hear its own multicasts connects with itself.
         let addresses = self.addresses();
-        if addresses.are_source_of(arrival.ifi, arrival.source, arrival.port)
+        let is_own = addresses.are_source_of(arrival.ifi, arrival.source, arrival.port);
+        if (is_own && !self.config.listen_self)
             || addresses.heard_across(arrival.ifi, arrival.source, arrival.port).is_some()
         {
             case.settle(MessageOutcome::Own);
