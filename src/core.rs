@@ -12,6 +12,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acp::{AcpStatus, Neighbours, Protection, Substrate};
 use crate::clock::monotonic_ms;
+#[cfg(feature = "domain")]
+use crate::config::environment;
 use crate::config::{Adjusted, Config};
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
@@ -22,7 +24,7 @@ use crate::net::tcp::{Connection, Framing};
 use crate::node::{Carried, Node, Refusal};
 use crate::registry::{Addresses, Close, Transport as _};
 #[cfg(feature = "domain")]
-use crate::tls::{Identity, TlsError};
+use crate::tls::{Identity, KeyFile, TlsError};
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
 use crate::workers::host::Host;
@@ -184,7 +186,9 @@ impl Core {
     pub(crate) fn prepare_tls(&mut self) -> std::result::Result<(), TlsError> {
         let credentials = self.substrate.credentials().filter(|_| !self.node.config.dull);
         *self.checked.lock() = credentials.as_ref().map(|kept| (kept.current(), Instant::now()));
-        self.identity = credentials.map(Identity::new).transpose()?.map(Arc::new);
+        let Some(credentials) = credentials else { return Ok(()) };
+        let key_log = if self.node.config.tls_key_log { key_log() } else { None };
+        self.identity = Some(Arc::new(Identity::new(credentials, key_log)?));
         Ok(())
     }
 
@@ -196,6 +200,14 @@ impl Core {
             return interval.min(FALLS_BACK_WITHIN / 2);
         }
         interval
+    }
+
+    /// Whether TLS may secure connections.
+    pub(crate) const fn uses_tls(&self) -> bool {
+        #[cfg(feature = "domain")]
+        return self.identity.is_some();
+        #[cfg(not(feature = "domain"))]
+        false
     }
 
     /// Asks the substrate for its status, and for how it secures traffic: if that is another way than before, everything that goes the
@@ -463,7 +475,16 @@ impl Core {
             let (direction, carrier) = (Direction::Out, Carrier::Multicast);
             let (bytes, sealed) = (message.into(), sealed.map(Into::into));
             let peer = multicast::group(ifi);
-            Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
+            Event::Message(MessageEvent {
+                direction,
+                carrier,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+                secured: false,
+            })
         });
         let bytes = sealed.unwrap_or(message);
         match interface.sender.send(bytes) {
@@ -517,6 +538,28 @@ impl Core {
         // Trace listeners are threads too; they end once they have read the remaining events.
         self.node.counters.tracer().end();
         self.threads.join_all();
+    }
+}
+
+/// Opens the file for the secrets of TLS connections, and says so loudly. One that cannot be opened is logged, not fatal.
+#[cfg(feature = "domain")]
+fn key_log() -> Option<Arc<KeyFile>> {
+    let Some(path) = environment::key_log() else {
+        log::warn!("tls_key_log has no effect: SSLKEYLOGFILE names no file");
+        return None;
+    };
+    match KeyFile::open(&path) {
+        Ok(file) => {
+            log::warn!(
+                "the secrets of all TLS connections are written to {}: whoever reads that file can read everything that they secure (tls_key_log, SSLKEYLOGFILE)",
+                path.display()
+            );
+            Some(Arc::new(file))
+        }
+        Err(error) => {
+            log::warn!("no secrets of TLS connections are written to {}: {error}", path.display());
+            None
+        }
     }
 }
 

@@ -25,13 +25,23 @@ pub fn authority() -> Authority {
 /// The name of the node with this number.
 #[must_use]
 pub fn name(number: u8) -> String {
-    format!("fd89b714f3db000002000000640000{number:02x}@{DOMAIN}")
+    named(number.into())
+}
+
+fn named(number: u16) -> String {
+    format!("fd89b714f3db0000020000006400{number:04x}@{DOMAIN}")
 }
 
 /// What the node with this number has.
 #[must_use]
 pub fn credentials(authority: &Authority, number: u8) -> Arc<Kept> {
-    let name = name(number).parse().expect("a name");
+    member(authority, number.into())
+}
+
+/// The same in a network of more than 255 nodes.
+#[must_use]
+pub fn member(authority: &Authority, number: u16) -> Arc<Kept> {
+    let name = named(number).parse().expect("a name");
     Arc::new(Kept::new(authority.credentials(&name, SystemTime::now()).expect("credentials")))
 }
 

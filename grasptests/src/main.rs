@@ -34,6 +34,10 @@ struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
 
+    /// As a member of a secure domain, whose sessions TLS secures.
+    #[arg(long)]
+    domain: bool,
+
     /// Detailed diagnostics: the engine's log on standard error, its counters in the transcript. The variable
     /// RUST_LOG chooses what is logged.
     #[arg(long)]
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000_000));
     grasp::tprint!("ASAtest", where_it_runs);
     grasp::tprint!("Seed", seed, "rounds", rounds);
-    let options = Options { seed, rounds, pace, test_mode: arguments.test_mode };
+    let options = Options { seed, rounds, pace, domain: arguments.domain, test_mode: arguments.test_mode };
     let passed = asatest::run(options, &mut io::stdout());
     drop(network);
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -204,6 +204,7 @@ mod tests {
                 ifi: 2,
                 bytes: bytes.into(),
                 sealed: None,
+                secured: false,
             }))
         };
         let message = |bytes: &[u8]| message_from(Ipv6Addr::LOCALHOST, bytes);

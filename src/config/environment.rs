@@ -20,6 +20,11 @@ const RUNTIME: &str = "XDG_RUNTIME_DIR";
 const PCAP: &str = "GRASP_PCAP";
 /// Whether the packets of the capture have Ethernet headers.
 const PCAP_ETHERNET: &str = "GRASP_PCAP_ETHERNET";
+/// Whether messages that TLS secures are in the clear in the capture.
+const PCAP_CLEAR: &str = "GRASP_PCAP_CLEAR";
+/// The file for the secrets of TLS connections, if a setting permits it.
+#[cfg(feature = "domain")]
+const KEY_LOG: &str = "SSLKEYLOGFILE";
 /// Where the page of speech bubbles is served.
 #[cfg(feature = "bubbles")]
 pub(crate) const BUBBLES: &str = "GRASP_BUBBLES";
@@ -40,12 +45,19 @@ impl Config {
             self.pcap = Pcap::File(file);
         }
         self.pcap_ethernet |= path(PCAP_ETHERNET).is_some();
+        self.pcap_clear |= path(PCAP_CLEAR).is_some();
         self
     }
 }
 
 fn path(name: &str) -> Option<PathBuf> {
     var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The file for the secrets of TLS connections.
+#[cfg(feature = "domain")]
+pub(crate) fn key_log() -> Option<PathBuf> {
+    path(KEY_LOG)
 }
 
 /// The socket of the node that this process is to be a client of, if the environment names one.

@@ -335,6 +335,15 @@ settings! {
         /// like the other headers. The environment variable `GRASP_PCAP_ETHERNET`, if it is set and not empty, turns this on,
         /// too. Defaults to `false`: the packets begin with the IP header.
         pcap_ethernet: bool = false;
+        /// Whether messages that TLS secures are in the clear in the capture. The environment variable `GRASP_PCAP_CLEAR`, if it is
+        /// set and not empty, turns this on, too. Defaults to `false`: the capture has the records of TLS as they are on the wire.
+        pcap_clear: bool = false;
+        /// Whether to append the secrets of TLS connections to the file that the environment variable `SSLKEYLOGFILE` names, as
+        /// Wireshark reads them: whoever reads that file can decrypt the connections. Without the variable it has no effect, and
+        /// the variable has none without it. The file is made for its owner only; one that others can read or write, that is a
+        /// link, or that belongs to somebody else, is not written to. A warning in the log says so at each start. Defaults to
+        /// `false`.
+        tls_key_log: bool = false;
         /// Where to serve the page of speech bubbles, as `init_bubble_text` does for the engine of the process. Only with
         /// the feature `bubbles`. Defaults to nowhere.
         #[cfg(feature = "bubbles")]
@@ -350,7 +359,8 @@ impl Config {
     }
 
     /// Captures all sent and received messages in a file, in the format pcapng, which Wireshark opens. Messages are
-    /// written as they are on the wire: sealed in a QUADS domain. Their IP, UDP and TCP headers are made up. The name of the
+    /// written as they are on the wire: sealed in a QUADS domain, and as records of TLS on connections that TLS secures, unless
+    /// [`Config::pcap_clear`] asks for their messages. Their IP, UDP and TCP headers are made up. The name of the
     /// node is added to the file name: `grasp.pcapng` becomes `grasp-n1.pcapng`, or `grasp-n1.2.pcapng` if that exists. No
     /// file is overwritten, and only the owner can read it. The path of a pipe or a device is used as it is. If this is not
     /// called, the environment variable `GRASP_PCAP` may name the file; with `None` there is no capture, whatever the

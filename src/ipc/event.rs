@@ -152,7 +152,10 @@ fn details(event: &Event) -> Vec<Value> {
             message.ifi.form(),
             Value::Bytes(message.bytes.to_vec()),
             message.sealed.as_ref().map_or(Value::Null, |sealed| Value::Bytes(sealed.to_vec())),
+            message.secured.form(),
         ],
+        // Told to the capture of the engine only.
+        Event::Records { .. } => vec!["records".form()],
         Event::Connected { local, peer, direction } => {
             vec!["connected".form(), local.form(), peer.form(), direction.form()]
         }
@@ -188,6 +191,8 @@ fn kind(items: &mut Items) -> Option<Event> {
             ifi: take(items)?,
             bytes: items.next()?.as_bytes()?.into(),
             sealed: items.next().as_ref().and_then(Value::as_bytes).map(Into::into),
+            // Nodes of before do not say it.
+            secured: take::<Option<bool>>(items)?.unwrap_or_default(),
         }),
         "connected" => Event::Connected { local: take(items)?, peer: take(items)?, direction: take(items)? },
         "secured" => Event::Secured { local: take(items)?, peer: take(items)?, name: take(items)? },
@@ -249,9 +254,10 @@ mod tests {
             ifi: 3,
             bytes: [1, 2].as_slice().into(),
             sealed: Some([3].as_slice().into()),
+            secured: true,
         };
         let mut events = vec![
-            Event::Message(MessageEvent { sealed: None, ..message.clone() }),
+            Event::Message(MessageEvent { sealed: None, secured: false, ..message.clone() }),
             Event::Message(message),
             Event::Connected { local, peer, direction: Direction::Out },
             Event::Secured { local, peer, name: "0@acp.example.com".into() },

@@ -4,10 +4,11 @@
 use std::io;
 #[cfg(feature = "domain")]
 use std::io::ErrorKind;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::time::Instant;
 
 use super::wait::{self, For};
+use crate::types::as_ipv6;
 #[cfg(feature = "domain")]
 use secured::Secured;
 
@@ -70,7 +71,7 @@ impl Channel {
     pub(super) fn write_all(&self, bytes: &[u8], deadline: Instant, wrote: impl Fn(usize)) -> io::Result<()> {
         #[cfg(feature = "domain")]
         if self.secured.is_wanted() {
-            let sealed = self.secured.seal(bytes)?;
+            let sealed = self.secured.seal(&self.socket, bytes)?;
             return wait::write_all(&self.socket, &sealed, deadline, wrote);
         }
         wait::write_all(&self.socket, bytes, deadline, wrote)
@@ -80,7 +81,7 @@ impl Channel {
     pub(super) fn seal<'a>(&self, bytes: &'a [u8]) -> io::Result<std::borrow::Cow<'a, [u8]>> {
         #[cfg(feature = "domain")]
         if self.secured.is_wanted() {
-            return self.secured.seal(bytes).map(Into::into);
+            return self.secured.seal(&self.socket, bytes).map(Into::into);
         }
         Ok(bytes.into())
     }
@@ -123,6 +124,19 @@ impl Channel {
     }
 }
 
+/// The local address of a socket; unspecified if the system does not tell.
+pub(super) fn local_of(socket: &TcpStream) -> SocketAddrV6 {
+    socket.local_addr().map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+}
+
+/// Converts an address to IPv6, mapping an IPv4 address.
+pub(super) fn mapped(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
+    }
+}
+
 /// The error of a stream that is not secured yet: nothing goes out in the clear.
 #[cfg(feature = "domain")]
 fn not_secured() -> io::Error {
@@ -130,7 +144,7 @@ fn not_secured() -> io::Error {
 }
 
 #[cfg(feature = "domain")]
-pub(super) use secured::Opening;
+pub(super) use secured::{Opening, Tap};
 
 #[cfg(feature = "domain")]
 mod secured {
@@ -140,7 +154,9 @@ mod secured {
 
     use super::*;
     use crate::domain::{Member, NodeName};
+    use crate::stats::Counters;
     use crate::tls::{Identity, Plain, Session, TlsError};
+    use crate::trace::{Direction, Event};
 
     /// How much of the network is read at a time.
     const CHUNK: usize = 4096;
@@ -163,10 +179,35 @@ mod secured {
         Ended,
     }
 
+    /// Tells the capture what TLS sends and receives on a connection.
+    #[derive(Debug)]
+    pub(in crate::net) struct Tap {
+        counters: Arc<Counters>,
+        peer: SocketAddrV6,
+    }
+
+    impl Tap {
+        pub(in crate::net) const fn new(counters: Arc<Counters>, peer: SocketAddrV6) -> Self {
+            Self { counters, peer }
+        }
+
+        fn tell(&self, socket: &TcpStream, direction: Direction, bytes: &[u8]) {
+            if !bytes.is_empty() {
+                self.counters.tracer().emit_records(|| Event::Records {
+                    local: local_of(socket),
+                    peer: self.peer,
+                    direction,
+                    bytes: bytes.into(),
+                });
+            }
+        }
+    }
+
     /// TLS on a socket, once the peer is authenticated.
     #[derive(Debug, Default)]
     pub(super) struct Secured {
         identity: Option<Arc<Identity>>,
+        tap: Option<Tap>,
         /// Boxed, since most connections have none.
         established: OnceLock<Box<Established>>,
     }
@@ -179,8 +220,15 @@ mod secured {
 
     impl Channel {
         /// With TLS, which [`Channel::establish`] begins. Until then nothing is read or written.
-        pub(in crate::net) const fn secured(socket: TcpStream, identity: Arc<Identity>) -> Self {
-            Self { socket, secured: Secured { identity: Some(identity), established: OnceLock::new() } }
+        pub(in crate::net) const fn secured(socket: TcpStream, identity: Arc<Identity>, tap: Tap) -> Self {
+            let secured = Secured { identity: Some(identity), tap: Some(tap), established: OnceLock::new() };
+            Self { socket, secured }
+        }
+
+        /// Sends what TLS says for itself.
+        fn say(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+            self.secured.tell(&self.socket, Direction::Out, bytes);
+            wait::write_all(&self.socket, bytes, deadline, |_| {})
         }
 
         /// The peer's name as its authority has certified it. `None` without TLS, and before it is established.
@@ -211,12 +259,12 @@ mod secured {
             while session.is_handshaking() {
                 self.exchange(&mut session, deadline)?;
             }
-            wait::write_all(&self.socket, &session.drain(), deadline, |_| {})?;
+            self.say(&session.drain(), deadline)?;
             let member = match session.member() {
                 Ok(member) => member,
                 Err(why) => {
                     // A resumed session: TLS itself is content.
-                    let _ = wait::write_all(&self.socket, &session.close(), Instant::now(), |_| {});
+                    let _ = self.say(&session.close(), Instant::now());
                     return Err(failed(TlsError::NotMember(why)));
                 }
             };
@@ -227,7 +275,7 @@ mod secured {
 
         /// Sends what the session has to say, and takes in what comes next.
         fn exchange(&self, session: &mut Session, deadline: Instant) -> io::Result<()> {
-            wait::write_all(&self.socket, &session.drain(), deadline, |_| {})?;
+            self.say(&session.drain(), deadline)?;
             if !session.is_handshaking() {
                 return Ok(());
             }
@@ -239,9 +287,10 @@ mod secured {
             let Some(bytes) = chunk.get(..count).filter(|bytes| !bytes.is_empty()) else {
                 return Err(ErrorKind::UnexpectedEof.into());
             };
+            self.secured.tell(&self.socket, Direction::In, bytes);
             session.take_in(bytes).map_err(|error| {
                 // Tells the peer why, if there is room at once.
-                let _ = wait::write_all(&self.socket, &session.drain(), Instant::now(), |_| {});
+                let _ = self.say(&session.drain(), Instant::now());
                 failed(error)
             })
         }
@@ -254,7 +303,7 @@ mod secured {
 
     impl Secured {
         pub(super) const fn never() -> Self {
-            Self { identity: None, established: OnceLock::new() }
+            Self { identity: None, tap: None, established: OnceLock::new() }
         }
 
         pub(super) fn is_member(&self, again: bool) -> bool {
@@ -263,6 +312,12 @@ mod secured {
                 established.session.lock().member().is_ok()
             } else {
                 std::time::SystemTime::now() < established.member.until
+            }
+        }
+
+        fn tell(&self, socket: &TcpStream, direction: Direction, bytes: &[u8]) {
+            if let Some(tap) = &self.tap {
+                tap.tell(socket, direction, bytes);
             }
         }
 
@@ -282,7 +337,7 @@ mod secured {
             let established = self.established.get().ok_or_else(not_secured)?;
             let mut session = established.session.lock();
             // Once: the caller looks at its deadline before it comes again. A peer may say nothing in records without end.
-            if !session.is_readable() && !take_in(&mut session, socket)? {
+            if !session.is_readable() && !self.take_in(&mut session, socket)? {
                 return Ok(None);
             }
             Ok(match session.read(buffer) {
@@ -292,15 +347,18 @@ mod secured {
             })
         }
 
-        pub(super) fn seal(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        pub(super) fn seal(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
             let established = self.established.get().ok_or_else(not_secured)?;
-            established.session.lock().seal(bytes).map_err(failed)
+            let mut session = established.session.lock();
+            let sealed = session.seal(bytes).map_err(failed)?;
+            self.tell(socket, Direction::Out, &sealed);
+            Ok(sealed)
         }
 
         pub(super) fn state(&self, socket: &TcpStream) -> State {
             let Some(established) = self.established.get() else { return State::Nothing };
             let mut session = established.session.lock();
-            look(&mut session, socket);
+            self.look(&mut session, socket);
             match (session.has_plaintext(), session.is_readable()) {
                 (true, _) => State::Input,
                 (false, true) => State::Ended,
@@ -314,33 +372,38 @@ mod secured {
                 && let Some(mut session) = established.session.try_lock()
             {
                 // If a ticket stayed unread, the system would reset the connection, and not send again what is lost of the last message.
-                look(&mut session, socket);
-                let _ = wait::write_all(socket, &session.close(), Instant::now(), |_| {});
+                self.look(&mut session, socket);
+                let goodbye = session.close();
+                self.tell(socket, Direction::Out, &goodbye);
+                let _ = wait::write_all(socket, &goodbye, Instant::now(), |_| {});
             }
         }
-    }
 
-    /// Takes in what TLS says for itself, which is neither data nor the end. A peer may say that without end: the rest is for the next
-    /// look.
-    fn look(session: &mut Session, socket: &TcpStream) {
-        for _ in 0..LOOKED_AT {
-            if session.is_readable() || !take_in(session, socket).unwrap_or(true) {
-                return;
+        /// Takes in what TLS says for itself, which is neither data nor the end. A peer may say that without end: the rest is for the
+        /// next look.
+        fn look(&self, session: &mut Session, socket: &TcpStream) {
+            for _ in 0..LOOKED_AT {
+                if session.is_readable() || !self.take_in(session, socket).unwrap_or(true) {
+                    return;
+                }
             }
         }
-    }
 
-    /// Takes in what the network has, without waiting. Returns whether there was anything, the end included.
-    fn take_in(session: &mut Session, socket: &TcpStream) -> io::Result<bool> {
-        let mut chunk = [0; CHUNK];
-        let read = wait::read_present(socket, &mut chunk);
-        // The system tells of an error only once.
-        let Some(count) = read.inspect_err(|_| session.end())? else { return Ok(false) };
-        match chunk.get(..count) {
-            Some([]) | None => session.end(),
-            Some(bytes) => session.take_in(bytes).map_err(failed)?,
+        /// Takes in what the network has, without waiting. Returns whether there was anything, the end included.
+        fn take_in(&self, session: &mut Session, socket: &TcpStream) -> io::Result<bool> {
+            let mut chunk = [0; CHUNK];
+            let read = wait::read_present(socket, &mut chunk);
+            // The system tells of an error only once.
+            let Some(count) = read.inspect_err(|_| session.end())? else { return Ok(false) };
+            match chunk.get(..count) {
+                Some([]) | None => session.end(),
+                Some(bytes) => {
+                    self.tell(socket, Direction::In, bytes);
+                    session.take_in(bytes).map_err(failed)?;
+                }
+            }
+            Ok(true)
         }
-        Ok(true)
     }
 }
 

@@ -21,10 +21,12 @@ fn opened() -> (Channel, Session, TcpStream, Vec<u8>) {
     let authority = Authority::create("acp.example.com", Algorithm::P256, now, 3600 * SECOND).unwrap();
     let identity = || {
         let made = authority.credentials(&"0@acp.example.com".parse().unwrap(), now).unwrap();
-        std::sync::Arc::new(Identity::new(std::sync::Arc::new(Kept::new(made))).unwrap())
+        std::sync::Arc::new(Identity::new(std::sync::Arc::new(Kept::new(made)), None).unwrap())
     };
     let listener = TcpListener::bind("[::1]:0").unwrap();
-    let channel = Channel::secured(TcpStream::connect(listener.local_addr().unwrap()).unwrap(), identity());
+    let at = listener.local_addr().unwrap();
+    let tap = Tap::new(std::sync::Arc::default(), mapped(at));
+    let channel = Channel::secured(TcpStream::connect(at).unwrap(), identity(), tap);
     let (mut theirs, _) = listener.accept().unwrap();
     let mut session = identity().indiscreet_server().unwrap();
     let rest = std::thread::scope(|scope| {

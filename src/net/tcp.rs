@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
-use super::channel::Channel;
+use super::channel::{Channel, local_of, mapped};
 #[cfg(feature = "domain")]
-use super::channel::Opening;
+use super::channel::{Opening, Tap};
 use super::listener::Listener;
 use crate::acp::{Protection, Whole};
 use crate::bounds::Neighbour;
@@ -33,7 +33,6 @@ use crate::stats::Counters;
 #[cfg(feature = "domain")]
 use crate::tls::Identity;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
-use crate::types::as_ipv6;
 use crate::wire::{ItemScanner, Limits};
 
 /// How many bytes one read takes at most.
@@ -86,11 +85,16 @@ impl Framing {
         false
     }
 
-    fn channel(&self, stream: TcpStream) -> Channel {
+    fn channel(&self, stream: TcpStream, peer: SocketAddrV6) -> Channel {
         #[cfg(feature = "domain")]
         if let Some(identity) = &self.identity {
-            return Channel::secured(stream, Arc::clone(identity));
+            return Channel::secured(
+                stream,
+                Arc::clone(identity),
+                Tap::new(Arc::clone(&self.counters), peer),
+            );
         }
+        let _ = peer;
         Channel::plain(stream)
     }
 
@@ -144,9 +148,10 @@ impl Connection {
     }
 
     fn connected(stream: TcpStream, peer: SocketAddr, framing: Framing, direction: Direction) -> Self {
+        let peer = mapped(peer);
         let connection = Self {
-            stream: framing.channel(stream),
-            peer: mapped(peer),
+            stream: framing.channel(stream, peer),
+            peer,
             framing,
             incoming: Mutex::default(),
             outgoing: Mutex::default(),
@@ -306,10 +311,7 @@ impl Connection {
 
     /// The local address; unspecified if the system does not tell.
     fn local(&self) -> SocketAddrV6 {
-        self.stream
-            .socket()
-            .local_addr()
-            .map_or_else(|_| SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0), mapped)
+        local_of(self.stream.socket())
     }
 
     /// Traces a message.
@@ -318,7 +320,17 @@ impl Connection {
             let (local, peer) = (self.local(), self.peer);
             let ifi = if peer.scope_id() == 0 { local.scope_id() } else { peer.scope_id() };
             let (bytes, sealed) = (message.into(), sealed.map(Into::into));
-            Event::Message(MessageEvent { direction, carrier: Carrier::Tcp, local, peer, ifi, bytes, sealed })
+            let secured = self.framing.is_secured();
+            Event::Message(MessageEvent {
+                direction,
+                carrier: Carrier::Tcp,
+                local,
+                peer,
+                ifi,
+                bytes,
+                sealed,
+                secured,
+            })
         });
     }
 
@@ -343,14 +355,6 @@ impl Connection {
 impl From<io::Error> for TransportError {
     fn from(error: io::Error) -> Self {
         if error.kind() == ErrorKind::TimedOut { Self::Timeout } else { Self::Failed(error) }
-    }
-}
-
-/// Converts an address to IPv6, mapping an IPv4 address.
-fn mapped(address: SocketAddr) -> SocketAddrV6 {
-    match address {
-        SocketAddr::V6(address) => address,
-        SocketAddr::V4(_) => SocketAddrV6::new(as_ipv6(address.ip()), address.port(), 0, 0),
     }
 }
 
@@ -394,9 +398,9 @@ impl Transport for Connection {
     }
 
     fn close(&self) {
+        // TLS says goodbye before that is traced, while nobody else can send.
+        self.stream.close(self.outgoing.try_lock().is_none());
         self.trace_closed();
-        let idle = self.outgoing.try_lock();
-        self.stream.close(idle.is_none());
     }
 
     fn reset(&self) {

@@ -88,6 +88,8 @@ pub(crate) struct Membership {
     number: Option<u64>,
     /// Whether its joining was logged: then its leaving is, too.
     is_said: bool,
+    /// The neighbour is this node: it hears what it says itself ([`Config::listen_self`](crate::Config::listen_self)).
+    is_self: bool,
     _connection: Permit<(u32, String)>,
 }
 
@@ -101,9 +103,10 @@ pub(crate) struct Place {
 }
 
 impl Membership {
-    /// Whether what this node says goes over another connection.
+    /// Whether what this node says goes over another connection. Of a connection with itself both ends are needed: it says at one what it
+    /// hears at the other.
     pub(crate) const fn is_superfluous(&self) -> bool {
-        self.number.is_none()
+        self.number.is_none() && !self.is_self
     }
 }
 
@@ -175,9 +178,10 @@ impl Node {
         bytes: &[u8],
         now: u64,
     ) -> Option<Opening> {
-        // A node hears itself, be it by another interface of the same link.
+        // A node hears itself, be it by another interface of the same link. Only one that is to hear its own multicasts connects with itself.
         let addresses = self.addresses();
-        if addresses.are_source_of(arrival.ifi, arrival.source, arrival.port)
+        let is_own = addresses.are_source_of(arrival.ifi, arrival.source, arrival.port);
+        if (is_own && !self.config.listen_self)
             || addresses.heard_across(arrival.ifi, arrival.source, arrival.port).is_some()
         {
             case.settle(MessageOutcome::Own);
@@ -288,6 +292,7 @@ impl Node {
             self.addresses().links.iter().find(|link| link.ifi == id.ifi).map(|own| (own.address, own.port));
         // Without the interface the connection is about to end, whichever it is.
         let own = own.unwrap_or((Ipv6Addr::UNSPECIFIED, 0));
+        let mut is_self = own == (id.address, id.port);
         let name = adjacent.certified_name();
         let Place { link, connection } = place;
         self.registries.adjacencies.proven(id, now.saturating_add(TTL.into()));
@@ -305,16 +310,19 @@ impl Node {
                 Some(number)
             }
             Joined::InPlaceOf(before, number) => {
-                before.retire();
+                if !is_self {
+                    before.retire();
+                }
                 Some(number)
             }
             Joined::Superfluous => None,
             Joined::OneTooMany => {
                 self.counters.dropped_neighbour_limit.add();
+                is_self = false;
                 None
             }
         };
-        Membership { node: Arc::clone(self), id, number, is_said, _connection: connection }
+        Membership { node: Arc::clone(self), id, number, is_said, is_self, _connection: connection }
     }
 
     /// Whether a datagram has come from the host of a neighbour that this node is connected with.

@@ -126,6 +126,6 @@ fn trace(core: &Core, arrival: Arrival, bytes: &[u8], sealed: Option<&[u8]>) {
         };
         let (direction, peer) = (Direction::In, SocketAddrV6::new(source, port, 0, ifi));
         let (bytes, sealed) = (bytes.into(), sealed.map(Into::into));
-        Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed })
+        Event::Message(MessageEvent { direction, carrier, local, peer, ifi, bytes, sealed, secured: false })
     });
 }

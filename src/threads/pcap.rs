@@ -29,14 +29,18 @@ const LONGEST_NAME: usize = 64;
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     let Some(path) = core.node.config.pcap.file() else { return Ok(()) };
     let link = if core.node.config.pcap_ethernet { Link::Ethernet } else { Link::Raw };
+    let clear = core.node.config.pcap_clear;
     let capture = open(path, &core.node.config.node_name()).and_then(|(path, file)| {
         let file = Output { file, core: Arc::clone(core), until: None };
-        Ok((path, Capture::new(BufWriter::new(file), link)?))
+        Ok((path, Capture::new(BufWriter::new(file), link, clear)?))
     });
     match capture {
         Ok((path, capture)) => {
             log::info!("what is sent and received is written to {}", path.display());
-            let trace = core.node.counters.tracer().subscribe(CAPACITY);
+            if clear && core.uses_tls() {
+                log::warn!("{} has in the clear what TLS secures (pcap_clear)", path.display());
+            }
+            let trace = core.node.counters.tracer().subscribe_to(CAPACITY, !clear);
             spawn(core, "_pcap", move |core| {
                 if let Err(error) = run(core, capture, &trace) {
                     log::warn!("the capture {} ends here: {error}", path.display());

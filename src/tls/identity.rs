@@ -19,11 +19,11 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error,
-    OtherError, ServerConfig, ServerConnection, SignatureScheme,
+    KeyLog, NoKeyLog, OtherError, ServerConfig, ServerConnection, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::{Session, TlsError};
+use super::{KeyFile, Session, TlsError};
 use crate::domain::{Credentials, Kept, Member, NotMember, Role, Rules};
 
 /// How many sessions can be resumed, eight with each peer at most. A member may send tickets of 64 KiB with a chain of that size, from
@@ -62,14 +62,20 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// With credentials that may be read again at any time: later connections show and check by the new ones.
+    /// With credentials that may be read again at any time: later connections show and check by the new ones. The secrets of all
+    /// connections go to `key_log`, if there is one.
     ///
     /// # Errors
     /// If the system's random generator fails.
-    pub(crate) fn new(kept: Arc<Kept>) -> Result<Self, TlsError> {
+    pub(crate) fn new(kept: Arc<Kept>, key_log: Option<Arc<KeyFile>>) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
+        let key_log: Arc<dyn KeyLog> = match key_log {
+            Some(file) => file,
+            None => Arc::new(NoKeyLog),
+        };
         let shown = Arc::new(Shown {
             kept,
+            key_log: Arc::clone(&key_log),
             provider: Arc::clone(&provider),
             last: Mutex::new(None),
             checked: Mutex::default(),
@@ -84,6 +90,7 @@ impl Identity {
         // What resumes a session is with the peer: a stranger takes no memory here.
         server.ticketer = ring::Ticketer::new()?;
         server.send_tls13_tickets = 1;
+        server.key_log = key_log;
         Ok(Self { shown, client, server: Arc::new(server) })
     }
 
@@ -137,6 +144,7 @@ fn provider() -> CryptoProvider {
 /// Shows this node's certificate and checks those of peers, by the credentials that are in force.
 pub(super) struct Shown {
     kept: Arc<Kept>,
+    key_log: Arc<dyn KeyLog>,
     provider: Arc<CryptoProvider>,
     /// The last credentials as rustls wants them.
     last: Mutex<Option<(Arc<Credentials>, Arc<CertifiedKey>)>>,
@@ -162,6 +170,7 @@ impl Shown {
         client.resumption = Resumption::in_memory_sessions(RESUMABLE);
         // Peers are known by their addresses, which TLS does not tell (RFC 6066 §3).
         client.enable_sni = false;
+        client.key_log = Arc::clone(&self.key_log);
         Ok(Arc::new(client))
     }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `identity` | what a node shows and asks for; one for all its connections |
 //! | `session` | one connection |
+//! | `key_log` | the file for Wireshark, if a setting asks for it |
 //!
 //! Cipher suites have 256-bit keys, as RFC 8994 §6.9.2 asks. A resumed session is checked like a new one: whoever has been revoked
 //! meanwhile stays outside.
@@ -12,6 +13,7 @@
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 
 mod identity;
+mod key_log;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use std::fmt;
 use crate::domain::NotMember;
 
 pub(crate) use identity::Identity;
+pub(crate) use key_log::KeyFile;
 pub(crate) use session::{Plain, Session};
 
 /// Why a connection is not secured, or not any more.

@@ -21,7 +21,7 @@ fn authority(algorithm: Algorithm) -> Authority {
 fn node(authority: &Authority, name: &str) -> (Identity, Arc<Kept>) {
     let credentials = authority.credentials(&name.parse().unwrap(), SystemTime::now()).unwrap();
     let kept = Arc::new(Kept::new(credentials));
-    (Identity::new(Arc::clone(&kept)).unwrap(), kept)
+    (Identity::new(Arc::clone(&kept), None).unwrap(), kept)
 }
 
 /// Moves what each side has to say to the other, in pieces of this size, until nobody has anything more to say. Returns what has

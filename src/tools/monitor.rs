@@ -189,6 +189,8 @@ fn event_json(event: &TraceEvent, names: &BTreeMap<u32, String>) -> Json {
         }
         Event::Dropped { reason } => json!({ "event": "dropped", "reason": reason }),
         Event::Line(line) => json!({ "event": "line", "text": line }),
+        // Told to captures only.
+        Event::Records { .. } => json!({ "event": "records" }),
     };
     let time = jiff::Timestamp::try_from(event.time).ok().map(|time| time.to_string());
     merge(&mut object, json!({ "time": time, "thread": &*event.thread }));

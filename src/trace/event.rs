@@ -55,6 +55,18 @@ pub enum Event {
         /// The peer's name, as the domain's authority has certified it (RFC 8994 §6.2.2).
         name: String,
     },
+    /// What TLS has sent or received on a connection: the handshake, and the sealed form of messages, which are reported as such, too.
+    /// Only the engine's own capture is told.
+    Records {
+        /// The address of this side.
+        local: SocketAddrV6,
+        /// The address of the peer.
+        peer: SocketAddrV6,
+        /// Whether it was sent or received.
+        direction: Direction,
+        /// The bytes on the wire.
+        bytes: Arc<[u8]>,
+    },
     /// A session started.
     SessionOpened(SessionEvent),
     /// A session ended.
@@ -96,12 +108,14 @@ pub struct MessageEvent {
     pub ifi: u32,
     /// The message in the clear; the bytes as received if they could not be opened. It need not be a valid message.
     pub bytes: Arc<[u8]>,
-    /// The bytes on the wire, if a substrate protects the message. `None` if it travels in the clear.
+    /// The bytes on the wire, if a substrate protects the message. `None` if it travels as it is, or if TLS secures its connection.
     pub sealed: Option<Arc<[u8]>>,
+    /// Whether TLS secures its connection. What is on the wire then is not known of a single message.
+    pub secured: bool,
 }
 
 impl MessageEvent {
-    /// The bytes on the wire.
+    /// The bytes on the wire; below TLS, if that secures the connection.
     #[must_use]
     pub fn on_wire(&self) -> &[u8] {
         self.sealed.as_deref().unwrap_or(&self.bytes)

@@ -51,6 +51,14 @@ impl Tracer {
         }
     }
 
+    /// Reports what TLS sends or receives, if anybody is to be told.
+    #[cfg(feature = "domain")]
+    pub(crate) fn emit_records(&self, records: impl FnOnce() -> Event) {
+        if self.0.of_records.load(Ordering::Relaxed) > 0 {
+            self.0.tell(records());
+        }
+    }
+
     /// Collects events and reports them when it is dropped. Create it before taking a lock, so that it is dropped after
     /// the lock is released.
     pub(crate) fn later(&self) -> Later<'_> {
@@ -59,7 +67,12 @@ impl Tracer {
 
     /// Adds a listener for which at most `capacity` events can wait.
     pub(crate) fn subscribe(&self, capacity: usize) -> Trace {
-        let (listener, trace) = self.listener(capacity);
+        self.subscribe_to(capacity, false)
+    }
+
+    /// The same, and whether the listener is told what TLS sends and receives: [`Event::Records`].
+    pub(crate) fn subscribe_to(&self, capacity: usize, records: bool) -> Trace {
+        let (listener, trace) = self.listener(capacity, records);
         // Before the engine's own: its end, which may come just now, takes those away that it finds there.
         LINES.add(Arc::clone(&listener));
         if !self.0.add(listener) {
@@ -71,16 +84,16 @@ impl Tracer {
     /// As [`subscribe`](Self::subscribe), for the events of an engine in another process: lines come from there.
     #[cfg(feature = "ipc")]
     pub(crate) fn subscribe_elsewhere(&self, capacity: usize) -> Trace {
-        let (listener, trace) = self.listener(capacity);
+        let (listener, trace) = self.listener(capacity, false);
         self.0.add(listener);
         trace
     }
 
-    fn listener(&self, capacity: usize) -> (Arc<Listener>, Trace) {
+    fn listener(&self, capacity: usize, records: bool) -> (Arc<Listener>, Trace) {
         let (tx, rx) = bounded(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let listener = Arc::new(Listener { id, tx, lost: Arc::clone(&lost) });
+        let listener = Arc::new(Listener { id, tx, records, lost: Arc::clone(&lost) });
         (listener, Trace { events: rx, lost, id, tracer: self.clone(), _source: None })
     }
 
@@ -148,6 +161,8 @@ impl Drop for Later<'_> {
 struct Listener {
     id: u64,
     tx: Sender<Arc<TraceEvent>>,
+    /// Whether it is told what TLS sends and receives.
+    records: bool,
     lost: Arc<AtomicU64>,
 }
 
@@ -156,6 +171,8 @@ struct Listener {
 #[derive(Debug, Default)]
 struct Listeners {
     count: AtomicUsize,
+    /// How many of them are told what TLS sends and receives.
+    of_records: AtomicUsize,
     list: RwLock<List>,
 }
 
@@ -183,7 +200,8 @@ impl Listeners {
     fn pass_on(&self, event: TraceEvent) {
         let listeners = Arc::clone(&self.list.read().listeners);
         let event = Arc::new(event);
-        for listener in listeners.iter() {
+        let is_records = matches!(event.event, Event::Records { .. });
+        for listener in listeners.iter().filter(|listener| listener.records || !is_records) {
             if let Err(TrySendError::Full(_)) = listener.tx.try_send(Arc::clone(&event)) {
                 listener.lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -215,6 +233,8 @@ impl Listeners {
         let mut listeners = list.listeners.to_vec();
         change(&mut listeners);
         self.count.store(listeners.len(), Ordering::Relaxed);
+        let of_records = listeners.iter().filter(|listener| listener.records).count();
+        self.of_records.store(of_records, Ordering::Relaxed);
         list.listeners = Arc::new(listeners);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The engine sees messages, not packets: this module makes the headers around them, with correct checksums. A TCP
 //! connection gets its handshake, consistent sequence numbers and its end, so that Wireshark can follow the stream. The
-//! content is exactly what was sent, sealed if it was sealed.
+//! content is exactly what was sent, sealed if it was sealed: of a connection that TLS secures, its records. Only a capture in the clear has
+//! the messages in their place, and says so.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -36,6 +37,8 @@ const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+/// The comment of a section in which not everything is as it was on the wire.
+const IN_THE_CLEAR: &str = "pcap_clear: messages on connections that TLS secures are written in the clear, not as they were on the wire";
 /// The largest payload of one TCP segment in a capture.
 const SEGMENT: usize = 32 * 1024;
 /// The number of connections that are remembered. It can become this large only if events were lost.
@@ -78,23 +81,29 @@ pub(crate) struct Capture<W> {
     interfaces: HashMap<u32, u32>,
     streams: HashMap<Ends, Stream>,
     echoes: Echoes,
+    /// Messages that TLS secures are written in the clear, in place of the records.
+    clear: bool,
 }
 
 impl<W: Write> Capture<W> {
-    /// Starts a file.
-    pub(crate) fn new(file: W, link: Link) -> io::Result<Self> {
+    /// Starts a file, with the messages that TLS secures in the clear if `clear`.
+    pub(crate) fn new(file: W, link: Link, clear: bool) -> io::Result<Self> {
         let mut capture = Self {
             file,
             link,
             interfaces: HashMap::new(),
             streams: HashMap::new(),
             echoes: Echoes::default(),
+            clear,
         };
         let mut body = Vec::new();
         body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         body.extend_from_slice(&[1, 0, 0, 0]);
         // The length of the section is unknown.
         body.extend_from_slice(&u64::MAX.to_le_bytes());
+        if clear {
+            option(&mut body, 1, IN_THE_CLEAR.as_bytes());
+        }
         option(&mut body, 4, concat!("anima-grasp ", env!("CARGO_PKG_VERSION")).as_bytes());
         option(&mut body, 0, &[]);
         capture.block(SECTION_HEADER, &body)?;
@@ -108,6 +117,18 @@ impl<W: Write> Capture<W> {
         name: impl Fn(u32) -> Option<String>,
     ) -> io::Result<()> {
         match &event.event {
+            Event::Message(message) if message.secured && !self.clear => Ok(()),
+            Event::Records { .. } if self.clear => Ok(()),
+            Event::Records { local, peer, direction, bytes } => {
+                // The middle of a stream that TLS secures says nothing to anybody.
+                if !self.streams.contains_key(&connection(*local, *peer)) {
+                    return Ok(());
+                }
+                for piece in bytes.chunks(SEGMENT) {
+                    self.segment(event.time, (*local, *peer), *direction, PSH | ACK, piece, &name)?;
+                }
+                Ok(())
+            }
             Event::Message(message) if message.carrier == Carrier::Tcp => {
                 let (local, peer) = (message.local, message.peer);
                 for piece in message.on_wire().chunks(SEGMENT) {
@@ -285,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_same_link_local_addresses_on_two_links_are_two_connections() {
-        let mut capture = Capture::new(Vec::new(), Link::Raw).unwrap();
+        let mut capture = Capture::new(Vec::new(), Link::Raw, false).unwrap();
         let of =
             |last, ifi| SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last), 7000 + last, 0, ifi);
         for ifi in [2, 3] {

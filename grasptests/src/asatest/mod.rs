@@ -39,6 +39,8 @@ pub(crate) struct Options {
     /// How many times EX2 is negotiated.
     pub(crate) rounds: u32,
     pub(crate) pace: Pace,
+    /// As a member of a secure domain.
+    pub(crate) domain: bool,
     /// Detailed diagnostics.
     pub(crate) test_mode: bool,
 }

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use grasp::{
-    AsaLocator, AsaNonce, Config, Discover, Engine, Error, Objective, RegisterObj, TaggedObjective, Value,
-    tprint,
+    Acp, AsaLocator, AsaNonce, Config, Discover, Engine, Error, Objective, RegisterObj, TaggedObjective,
+    Value, tprint,
 };
+use grasptests::domains;
 use nix::net::if_::if_indextoname;
 
 use super::negotiation;
@@ -60,7 +61,10 @@ fn engine() -> Outcome<Engine> {
 }
 
 fn start(options: Options) -> Outcome {
-    let config = Config::new().listen_self(true).diagnose(true).test_mode(options.test_mode);
+    let mut config = Config::new().listen_self(true).diagnose(true).test_mode(options.test_mode);
+    if options.domain {
+        config = config.acp(Acp::Domain(domains::credentials(&domains::authority(), 1)));
+    }
     grasp::configure(config).map_err(|error| error.to_string())?;
     let engine = engine()?;
     for (index, address) in engine.links() {

@@ -18,7 +18,7 @@ use rustyline::{DefaultEditor, error::ReadlineError};
 #[path = "../labcli/mod.rs"]
 mod labcli;
 
-use labcli::{Bench, Impairment, Printer, Session};
+use labcli::{Bench, Impairment, Printer, Session, Wanted};
 
 /// Starts a private network on this machine with a GRASP engine in every node, and a prompt for trying things.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ struct Arguments {
     /// Share of the frames that every link loses, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
     loss: f64,
+    /// A secure domain: each node has a certificate, TLS secures sessions and carries the multicasts from neighbour to neighbour
+    #[arg(long)]
+    domain: bool,
     /// Carry out this line and do not prompt; may be repeated. The first that fails ends it with status 1
     #[arg(long = "command", value_name = "LINE")]
     commands: Vec<String>,
@@ -92,7 +95,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let impairment = (!delay.is_zero() || arguments.loss > 0.0)
         .then_some(Impairment { delay, loss_percent: arguments.loss });
     let interrupts = if arguments.prompts() && printer.is_terminal() { interrupts()? } else { never() };
-    let bench = Bench::build(arguments.topology, impairment, Arc::clone(&printer), interrupts)?;
+    let network = Wanted { topology: arguments.topology, impairment, domain: arguments.domain };
+    let bench = Bench::build(&network, Arc::clone(&printer), interrupts)?;
     introduce(&bench, arguments, started.elapsed());
     let mut session = Session::new(bench);
     let succeeded = arguments.commands.iter().all(|line| session.is_over() || session.execute(line));
@@ -123,8 +127,9 @@ fn introduce(bench: &Bench, arguments: &Arguments, took: Duration) {
     let (nodes, links) = (counted(places.len(), "node"), counted(cables.len(), "link"));
     let impairment =
         bench.impairment.map_or_else(String::new, |impairment| format!(", each with {impairment}"));
+    let domain = if arguments.domain { ", all in a secure domain" } else { "" };
     printer.say(format_args!(
-        "{}: {nodes} ({}), {links}{impairment}, an engine that relays in each node; up after {} ms",
+        "{}: {nodes} ({}), {links}{impairment}, an engine that relays in each node{domain}; up after {} ms",
         arguments.topology,
         bench.node_names(),
         took.as_millis()

@@ -9,7 +9,8 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
-use grasp::{Asa, AsaLocator, AsaNonce, Config, Engine, Locator};
+use grasp::{Acp, Asa, AsaLocator, AsaNonce, Config, Engine, Locator};
+use grasptests::domains;
 use grasptests::lab::{Lab, LabError, Link, Node, Topology};
 
 use super::{failure::Failure, listen::Registered, printer::Printer};
@@ -45,6 +46,15 @@ pub(crate) struct Place {
     pub(crate) threads: Vec<JoinHandle<()>>,
 }
 
+/// What network to build.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) topology: Topology,
+    pub(crate) impairment: Option<Impairment>,
+    /// All nodes are members of a secure domain.
+    pub(crate) domain: bool,
+}
+
 /// Delay and loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Impairment {
@@ -70,19 +80,19 @@ pub(crate) enum State {
 impl Bench {
     /// Builds the network, and starts an engine in every node.
     pub(crate) fn build(
-        topology: Topology,
-        impairment: Option<Impairment>,
+        wanted: &Wanted,
         printer: Arc<Printer>,
         interrupts: Receiver<()>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let lab = Lab::new()?;
-        let network = lab.build(topology)?;
+        let network = lab.build(wanted.topology)?;
+        let authority = wanted.domain.then(domains::authority);
         let (ending, over) = bounded(0);
         let mut bench = Self {
             lab,
             places: Vec::new(),
             cables: Vec::new(),
-            impairment,
+            impairment: wanted.impairment,
             loop_count: grasp::constants::GRASP_DEF_LOOPCT,
             flooded: BTreeSet::new(),
             printer,
@@ -95,16 +105,28 @@ impl Bench {
         }
         for node in network.nodes {
             // A node may have no link yet.
+            let mut config = Config::new().name(Some(node.name().to_owned())).wait_for_interfaces(true);
+            if let Some(authority) = &authority {
+                config = config.acp(Acp::Domain(domains::member(authority, node.number())));
+            }
             let engine = node
-                .run(|| {
-                    Engine::start(Config::new().name(Some(node.name().to_owned())).wait_for_interfaces(true))
-                })
+                .run(|| Engine::start(config))
                 .map_err(|error| format!("the engine of {} does not start: {error}", node.name()))?;
             let asa = Asa::register(&engine, node.name())?;
             let (objectives, threads) = (BTreeMap::new(), Vec::new());
             bench.places.push(Place { node, asa, objectives, threads });
         }
+        if wanted.domain && !noticed(|| bench.places.iter().all(|place| bench.is_connected(place))) {
+            bench.printer.say("not all neighbours are connected yet: they try again after 10 s");
+        }
         Ok(bench)
+    }
+
+    /// Whether the engine of a node has a connection with each neighbour.
+    fn is_connected(&self, place: &Place) -> bool {
+        let neighbours = self.interfaces(&place.node).map(|(_, cable)| cable.link.members().len() - 1);
+        let stats = place.asa.engine().stats();
+        stats.neighbours_joined - stats.neighbours_left >= neighbours.sum::<usize>() as u64
     }
 
     pub(crate) fn add_cable(&mut self, link: Link) -> Result<&Cable, LabError> {

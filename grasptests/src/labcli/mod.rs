@@ -19,6 +19,6 @@ mod printer;
 mod session;
 mod wires;
 
-pub(crate) use bench::{Bench, Impairment};
+pub(crate) use bench::{Bench, Impairment, Wanted};
 pub(crate) use printer::Printer;
 pub(crate) use session::Session;

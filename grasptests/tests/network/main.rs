@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in helpers of tests too a failure is a panic")]
 
 mod addresses;
+mod captures;
 mod domain;
 mod failover;
 mod foreign;

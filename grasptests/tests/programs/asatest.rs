@@ -61,6 +61,18 @@ fn twenty_rounds_hold_and_reach_every_branch() -> Result<(), LabError> {
 }
 
 #[test]
+fn the_suite_holds_in_a_secure_domain() -> Result<(), LabError> {
+    let (status, text) = suite(&["--seed", "7", "--domain", "--test-mode"])?;
+    assert_eq!(status, 0);
+    assert!(text.contains("\ngrasptests: 18 steps, 18 passed, 0 failed\n"));
+    // It is alone in its domain, so that nothing but announcements goes out in datagrams.
+    let counter = |name| text.lines().find_map(|line| line.split_once(name)).unwrap_or_default().1.to_owned();
+    assert_eq!(counter("multicast_sent "), counter("announcements_sent "));
+    assert_ne!(counter("announcements_sent "), "");
+    Ok(())
+}
+
+#[test]
 fn the_default_reaches_every_branch_in_the_rounds_of_its_seed() -> Result<(), LabError> {
     let (status, text) = suite(&["--seed", "1"])?;
     assert_eq!(status, 0);

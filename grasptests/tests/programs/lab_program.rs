@@ -367,3 +367,21 @@ fn the_verbs_of_the_command_grasp_are_those_of_the_prompt_too() {
         assert!(output.lines().any(|said| said.starts_with(line)), "{line}\n{output}");
     }
 }
+
+#[test]
+fn a_network_in_a_secure_domain_does_the_same() {
+    let mut lab = Running::start(&["--topology", "line:3", "--domain"]);
+    lab.expect("all in a secure domain");
+    lab.ask("@n3 listen EX1 half", "listens");
+    lab.ask("discover EX1", "EX1 is at n3");
+    lab.ask("negotiate EX1 8 half", "accepts 5");
+    lab.ask("flood EX2 7", "floods 7");
+    lab.ask("@n3 floods EX2 5000", "EX2 = 7");
+    for node in ["n1", "n2", "n3"] {
+        lab.say(&format!("stats {node}"));
+        let wanted = if node == "n2" { "neighbours_joined 2" } else { "neighbours_joined 1" };
+        lab.expect(wanted);
+    }
+    let (status, _, _) = lab.end();
+    assert!(status.success());
+}

@@ -31,6 +31,8 @@ pub struct Report {
     pub unsupported: BTreeMap<u16, u64>,
     /// Connections that were forgotten because there were more than 4096 at a time.
     pub forgotten: u64,
+    /// Connections that TLS secures: what they carry cannot be read.
+    pub tls: u64,
     /// The capture ends in the middle of a packet, or is damaged there.
     pub damaged: bool,
 }
@@ -58,6 +60,12 @@ impl Report {
         }
         if self.forgotten > 0 {
             lines.push(format!("{} connections were forgotten: too many at a time", self.forgotten));
+        }
+        if self.tls > 0 {
+            lines.push(format!(
+                "{} connections are secured by TLS: what they carry cannot be read here, but by Wireshark with their secrets (SSLKEYLOGFILE)",
+                self.tls
+            ));
         }
         if self.damaged {
             lines.push(format!("the capture is damaged after {} packets", self.packets));
@@ -139,6 +147,8 @@ struct Decoder<'a> {
     places: HashSet<SocketAddr>,
     /// The ports of locators that are names.
     ports: HashSet<u16>,
+    /// The connections that TLS secures, while they are open.
+    tls: HashSet<Flow>,
 }
 
 impl<'a> Decoder<'a> {
@@ -152,6 +162,7 @@ impl<'a> Decoder<'a> {
             initiators: HashMap::new(),
             places: HashSet::new(),
             ports: HashSet::new(),
+            tls: HashSet::new(),
         }
     }
 
@@ -253,6 +264,7 @@ impl<'a> Decoder<'a> {
         stream.finish(self.options.keys.as_ref(), &mut events);
         self.tell(flow, events, origin);
         if !self.streams.contains_key(&(flow.1, flow.0)) {
+            self.tls.remove(&unordered(flow));
             self.initiators.remove(&unordered(flow));
         }
         // Closed streams remain in the list of ages until their turn comes or the list is long.
@@ -285,6 +297,10 @@ impl<'a> Decoder<'a> {
             let (bytes, encrypted, remark) = match event {
                 Event::Missing(count) => {
                     missing = Some(format!("{count} bytes before it are not in the capture"));
+                    continue;
+                }
+                Event::Tls => {
+                    self.report.tls += u64::from(self.tls.insert(unordered(flow)));
                     continue;
                 }
                 Event::Message(bytes, encrypted) => (bytes, encrypted, missing.take()),

@@ -15,6 +15,8 @@ pub(super) enum Event {
     Broken(Vec<u8>, Why),
     /// This many bytes are missing from the capture.
     Missing(u64),
+    /// TLS secures the stream: it cannot be read.
+    Tls,
 }
 
 /// Why reading a stream stops.
@@ -241,6 +243,15 @@ impl Stream {
     fn read(&mut self, fresh: &[u8], keys: Option<&QuadsKeys>, events: &mut Vec<Event>) {
         if let Reader::Undecided(bytes) = &mut self.reader {
             bytes.extend_from_slice(fresh);
+            match looks_like_tls(bytes) {
+                None => return,
+                Some(true) => {
+                    self.reader = Reader::Ignored;
+                    events.push(Event::Tls);
+                    return;
+                }
+                Some(false) => {}
+            }
             let Some(reader) = decide(bytes, keys, self.limits, self.announced) else { return };
             if self.torn && matches!(reader, Reader::Ignored) {
                 // The rest of a message.
@@ -352,6 +363,19 @@ fn decide(bytes: &[u8], keys: Option<&QuadsKeys>, limits: Limits, announced: boo
         };
     };
     Some(Reader::Sealed { reader: Box::new(keys.reader(limits)), bytes: Vec::new(), trusted: announced })
+}
+
+/// Whether bytes begin like a record of TLS: its type, a version, and the length; `None` if more are needed to tell. A message of GRASP
+/// begins with an array, and no record does.
+fn looks_like_tls(bytes: &[u8]) -> Option<bool> {
+    const LONGEST: u16 = (1 << 14) + 256;
+    match bytes {
+        [] | [0x14..=0x17] | [0x14..=0x17, 3] | [0x14..=0x17, 3, 1..=4] | [0x14..=0x17, 3, 1..=4, _] => None,
+        [0x14..=0x17, 3, 1..=4, high, low, ..] => {
+            Some((1..=LONGEST).contains(&u16::from_be_bytes([*high, *low])))
+        }
+        _ => Some(false),
+    }
 }
 
 /// Whether bytes begin like a message: an array of a size that its message type can have, and a session identifier of

@@ -4,12 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use grasp::{Config, tprint};
+use grasp::{Acp, Config, tprint};
+use grasptests::domains::{authority, credentials};
 use grasptests::isolated;
 use grasptests::lab::{Node, eventually};
 use grasptests::nodes::{SOON, linked};
 
-use super::{negotiate, page};
+use super::{negotiate, page, page_with};
 
 fn connect(node: &Node, address: std::net::SocketAddr) -> TcpStream {
     let stream = node.run(|| TcpStream::connect(address)).unwrap();
@@ -90,6 +91,21 @@ fn the_page_and_the_events_are_for_this_machine_and_change_nothing() {
     refused(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(9000)), "431");
     refused("nonsense\r\n\r\n", "400");
     assert_eq!(before, state(), "nothing has changed");
+}
+
+#[test]
+fn in_a_secure_domain_the_page_shows_what_is_said() {
+    isolated!();
+    let authority = authority();
+    let config = |number| Config::new().acp(Acp::Domain(credentials(&authority, number)));
+    let (_lab, a, b, bubbles) = page_with([config(1), config(2)]);
+    let address = bubbles.address().unwrap();
+    negotiate(&a, &b);
+    let get = format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let events = ask(&a.node, address, &get, "M_END");
+    for kind in ["M_REQ_NEG", "M_NEGOTIATE", "M_END", "AN_ACP"] {
+        assert!(events.contains(kind), "{kind}: {events}");
+    }
 }
 
 #[test]

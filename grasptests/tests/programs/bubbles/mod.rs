@@ -16,10 +16,14 @@ use browser::Browser;
 
 /// Two linked nodes, of which the first serves a page in its own namespace.
 fn page() -> (grasptests::lab::Lab, Host, Host, Bubbles) {
+    page_with([Config::new(), Config::new()])
+}
+
+fn page_with([one, other]: [Config; 2]) -> (grasptests::lab::Lab, Host, Host, Bubbles) {
     let (lab, _, a, b) = linked();
     let bubbles = a.run(|| Bubbles::bind("Gray", at(0)).unwrap());
-    let near = Host::start(&a, Config::new().bubbles(Some(bubbles.clone())));
-    (lab, near, Host::start(&b, Config::new()), bubbles)
+    let near = Host::start(&a, one.bubbles(Some(bubbles.clone())));
+    (lab, near, Host::start(&b, other), bubbles)
 }
 
 fn at(port: u16) -> SocketAddr {
