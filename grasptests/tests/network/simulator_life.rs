@@ -120,11 +120,11 @@ fn with_the_default_rates_the_first_relays_drop_what_is_too_much_and_count_it() 
 
 #[test]
 fn without_rates_queues_and_links_overflow_and_each_drop_is_counted() {
-    let topology = build(Shape::Random, 60);
+    let topology = build(Shape::Random, 30);
     let endless = Rate::new(1_000_000, 1_000_000);
     let config =
         Config::new().flood_relay_rate(endless).neighbour_flood_relay_rate(endless).multicast_queue(100);
-    let load = Load { rate: 1000, ..LOAD };
+    let load = Load { rate: 500, seconds: 1, ..LOAD };
     let busy =
         Setting { quality: Quality { work: 1000, ..Quality::default() }, config, ..setting(&topology) };
     let run = saturate(&busy, load).unwrap();
@@ -133,7 +133,7 @@ fn without_rates_queues_and_links_overflow_and_each_drop_is_counted() {
     let capacity = Some(Capacity { bits: 2_000_000, buffer: 64 << 10 });
     let narrow = Setting { quality: Quality { capacity, ..Quality::default() }, ..busy };
     let run = saturate(&narrow, load).unwrap();
-    assert!(run.overflowed > 0 && run.reached < 1.0 && run.busiest <= 2_400_000, "{run:?}");
+    assert!(run.overflowed > 0 && run.reached < 1.0 && run.busiest <= 2_800_000, "{run:?}");
     assert_eq!(run.unaccounted, Vec::<String>::new());
 }
 
