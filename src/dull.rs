@@ -141,7 +141,7 @@ fn look(core: &Arc<Core>, running: &Running) -> Result<(), StartError> {
         running.instances.lock().values().filter_map(|one| one.engine.links().first().copied()).collect();
     let used = InUse { link_locals: used, ..InUse::default() };
     // All interfaces, not just the one that a DULL instance uses.
-    let config = core.node.config.clone().dull(false);
+    let config = Config::clone(&core.node.config).dull(false);
     let seen = snapshot(&config, core.substrate.as_ref(), &used).map_err(StartError::Interfaces)?;
     let is_there = |ifi: u32, name: &str| seen.links.iter().any(|link| link.ifi == ifi && link.name == name);
     let gone: Vec<_> = {
@@ -176,6 +176,6 @@ fn look(core: &Arc<Core>, running: &Running) -> Result<(), StartError> {
 }
 
 fn start(core: &Core, link: &Link) -> Result<Engine, StartError> {
-    let config = core.node.config.clone().interfaces(Some(vec![link.name.clone()]));
+    let config = Config::clone(&core.node.config).interfaces(Some(vec![link.name.clone()]));
     Engine::start(config.wait_for_interfaces(false))
 }

@@ -104,7 +104,8 @@ pub(crate) enum Effect {
 /// One GRASP node: everything that decisions depend on or change.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) config: Config,
+    /// Shared, because thousands of simulated nodes have the same.
+    pub(crate) config: Arc<Config>,
     pub(crate) registries: Registries,
     pub(crate) counters: Arc<Counters>,
     pub(crate) sizes: Sizes,
@@ -123,7 +124,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config, protected: bool) -> Arc<Self> {
+    pub(crate) fn new(config: impl Into<Arc<Config>>, protected: bool) -> Arc<Self> {
+        let config = config.into();
         let counters = Arc::<Counters>::default();
         Arc::new(Self {
             registries: Registries::new(&config, &counters),

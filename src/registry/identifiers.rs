@@ -17,7 +17,7 @@ const DRAWS: usize = 100;
 const BLOCK: usize = 64;
 
 /// Draws a block of random numbers; draws none on failure.
-type Draw = fn(&mut Vec<u32>);
+type Draw = Box<dyn FnMut(&mut Vec<u32>) + Send>;
 
 /// Draws a block from the system's strong generator (RFC 8990 §2.7).
 fn draw_block(random: &mut Vec<u32>) {
@@ -30,12 +30,12 @@ fn draw_block(random: &mut Vec<u32>) {
 /// Draws identifiers, and remembers those of this node's multicasts with their initiator.
 pub(crate) struct Identifiers {
     inner: Mutex<Inner>,
-    draw: Draw,
 }
 
 struct Inner {
     own: BoundedMap<u32, IpAddr>,
     random: Vec<u32>,
+    draw: Draw,
 }
 
 impl fmt::Debug for Identifiers {
@@ -50,9 +50,17 @@ impl Identifiers {
     }
 
     /// Like `new`, with another generator.
-    pub(crate) fn with_generator(draw: Draw) -> Self {
-        let inner = Inner { own: BoundedMap::new(Capacity::entries(RECENT_LIMIT)), random: Vec::new() };
-        Self { inner: Mutex::new(inner), draw }
+    pub(crate) fn with_generator(draw: impl FnMut(&mut Vec<u32>) + Send + 'static) -> Self {
+        let own = BoundedMap::new(Capacity::entries(RECENT_LIMIT));
+        Self { inner: Mutex::new(Inner { own, random: Vec::new(), draw: Box::new(draw) }) }
+    }
+
+    /// Draws from another generator from now on: the simulator's runs can be repeated.
+    #[cfg(feature = "_simulator")]
+    pub(crate) fn draw_from(&self, draw: impl FnMut(&mut Vec<u32>) + Send + 'static) {
+        let mut inner = self.inner.lock();
+        inner.random.clear();
+        inner.draw = Box::new(draw);
     }
 
     /// Draws a number that no recent multicast of this node carried.
@@ -60,10 +68,11 @@ impl Identifiers {
     /// # Errors
     /// If the system has no randomness.
     pub(crate) fn draw(&self) -> Result<u32> {
-        let mut inner = self.inner.lock();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
         for _ in 0..DRAWS {
             if inner.random.is_empty() {
-                (self.draw)(&mut inner.random);
+                (inner.draw)(&mut inner.random);
             }
             let id = inner.random.pop().ok_or(Error::NoRandom)?;
             if inner.own.get(&id).is_none() {
@@ -97,7 +106,7 @@ mod tests {
     fn a_number_that_was_used_lately_is_drawn_again() {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         // Draws 5, 5, 6, 6, 7, 7, ...: every value twice.
-        let draw: Draw = |random| random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2);
+        let draw = |random: &mut Vec<u32>| random.push(5 + DRAWN.fetch_add(1, Ordering::Relaxed) / 2);
         let identifiers = Identifiers::with_generator(draw);
         let first = identifiers.draw().unwrap();
         identifiers.own(first, INITIATOR);
@@ -119,9 +128,9 @@ mod tests {
 
     #[test]
     fn a_generator_that_repeats_itself_is_given_up() {
-        let identifiers = Identifiers::with_generator(|random| random.push(5));
+        let identifiers = Identifiers::with_generator(|random: &mut Vec<u32>| random.push(5));
         identifiers.own(5, INITIATOR);
         assert_eq!(identifiers.draw(), Err(Error::NoRandom));
-        assert_eq!(Identifiers::with_generator(|_| ()).draw(), Err(Error::NoRandom));
+        assert_eq!(Identifiers::with_generator(|_: &mut Vec<u32>| ()).draw(), Err(Error::NoRandom));
     }
 }

@@ -232,8 +232,8 @@ impl SessionRegistry {
     }
 
     /// Ends one relay to make room for another. Considers the relays that were opened before `since`, only those of one
-    /// neighbour if `of` is given; among these, ends the oldest one of the cause with the most relays. `false` if there
-    /// is none.
+    /// neighbour if `of` is given; among these, ends the oldest one of the cause with the most relays. Among equals, the key
+    /// decides, so that a run of the simulator can be repeated. `false` if there is none.
     pub(crate) fn displace_relay(&self, of: Option<Neighbour>, since: u64) -> bool {
         let victim = {
             let inner = self.inner.lock();
@@ -246,7 +246,7 @@ impl SessionRegistry {
             relays.iter().for_each(|(_, relay)| *shares.entry(relay.cause).or_insert(0) += 1);
             let old = relays.iter().filter(|(_, relay)| relay.opened < since);
             let share = |relay: &OpenRelay| shares.get(&relay.cause).copied().unwrap_or(0);
-            old.max_by_key(|(_, relay)| (share(relay), u64::MAX - relay.opened)).map(|(key, _)| *key)
+            old.max_by_key(|(key, relay)| (share(relay), u64::MAX - relay.opened, *key)).map(|(key, _)| *key)
         };
         let is_relay = |session: &Session| matches!(session, Session::Relay(_));
         victim.is_some_and(|key| self.remove(key, Ending::Stopped, is_relay).is_some())

@@ -7,15 +7,15 @@
 //! ([`SimulatedNode::response_sent`]), open relays and searches ([`SimulatedNode::advance`]).
 
 mod connection;
+mod mailbox;
 mod neighbours;
 mod requests;
 
 pub use connection::{ReceiveError, SimulatedAssembly, SimulatedConnection};
 
+use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use crate::acp::Acp;
 use crate::config::Config;
@@ -23,10 +23,11 @@ use crate::error::Result;
 use crate::node::{
     Arrival, Datagram, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,
 };
-use crate::registry::{Addresses, DiscoveryAnswer, Link, Registration, Transport};
+use crate::registry::{Addresses, Link, Registration, Transport};
 use crate::stats::Stats;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::encode;
+use mailbox::Answers;
 use requests::Values;
 
 /// An interface of a node, or a sender as seen on one: the index is that of the receiving node's interface.
@@ -73,6 +74,8 @@ pub enum Output {
 #[derive(Debug)]
 pub struct SimulatedNode {
     node: Arc<Node>,
+    /// Datagrams that wait to be handled ([`SimulatedNode::enqueue`]).
+    queue: VecDeque<Box<Datagram>>,
     /// Responses in progress.
     responses: Vec<(Endpoint, Ticket)>,
     relays: Vec<OpenRelay>,
@@ -87,14 +90,14 @@ pub struct SimulatedNode {
 struct OpenRelay {
     relay: Relay,
     until: u64,
-    answers: Receiver<DiscoveryAnswer>,
+    answers: Answers,
 }
 
 /// The state of a blocked `discover` call.
 #[derive(Debug)]
 struct OpenSearch {
     search: Search,
-    answers: Receiver<DiscoveryAnswer>,
+    answers: Answers,
 }
 
 /// The only ASA of a node.
@@ -103,8 +106,9 @@ const ASA: AsaNonce = AsaNonce(1);
 impl SimulatedNode {
     /// Creates a node with these interfaces and a global address.
     #[must_use]
-    pub fn new(config: Config, links: &[Endpoint], global: Ipv6Addr) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, links: &[Endpoint], global: Ipv6Addr) -> Self {
         let link = |end: &Endpoint| Link { ifi: end.ifi, address: end.address, port: end.port };
+        let config = config.into();
         let up = !matches!(config.acp, Acp::None);
         let node = Node::new(config, false);
         node.set_secure(up);
@@ -113,6 +117,7 @@ impl SimulatedNode {
         node.registries.links.set(&Arc::new(addresses));
         Self {
             node,
+            queue: VecDeque::new(),
             responses: Vec::new(),
             relays: Vec::new(),
             searches: Vec::new(),
@@ -120,6 +125,11 @@ impl SimulatedNode {
             values: Values::new(),
             adjacencies: neighbours::Adjacencies::default(),
         }
+    }
+
+    /// Draws session identifiers from this generator instead of the system's, so that a run can be repeated.
+    pub fn draw_identifiers(&self, mut random: impl FnMut() -> u32 + Send + 'static) {
+        self.node.registries.identifiers.draw_from(move |block| block.push(random()));
     }
 
     /// Reports the substrate as up or down from now on.
@@ -172,10 +182,10 @@ impl SimulatedNode {
     /// # Errors
     /// As [`Engine::discover`](crate::Engine::discover).
     pub fn discover(&mut self, objective: &Objective, timeout: Option<u32>, now: u64) -> Result<Vec<Output>> {
-        let (mailbox, answers) = bounded(self.node.config.response_queue);
+        let (mailbox, answers) = Answers::new(self.node.config.response_queue);
         let wanted = Wanted { enough: usize::MAX, most: usize::MAX, ..Wanted::default() };
         let size = self.node.config.multicast_send_size;
-        let search = self.node.search(objective, timeout, wanted, Arc::new(mailbox), size, now);
+        let search = self.node.search(objective, timeout, wanted, mailbox, size, now);
         let mut open = OpenSearch { search, answers };
         let outputs = self.go_on(&mut open, now)?;
         self.searches.push(open);
@@ -185,10 +195,14 @@ impl SimulatedNode {
     /// Lets a search do its next steps; `None` once it is over.
     fn go_on(&self, open: &mut OpenSearch, now: u64) -> Result<Option<Vec<Output>>> {
         let mut outputs = Vec::new();
+        let before = open.search.found();
         loop {
             match open.search.next(now)? {
                 Step::Ask(datagram) => outputs.extend(self.multicast(datagram, None)),
                 Step::Wait(at) => {
+                    // Before it asks again, a search looks at what others have learned.
+                    let locators = open.search.found() - before;
+                    outputs.extend((locators > 0).then_some(Output::Found { locators }));
                     outputs.push(Output::Wake { at });
                     return Ok(Some(outputs));
                 }
@@ -208,14 +222,39 @@ impl SimulatedNode {
     }
 
     fn receive(&mut self, from: Endpoint, multicast: bool, bytes: &[u8], now: u64) -> Vec<Output> {
-        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
-        let case = self.node.gate(&arrival, bytes.len());
-        let datagram = case.and_then(|case| self.node.take_datagram(case, arrival, bytes, now));
-        self.handle(datagram, now)
+        let datagram = self.admit(from, multicast, bytes, now);
+        datagram.map(|datagram| self.handle(*datagram, now)).unwrap_or_default()
     }
 
-    fn handle(&mut self, datagram: Option<Box<Datagram>>, now: u64) -> Vec<Output> {
-        match datagram.and_then(|datagram| self.node.datagram(*datagram, now)) {
+    fn admit(&self, from: Endpoint, multicast: bool, bytes: &[u8], now: u64) -> Option<Box<Datagram>> {
+        let arrival = Arrival { ifi: from.ifi, source: from.address, port: from.port, multicast };
+        let case = self.node.gate(&arrival, bytes.len())?;
+        self.node.take_datagram(case, arrival, bytes, now)
+    }
+
+    /// Receives a datagram sent to the group, and leaves it in the queue of `_mhandler`, where it keeps its permits. Returns
+    /// whether it waits there; otherwise it is dropped and counted.
+    pub fn enqueue(&mut self, from: Endpoint, datagram: &[u8], now: u64) -> bool {
+        let admitted = self.admit(from, true, datagram, now);
+        let waits = admitted.is_some();
+        self.queue.extend(admitted);
+        waits
+    }
+
+    /// Handles the next datagram of the queue, in the order of arrival. `None` if there is none.
+    pub fn handle_next(&mut self, now: u64) -> Option<Vec<Output>> {
+        let datagram = self.queue.pop_front()?;
+        Some(self.handle(*datagram, now))
+    }
+
+    /// How many datagrams wait in the queue.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn handle(&mut self, datagram: Datagram, now: u64) -> Vec<Output> {
+        match self.node.datagram(datagram, now) {
             None => Vec::new(),
             Some(Effect::Respond(response)) => vec![self.respond(response)],
             // Nobody listens for negotiations here.
@@ -229,12 +268,12 @@ impl SimulatedNode {
     }
 
     fn relay(&mut self, mut task: RelayTask, now: u64) -> Vec<Output> {
-        let (mailbox, answers) = bounded(self.node.config.response_queue);
+        let (mailbox, answers) = Answers::new(self.node.config.response_queue);
         let (datagram, except) = (std::mem::take(&mut task.datagram), task.asker.ifi);
         let until = now.saturating_add(task.timeout);
-        let Some(relay) = task.open(Arc::new(mailbox), now) else { return Vec::new() };
+        let Some(relay) = task.open(mailbox, now) else { return Vec::new() };
         // Another relay may have made room for this one.
-        self.relays.retain(|open| !matches!(open.answers.try_recv(), Err(TryRecvError::Disconnected)));
+        self.relays.retain(|open| !open.answers.are_over());
         self.relays.push(OpenRelay { relay, until, answers });
         let mut outputs = self.multicast(datagram, Some(except));
         outputs.push(Output::Wake { at: until });
@@ -278,7 +317,8 @@ impl SimulatedNode {
     fn pass_on(&mut self, now: u64) -> Vec<Output> {
         let mut responses = Vec::new();
         for open in &self.relays {
-            responses.extend(open.answers.try_iter().filter_map(|answer| open.relay.pass_on(&answer, now)));
+            let answers = open.answers.take().into_iter();
+            responses.extend(answers.filter_map(|answer| open.relay.pass_on(&answer, now)));
         }
         responses.into_iter().map(|response| self.respond(response)).collect()
     }
@@ -288,7 +328,7 @@ impl SimulatedNode {
         let mut outputs = Vec::new();
         for open in &mut self.searches {
             let before = open.search.found();
-            open.answers.try_iter().for_each(|answer| open.search.take(answer));
+            open.answers.take().into_iter().for_each(|answer| open.search.take(answer));
             let locators = open.search.found() - before;
             if locators > 0 {
                 outputs.push(Output::Found { locators });
@@ -360,6 +400,16 @@ impl SimulatedNode {
     #[must_use]
     pub fn found(&self, name: &str, now: u64) -> Vec<AsaLocator> {
         self.node.registries.discovery.lookup(name, now)
+    }
+
+    /// The calls that look for something return: what they wanted is found, or their ASA has given up.
+    pub fn end_searches(&mut self) {
+        self.searches.clear();
+    }
+
+    /// Nobody answers at this locator: forgets it, as a call does that cannot connect.
+    pub fn unreached(&self, name: &str, locator: &AsaLocator, now: u64) {
+        self.node.registries.discovery.remove(name, locator, now);
     }
 
     /// The number of open sessions: discoveries that started here or are relayed.

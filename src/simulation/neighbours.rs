@@ -136,7 +136,7 @@ impl SimulatedNode {
         let id = self.adjacencies.up.get(index)?.membership.id;
         let arrival = Arrival { ifi: id.ifi, source: id.address, port: id.port, multicast: true };
         let datagram = self.node.take_from_neighbour(arrival, bytes, now);
-        let mut outputs = self.handle(datagram, now);
+        let mut outputs = datagram.map(|datagram| self.handle(*datagram, now)).unwrap_or_default();
         outputs.extend(self.pass_on(now));
         outputs.extend(self.take_answers(now));
         Some((endpoint(id), outputs))

@@ -61,13 +61,13 @@ pub struct Traffic {
 
 impl Traffic {
     pub(super) fn of(tally: &Tally) -> Self {
-        let links: Vec<u64> = tally.sent.iter().map(|senders| senders.values().sum()).collect();
+        let links: Vec<u64> = tally.sent.iter().map(|senders| senders.iter().sum()).collect();
         let datagrams = links.iter().sum();
         Self {
             datagrams,
             mean: datagrams as f64 / links.len().max(1) as f64,
             most: links.iter().copied().max().unwrap_or(0),
-            most_one_way: tally.sent.iter().flat_map(|senders| senders.values()).copied().max().unwrap_or(0),
+            most_one_way: tally.sent.iter().flatten().copied().max().unwrap_or(0),
         }
     }
 }
@@ -95,12 +95,12 @@ pub struct FloodFigures {
 /// Those of a flood.
 pub fn flood(setting: &Setting<'_>, source: usize) -> Result<FloodFigures, Error> {
     let mut network = setting.network();
-    network.flood_at(0, source, setting.objective(NAME));
+    network.flood_at(0, source, setting.objective(NAME), 0);
     let ended = network.run(LIMIT)?;
     let now = network.now_ms();
     Ok(FloodFigures {
-        reached: network.nodes.iter().filter(|node| node.flooded(NAME, now) > 0).count(),
-        hops: network.tally.hops.iter().flatten().flatten().copied().max().unwrap_or(0),
+        reached: network.nodes().filter(|(_, node)| node.flooded(NAME, now) > 0).count(),
+        hops: network.tally.hops.iter().flatten().flatten().max().map_or(0, |hops| hops.get().into()),
         traffic: Traffic::of(&network.tally),
         time: network.tally.last_news,
         end: ended.then_some(network.now()),
@@ -147,18 +147,19 @@ pub fn discover(
 ) -> Result<DiscoveryFigures, Error> {
     let mut network = setting.network();
     for responder in responders {
-        network.nodes[*responder].offer(&setting.objective(NAME), PORT)?;
+        network.node(*responder).offer(&setting.objective(NAME), PORT)?;
     }
     network.discover_at(0, asker, setting.objective(NAME), timeout);
     let ended = network.run(LIMIT)?;
     let now = network.now_ms();
-    let relayed = network.nodes.iter().map(|node| node.stats().discoveries_relayed);
+    let relayed: Vec<u64> = network.nodes().map(|(_, node)| node.stats().discoveries_relayed).collect();
+    let found = !network.node(asker).found(NAME, now).is_empty();
     let first = network.tally.found.first();
     let hops = network.tally.hops.iter().flatten().enumerate();
     Ok(DiscoveryFigures {
-        found: !network.nodes[asker].found(NAME, now).is_empty(),
+        found,
         reached: hops.filter(|(node, hops)| *node == asker || hops.is_some()).count(),
-        relays: (relayed.clone().sum(), relayed.max().unwrap_or(0)),
+        relays: (relayed.iter().sum(), relayed.iter().copied().max().unwrap_or(0)),
         traffic: Traffic::of(&network.tally),
         responses: network.tally.responses,
         hops: first.map(|(_, _, hops)| *hops),
@@ -176,14 +177,14 @@ pub fn open(network: &Network) -> usize {
     let of = |node: &grasp::simulation::SimulatedNode| {
         node.open_sessions() + node.relays().0 + node.responses_on_their_way()
     };
-    network.nodes.iter().map(of).sum()
+    network.nodes().map(|(_, node)| of(node)).sum()
 }
 
 /// The most multicasts that a node remembers, and the most relays that a node had open at a time.
 #[must_use]
 pub fn memory(network: &Network) -> (usize, usize) {
-    let remembered = network.nodes.iter().map(grasp::simulation::SimulatedNode::remembered);
-    let relays = network.nodes.iter().map(|node| node.relays().1);
+    let remembered = network.nodes().map(|(_, node)| node.remembered());
+    let relays = network.nodes().map(|(_, node)| node.relays().1);
     (remembered.max().unwrap_or(0), relays.max().unwrap_or(0))
 }
 
@@ -196,7 +197,7 @@ impl Counts {
     #[must_use]
     pub fn of(network: &Network) -> Self {
         let mut sum = Stats::default().named();
-        for node in &network.nodes {
+        for (_, node) in network.nodes() {
             for (total, (_, count)) in sum.iter_mut().zip(node.stats().named()) {
                 total.1 += count;
             }

@@ -1,4 +1,6 @@
-//! Every node floods, or discovers something, within a given time: what the limits on relaying then drop.
+//! Every node, or some of them, flood or discover something within a given time: what the limits on relaying then drop.
+
+use std::num::NonZeroU16;
 
 use grasp::Error;
 
@@ -39,13 +41,14 @@ pub struct StormFigures {
     pub stats: Counts,
 }
 
-/// Every node does this, at random times within so many microseconds; discoveries with a timeout in milliseconds.
+/// So many nodes, which are spread over the network, do this, at random times within so many microseconds; discoveries with a timeout in milliseconds.
 ///
 /// # Errors
 /// Those of a flood or a discovery.
 pub fn storm(
     setting: &Setting<'_>,
     kind: Kind,
+    askers: usize,
     within: u64,
     timeout: Option<u32>,
 ) -> Result<StormFigures, Error> {
@@ -56,15 +59,17 @@ pub fn storm(
         |node: usize| if kind == Kind::SameDiscovery { NAME.to_owned() } else { format!("EX:{node}") };
     let single = random.below(nodes);
     if kind == Kind::SameDiscovery {
-        network.nodes[single].offer(&setting.objective(NAME), PORT)?;
+        network.node(single).offer(&setting.objective(NAME), PORT)?;
     }
     let span = usize::try_from(within).unwrap_or(usize::MAX);
-    for node in 0..nodes {
+    let mut sources = Vec::new();
+    for node in (0..nodes).filter(|node| node * askers / nodes != (node + 1) * askers / nodes) {
         match kind {
             Kind::Floods(count) => {
                 for _ in 0..count {
                     let at = random.below(span) as u64;
-                    network.flood_at(at, node, setting.objective(NAME));
+                    sources.push(node);
+                    network.flood_at(at, node, setting.objective(NAME), 0);
                 }
             }
             Kind::SameDiscovery if node == single => {}
@@ -72,8 +77,9 @@ pub fn storm(
                 let objective = setting.objective(&own_name(node));
                 if kind == Kind::Discoveries {
                     let other = (node + 1 + random.below(nodes.saturating_sub(1))) % nodes;
-                    network.nodes[other].offer(&objective, PORT)?;
+                    network.node(other).offer(&objective, PORT)?;
                 }
+                sources.push(node);
                 network.discover_at(random.below(span) as u64, node, objective, timeout);
             }
         }
@@ -84,20 +90,19 @@ pub fn storm(
     let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
     let wide = nodes as u64;
     let (reached, relayed) = match kind {
-        Kind::Floods(count) => {
-            let pairs = wide * wide.saturating_sub(1) * count as u64;
+        Kind::Floods(_) => {
+            let pairs = wide.saturating_sub(1) * sources.len() as u64;
             // A node that began a flood may hear it again.
-            let heard = |(flow, hops): (usize, &Vec<Option<u32>>)| {
-                hops.iter().enumerate().filter(|(node, hops)| *node != flow / count && hops.is_some()).count()
+            let heard = |(source, hops): (&usize, &Vec<Option<NonZeroU16>>)| {
+                hops.iter().enumerate().filter(|(node, hops)| node != source && hops.is_some()).count()
             };
-            let heard = network.tally.hops.iter().enumerate().map(heard).sum::<usize>();
+            let heard = sources.iter().zip(&network.tally.hops).map(heard).sum::<usize>();
             (share(heard as u64, pairs), stats.get("floods_relayed"))
         }
         Kind::Discoveries | Kind::SameDiscovery => {
-            let asked = (0..nodes).filter(|node| kind == Kind::Discoveries || *node != single);
             let found =
-                asked.clone().filter(|node| !network.nodes[*node].found(&own_name(*node), now).is_empty());
-            (share(found.count() as u64, asked.count() as u64), stats.get("discoveries_relayed"))
+                sources.iter().filter(|node| !network.node(**node).found(&own_name(**node), now).is_empty());
+            (share(found.count() as u64, sources.len() as u64), stats.get("discoveries_relayed"))
         }
     };
     Ok(StormFigures {

@@ -71,46 +71,111 @@ pub struct Topology {
 impl Topology {
     /// The nodes one hop from each node.
     #[must_use]
-    pub fn neighbours(&self) -> Vec<Vec<usize>> {
-        let mut neighbours = vec![Vec::new(); self.nodes];
+    pub fn neighbours(&self) -> Neighbours {
+        let mut first = vec![0; self.nodes + 1];
+        for segment in &self.segments {
+            segment.iter().for_each(|member| first[member + 1] += segment.len() - 1);
+        }
+        (0..self.nodes).for_each(|node| first[node + 1] += first[node]);
+        let (mut next, mut all) = (first.clone(), vec![0; first[self.nodes]]);
         for segment in &self.segments {
             for member in segment {
-                neighbours[*member].extend(segment.iter().copied().filter(|other| other != member));
+                for other in segment.iter().filter(|other| *other != member) {
+                    all[next[*member]] = *other;
+                    next[*member] += 1;
+                }
             }
         }
-        neighbours
+        Neighbours { first, all }
     }
 
     /// Hops from a node to each; `None` where there is no way.
     #[must_use]
     pub fn distances(&self, from: usize) -> Vec<Option<usize>> {
-        distances(&self.neighbours(), from)
+        self.neighbours().distances(from)
     }
 
     /// The longest of the shortest ways between two nodes.
     #[must_use]
-    pub fn diameter(&self) -> usize {
-        let neighbours = self.neighbours();
-        (0..self.nodes)
-            .filter_map(|from| distances(&neighbours, from).into_iter().flatten().max())
-            .max()
-            .unwrap_or(0)
+    pub fn diameter(&self) -> Diameter {
+        self.neighbours().diameter()
     }
 }
 
-fn distances(neighbours: &[Vec<usize>], from: usize) -> Vec<Option<usize>> {
-    let mut found = vec![None; neighbours.len()];
-    found[from] = Some(0);
-    let mut queue = VecDeque::from([(from, 0)]);
-    while let Some((node, hops)) = queue.pop_front() {
-        for &next in &neighbours[node] {
-            if found[next].is_none() {
-                found[next] = Some(hops + 1);
-                queue.push_back((next, hops + 1));
+/// The nodes one hop from each node, for searches.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// Where in `all` those of a node begin, and last where they end.
+    first: Vec<usize>,
+    all: Vec<usize>,
+}
+
+/// The longest of the shortest ways between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diameter {
+    /// In hops.
+    pub hops: usize,
+    /// Whether no way is longer; otherwise none longer was found.
+    pub exact: bool,
+}
+
+/// How many searches the diameter of a large network may take.
+const SEARCHES: usize = 300;
+
+impl Neighbours {
+    /// Those of one node.
+    #[must_use]
+    pub fn of(&self, node: usize) -> &[usize] {
+        &self.all[self.first[node]..self.first[node + 1]]
+    }
+
+    /// Hops from a node to each; `None` where there is no way.
+    #[must_use]
+    pub fn distances(&self, from: usize) -> Vec<Option<usize>> {
+        let mut found = vec![None; self.first.len() - 1];
+        found[from] = Some(0);
+        let mut queue = VecDeque::from([(from, 0)]);
+        while let Some((node, hops)) = queue.pop_front() {
+            for &next in self.of(node) {
+                if found[next].is_none() {
+                    found[next] = Some(hops + 1);
+                    queue.push_back((next, hops + 1));
+                }
             }
         }
+        found
     }
-    found
+
+    /// Searches from nodes that may be at the edge, and in between from some that are in the middle: what is `d` hops from
+    /// a node whose farthest is `e` hops away has nothing farther away than `d + e` (Takes and Kosters 2011). So few
+    /// searches are needed, except where all nodes are alike.
+    fn diameter(&self) -> Diameter {
+        let nodes = self.first.len() - 1;
+        let mut bounds = vec![(0, usize::MAX); nodes];
+        let mut candidates: Vec<usize> = (0..nodes).collect();
+        let mut hops = 0;
+        for search in 0..SEARCHES {
+            let degree = |node: &usize| self.of(*node).len();
+            let edge = |node: &&usize| (bounds[**node].1, degree(node));
+            let middle = |node: &&usize| (usize::MAX - bounds[**node].0, degree(node));
+            let from = candidates.iter();
+            let from = if search % 2 == 0 { from.max_by_key(edge) } else { from.max_by_key(middle) };
+            let Some(&from) = from else { return Diameter { hops, exact: true } };
+            let distances = self.distances(from);
+            let farthest = distances.iter().flatten().copied().max().unwrap_or(0);
+            hops = hops.max(farthest);
+            bounds[from] = (farthest, farthest);
+            for node in &candidates {
+                if let Some(distance) = distances[*node] {
+                    let (low, high) = &mut bounds[*node];
+                    *low = (*low).max(distance).max(farthest - distance);
+                    *high = (*high).min(farthest + distance);
+                }
+            }
+            candidates.retain(|node| *node != from && bounds[*node].1 > hops);
+        }
+        Diameter { hops, exact: candidates.is_empty() }
+    }
 }
 
 fn line_links(nodes: usize) -> Vec<(usize, usize)> {
@@ -130,20 +195,39 @@ fn random_links(nodes: usize, random: &mut Random) -> Vec<(usize, usize)> {
     let mut links: Vec<_> =
         (0..nodes).flat_map(|a| (0..a).map(move |b| (b, a))).filter(|_| random.chance(probability)).collect();
     // What has no way to node 0 gets one.
-    let mut topology = Topology { nodes, segments: links.iter().map(|(a, b)| vec![*a, *b]).collect() };
-    while let Some(lost) = topology.distances(0).iter().position(Option::is_none) {
-        let reached: Vec<_> = topology
-            .distances(0)
-            .iter()
-            .enumerate()
-            .filter(|(_, hops)| hops.is_some())
-            .map(|(n, _)| n)
-            .collect();
-        let to = reached[random.below(reached.len())];
-        links.push((to, lost));
-        topology.segments.push(vec![to, lost]);
+    let mut groups = Groups::of(nodes);
+    links.iter().for_each(|(a, b)| groups.join(*a, *b));
+    for lost in 0..nodes {
+        if groups.root(lost) != groups.root(0) {
+            let reached: Vec<_> = (0..nodes).filter(|node| groups.root(*node) == groups.root(0)).collect();
+            let to = reached[random.below(reached.len())];
+            links.push((to, lost));
+            groups.join(to, lost);
+        }
     }
     links
+}
+
+/// Nodes in groups that have a way to each other, each with a node that leads to the group's root.
+struct Groups(Vec<usize>);
+
+impl Groups {
+    fn of(nodes: usize) -> Self {
+        Self((0..nodes).collect())
+    }
+
+    fn root(&mut self, mut node: usize) -> usize {
+        while self.0[node] != node {
+            self.0[node] = self.0[self.0[node]];
+            node = self.0[node];
+        }
+        node
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b)] = a.min(b);
+    }
 }
 
 fn scale_free_links(nodes: usize, random: &mut Random) -> Vec<(usize, usize)> {
@@ -192,12 +276,28 @@ mod tests {
 
     #[test]
     fn diameters_are_what_the_shapes_promise() {
-        let diameter = |shape: Shape, nodes| shape.build(nodes, &mut Random::new(3)).diameter();
+        let diameter = |shape: Shape, nodes| {
+            let diameter = shape.build(nodes, &mut Random::new(3)).diameter();
+            assert!(diameter.exact, "{shape:?}");
+            diameter.hops
+        };
         assert_eq!(diameter(Shape::Line, 10), 9);
         assert_eq!(diameter(Shape::Ring, 10), 5);
         assert_eq!(diameter(Shape::Grid, 100), 18);
         assert_eq!(diameter(Shape::Campus, 100), 3);
         assert!((3..20).contains(&diameter(Shape::Random, 100)));
         assert!((3..10).contains(&diameter(Shape::ScaleFree, 100)));
+    }
+
+    #[test]
+    fn bounds_find_the_diameter_that_all_searches_find() {
+        for (seed, shape) in ALL.into_iter().cycle().take(60).enumerate() {
+            let nodes = 2 + 7 * seed;
+            let topology = shape.build(nodes, &mut Random::new(seed as u64));
+            let neighbours = topology.neighbours();
+            let all =
+                (0..nodes).filter_map(|from| neighbours.distances(from).into_iter().flatten().max()).max();
+            assert_eq!(Some(topology.diameter().hops), all, "{shape:?} of {nodes}");
+        }
     }
 }

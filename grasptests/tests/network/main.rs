@@ -14,5 +14,6 @@ mod many_links;
 mod rapid;
 mod relay;
 mod simulator;
+mod simulator_life;
 mod soak;
 mod two_nodes;

@@ -1,8 +1,14 @@
 //! What holds in every network, on virtual time: who is reached, that nothing is sent twice, that all ends
 //! (RFC 8990 §2.5.4.4, §2.5.6.2).
 
+use std::fs;
+use std::num::NonZeroUsize;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use grasp::{Config, Rate};
 use grasptests::simulator::network::Quality;
+use grasptests::simulator::parallel::in_parallel;
 use grasptests::simulator::random::Random;
 use grasptests::simulator::scenario::{DiscoveryFigures, Setting, discover, flood};
 use grasptests::simulator::storm::{Kind, storm};
@@ -23,7 +29,7 @@ fn setting(topology: &Topology, loss: f64) -> Setting<'_> {
         topology,
         config: Config::new(),
         quality: Quality { loss, ..Quality::default() },
-        loop_count: u8::try_from(topology.diameter().max(1)).unwrap(),
+        loop_count: u8::try_from(topology.diameter().hops.max(1)).unwrap(),
         seed: 5,
     }
 }
@@ -83,13 +89,13 @@ fn a_flood_goes_as_far_as_its_loop_count() {
 #[test]
 fn where_links_differ_the_fastest_way_may_need_more_than_the_diameter() {
     let topology = build(Shape::Random, 400);
-    let quality = Quality { delay: 1000, jitter: 20_000, loss: 0.0 };
+    let quality = Quality { jitter: 20_000, ..Quality::default() };
     let tight = Setting { quality, ..setting(&topology, 0.0) };
     let ample = Setting { loop_count: tight.loop_count * 3, ..tight.clone() };
     let floods = |setting, sources| (0..sources).map(move |source| flood(setting, source).unwrap());
     assert!(floods(&tight, 20).any(|figures| figures.reached < 400), "what came by a long way goes less far");
     assert!(floods(&ample, 5).all(|figures| figures.reached == 400 && figures.traffic.most_one_way == 1));
-    assert!(floods(&ample, 5).any(|figures| figures.hops as usize > topology.diameter()));
+    assert!(floods(&ample, 5).any(|figures| figures.hops as usize > topology.diameter().hops));
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn where_relays_come_and_go_every_asker_finds_every_responder_within_its_loop_co
             let mut network = setting.network();
             let name = |responder: usize| format!("at {responder}");
             for responder in RESPONDERS {
-                network.nodes[responder].offer(&setting.objective(&name(responder)), 4711).unwrap();
+                network.node(responder).offer(&setting.objective(&name(responder)), 4711).unwrap();
             }
             let mut unplugged = [false; NODES];
             for round in 0..12 {
@@ -226,17 +232,71 @@ fn the_same_seed_gives_the_same_figures() {
             discover(&other, 3, &[50], Some(5000)).unwrap()
         );
         assert_eq!(
-            storm(&one, Kind::Discoveries, 500_000, None).unwrap(),
-            storm(&other, Kind::Discoveries, 500_000, None).unwrap()
+            storm(&one, Kind::Discoveries, 60, 500_000, None).unwrap(),
+            storm(&other, Kind::Discoveries, 60, 500_000, None).unwrap()
         );
     }
+}
+
+#[test]
+fn threads_do_not_change_the_figures() {
+    let topology = build(Shape::Grid, 60);
+    // Few relays at a time: others end early to make room, and which ones must not depend on chance.
+    let config = Config::new().relay_limit(4).discovery_relay_rate(Rate::new(50, 100));
+    let jobs: Vec<u64> = (0..3).collect();
+    let figures = |threads: usize| {
+        in_parallel(NonZeroUsize::new(threads).unwrap(), &jobs, |seed| {
+            let setting = Setting { seed: *seed, config: config.clone(), ..setting(&topology, 0.05) };
+            let asked = discover(&setting, 3, &[50], Some(5000))?;
+            let storm = storm(&setting, Kind::Discoveries, 60, 1_000_000, Some(10_000))?;
+            Ok::<_, grasp::Error>((flood(&setting, 3)?, asked, storm))
+        })
+        .unwrap()
+    };
+    let alone = figures(1);
+    assert!(alone.iter().any(|(.., storm)| storm.stats.get("dropped_relay_full") > 0));
+    assert_eq!(alone, figures(3));
+    assert_ne!(alone[0], alone[1], "another seed is another run");
+}
+
+/// The resident memory of a process so far, at most, in KiB, and the processor time that it has used, in hundredths of a
+/// second.
+fn used(process: u32) -> Option<(u64, u64)> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).ok();
+    let (status, stat) = (read("status")?, read("stat")?);
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    // After the name of the program, which may contain anything: fields 14 and 15 of proc(5).
+    let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+    let ticks = times.map(|ticks| ticks.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some((memory.trim().trim_end_matches("kB").trim().parse().ok()?, ticks))
+}
+
+#[test]
+fn twenty_thousand_nodes_take_less_than_a_gigabyte_and_little_time() {
+    let options =
+        "--scenario sweep --sizes 20000 --topology grid --loss 0 --loop-count auto --runs 1 --threads 1";
+    let program = env!("CARGO_BIN_EXE_simulator");
+    let mut child = Command::new(program).args(options.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut memory, mut ticks) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(1200);
+    while child.try_wait().unwrap().is_none() {
+        (memory, ticks) = used(child.id()).unwrap_or((memory, ticks));
+        assert!(Instant::now() < deadline, "{ticks} ticks of processor time, {memory} KiB");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("| 100.0 % ") && text.contains("| 1 of 1 "), "{text}");
+    assert!((1..1 << 20).contains(&memory), "{memory} KiB");
+    // Half a minute where it is not optimized. To look for the diameter from each node took longer than that alone.
+    assert!((1..12_000).contains(&ticks), "{ticks} ticks");
 }
 
 #[test]
 fn when_all_flood_within_a_second_the_defaults_drop_nothing() {
     let topology = build(Shape::ScaleFree, 60);
     let setting = setting(&topology, 0.0);
-    let figures = storm(&setting, Kind::Floods(3), 1_000_000, None).unwrap();
+    let figures = storm(&setting, Kind::Floods(3), 60, 1_000_000, None).unwrap();
     assert_eq!((figures.reached, figures.stats.dropped()), (1.0, vec![]));
     assert!(figures.relayed <= 180 * 59 && figures.memory.0 <= 177 && figures.open == 0);
     // Each sender has sent each flood on all its links, or on all but the one that it came by.
@@ -254,7 +314,7 @@ fn what_a_relay_does_and_remembers_at_a_time_is_bounded() {
     let config = Config::new().relay_memory(10).relay_limit(4).flood_relay_rate(rate).responder_limit(2);
     let setting = Setting { config, ..setting(&topology, 0.1) };
     for kind in [Kind::Floods(2), Kind::Discoveries, Kind::SameDiscovery] {
-        let figures = storm(&setting, kind, 1_000_000, None).unwrap();
+        let figures = storm(&setting, kind, 100, 1_000_000, None).unwrap();
         assert!(figures.memory.0 <= 10 && figures.memory.1 <= 4, "{kind:?}: {:?}", figures.memory);
         assert!(figures.end.is_some() && figures.open == 0, "{kind:?}");
         assert!(!figures.stats.dropped().is_empty(), "{kind:?}");

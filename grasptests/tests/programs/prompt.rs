@@ -218,6 +218,10 @@ fn each_program_tells_its_version_and_explains_a_mistake() {
         (["--loop-count", "0"], "a loop count is a number from 1 to 255, or auto"),
         (["--loss", "much"], "a percentage is a number from 0 to 100"),
         (["--loss", "101"], "a percentage is a number from 0 to 100"),
+        (["--node-life", "1"], "two numbers of minutes, at least 1, as in 43200/60"),
+        (["--set", "speed=1"], "there is no setting speed"),
+        (["--set", "relay_limit"], "a setting is NAME=VALUE"),
+        (["--set", "flood_relay_rate=fast"], "a value is a number, or two as in 100/300, or true or false"),
     ] {
         let (status, _, errors) = simulator(&arguments);
         assert_eq!(status, Some(2), "{arguments:?}: {errors}");
