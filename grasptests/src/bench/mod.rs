@@ -39,7 +39,7 @@ pub(crate) use graspy::measure as measure_graspy;
 pub(crate) use growth::print as print_growth;
 pub(crate) use process::{ROLE, play};
 pub(crate) use python::print as print_python;
-pub(crate) use report::{HEADING, json, row};
+pub(crate) use report::{HEADING, complaint, json, row};
 
 /// What is measured, in the order of the table.
 pub(crate) const NAMES: [&str; 25] = [
