@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    net::{Ipv6Addr, SocketAddrV6, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket},
     process::Command,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
@@ -171,12 +171,19 @@ impl Node {
             .find(Ipv6Addr::is_unique_local)
     }
 
-    /// Adds an address, usable at once (no duplicate address detection).
+    /// Adds an address, usable at once (no duplicate address detection). One of IPv4 is forgotten when the interface goes
+    /// down.
     ///
     /// # Errors
     ///
     /// [`LabError::Kernel`] when there is no such interface or it has the address already.
-    pub fn add_address(&self, interface: &str, address: Ipv6Addr, prefix: u8) -> Result<(), LabError> {
+    pub fn add_address(
+        &self,
+        interface: &str,
+        address: impl Into<IpAddr>,
+        prefix: u8,
+    ) -> Result<(), LabError> {
+        let address = address.into();
         let index = self.interface_index(interface)?;
         let added = self.0.namespace.netlink(|netlink| netlink.add_address(index, address, prefix));
         added.doing(|| format!("add {address}/{prefix} to {interface} of node {}", self.name()))

@@ -12,6 +12,7 @@ mod interop;
 mod many_links;
 mod rapid;
 mod relay;
+mod saturation;
 mod simulator;
 mod soak;
 mod two_nodes;
