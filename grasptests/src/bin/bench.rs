@@ -12,6 +12,7 @@ use grasptests::lab;
 #[path = "../bench/mod.rs"]
 mod bench;
 
+use bench::peers::{JOBS, Order, Which};
 use bench::{Figure, HEADING, NAMES, ROLE, Result};
 
 /// Measures the engine next to what bare sockets do with the same pattern of connections and messages, in a private
@@ -42,6 +43,23 @@ struct Arguments {
     /// wheel, as contrib/python/.venv/bin/python after contrib/python/test
     #[arg(long, value_name = "PYTHON", conflicts_with_all = ["only", "json", "growth", "check", "aim"])]
     python: Option<PathBuf>,
+    /// Measure instead what a user would choose in place of GRASP, doing the same jobs. What cannot be had is skipped, with the
+    /// reason. Needs cargo and its registry for the programs in grasptests/peers, PYTHON (or python3) with zeroconf, eclipse-zenoh or what graspy needs,
+    /// --graspy or GRASPY_DIR for graspy, an installed avahi-daemon for avahi.
+    #[arg(long, conflicts_with_all = ["only", "json", "python", "growth", "check", "aim"])]
+    peers: bool,
+    /// With --peers, only these jobs.
+    #[arg(long, value_name = "JOBS", value_delimiter = ',', requires = "peers", value_parser = JOBS)]
+    jobs: Vec<String>,
+    /// With --peers, only these of grasp, tcp, graspy, mdns-sd, zeroconf, avahi, zenoh and foca.
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', requires = "peers")]
+    only_peers: Vec<String>,
+    /// With --peers, spread a value over so many nodes; with --saturation, the nodes of the grid.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(4..=1000))]
+    nodes: u16,
+    /// Print instead how many of 1 kB floods at growing rates reach all nodes of a grid, and where the others are dropped.
+    #[arg(long, conflicts_with_all = ["only", "json", "graspy", "python", "growth", "check", "aim", "peers"])]
+    saturation: bool,
     /// Print instead how costs grow with what is registered and cached.
     #[arg(long, conflicts_with_all = ["only", "json", "graspy", "check", "aim"])]
     growth: bool,
@@ -69,10 +87,26 @@ fn status(result: Result<()>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    lab::enter()?;
     let rounds = usize::from(arguments.rounds);
+    if arguments.peers {
+        let order = Order {
+            jobs: arguments.jobs.clone(),
+            peers: arguments.only_peers.clone(),
+            rounds,
+            nodes: arguments.nodes,
+            graspy: arguments.graspy.clone(),
+        };
+        // Before the lab: cargo may need the network for what it builds.
+        let which = Which::look(&order)?;
+        lab::enter()?;
+        return bench::peers::print(&order, &which);
+    }
+    lab::enter()?;
     if arguments.growth {
         return bench::print_growth(rounds);
+    }
+    if arguments.saturation {
+        return bench::print_saturation(arguments.nodes);
     }
     if let Some(python) = &arguments.python {
         let graspy = arguments.graspy.as_ref().map(|directory| directory.canonicalize()).transpose()?;

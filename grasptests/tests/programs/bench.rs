@@ -108,3 +108,27 @@ fn an_aim_that_nothing_can_miss_is_a_failure() {
         assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
     }
 }
+
+#[test]
+fn peers_do_the_same_jobs_and_those_that_cannot_be_had_are_skipped_with_a_sentence() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.args(["--peers", "--rounds", "1"]).args(arguments);
+        let output = command
+            .env("PYTHON", "/nonexistent")
+            .env_remove("GRASPY_DIR")
+            .output()
+            .expect("the bench starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = run(&["--only-peers", "grasp,tcp,graspy,zeroconf", "--nodes", "4"]);
+    let rows = |of: &str| said.lines().filter(|line| line.starts_with(&format!("| {of}"))).count();
+    // To find by default and in rapid mode, to ask in two ways, and to spread.
+    assert_eq!((rows("this engine"), rows("plain TCP")), (5, 2), "{said}");
+    assert!(!said.contains("could not be measured"), "{said}");
+    for skipped in ["graspy is skipped: neither --graspy nor GRASPY_DIR", "zeroconf is skipped: /nonexistent"]
+    {
+        assert!(said.contains(skipped), "{said}");
+    }
+}
