@@ -1,6 +1,6 @@
 //! The state that the threads and calls of one engine share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +75,15 @@ impl Unicasts {
 }
 
 impl Interface {
+    /// How many datagrams more than at the last call the system has dropped here because a buffer was full.
+    pub(crate) fn overflows(&self, dropped: &HashMap<u64, u32>) -> usize {
+        let unicasts = match &*self.unicasts.lock() {
+            Unicasts::Heard(receiver) => receiver.overflows(dropped),
+            Unicasts::Unheard | Unicasts::Closed => 0,
+        };
+        self.multicasts.overflows(dropped).saturating_add(unicasts)
+    }
+
     pub(crate) fn close(&self) {
         self.multicasts.close();
         self.unicasts.lock().end(Unicasts::Closed);

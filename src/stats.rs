@@ -54,9 +54,9 @@ macro_rules! counters {
         /// 10. Every message sent over TCP: `messages_sent` = `responses_sent` + `synch_sent` +
         ///     `session_messages_sent` + `refusals_sent` + `neighbour_messages_sent`.
         ///
-        /// What the engine cannot see, it does not count: datagrams that the system drops because the buffer of a
-        /// socket is full (the last column of `/proc/net/udp6`), connections that the system refuses (`nstat`), and
-        /// what a peer sends on a connection that is closed without being read further.
+        /// What the engine cannot see, it does not count: connections that the system refuses (`nstat`), and what a peer sends
+        /// on a connection that is closed without being read further. Datagrams that the system drops before the engine
+        /// receives them are not received: `receive_overflows` counts them apart.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats { $($(#[doc = $doc])* pub $name: u64,)* }
@@ -195,6 +195,9 @@ counters! {
     datagram_bytes_received,
     /// Errors that the system reported instead of a datagram.
     receive_failed: drop,
+    /// Datagrams that the system dropped because the receive buffer of a socket was full: the engine is overloaded. Asked for
+    /// every `watch_interval`; not in the trace.
+    receive_overflows,
     /// Datagrams sent, one per interface.
     multicast_sent,
     /// Bytes of all datagrams sent.

@@ -14,6 +14,7 @@ pub(crate) mod local;
 pub(crate) mod multicast;
 pub(crate) mod namespace;
 mod netlink;
+pub(crate) mod overflow;
 pub(crate) mod resolve;
 pub(crate) mod tcp;
 pub(crate) mod wait;

@@ -3,7 +3,7 @@
 //! Heads up, RFC 8990 §2.8.4: on each interface, discoveries are sent from the same port on which their responses are
 //! accepted over TCP.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{Ipv6Addr, Shutdown, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::listener::Listener;
+use super::overflow::Overflow;
 use super::wait::{For, wait};
 use crate::constants::{ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT};
 
@@ -52,6 +53,7 @@ pub(crate) struct Receiver {
     /// The interface on which it has joined the group, if any.
     joined: Option<u32>,
     closed: AtomicBool,
+    overflow: Overflow,
 }
 
 impl Receiver {
@@ -60,7 +62,7 @@ impl Receiver {
     pub(crate) fn multicast(ifi: u32) -> io::Result<Self> {
         let socket = Self::bound(group(ifi))?;
         socket.join_multicast_v6(&ALL_GRASP_NEIGHBORS_6, ifi)?;
-        Ok(Self { socket: socket.into(), joined: Some(ifi), closed: AtomicBool::new(false) })
+        Ok(Self::of(socket, Some(ifi)))
     }
 
     /// Receives datagrams that come in by an interface for port 7017 of any unicast address of this node; only for its
@@ -73,7 +75,12 @@ impl Receiver {
             }
             bound => bound?,
         };
-        Ok(Self { socket: socket.into(), joined: None, closed: AtomicBool::new(false) })
+        Ok(Self::of(socket, None))
+    }
+
+    fn of(socket: Socket, joined: Option<u32>) -> Self {
+        let overflow = Overflow::of(&socket);
+        Self { socket: socket.into(), joined, closed: AtomicBool::new(false), overflow }
     }
 
     fn bound_to_device(name: &str) -> io::Result<Socket> {
@@ -126,6 +133,12 @@ impl Receiver {
     /// Whether another datagram is there already.
     pub(crate) fn has_more(&self) -> bool {
         super::wait::has_input(&self.socket)
+    }
+
+    /// How many datagrams more than at the last call the system has dropped here because the buffer was full; `dropped` is
+    /// what [`overflow::dropped`](super::overflow::dropped) says.
+    pub(crate) fn overflows(&self, dropped: &HashMap<u64, u32>) -> usize {
+        self.overflow.news(dropped)
     }
 
     /// On Linux, shutting down a datagram socket ends a `recv` that blocks on it, now or later, although the call

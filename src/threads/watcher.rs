@@ -14,7 +14,7 @@ use crate::core::{Core, Interface};
 use crate::net::changes::Changes;
 use crate::net::descriptors;
 use crate::net::interfaces::{InUse, LeftOut, Link, Snapshot, Why, snapshot};
-use crate::net::multicast;
+use crate::net::{multicast, overflow};
 use crate::registry::{self, Addresses, Close};
 use crate::start_error::StartError;
 
@@ -89,6 +89,7 @@ fn news(looked: Result<(), StartError>, failing: &mut Option<String>) -> Option<
 /// Looks once.
 fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
     core.update_security();
+    count_overflows(core);
     say(refresh(core, queue), failing);
     if let Some(again) = core.is_membership_due() {
         neighbours::expel(core, again);
@@ -98,6 +99,17 @@ fn look(core: &Arc<Core>, queue: &Queue, failing: &mut Option<String>) {
         exchange.transport.close();
     }
     core.closing.look();
+}
+
+/// Counts what the system has dropped because the engine does not receive as fast as others send.
+fn count_overflows(core: &Core) {
+    let dropped = overflow::dropped();
+    if dropped.is_empty() {
+        return;
+    }
+    let interfaces: Vec<_> = core.network.read().interfaces.values().cloned().collect();
+    let news: usize = interfaces.iter().map(|interface| interface.overflows(&dropped)).sum();
+    core.node.counters.receive_overflows.add_many(news);
 }
 
 /// Looks at the interfaces once: opens new ones, and closes those that no longer exist, have another address, or have

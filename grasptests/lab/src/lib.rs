@@ -22,7 +22,7 @@
 //! | `node`, `link`, `route`, `topology` | the network |
 //! | `device` | interfaces that a node makes itself, addresses in their states |
 //! | `impair` | delay and loss |
-//! | `rawudp`, `process`, `capture` | what tests use besides |
+//! | `rawudp`, `process`, `capture`, `traffic` | what tests use besides |
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
 mod capture;
@@ -40,6 +40,7 @@ mod rerun;
 mod route;
 mod sys;
 mod topology;
+mod traffic;
 
 use std::{fmt, sync::Arc};
 
@@ -55,6 +56,7 @@ pub use process::eventually;
 pub use rawudp::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, RawUdp};
 pub use rerun::{Passed, rerun_isolated};
 pub use topology::{Network, Topology};
+pub use traffic::Traffic;
 
 use namespace::Namespace;
 

@@ -180,7 +180,12 @@ impl Netlink {
     }
 
     /// Adds an address that is usable at once, without duplicate address detection.
-    pub(crate) fn add_address(&mut self, index: u32, address: Ipv6Addr, prefix: u8) -> io::Result<()> {
+    pub(crate) fn add_address(
+        &mut self,
+        index: u32,
+        address: impl Into<IpAddr>,
+        prefix: u8,
+    ) -> io::Result<()> {
         let mut message = address_message(index, address, prefix);
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         self.create(RouteNetlinkMessage::NewAddress(message))
@@ -203,7 +208,12 @@ impl Netlink {
         self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
 
-    pub(crate) fn remove_address(&mut self, index: u32, address: Ipv6Addr, prefix: u8) -> io::Result<()> {
+    pub(crate) fn remove_address(
+        &mut self,
+        index: u32,
+        address: impl Into<IpAddr>,
+        prefix: u8,
+    ) -> io::Result<()> {
         self.ask(RouteNetlinkMessage::DelAddress(address_message(index, address, prefix)), NLM_F_ACK)
             .map(drop)
     }
@@ -336,12 +346,13 @@ fn token_bucket(bytes_per_second: u32) -> [(u16, Vec<u8>); 2] {
     [(TCA_TBF_PARMS, parameters), (TCA_TBF_BURST, BURST.to_ne_bytes().to_vec())]
 }
 
-fn address_message(index: u32, address: Ipv6Addr, prefix: u8) -> AddressMessage {
+fn address_message(index: u32, address: impl Into<IpAddr>, prefix: u8) -> AddressMessage {
+    let address = address.into();
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet6;
+    message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     message.header.index = index;
     message.header.prefix_len = prefix;
-    message.attributes = vec![AddressAttribute::Local(IpAddr::V6(address))];
+    message.attributes = vec![AddressAttribute::Local(address)];
     message
 }
 

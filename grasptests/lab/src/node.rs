@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    net::{Ipv6Addr, SocketAddrV6, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket},
     process::Command,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
@@ -177,6 +177,20 @@ impl Node {
     ///
     /// [`LabError::Kernel`] when there is no such interface or it has the address already.
     pub fn add_address(&self, interface: &str, address: Ipv6Addr, prefix: u8) -> Result<(), LabError> {
+        self.add(interface, address.into(), prefix)
+    }
+
+    /// As [`add_address`](Self::add_address), for programs that need IPv4. The address is forgotten when the interface goes
+    /// down.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_address`](Self::add_address).
+    pub fn add_ipv4_address(&self, interface: &str, address: Ipv4Addr, prefix: u8) -> Result<(), LabError> {
+        self.add(interface, address.into(), prefix)
+    }
+
+    fn add(&self, interface: &str, address: IpAddr, prefix: u8) -> Result<(), LabError> {
         let index = self.interface_index(interface)?;
         let added = self.0.namespace.netlink(|netlink| netlink.add_address(index, address, prefix));
         added.doing(|| format!("add {address}/{prefix} to {interface} of node {}", self.name()))

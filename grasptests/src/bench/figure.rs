@@ -45,14 +45,65 @@ impl Figure {
 
     /// Whether the aim is met; `None` where there is none.
     pub(crate) fn is_met(&self) -> Option<bool> {
+        self.is_within(0.0)
+    }
+
+    /// Whether the aim is missed by more than the stated noise: another run would hardly meet it.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.is_within(self.noise().unwrap_or_default()) == Some(false)
+    }
+
+    /// How far a run may be from the aim by chance, as a share of the aim; `None` if there is no aim.
+    pub(crate) fn noise(&self) -> Option<f64> {
+        let stated = NOISE.iter().find(|(name, _)| *name == self.name).map_or(0.0, |(_, noise)| *noise);
+        (self.aim != Aim::Report).then_some(stated)
+    }
+
+    fn is_within(&self, noise: f64) -> Option<bool> {
         match (self.aim, self.ratio) {
-            (Aim::RatioAtLeast(least), Some(ratio)) => Some(ratio >= least),
-            (Aim::RatioAtMost(most), Some(ratio)) => Some(ratio <= most),
-            (Aim::AtMost(most), _) => Some(self.value <= most),
+            (Aim::RatioAtLeast(least), Some(ratio)) => Some(ratio >= least * (1.0 - noise)),
+            (Aim::RatioAtMost(most), Some(ratio)) => Some(ratio <= most * (1.0 + noise)),
+            (Aim::AtMost(most), _) => Some(self.value <= most * (1.0 + noise)),
             _ => None,
         }
     }
+
+    /// Aims at another number, in the same direction.
+    pub(crate) fn aim_at(&mut self, number: f64) -> Result<()> {
+        match &mut self.aim {
+            Aim::RatioAtLeast(aim) | Aim::RatioAtMost(aim) | Aim::AtMost(aim) => *aim = number,
+            Aim::Report => return Err(format!("{} has no aim", self.name).into()),
+        }
+        Ok(())
+    }
 }
+
+/// The noise of each figure with an aim: half of the spread of the runs in docs/performance.md, relative to their median.
+pub(crate) const NOISE: [(&str, f64); 23] = [
+    ("negotiate_connect", 0.10),
+    ("negotiate_connect_16", 0.10),
+    ("negotiate_step", 0.12),
+    ("synchronize", 0.10),
+    ("discover_first", 0.20),
+    ("discover_5_hops", 0.10),
+    ("flood_hop", 0.30),
+    ("floods_handled", 0.10),
+    ("cpu_per_negotiation", 0.10),
+    ("open_sessions", 0.10),
+    ("idle", 0.08),
+    ("idle_wakeups", 0.20),
+    ("graspd_idle", 0.05),
+    ("graspd_idle_wakeups", 0.20),
+    ("startup", 0.50),
+    ("ipc_call_get_flood", 0.10),
+    ("ipc_call_register_obj", 0.10),
+    ("ipc_negotiate", 0.10),
+    ("ipc_clients_memory", 0.10),
+    ("ipc_clients_threads", 0.0),
+    ("tls_connect", 0.10),
+    ("tls_resumed", 0.10),
+    ("tls_step", 0.12),
+];
 
 /// Measures a figure and its floor in turns, so that what disturbs the machine disturbs both. The order changes
 /// from round to round. A first round of each, which warms everything up, is not counted.
@@ -148,4 +199,70 @@ pub(crate) fn median_time(
         times.push(started.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&mut times))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(name: &str, aim: Aim, value: f64, ratio: f64) -> Figure {
+        Figure { ratio: Some(ratio), ..Figure::plain(name, "/s", aim, value) }
+    }
+
+    #[test]
+    fn an_aim_counts_as_missed_only_beyond_the_noise_of_its_figure() {
+        // Its noise is 12 percent, of 0.9.
+        let step = |ratio| figure("negotiate_step", Aim::RatioAtLeast(0.9), 1.0, ratio);
+        let judged = [0.9, 0.85, 0.78].map(|ratio| (step(ratio).is_met(), step(ratio).is_missed()));
+        assert_eq!(judged, [(Some(true), false), (Some(false), false), (Some(false), true)]);
+        // 20 percent.
+        let first = |ratio| figure("discover_first", Aim::RatioAtMost(1.5), 1.0, ratio);
+        let judged = [1.5, 1.7, 1.9].map(|ratio| (first(ratio).is_met(), first(ratio).is_missed()));
+        assert_eq!(judged, [(Some(true), false), (Some(false), false), (Some(false), true)]);
+        // The value itself, 8 percent.
+        let idle = |value| Figure::plain("idle", "KiB", Aim::AtMost(4096.0), value);
+        let judged = [4096.0, 4400.0, 4500.0].map(|value| (idle(value).is_met(), idle(value).is_missed()));
+        assert_eq!(judged, [(Some(true), false), (Some(false), false), (Some(false), true)]);
+    }
+
+    #[test]
+    fn without_stated_noise_none_is_granted_and_without_an_aim_nothing_is_missed() {
+        let unknown = figure("unknown", Aim::RatioAtLeast(0.9), 1.0, 0.89);
+        assert_eq!((unknown.noise(), unknown.is_missed()), (Some(0.0), true));
+        let mut told = figure("idle", Aim::Report, 1e9, 1e9);
+        assert_eq!((told.noise(), told.is_met(), told.is_missed()), (None, None, false));
+        assert!(told.aim_at(1.0).is_err());
+    }
+
+    #[test]
+    fn an_aim_can_be_set_to_another_number() {
+        let mut idle = Figure::plain("idle", "KiB", Aim::AtMost(4096.0), 4000.0);
+        idle.aim_at(1.0).unwrap();
+        assert_eq!((idle.aim, idle.is_missed()), (Aim::AtMost(1.0), true));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_missed() {
+        for aim in [Aim::RatioAtLeast(0.9), Aim::RatioAtMost(0.9), Aim::AtMost(0.9)] {
+            assert!(figure("startup", aim, f64::NAN, f64::NAN).is_missed(), "{aim:?}");
+        }
+    }
+
+    #[test]
+    fn the_noise_is_that_of_the_documentation() {
+        let text = include_str!("../../../docs/performance.md");
+        let (_, section) = text.split_once("## The noise of the figures").expect("the section");
+        let (section, _) = section.split_once("\n## ").expect("its end");
+        let documented: Vec<_> = section
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.split('|');
+                let name = cells.next()?.trim().trim_end_matches('`').to_owned();
+                let percent: f64 = cells.nth(1)?.trim().trim_end_matches(" %").parse().ok()?;
+                Some((name, percent / 100.0))
+            })
+            .collect();
+        let stated: Vec<_> = NOISE.iter().map(|(name, noise)| ((*name).to_owned(), *noise)).collect();
+        assert_eq!(documented, stated);
+    }
 }

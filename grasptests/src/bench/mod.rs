@@ -14,6 +14,8 @@
 //! | `growth` | how costs grow with what is registered and cached |
 //! | `ipc` | the socket between a node and its clients |
 //! | `graspy` | the same for graspy |
+//! | `peers` | what a user would choose instead, doing the same jobs |
+//! | `saturation` | where a network of engines saturates |
 //! | `python` | our Python module, next to graspy and the Rust API |
 //! | `process` | processes of their own: memory, wakeups, start |
 
@@ -28,9 +30,11 @@ mod ipc;
 mod negotiation;
 mod neighbours;
 mod pair;
+pub(crate) mod peers;
 mod process;
 mod python;
 mod report;
+mod saturation;
 mod tls;
 
 use figure::Aim;
@@ -39,7 +43,8 @@ pub(crate) use graspy::measure as measure_graspy;
 pub(crate) use growth::print as print_growth;
 pub(crate) use process::{ROLE, play};
 pub(crate) use python::print as print_python;
-pub(crate) use report::{HEADING, json, row};
+pub(crate) use report::{HEADING, complaint, json, row};
+pub(crate) use saturation::print as print_saturation;
 
 /// What is measured, in the order of the table.
 pub(crate) const NAMES: [&str; 25] = [

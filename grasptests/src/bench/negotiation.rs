@@ -81,7 +81,7 @@ fn cost_of(work: impl Fn() -> Result<()>) -> Result<f64> {
 }
 
 /// User and system time of this process in microseconds.
-fn used() -> Result<f64> {
+pub(crate) fn used() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let microseconds = (usage.user_time() + usage.system_time()).num_microseconds();
     #[expect(clippy::cast_precision_loss, reason = "a process runs for less than 2^53 microseconds")]

@@ -12,10 +12,12 @@ use grasptests::lab::process::resident_kib;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, linked};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 
 use super::figure::{Aim, Figure, Result, as_f64, median};
 use super::neighbours;
 use super::pair::{Pair, negotiated};
+use super::peers;
 
 /// The first argument of a process that the bench starts; the second is its role.
 pub(crate) const ROLE: &str = "--role";
@@ -39,6 +41,9 @@ pub(crate) fn play(role: &str) -> Result<()> {
         }
         "member" => neighbours::be_member()?,
         "sessions" => println!("{}", bytes_per_session()?),
+        "peer-engine" => peers::play_engine(false),
+        "peer-rapid-engine" => peers::play_engine(true),
+        "peer-tcp" => peers::play_tcp(),
         other => return Err(format!("there is no role {other}").into()),
     }
     Ok(())
@@ -114,6 +119,11 @@ impl Process {
     /// How many threads it has.
     pub(super) fn threads(&self) -> Result<f64> {
         field(&fs::read_to_string(self.proc("status"))?, "Threads:")
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
     }
 
     /// Its resident memory in KiB.

@@ -6,8 +6,8 @@ use super::figure::{Aim, Figure};
 
 /// The heading of the table, in Markdown.
 pub(crate) const HEADING: &str = "\
-| figure | value | floor | ratio | aim | met | graspy | ours / graspy |
-|---|--:|--:|--:|---|---|--:|--:|";
+| figure | value | floor | ratio | aim | noise | met | graspy | ours / graspy |
+|---|--:|--:|--:|---|--:|---|--:|--:|";
 
 /// A row of the table.
 pub(crate) fn row(figure: &Figure) -> String {
@@ -29,7 +29,32 @@ pub(crate) fn row(figure: &Figure) -> String {
     let comparable = figure.graspy.filter(|graspy| *graspy > 0.0);
     let better = or_dash(comparable.map(|graspy| format!("{:.3}", figure.value / graspy)));
     let value = number(figure.value, figure.unit);
-    format!("| {} | {value} | {floor} | {ratio} | {aim} | {met} | {graspy} | {better} |", figure.name)
+    let noise = or_dash(figure.noise().map(percent));
+    format!(
+        "| {} | {value} | {floor} | {ratio} | {aim} | {noise} | {met} | {graspy} | {better} |",
+        figure.name
+    )
+}
+
+/// A sentence about an aim that is missed.
+pub(crate) fn complaint(figure: &Figure) -> String {
+    let (aim, is) = match figure.aim {
+        Aim::RatioAtLeast(aim) => {
+            (format!("a ratio of at least {aim}"), figure.ratio.map(|ratio| format!("{ratio:.2}")))
+        }
+        Aim::RatioAtMost(aim) => {
+            (format!("a ratio of at most {aim}"), figure.ratio.map(|ratio| format!("{ratio:.2}")))
+        }
+        Aim::AtMost(aim) => (format!("at most {}", number(aim, figure.unit)), None),
+        Aim::Report => ("nothing".to_owned(), None),
+    };
+    let is = is.unwrap_or_else(|| number(figure.value, figure.unit));
+    let noise = percent(figure.noise().unwrap_or_default());
+    format!("{} misses its aim by more than its noise of {noise}: it is {is}, the aim is {aim}", figure.name)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
 }
 
 /// A number as it is read: three significant digits at least.
@@ -53,6 +78,8 @@ pub(crate) fn json(figures: &[Figure]) -> Value {
         }
         if let (Some(met), Some(fields)) = (figure.is_met(), fields.as_object_mut()) {
             fields.insert("met".to_owned(), json!(met));
+            fields.insert("missed".to_owned(), json!(figure.is_missed()));
+            fields.insert("noise".to_owned(), json!(figure.noise()));
         }
         (figure.name.clone(), fields)
     };

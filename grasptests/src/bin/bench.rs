@@ -12,11 +12,12 @@ use grasptests::lab;
 #[path = "../bench/mod.rs"]
 mod bench;
 
-use bench::{HEADING, NAMES, ROLE, Result};
+use bench::peers::{JOBS, Order, Which};
+use bench::{Figure, HEADING, NAMES, ROLE, Result};
 
 /// Measures the engine next to what bare sockets do with the same pattern of connections and messages, in a private
 /// network on this machine. Prints a table. The exit status is 1 if something could not be measured; a missed aim is
-/// no failure.
+/// no failure without --check.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
@@ -29,15 +30,38 @@ struct Arguments {
     /// Write the figures to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Exit with 1 if an aim is missed by more than its noise, which the table states.
+    #[arg(long)]
+    check: bool,
+    /// Aim at another number, for instance to compare with an earlier run: synchronize=1.0
+    #[arg(long, value_name = "FIGURE=NUMBER", value_parser = other_aim)]
+    aim: Vec<(String, f64)>,
     /// Measure graspy too, where that makes sense: the directory of its grasp.py.
     #[arg(long, value_name = "DIR")]
     graspy: Option<PathBuf>,
     /// Measure instead our Python module, next to the Rust API and, with --graspy, to graspy: an interpreter that has the
     /// wheel, as contrib/python/.venv/bin/python after contrib/python/test
-    #[arg(long, value_name = "PYTHON", conflicts_with_all = ["only", "json", "growth"])]
+    #[arg(long, value_name = "PYTHON", conflicts_with_all = ["only", "json", "growth", "check", "aim"])]
     python: Option<PathBuf>,
+    /// Measure instead what a user would choose in place of GRASP, doing the same jobs. What cannot be had is skipped, with the
+    /// reason. Needs cargo and its registry for the programs in grasptests/peers, PYTHON (or python3) with zeroconf, eclipse-zenoh or what graspy needs,
+    /// --graspy or GRASPY_DIR for graspy, an installed avahi-daemon for avahi.
+    #[arg(long, conflicts_with_all = ["only", "json", "python", "growth", "check", "aim"])]
+    peers: bool,
+    /// With --peers, only these jobs.
+    #[arg(long, value_name = "JOBS", value_delimiter = ',', requires = "peers", value_parser = JOBS)]
+    jobs: Vec<String>,
+    /// With --peers, only these of grasp, tcp, graspy, mdns-sd, zeroconf, avahi, zenoh and foca.
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', requires = "peers")]
+    only_peers: Vec<String>,
+    /// With --peers, spread a value over so many nodes; with --saturation, the nodes of the grid.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(4..=1000))]
+    nodes: u16,
+    /// Print instead how many of 1 kB floods at growing rates reach all nodes of a grid, and where the others are dropped.
+    #[arg(long, conflicts_with_all = ["only", "json", "graspy", "python", "growth", "check", "aim", "peers"])]
+    saturation: bool,
     /// Print instead how costs grow with what is registered and cached.
-    #[arg(long, conflicts_with_all = ["only", "json", "graspy"])]
+    #[arg(long, conflicts_with_all = ["only", "json", "graspy", "check", "aim"])]
     growth: bool,
 }
 
@@ -63,10 +87,26 @@ fn status(result: Result<()>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    lab::enter()?;
     let rounds = usize::from(arguments.rounds);
+    if arguments.peers {
+        let order = Order {
+            jobs: arguments.jobs.clone(),
+            peers: arguments.only_peers.clone(),
+            rounds,
+            nodes: arguments.nodes,
+            graspy: arguments.graspy.clone(),
+        };
+        // Before the lab: cargo may need the network for what it builds.
+        let which = Which::look(&order)?;
+        lab::enter()?;
+        return bench::peers::print(&order, &which);
+    }
+    lab::enter()?;
     if arguments.growth {
         return bench::print_growth(rounds);
+    }
+    if arguments.saturation {
+        return bench::print_saturation(arguments.nodes);
     }
     if let Some(python) = &arguments.python {
         let graspy = arguments.graspy.as_ref().map(|directory| directory.canonicalize()).transpose()?;
@@ -84,6 +124,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         let measured = bench::measure(name, rounds).map_err(|error| format!("{name}: {error}"))?;
         for mut figure in measured {
             figure.graspy = theirs.get(&figure.name).copied();
+            if let Some(&(_, number)) = arguments.aim.iter().rev().find(|(name, _)| *name == figure.name) {
+                figure.aim_at(number)?;
+            }
             println!("{}", bench::row(&figure));
             figures.push(figure);
         }
@@ -91,5 +134,25 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Some(file) = &arguments.json {
         fs::write(file, format!("{:#}\n", bench::json(&figures)))?;
     }
-    Ok(())
+    if let Some((name, _)) =
+        arguments.aim.iter().find(|(name, _)| figures.iter().all(|figure| figure.name != *name))
+    {
+        return Err(format!("{name} has an aim, but was not measured").into());
+    }
+    if arguments.check { check(&figures) } else { Ok(()) }
+}
+
+/// An error that names the figures that miss their aims by more than their noise.
+fn check(figures: &[Figure]) -> Result<()> {
+    let missed: Vec<_> = figures.iter().filter(|figure| figure.is_missed()).map(bench::complaint).collect();
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\nbench: ").into()) }
+}
+
+/// A figure and what to aim at instead.
+fn other_aim(text: &str) -> std::result::Result<(String, f64), String> {
+    let (name, number) = text.split_once('=').ok_or("FIGURE=NUMBER is expected")?;
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok((name.to_owned(), number)),
+        _ => Err(format!("{number} is no number to aim at")),
+    }
 }

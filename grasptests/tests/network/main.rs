@@ -13,6 +13,7 @@ mod interop;
 mod many_links;
 mod rapid;
 mod relay;
+mod saturation;
 mod simulator;
 mod simulator_life;
 mod soak;

@@ -66,7 +66,8 @@ fn a_short_run_writes_every_field_of_every_figure() {
     assert!(startup["floor"].is_null() && startup["ratio"].is_null(), "{startup}");
     // Any machine starts a process within a minute.
     assert!(number(startup, "value") < 60_000.0, "{startup}");
-    assert!(startup["met"].is_boolean(), "{startup}");
+    assert!(startup["met"].is_boolean() && startup["missed"].is_boolean(), "{startup}");
+    assert!(number(startup, "noise") < 1.0, "{startup}");
     assert!(figures["synchronize"].is_null(), "only what was asked for is measured");
 }
 
@@ -79,4 +80,55 @@ fn what_cannot_be_measured_is_a_failure() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.contains("there is no grasp.py in"), "{complaint}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("| synchronize |"));
+}
+
+#[test]
+fn a_check_fails_where_an_aim_is_missed_by_more_than_its_noise_and_only_then() {
+    // No process starts within a nanosecond, and any within a minute.
+    let (impossible, generous) = ("startup=0.000001", "startup=60000");
+    let run = |more: &[&str]| bench(&[&["--only", "startup", "--rounds", "1"], more].concat());
+    let told = run(&["--aim", impossible]);
+    assert_eq!(told.status.code(), Some(0), "a missed aim is no failure: {told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("**no**"), "{told:?}");
+    let met = run(&["--check", "--aim", generous]);
+    assert_eq!(met.status.code(), Some(0), "{met:?}");
+    let missed = run(&["--check", "--aim", impossible]);
+    assert_eq!(missed.status.code(), Some(1), "{missed:?}");
+    let complaint = String::from_utf8_lossy(&missed.stderr);
+    assert!(complaint.contains("startup misses its aim by more than its noise"), "{complaint}");
+}
+
+#[test]
+fn an_aim_that_nothing_can_miss_is_a_failure() {
+    for wrong in ["startup", "startup=", "startup=NaN", "startup=-1"] {
+        assert_eq!(bench(&["--aim", wrong]).status.code(), Some(2), "{wrong}");
+    }
+    for (only, wrong) in [("startup", "idle=1"), ("codec_encode", "codec_encode=1")] {
+        let output = bench(&["--only", only, "--rounds", "1", "--check", "--aim", wrong]);
+        assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
+    }
+}
+
+#[test]
+fn peers_do_the_same_jobs_and_those_that_cannot_be_had_are_skipped_with_a_sentence() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.args(["--peers", "--rounds", "1"]).args(arguments);
+        let output = command
+            .env("PYTHON", "/nonexistent")
+            .env_remove("GRASPY_DIR")
+            .output()
+            .expect("the bench starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = run(&["--only-peers", "grasp,tcp,graspy,zeroconf", "--nodes", "4"]);
+    let rows = |of: &str| said.lines().filter(|line| line.starts_with(&format!("| {of}"))).count();
+    // To find by default and in rapid mode, to ask in two ways, and to spread.
+    assert_eq!((rows("this engine"), rows("plain TCP")), (5, 2), "{said}");
+    assert!(!said.contains("could not be measured"), "{said}");
+    for skipped in ["graspy is skipped: neither --graspy nor GRASPY_DIR", "zeroconf is skipped: /nonexistent"]
+    {
+        assert!(said.contains(skipped), "{said}");
+    }
 }
