@@ -24,6 +24,8 @@ pub enum StartError {
     Thread(io::Error),
     /// The system's random generator fails.
     Random,
+    /// The certificate and the key that `GRASP_DOMAIN` names are not available; the text says why and what to do.
+    Credentials(Box<dyn std::error::Error + Send + Sync>),
     /// The keys of a QUADS domain are not available; the text says why and what to do.
     Keys(Box<dyn std::error::Error + Send + Sync>),
     /// The ACP of [`Acp::Fallback`](crate::Acp::Fallback) protects each message, as QUADS does: no domain can take its place.
@@ -71,6 +73,7 @@ impl fmt::Display for StartError {
             Self::Fallback => f.write_str(
                 "an ACP that protects each message, such as QUADS, has no domain in reserve: name the interfaces of an ACP",
             ),
+            Self::Credentials(error) => write!(f, "no certificate for the domain (GRASP_DOMAIN): {error}"),
             Self::Keys(error) => write!(f, "no keys for QUADS: {error}"),
             Self::Bubbles(error) => {
                 write!(f, "speech bubbles cannot be served: {error}; GRASP_BUBBLES says where, for instance a free port")
@@ -108,7 +111,7 @@ impl std::error::Error for StartError {
             | Self::Bubbles(error)
             | Self::Thread(error) => Some(error),
             Self::NoNode { cause, .. } => Some(cause),
-            Self::Keys(error) => Some(error.as_ref()),
+            Self::Credentials(error) | Self::Keys(error) => Some(error.as_ref()),
             Self::Fallback
             | Self::NoInterface
             | Self::Random

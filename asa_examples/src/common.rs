@@ -32,6 +32,10 @@ pub struct Common {
     #[arg(long, default_value_t = 0, requires = "lab", value_parser = clap::value_parser!(u16).range(..=100))]
     pub relays: u16,
 
+    /// With --lab: makes a certificate for every node, and runs all of them in a secure domain.
+    #[arg(long, requires = "lab")]
+    pub domain: bool,
+
     /// Uses only this interface, instead of all that are up; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,

@@ -61,6 +61,7 @@ mod common;
 pub mod getter;
 pub mod graspconfig;
 pub mod gray;
+mod members;
 mod network;
 mod offered;
 #[cfg(feature = "bubbles")]
@@ -180,6 +181,10 @@ fn supervise<E: Example>(example: E) -> Outcome {
     let config = match network::node_name(network.as_ref()) {
         Some(name) => common.config().name(Some(name)),
         None => common.config(),
+    };
+    let config = match network.as_ref().map(Network::acp).transpose()?.flatten() {
+        Some(acp) => config.acp(acp),
+        None => config,
     };
     let config = example.config(config);
     #[cfg(feature = "bubbles")]

@@ -11,13 +11,16 @@ use std::env;
 use std::error::Error;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grasp::tprint;
+use grasp::domain::{Files, Kept};
+use grasp::{Acp, tprint};
 use grasp_lab::{self as lab, Lab, Node};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::members::Members;
 use crate::{Common, Outcome, PEERS, Stop};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -26,6 +29,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 const ROLE: &str = "ASA_EXAMPLES_ROLE";
 /// The environment variable with the name of such a process's node.
 const NODE: &str = "ASA_EXAMPLES_NODE";
+/// The environment variable with the directory of a node's certificate and key, which the engine reads.
+const DOMAIN: &str = "GRASP_DOMAIN";
 /// How long a peer may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +52,8 @@ pub(crate) struct Network {
     peers: Vec<(Node, Vec<String>)>,
     relays: Vec<Node>,
     running: Vec<Running>,
+    /// The certificates of the nodes, with --domain.
+    members: Option<Members>,
 }
 
 /// A process of a node.
@@ -63,6 +70,7 @@ impl Network {
             return Ok(None);
         }
         let commands = common.lab.iter().map(|text| peer_command(text)).collect::<Result<Vec<_>, _>>()?;
+        let members = common.domain.then(Members::new).transpose()?;
         lab::enter()?;
         let lab = Lab::new()?;
         let here = lab.node(own_name)?;
@@ -82,7 +90,14 @@ impl Network {
         lab.route_all()?;
         here.enter()?;
         let here = here.name().to_owned();
-        Ok(Some(Self { _lab: lab, here, peers, relays, running: Vec::new() }))
+        Ok(Some(Self { _lab: lab, here, peers, relays, running: Vec::new(), members }))
+    }
+
+    /// What secures the traffic of this process; `None` without --domain.
+    pub(crate) fn acp(&self) -> Result<Option<Acp>, Failure> {
+        let Some(members) = &self.members else { return Ok(None) };
+        let kept = Kept::load(Files::in_directory(members.files_of(&self.here)?))?;
+        Ok(Some(Acp::Domain(Arc::new(kept))))
     }
 
     /// Starts relays and peers; `prepare` may change the command of a peer. When all peers have ended, this example
@@ -97,13 +112,16 @@ impl Network {
     ) -> Result<(), Failure> {
         for relay in &self.relays {
             let words = ["relay".to_owned()];
-            let child = command(relay, common, &words, 0)?.spawn()?;
+            let mut relaying = command(relay, common, &words, 0)?;
+            self.join(relay, &mut relaying)?;
+            let child = relaying.spawn()?;
             self.running.push(Running { what: words.concat(), child });
         }
         let mut watched = Vec::new();
         for (number, (node, words)) in (1..).zip(&self.peers) {
             tprint!("Starting", words.join(" "), "in a node of its own");
             let mut peer = command(node, common, words, number)?;
+            self.join(node, &mut peer)?;
             prepare(&mut peer);
             let child = peer.spawn()?;
             watched.push(Pid::from_child(&child));
@@ -125,6 +143,14 @@ impl Network {
 }
 
 impl Network {
+    /// Makes the process of a node a member of the domain, if there is one.
+    fn join(&self, node: &Node, process: &mut Command) -> Result<(), Failure> {
+        if let Some(members) = &self.members {
+            process.env(DOMAIN, members.files_of(node.name())?);
+        }
+        Ok(())
+    }
+
     /// Stops the remaining processes.
     ///
     /// # Errors

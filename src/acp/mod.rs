@@ -7,7 +7,7 @@
 use std::env::VarError;
 use std::fmt;
 use std::net::Ipv6Addr;
-#[cfg(feature = "quads")]
+#[cfg(any(feature = "domain", feature = "quads"))]
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ use crate::wire::{DecodeError, Limits};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Acp {
-    /// QUADS if the environment provides keys, in the file that `GRASP_QUADS_KEYFILE` names or as the password
+    /// [`Acp::Domain`](Self::Domain) if `GRASP_DOMAIN` names a directory with the node's certificate and key, as `grasp domain issue` writes
+    /// it (feature `domain`). Else QUADS if the environment provides keys, in the file that `GRASP_QUADS_KEYFILE` names or as the password
     /// `GRASP_QUADS_PASSWORD`; otherwise [`Acp::Layer2`].
     #[default]
     Environment,
@@ -177,10 +178,12 @@ pub struct Whole {
     pub rest: Vec<u8>,
 }
 
-/// The keys of a domain in the environment: the file that `GRASP_QUADS_KEYFILE` names, and the password
+/// The keys of a domain in the environment: the directory that `GRASP_DOMAIN` names, the file that `GRASP_QUADS_KEYFILE` names, and the password
 /// `GRASP_QUADS_PASSWORD`.
 #[derive(Debug, Default)]
 pub(crate) struct KeysWanted {
+    #[cfg(feature = "domain")]
+    pub(crate) domain: Option<PathBuf>,
     #[cfg(feature = "quads")]
     pub(crate) file: Option<PathBuf>,
     #[cfg(feature = "quads")]
@@ -201,7 +204,7 @@ pub(crate) fn substrate(acp: &Acp, wanted: KeysWanted) -> Result<Arc<dyn Substra
             neighbours: *neighbours,
         }),
         #[cfg(feature = "domain")]
-        Acp::Domain(credentials) => Arc::new(with_domain::Domain(Arc::clone(credentials))),
+        Acp::Domain(credentials) => Arc::new(with_domain::Domain::new(Arc::clone(credentials))),
         #[cfg(feature = "domain")]
         Acp::Fallback { acp, domain } => {
             let acp = substrate(acp, wanted)?;
@@ -257,13 +260,19 @@ impl Substrate for Absent {
 
 /// QUADS if the environment provides keys; otherwise the layer 2 ACP.
 fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError> {
+    #[cfg(feature = "domain")]
+    if let Some(directory) = &wanted.domain {
+        use crate::domain::{Files, Kept};
+        let kept = Kept::load(Files::in_directory(directory));
+        let kept = kept.map_err(|error| StartError::Credentials(Box::new(error)))?;
+        return Ok(Arc::new(with_domain::Domain::new(Arc::new(kept))));
+    }
     #[cfg(feature = "quads")]
     if let Some(keys) = keys_from_environment(wanted)? {
         return Ok(Arc::new(Quads(Arc::new(keys))));
     }
-    // Without QUADS, no keys can be wanted.
     #[cfg(not(feature = "quads"))]
-    let KeysWanted {} = wanted;
+    drop(wanted);
     Ok(Arc::new(Layer2))
 }
 

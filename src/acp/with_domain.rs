@@ -4,6 +4,9 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use super::{AcpStatus, Neighbours, Protection, Substrate};
 use crate::domain::{Kept, Role, Rules};
@@ -36,17 +39,45 @@ impl Substrate for Interfaces {
 
 /// A domain of its own.
 #[derive(Debug)]
-pub(super) struct Domain(pub(super) Arc<Kept>);
+pub(super) struct Domain {
+    kept: Arc<Kept>,
+    /// What is wrong with the certificate of this node, as last logged.
+    told: Mutex<Option<String>>,
+}
+
+impl Domain {
+    pub(super) fn new(kept: Arc<Kept>) -> Self {
+        Self { kept, told: Mutex::default() }
+    }
+
+    /// Logs once why no peer takes this node for a member, or no neighbour takes it for one.
+    fn tell(&self, why: Option<String>) {
+        let mut told = self.told.lock();
+        if *told != why {
+            if let Some(why) = &why {
+                log::warn!("{why}");
+            }
+            *told = why;
+        }
+    }
+}
 
 impl Substrate for Domain {
     /// Down while this node is no member itself: its certificate has expired, or is revoked.
     fn status(&self) -> AcpStatus {
-        let own = self.0.current().check_own(&Rules::at(std::time::SystemTime::now(), Role::Client));
-        if own.is_ok() { AcpStatus::Secure } else { AcpStatus::Down }
+        let rules = Rules::at(SystemTime::now(), Role::Client);
+        let current = self.kept.current();
+        if let Err(why) = current.check_own(&rules) {
+            self.tell(Some(format!("this node is no member of its domain: {why}")));
+            return AcpStatus::Down;
+        }
+        let as_neighbour = current.check_own(&rules.secure_channel(true)).err();
+        self.tell(as_neighbour.map(|why| format!("this node can have no neighbours in its domain: {why}")));
+        AcpStatus::Secure
     }
 
     fn credentials(&self) -> Option<Arc<Kept>> {
-        Some(Arc::clone(&self.0))
+        Some(Arc::clone(&self.kept))
     }
 
     fn neighbours(&self) -> Neighbours {
@@ -65,7 +96,7 @@ pub(super) struct Fallback {
 
 impl Fallback {
     pub(super) fn new(acp: Arc<dyn Substrate>, domain: Arc<Kept>) -> Self {
-        Self { acp, domain: Domain(domain), has_interface: AtomicBool::new(false) }
+        Self { acp, domain: Domain::new(domain), has_interface: AtomicBool::new(false) }
     }
 
     fn in_force(&self) -> &dyn Substrate {

@@ -28,6 +28,9 @@ const KEY_LOG: &str = "SSLKEYLOGFILE";
 /// Where the page of speech bubbles is served.
 #[cfg(feature = "bubbles")]
 pub(crate) const BUBBLES: &str = "GRASP_BUBBLES";
+/// The directory with the certificate and the key of a node in a domain.
+#[cfg(feature = "domain")]
+const DOMAIN: &str = "GRASP_DOMAIN";
 /// The file with the keys of a QUADS domain.
 #[cfg(feature = "quads")]
 const KEYFILE: &str = "GRASP_QUADS_KEYFILE";
@@ -86,10 +89,14 @@ pub(crate) fn bubbles() -> String {
     text(BUBBLES).ok().flatten().unwrap_or_default()
 }
 
-/// Which keys of a QUADS domain the environment names.
+/// Which certificates, or keys of a QUADS domain, the environment names.
 pub(crate) fn keys() -> KeysWanted {
-    #[cfg(feature = "quads")]
-    return KeysWanted { file: path(KEYFILE), password: text(PASSWORD).transpose() };
-    #[cfg(not(feature = "quads"))]
-    KeysWanted::default()
+    KeysWanted {
+        #[cfg(feature = "domain")]
+        domain: path(DOMAIN),
+        #[cfg(feature = "quads")]
+        file: path(KEYFILE),
+        #[cfg(feature = "quads")]
+        password: text(PASSWORD).transpose(),
+    }
 }

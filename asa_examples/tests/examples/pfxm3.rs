@@ -300,7 +300,17 @@ fn help_explains_and_wrong_options_are_refused() {
 
 #[test]
 fn lab_runs_a_pair() {
-    let options = ["--origin", "--lab", "pfxm3 --quick --until-served", "--seed", "1"];
+    lab_runs(&[]);
+}
+
+#[test]
+fn lab_runs_a_pair_in_a_domain_through_a_relay() {
+    let text = lab_runs(&["--domain", "--relays", "1", "--test-mode"]);
+    assert!(!text.contains("trusts everything on its links"), "{text}");
+}
+
+fn lab_runs(more: &[&str]) -> String {
+    let options = [&["--origin", "--lab", "pfxm3 --quick --until-served", "--seed", "1"], more].concat();
     let run = Command::new(env!("CARGO_BIN_EXE_pfxm3")).args(options).output().expect("run");
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(
@@ -308,6 +318,7 @@ fn lab_runs_a_pair() {
         "{text}{}",
         String::from_utf8_lossy(&run.stderr)
     );
+    text
 }
 
 // With graspy's own pfxm3.py and pfxm4.py
