@@ -272,7 +272,7 @@ fn from_environment(wanted: KeysWanted) -> Result<Arc<dyn Substrate>, StartError
         return Ok(Arc::new(Quads(Arc::new(keys))));
     }
     #[cfg(not(feature = "quads"))]
-    drop(wanted);
+    let _ = wanted;
     Ok(Arc::new(Layer2))
 }
 

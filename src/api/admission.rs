@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Peer;
 use crate::engine::{Engine, here};
-use crate::error::{Error, Result};
+#[cfg(feature = "ipc")]
+use crate::error::Error;
+use crate::error::Result;
 use crate::types::{AsaNonce, Objective};
 
 impl Engine {
@@ -12,7 +14,7 @@ impl Engine {
     /// synchronize, before a listener gets it or a value is sent, and what it refuses is declined or closed, and counted
     /// (`refused_not_admitted`). [`Peer::name`] is the asker's certified name, where certificates secure the connection.
     ///
-    /// A value that is flooded, or that goes out with the response to a discovery ([`Objective::rapid`]), is not asked about: everybody in
+    /// A value that is flooded, or that goes out with the response to a discovery ([`RegisterObj::rapid`](crate::RegisterObj::rapid)), is not asked about: everybody in
     /// the domain gets it.
     ///
     /// It runs in the thread that receives requests, and must not wait. It holds until the ASA is deregistered, or sets another. If
@@ -29,7 +31,8 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoAsa`], [`Error::NotYourObj`]; [`Error::Forbidden`] if the engine is in a node, which decides by its access rules. A
+    /// [`Error::NoAsa`](crate::Error::NoAsa), [`Error::NotYourObj`](crate::Error::NotYourObj);
+    /// [`Error::Forbidden`](crate::Error::Forbidden) if the engine is in a node, which decides by its access rules. A
     /// retry does not help.
     pub fn admit(
         &self,
