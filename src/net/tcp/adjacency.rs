@@ -236,3 +236,39 @@ impl Adjacent for Adjacency {
         self.connection.is_member(again)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_waits_the_oldest_flood_of_the_same_objective_makes_room_and_then_any_other_flood() {
+        let mut outgoing = Outgoing::default();
+        let mut offer = |name: Option<&str>, number: u8| {
+            let dropped = outgoing.make_room(10, name, 40);
+            outgoing.bytes += 10;
+            let flooded = name.map(ToOwned::to_owned);
+            outgoing.queue.push_back(Waiting { message: vec![number; 10], flooded });
+            (dropped, outgoing.queue.iter().map(|one| one.message[0]).collect::<Vec<_>>())
+        };
+        for (number, name) in [(1, None), (2, Some("a")), (3, Some("b"))] {
+            assert_eq!(offer(name, number).0, 0);
+        }
+        assert_eq!(offer(Some("a"), 4), (0, vec![1, 2, 3, 4]));
+        assert_eq!(
+            offer(Some("b"), 5),
+            (1, vec![1, 2, 4, 5]),
+            "the one of the same objective, not the oldest"
+        );
+        assert_eq!(
+            offer(Some("c"), 6),
+            (1, vec![1, 4, 5, 6]),
+            "the oldest flood, not the discovery before it"
+        );
+        assert_eq!(offer(None, 7), (1, vec![1, 5, 6, 7]));
+        for (number, left) in [(8, vec![1, 6, 7, 8]), (9, vec![1, 7, 8, 9])] {
+            assert_eq!(offer(None, number), (1, left), "a flood, as long as one waits");
+        }
+        assert_eq!(offer(None, 10), (1, vec![7, 8, 9, 10]), "then the oldest");
+    }
+}

@@ -1,9 +1,11 @@
 //! What changes while a domain runs: links, addresses, nodes, certificates, and who is a member.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use grasp::{Negotiation, SessionNonce};
+use grasp::domain::Kept;
+use grasp::{Acp, Error, Negotiation, SessionNonce};
 use grasptests::domains::{authority, name};
 use grasptests::isolated;
 use grasptests::lab::{Lab, eventually};
@@ -132,6 +134,30 @@ fn a_revoked_member_loses_its_neighbours_and_its_sessions() {
     let flooded =
         members[2].host.run(|engine, asa| engine.get_flood(asa, &synchronizable("AFTER-flood", ())));
     assert!(flooded.unwrap().is_empty(), "nothing reaches it any more");
+}
+
+#[test]
+fn a_member_whose_certificate_expires_loses_its_neighbours_and_its_security() {
+    isolated!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let [a, b] = ["a", "b"].map(|name| lab.node(name).unwrap());
+    lab.link(&a, &b).unwrap();
+    let lasting = Member::start(&a, &authority, 1);
+    let ends = Instant::now() + Duration::from_secs(8);
+    let brief = Arc::new(Kept::new(super::lasting(&authority, 2, Duration::from_secs(8))));
+    let brief = Member::start_with(&b, Acp::Domain(Arc::clone(&brief)), brief);
+    eventually(SOON, "they are neighbours", || lasting.neighbours() == 1 && brief.neighbours() == 1);
+    lasting.floods_to(&[&brief], "BEFORE");
+    // The certificate ends with a whole second, and connections are looked at every ten.
+    eventually(3 * SOON, "it has no neighbours", || lasting.neighbours() == 0 && brief.neighbours() == 0);
+    assert!(Instant::now() + Duration::from_secs(1) > ends, "not before it expires");
+    let wanted = negotiable("EX3", 0);
+    let asked = brief.host.run(|engine, asa| engine.req_negotiate(asa, &wanted, None, Some(100)));
+    assert_eq!(failure(asked), Error::NoSecurity);
+    // A new certificate brings it back.
+    brief.kept.replace(authority.credentials(&name(2).parse().unwrap(), SystemTime::now()).unwrap());
+    eventually(3 * SOON, "it is back", || lasting.neighbours() == 1 && brief.neighbours() == 1);
+    lasting.works_with(&brief, "RENEWED");
 }
 
 /// A negotiation that has begun: its session at the asker, and the thread that answers each offer with one more until it is accepted.

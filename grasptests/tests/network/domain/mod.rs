@@ -7,9 +7,9 @@ mod substrates;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use grasp::domain::{Authority, Credentials, Kept, PrivateKey, Revoked, Serial};
+use grasp::domain::{Algorithm, Authority, Credentials, Issue, Kept, PrivateKey, Revoked, Serial};
 use grasp::{Acp, Config, Discover, Objective, Stats, TaggedObjective};
-use grasptests::domains::credentials;
+use grasptests::domains::{credentials, name};
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{Host, SOON, discoverable, negotiable, negotiate_about, synchronizable};
 
@@ -72,10 +72,11 @@ impl Member {
         self.floods_to(&[other], &format!("{name}-flood"));
     }
 
-    /// Floods a value, which reaches the others.
+    /// Floods a value, which reaches the others. In a domain a datagram would have no room for it.
     #[track_caller]
     pub(crate) fn floods_to(&self, others: &[&Self], name: &str) {
-        let flooded = synchronizable(name, 8);
+        let length = if self.neighbours() > 0 { 1900 } else { 900 };
+        let flooded = synchronizable(name, "x".repeat(length));
         self.host.register(&flooded);
         self.host
             .run(|engine, asa| engine.flood(asa, 59_000, &[TaggedObjective::new(flooded.clone(), None)]))
@@ -97,6 +98,15 @@ pub(crate) fn line(lab: &Lab, authority: &Authority, count: u8) -> Vec<Member> {
     }
     lab.route_all().unwrap();
     nodes.iter().zip(1..).map(|(node, number)| Member::start(node, authority, number)).collect()
+}
+
+/// Credentials of the node with this number that last for so long.
+pub(crate) fn lasting(authority: &Authority, number: u8, lifetime: Duration) -> Credentials {
+    let name = name(number).parse().unwrap();
+    let key = PrivateKey::generate(Algorithm::P256).unwrap();
+    let issue = Issue { name: &name, key: key.public(), label: None, now: SystemTime::now(), lifetime };
+    let certificate = authority.issue(&issue).unwrap();
+    Credentials::new(vec![certificate], key, vec![authority.certificate().clone()], Vec::new()).unwrap()
 }
 
 /// The same credentials, with a list that revokes their own certificate.
