@@ -265,7 +265,7 @@ mod tests {
             discrepancies(&stats, 1),
             [
                 "every flood is relayed, or not: 2 came and 1 are accounted for; floods_received 2 floods_relayed 1",
-                "every connection is closed: 3 made, 0 closed, 1 sessions",
+                "every connection is closed: 3 made, 0 closed, 1 sessions, 0 neighbours",
             ]
         );
     }

@@ -79,7 +79,7 @@ impl Figure {
 }
 
 /// The noise of each figure with an aim: half of the spread of the runs in docs/performance.md, relative to their median.
-pub(crate) const NOISE: [(&str, f64); 23] = [
+pub(crate) const NOISE: [(&str, f64); 28] = [
     ("negotiate_connect", 0.10),
     ("negotiate_connect_16", 0.10),
     ("negotiate_step", 0.12),
@@ -103,6 +103,11 @@ pub(crate) const NOISE: [(&str, f64); 23] = [
     ("tls_connect", 0.10),
     ("tls_resumed", 0.10),
     ("tls_step", 0.12),
+    ("domain_discover_first", 0.10),
+    ("domain_discover_5_hops", 0.20),
+    ("domain_neighbours_memory", 0.10),
+    ("domain_neighbours_threads", 0.0),
+    ("domain_neighbours_wakeups", 0.30),
 ];
 
 /// Measures a figure and its floor in turns, so that what disturbs the machine disturbs both. The order changes
