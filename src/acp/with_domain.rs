@@ -4,7 +4,6 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
@@ -65,7 +64,7 @@ impl Domain {
 impl Substrate for Domain {
     /// Down while this node is no member itself: its certificate has expired, or is revoked.
     fn status(&self) -> AcpStatus {
-        let rules = Rules::at(SystemTime::now(), Role::Client);
+        let rules = Rules::now(Role::Client);
         let current = self.kept.current();
         if let Err(why) = current.check_own(&rules) {
             self.tell(Some(format!("this node is no member of its domain: {why}")));

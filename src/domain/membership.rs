@@ -51,6 +51,11 @@ impl Rules {
         Self { now, role, secure_channel: false, revocation: Revocation::IfKnown }
     }
 
+    /// The same for the present.
+    pub(crate) fn now(role: Role) -> Self {
+        Self::at(SystemTime::now(), role)
+    }
+
     /// Whether the connection is to be a secure channel between neighbours: the name of the peer needs an address (RFC 8994 §6.2.3, rule
     /// 5). Defaults to false.
     #[must_use]
@@ -78,6 +83,13 @@ pub struct Member {
     pub until: SystemTime,
     /// What revocation lists say.
     pub revocation: RevocationState,
+}
+
+impl Member {
+    /// Whether its certificate is still valid.
+    pub(crate) fn is_current(&self) -> bool {
+        SystemTime::now() < self.until
+    }
 }
 
 /// What revocation lists say of a member.

@@ -308,11 +308,7 @@ mod secured {
 
         pub(super) fn is_member(&self, again: bool) -> bool {
             let Some(established) = self.established.get() else { return !self.is_wanted() };
-            if again {
-                established.session.lock().member().is_ok()
-            } else {
-                std::time::SystemTime::now() < established.member.until
-            }
+            if again { established.session.lock().member().is_ok() } else { established.member.is_current() }
         }
 
         fn tell(&self, socket: &TcpStream, direction: Direction, bytes: &[u8]) {
