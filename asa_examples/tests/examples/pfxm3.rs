@@ -1,16 +1,13 @@
 //! pfxm3 as its users run it: programs on the nodes of a private network, among themselves and with graspy's.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use asa_examples::pfxm::{Family, Form, Message, Pool, Prefix};
 use grasp::{Asa, Config, Discover, Engine, Error, Negotiation, Objective, RegisterObj, SessionNonce, Value};
-use grasp_lab::{Lab, LabError, Node, eventually, isolated};
-use parking_lot::Mutex;
+use grasp_lab::{Lab, LabError, Node, Printed, eventually, isolated};
 use rustix::process::{Pid, Signal, kill_process};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -20,7 +17,8 @@ const POOLS: [&str; 2] = ["10.0.0.0/8", "2001:db8::/32"];
 struct Program {
     name: String,
     child: Child,
-    said: Arc<Mutex<Vec<String>>>,
+    /// On standard output only.
+    printed: Printed,
 }
 
 impl Program {
@@ -28,11 +26,10 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start");
         child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
-        let said = Arc::default();
-        let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-        listen(node.name(), out, Arc::clone(&said));
-        listen(node.name(), err, Arc::default());
-        Self { name: node.name().to_owned(), child, said }
+        let printed = Printed::new(node.name());
+        printed.follow(child.stdout.take().expect("piped"));
+        Printed::new(node.name()).follow(child.stderr.take().expect("piped"));
+        Self { name: node.name().to_owned(), child, printed }
     }
 
     fn pfxm3(node: &Node, options: &str) -> Self {
@@ -46,7 +43,7 @@ impl Program {
     fn says(&self, text: &str) -> String {
         let mut found = None;
         eventually(SOON, &format!("{} says {text:?}", self.name), || {
-            found = self.said.lock().iter().find(|line| line.contains(text)).cloned();
+            found = self.printed.lines().into_iter().find(|line| line.contains(text));
             found.is_some()
         });
         found.expect("just found")
@@ -59,12 +56,8 @@ impl Program {
     /// Its books, when it has ended.
     #[track_caller]
     fn books(mut self) -> Books {
-        let mut status = None;
-        eventually(SOON, &format!("{} ends", self.name), || {
-            status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
-        assert!(status.expect("just seen").success(), "{status:?}");
+        let status = self.printed.ends(&mut self.child, SOON);
+        assert!(status.success(), "{status:?}");
         let list = |name: &str| {
             let line = self.says(name);
             let (_, list) = line.split_once(name).expect("it contains this");
@@ -83,19 +76,6 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Passes on what a program says, and keeps it.
-fn listen(name: &str, stream: impl Read + Send + 'static, said: Arc<Mutex<Vec<String>>>) {
-    let name = name.to_owned();
-    let body = move || {
-        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            println!("{name}: {line}");
-            said.lock().push(line);
-        }
-    };
-    Builder::new().name("listen".to_owned()).spawn(body).expect("a thread");
 }
 
 /// What a pfxm3 says at its end.

@@ -22,7 +22,7 @@
 //! | `node`, `link`, `route`, `topology` | the network |
 //! | `device` | interfaces that a node makes itself, addresses in their states |
 //! | `impair` | delay and loss |
-//! | `rawudp`, `process`, `capture`, `traffic` | what tests use besides |
+//! | `rawudp`, `process`, `printed`, `capture`, `traffic` | what tests use besides |
 //! | `namespace`, `netlink`, `sys` | the kernel; `sys` has all the `unsafe` |
 
 mod capture;
@@ -34,6 +34,7 @@ mod link;
 mod namespace;
 mod netlink;
 mod node;
+mod printed;
 pub mod process;
 mod rawudp;
 mod rerun;
@@ -52,6 +53,7 @@ pub use error::LabError;
 pub use isolate::{available, enter, is_isolated};
 pub use link::{Link, LinkOptions};
 pub use node::Node;
+pub use printed::Printed;
 pub use process::eventually;
 pub use rawudp::{ALL_GRASP_NEIGHBORS, Datagram, GRASP_LISTEN_PORT, RawUdp};
 pub use rerun::{Passed, rerun_isolated};

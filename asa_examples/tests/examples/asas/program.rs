@@ -1,13 +1,10 @@
 //! A program in a node, with what it prints.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::Write as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use grasp_lab::{Node, eventually};
-use parking_lot::Mutex;
+use grasp_lab::{Node, Printed};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The path of an example.
@@ -23,10 +20,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A running program. Killed when this is dropped.
 pub(crate) struct Program {
-    name: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Arc<Mutex<Vec<String>>>,
+    printed: Printed,
 }
 
 impl Program {
@@ -40,27 +36,27 @@ impl Program {
     pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        follow(name, child.stdout.take().unwrap(), &lines);
-        follow(name, child.stderr.take().unwrap(), &lines);
+        let printed = Printed::new(name);
+        printed.follow(child.stdout.take().unwrap());
+        printed.follow(child.stderr.take().unwrap());
         let stdin = child.stdin.take();
-        Self { name: name.to_owned(), child, stdin, lines }
+        Self { child, stdin, printed }
     }
 
     /// What it has printed.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().clone()
+        self.printed.lines()
     }
 
     /// How many lines contain a text.
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.lines.lock().iter().filter(|line| line.contains(text)).count()
+        self.printed.count(text)
     }
 
     /// Waits until it has printed a text.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) {
-        eventually(SOON, &format!("{} says {text:?}", self.name), || self.count(text) > 0);
+        self.printed.says(SOON, text);
     }
 
     /// Types something.
@@ -73,15 +69,10 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it has printed.
     #[track_caller]
     pub(crate) fn ends(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually(SOON, &format!("{} ends", self.name), || {
-            status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.expect("it has ended")
+        self.printed.ends(&mut self.child, SOON)
     }
 }
 
@@ -90,17 +81,4 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Collects lines, and passes them on to the test's own output.
-fn follow(name: &str, output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
-    let (name, lines) = (name.to_owned(), Arc::clone(lines));
-    let read = move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            println!("{name}: {line}");
-            lines.lock().push(line);
-        }
-    };
-    thread::Builder::new().name("output".to_owned()).spawn(read).expect("a thread");
 }

@@ -1,18 +1,15 @@
 //! The processes of a node, of three kinds, as the test starts, kills and hears them.
 
-use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use grasp::{Engine, Error, Objective, Port, RegisterObj};
-use grasptests::lab::{Node, eventually};
+use grasptests::lab::{Node, Printed, eventually};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use parking_lot::Mutex;
 
 use super::SOON;
 use crate::command::PROGRAM;
@@ -45,7 +42,7 @@ pub(super) struct Process {
 
 struct Running {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    printed: Printed,
 }
 
 impl Process {
@@ -86,10 +83,10 @@ impl Process {
         // A script and what it has started are killed together.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{} starts: {error}", self.name));
-        let lines = Arc::default();
-        follow(&self.name, child.stdout.take().expect("piped"), &lines);
-        follow(&self.name, child.stderr.take().expect("piped"), &lines);
-        self.running = Some(Running { child, lines });
+        let printed = Printed::new(&self.name);
+        printed.follow(child.stdout.take().expect("piped"));
+        printed.follow(child.stderr.take().expect("piped"));
+        self.running = Some(Running { child, printed });
     }
 
     fn command(&self, node: &Node) -> Command {
@@ -122,7 +119,7 @@ impl Process {
 
     /// How often it has said that it offers its objective, and that its node has gone.
     pub(super) fn said(&self) -> Said {
-        let lines = self.running.as_ref().map(|running| running.lines.lock().clone()).unwrap_or_default();
+        let lines = self.running.as_ref().map(|running| running.printed.lines()).unwrap_or_default();
         let (offers, publishes) = (format!("offers {}", self.name), format!("publishes {}", self.name));
         let count = |text: &str| lines.iter().filter(|line| line.starts_with(text)).count();
         Said { offers: count(&offers) + count(&publishes), gone: count("gone 3") }
@@ -163,18 +160,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Collects what a process prints.
-fn follow(name: &str, output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
-    let (name, lines) = (name.to_owned(), Arc::clone(lines));
-    let read = move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            println!("{name}: {line}");
-            lines.lock().push(line);
-        }
-    };
-    thread::Builder::new().name("output".into()).spawn(read).expect("a thread");
 }
 
 /// What the process in Rust listens for, so that a call of it waits when its node goes.

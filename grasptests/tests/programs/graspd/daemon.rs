@@ -1,19 +1,15 @@
 //! A graspd in a node, with its directory, what it says, and what it tells its service manager.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use grasptests::lab::{Node, eventually};
+use grasptests::lab::{Node, Printed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use parking_lot::Mutex;
 
 /// For one event; most take milliseconds.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -66,7 +62,7 @@ impl Drop for Place {
 pub(crate) struct Graspd {
     child: Child,
     manager: UnixDatagram,
-    lines: Arc<Mutex<Vec<String>>>,
+    printed: Printed,
 }
 
 impl Graspd {
@@ -91,16 +87,9 @@ impl Graspd {
         manager.set_read_timeout(Some(SOON)).expect("a timeout");
         command.arg("--config").arg(place.0.join("graspd.toml")).stderr(Stdio::piped());
         let mut child = command.spawn().expect("graspd starts");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (said, output) = (Arc::clone(&lines), child.stderr.take().expect("piped"));
-        let follow = move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                println!("graspd: {line}");
-                said.lock().push(line);
-            }
-        };
-        thread::Builder::new().name("output".into()).spawn(follow).expect("a thread");
-        let graspd = Self { child, manager, lines };
+        let printed = Printed::new("graspd");
+        printed.follow(child.stderr.take().expect("piped"));
+        let graspd = Self { child, manager, printed };
         graspd.tells("READY=1");
         graspd
     }
@@ -116,7 +105,7 @@ impl Graspd {
                 return text;
             }
         }
-        panic!("it never told {wanted}; it said {:#?}", self.lines.lock());
+        panic!("it never told {wanted}; it said {:#?}", self.printed.lines());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -139,21 +128,16 @@ impl Graspd {
 
     /// Waits until a line of its log has a text.
     pub(crate) fn says(&self, text: &str) {
-        eventually(SOON, &format!("graspd says {text:?}"), || self.count(text) > 0);
+        self.printed.says(SOON, text);
     }
 
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.lines.lock().iter().filter(|line| line.contains(text)).count()
+        self.printed.count(text)
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it has said.
     pub(crate) fn ends(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually(SOON, "graspd ends", || {
-            status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.expect("it has ended")
+        self.printed.ends(&mut self.child, SOON)
     }
 }
 
