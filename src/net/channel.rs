@@ -7,7 +7,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
 use std::time::Instant;
 
-use super::wait::{self, For};
+#[cfg(feature = "domain")]
+use super::wait::For;
+use super::wait::{self, Reading};
 use crate::types::as_ipv6;
 #[cfg(feature = "domain")]
 use secured::Secured;
@@ -16,15 +18,17 @@ use secured::Secured;
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: TcpStream,
+    reading: Reading,
     #[cfg(feature = "domain")]
     secured: Secured,
 }
 
 impl Channel {
     /// Without TLS.
-    pub(super) const fn plain(socket: TcpStream) -> Self {
+    pub(super) fn plain(socket: TcpStream) -> Self {
         Self {
             socket,
+            reading: Reading::default(),
             #[cfg(feature = "domain")]
             secured: Secured::never(),
         }
@@ -59,9 +63,14 @@ impl Channel {
         self.secured.is_member(again)
     }
 
-    /// Waits for something to read, or the end. Returns `false` once the deadline has passed, or if this thread must stop waiting.
-    pub(super) fn wait(&self, deadline: Instant) -> io::Result<bool> {
-        Ok(self.is_readable() || wait::wait(&self.socket, For::Input, deadline)?)
+    /// Reads what comes first, waiting for it until the deadline. 0 means the end of the stream; `None` that the deadline has passed,
+    /// or that this thread must stop waiting.
+    pub(super) fn read(&self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
+        #[cfg(feature = "domain")]
+        if self.secured.is_wanted() {
+            return self.secured.read(&self.socket, &self.reading, buffer, deadline);
+        }
+        self.reading.read(&self.socket, buffer, deadline)
     }
 
     /// Writes everything, waiting for room until the deadline. Calls `wrote` with the number of bytes after each write.
@@ -215,14 +224,16 @@ mod secured {
     #[derive(Debug)]
     struct Established {
         session: Mutex<Session>,
+        /// Locked by whoever takes something from the socket, before the session.
+        taking: Mutex<()>,
         member: Member,
     }
 
     impl Channel {
         /// With TLS, which [`Channel::establish`] begins. Until then nothing is read or written.
-        pub(in crate::net) const fn secured(socket: TcpStream, identity: Arc<Identity>, tap: Tap) -> Self {
+        pub(in crate::net) fn secured(socket: TcpStream, identity: Arc<Identity>, tap: Tap) -> Self {
             let secured = Secured { identity: Some(identity), tap: Some(tap), established: OnceLock::new() };
-            Self { socket, secured }
+            Self { socket, reading: Reading::default(), secured }
         }
 
         /// Sends what TLS says for itself.
@@ -268,8 +279,8 @@ mod secured {
                     return Err(failed(TlsError::NotMember(why)));
                 }
             };
-            let _ =
-                self.secured.established.set(Box::new(Established { session: Mutex::new(session), member }));
+            let established = Established { session: Mutex::new(session), taking: Mutex::default(), member };
+            let _ = self.secured.established.set(Box::new(established));
             Ok(())
         }
 
@@ -331,16 +342,34 @@ mod secured {
             buffer: &mut [u8],
         ) -> io::Result<Option<usize>> {
             let established = self.established.get().ok_or_else(not_secured)?;
+            let _taking = established.taking.lock();
             let mut session = established.session.lock();
             // Once: the caller looks at its deadline before it comes again. A peer may say nothing in records without end.
             if !session.is_readable() && !self.take_in(&mut session, socket)? {
                 return Ok(None);
             }
-            Ok(match session.read(buffer) {
-                Plain::Bytes(count) => Some(count),
-                Plain::End => Some(0),
-                Plain::Nothing => None,
-            })
+            Ok(plaintext(&mut session, buffer))
+        }
+
+        pub(super) fn read(
+            &self,
+            socket: &TcpStream,
+            reading: &Reading,
+            buffer: &mut [u8],
+            deadline: Instant,
+        ) -> io::Result<Option<usize>> {
+            let established = self.established.get().ok_or_else(not_secured)?;
+            let _taking = established.taking.lock();
+            let mut chunk = [0; CHUNK];
+            loop {
+                if let Some(count) = plaintext(&mut established.session.lock(), buffer) {
+                    return Ok(Some(count));
+                }
+                // Whoever sends needs the session meanwhile.
+                let read = reading.read(socket, &mut chunk, deadline).transpose();
+                let Some(read) = read else { return Ok(None) };
+                self.took(&mut established.session.lock(), socket, read.map(|count| chunk.get(..count)))?;
+            }
         }
 
         pub(super) fn seal(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -354,7 +383,7 @@ mod secured {
         pub(super) fn state(&self, socket: &TcpStream) -> State {
             let Some(established) = self.established.get() else { return State::Nothing };
             let mut session = established.session.lock();
-            self.look(&mut session, socket);
+            self.look(established, &mut session, socket);
             match (session.has_plaintext(), session.is_readable()) {
                 (true, _) => State::Input,
                 (false, true) => State::Ended,
@@ -368,7 +397,7 @@ mod secured {
                 && let Some(mut session) = established.session.try_lock()
             {
                 // If a ticket stayed unread, the system would reset the connection, and not send again what is lost of the last message.
-                self.look(&mut session, socket);
+                self.look(established, &mut session, socket);
                 let goodbye = session.close();
                 self.tell(socket, Direction::Out, &goodbye);
                 let _ = wait::write_all(socket, &goodbye, Instant::now(), |_| {});
@@ -376,8 +405,9 @@ mod secured {
         }
 
         /// Takes in what TLS says for itself, which is neither data nor the end. A peer may say that without end: the rest is for the
-        /// next look.
-        fn look(&self, session: &mut Session, socket: &TcpStream) {
+        /// next look, or for the thread that waits for it at this moment.
+        fn look(&self, established: &Established, session: &mut Session, socket: &TcpStream) {
+            let Some(_taking) = established.taking.try_lock() else { return };
             for _ in 0..LOOKED_AT {
                 if session.is_readable() || !self.take_in(session, socket).unwrap_or(true) {
                     return;
@@ -388,17 +418,36 @@ mod secured {
         /// Takes in what the network has, without waiting. Returns whether there was anything, the end included.
         fn take_in(&self, session: &mut Session, socket: &TcpStream) -> io::Result<bool> {
             let mut chunk = [0; CHUNK];
-            let read = wait::read_present(socket, &mut chunk);
+            let Some(read) = wait::read_present(socket, &mut chunk).transpose() else { return Ok(false) };
+            self.took(session, socket, read.map(|count| chunk.get(..count)))?;
+            Ok(true)
+        }
+
+        /// Takes in what a read has returned; nothing is the end.
+        fn took(
+            &self,
+            session: &mut Session,
+            socket: &TcpStream,
+            read: io::Result<Option<&[u8]>>,
+        ) -> io::Result<()> {
             // The system tells of an error only once.
-            let Some(count) = read.inspect_err(|_| session.end())? else { return Ok(false) };
-            match chunk.get(..count) {
+            match read.inspect_err(|_| session.end())? {
                 Some([]) | None => session.end(),
                 Some(bytes) => {
                     self.tell(socket, Direction::In, bytes);
                     session.take_in(bytes).map_err(failed)?;
                 }
             }
-            Ok(true)
+            Ok(())
+        }
+    }
+
+    /// What can be read at once: how many bytes, or 0 for the end.
+    fn plaintext(session: &mut Session, buffer: &mut [u8]) -> Option<usize> {
+        match session.read(buffer) {
+            Plain::Bytes(count) => Some(count),
+            Plain::End => Some(0),
+            Plain::Nothing => None,
         }
     }
 }

@@ -86,9 +86,7 @@ fn a_peer_that_says_goodbye_has_ended_and_what_it_sends_then_is_nothing() {
     theirs.write_all(&session.seal(b"last").unwrap()).unwrap();
     theirs.write_all(&session.close()).unwrap();
     let mut buffer = [0; 8];
-    while channel.read_present(&mut buffer).unwrap() != Some(4) {
-        assert!(channel.wait(soon()).unwrap(), "it says nothing");
-    }
+    assert_eq!(channel.read(&mut buffer, soon()).unwrap(), Some(4));
     let waiting = soon();
     while !channel.has_ended() {
         assert!(Instant::now() < waiting, "it has not ended");
@@ -96,8 +94,7 @@ fn a_peer_that_says_goodbye_has_ended_and_what_it_sends_then_is_nothing() {
     }
     theirs.write_all(b"more").unwrap();
     assert!(channel.has_ended() && !channel.has_input());
-    assert!(channel.wait(soon()).unwrap());
-    assert_eq!(channel.read_present(&mut buffer).unwrap(), Some(0));
+    assert_eq!(channel.read(&mut buffer, soon()).unwrap(), Some(0));
 }
 
 #[test]
@@ -112,8 +109,7 @@ fn a_peer_whose_records_are_wrong_has_ended_for_whoever_looks_next() {
     }
     assert!(!channel.has_input());
     assert!(channel.has_ended(), "it has ended only once");
-    assert!(channel.wait(soon()).unwrap());
-    assert_eq!(channel.read_present(&mut [0; 8]).unwrap(), Some(0));
+    assert_eq!(channel.read(&mut [0; 8], soon()).unwrap(), Some(0));
 }
 
 #[test]
@@ -141,4 +137,43 @@ fn a_ticket_that_nobody_has_read_does_not_reset_the_connection_behind_the_last_m
     session.take_in(&heard).unwrap();
     let mut buffer = [0; 8];
     assert_eq!(session.read(&mut buffer), crate::tls::Plain::Bytes(4));
+}
+
+#[test]
+fn tickets_without_end_do_not_extend_the_deadline_of_a_read() {
+    let (channel, session, mut theirs, ticket) = opened();
+    theirs.write_all(&ticket).unwrap();
+    fill(&theirs, &session.into_tickets(100_000));
+    let started = Instant::now();
+    assert_eq!(channel.read(&mut [0; 8], started).unwrap(), None);
+    // The second wait is in the read itself.
+    let deadline = Instant::now() + Duration::from_millis(1200);
+    assert_eq!(channel.read(&mut [0; 8], deadline).unwrap(), None);
+    assert!(Instant::now() >= deadline && started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_thread_that_waits_in_a_read_keeps_nobody_from_sending_looking_or_closing() {
+    let (channel, mut session, mut theirs, ticket) = opened();
+    theirs.write_all(&ticket).unwrap();
+    let channel = std::sync::Arc::new(channel);
+    let reader = std::sync::Arc::clone(&channel);
+    let (tx, rx) = std::sync::mpsc::channel();
+    let read = move || loop {
+        let mut buffer = [0; 8];
+        let read = reader.read(&mut buffer, soon()).unwrap();
+        if tx.send((read, buffer)).is_err() || read == Some(0) {
+            return;
+        }
+    };
+    let thread = std::thread::Builder::new().spawn(read).unwrap();
+    for text in [*b"a       ", *b"b       ", *b"c       "] {
+        channel.write_all(b"question", soon(), |_| {}).unwrap();
+        assert!(!channel.has_ended());
+        theirs.write_all(&session.seal(&text).unwrap()).unwrap();
+        assert_eq!(rx.recv().unwrap(), (Some(8), text));
+    }
+    channel.close(false);
+    assert_eq!(rx.recv().unwrap().0, Some(0));
+    thread.join().unwrap();
 }

@@ -231,7 +231,13 @@ impl Connection {
         listener: &Listener,
         deadline: Instant,
     ) -> Option<Result<Vec<u8>, TransportError>> {
-        match self.receive_while(deadline, true, || listener.wait_for(self.stream.socket(), deadline)) {
+        let read = |chunk: &mut [u8]| loop {
+            let present = self.stream.read_present(chunk)?;
+            if present.is_some() || !listener.wait_for(self.stream.socket(), deadline)? {
+                return Ok(present);
+            }
+        };
+        match self.receive_by(deadline, read) {
             Err(TransportError::Timeout) => None,
             received => Some(received),
         }
@@ -239,20 +245,18 @@ impl Connection {
 
     /// Returns a message if the rest of it has come; `Timeout` if not.
     fn receive_present(&self) -> Result<Vec<u8>, TransportError> {
-        self.receive_while(Instant::now() + PRESENT, true, || Ok(false))
+        self.receive_by(Instant::now() + PRESENT, |chunk| self.stream.read_present(chunk))
     }
 
-    /// Receives a message. `is_there` says whether to read before waiting. `wait` returns whether there is more to read;
-    /// it returns `false` to stop instead of waiting longer.
-    fn receive_while(
+    /// Receives a message. `read` reads a piece of it; it returns 0 at the end of the stream, and `None` to stop instead of waiting longer.
+    fn receive_by(
         &self,
         deadline: Instant,
-        is_there: bool,
-        wait: impl Fn() -> io::Result<bool>,
+        read: impl Fn(&mut [u8]) -> io::Result<Option<usize>>,
     ) -> Result<Vec<u8>, TransportError> {
         let mut incoming = lock_before(&self.incoming, deadline).ok_or(TransportError::Timeout)?;
         let mut raw = std::mem::take(&mut *incoming);
-        let assembled = self.assemble(&mut raw, deadline, is_there, wait);
+        let assembled = self.assemble(&mut raw, deadline, read);
         // The trace needs the bytes as received: the sealed form cannot be reconstructed from the message.
         let is_sealed = self.framing.protection.is_some();
         match assembled {
@@ -280,8 +284,7 @@ impl Connection {
         &self,
         raw: &mut Vec<u8>,
         deadline: Instant,
-        mut is_there: bool,
-        wait: impl Fn() -> io::Result<bool>,
+        read: impl Fn(&mut [u8]) -> io::Result<Option<usize>>,
     ) -> Result<Whole, TransportError> {
         let mut assembly = self.framing.assembly();
         let mut whole = assembly.feed(raw)?;
@@ -294,12 +297,7 @@ impl Connection {
             if Instant::now() >= deadline {
                 return Err(TransportError::Timeout);
             }
-            if !is_there && !wait()? {
-                return Err(TransportError::Timeout);
-            }
-            let read = self.stream.read_present(&mut chunk)?;
-            is_there = read.is_some();
-            let Some(count) = read else { continue };
+            let count = read(&mut chunk)?.ok_or(TransportError::Timeout)?;
             let Some(piece) = chunk.get(..count).filter(|piece| !piece.is_empty()) else {
                 return Err(if raw.is_empty() { TransportError::Closed } else { TransportError::Broken });
             };
@@ -379,8 +377,7 @@ impl Transport for Connection {
     }
 
     fn receive(&self, deadline: Instant) -> Result<Vec<u8>, TransportError> {
-        // Whoever calls this has just sent something, or has looked in vain: a read would only find out that it must wait.
-        self.receive_while(deadline, false, || self.stream.wait(deadline))
+        self.receive_by(deadline, |chunk| self.stream.read(chunk, deadline))
     }
 
     fn has_unread(&self) -> bool {
@@ -434,6 +431,9 @@ impl Transport for Connection {
 
 /// Takes a lock that another thread may hold while it waits for the peer.
 fn lock_before<T>(mutex: &Mutex<T>, deadline: Instant) -> Option<MutexGuard<'_, T>> {
+    if let Some(guard) = mutex.try_lock() {
+        return Some(guard);
+    }
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if let Some(guard) = mutex.try_lock_for(interrupt::slice(left)) {

@@ -5,7 +5,9 @@
 //! return.
 
 use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -158,6 +160,67 @@ pub(crate) fn read_present(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<O
     }
 }
 
+/// How a stream waits for data: at first with poll(2), and from the second wait on in the read itself, which saves a call per message of a
+/// long session. A read can wait only for the fixed time that the socket has been told once; what is left after that is polled.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    waits: AtomicU8,
+}
+
+impl Reading {
+    const NOT_YET: u8 = 0;
+    const ONCE: u8 = 1;
+    const IN_READS: u8 = 2;
+    /// The system has refused the time.
+    const IN_POLLS: u8 = 3;
+
+    /// Reads what comes first, waiting for it until the deadline. 0 means the end of the stream; `None` is returned in the cases in which
+    /// [`wait`] returns `false`.
+    pub(crate) fn read(
+        &self,
+        socket: &TcpStream,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> io::Result<Option<usize>> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if interrupt::slice(left) < LONGEST || !self.may_wait(socket) {
+                if !wait(socket, For::Input, deadline)? {
+                    return Ok(None);
+                }
+                if let Some(count) = read_present(socket, buffer)? {
+                    return Ok(Some(count));
+                }
+                continue;
+            }
+            match recv(socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, count)) => return Ok(Some(count)),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
+                    if interrupt::is_over() {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether a read of the socket itself waits, for `LONGEST`.
+    fn may_wait(&self, socket: &TcpStream) -> bool {
+        let next = match self.waits.load(Ordering::Relaxed) {
+            Self::NOT_YET => Self::ONCE,
+            Self::ONCE => {
+                let told =
+                    socket.set_read_timeout(Some(LONGEST)).and_then(|()| socket.set_nonblocking(false));
+                if told.is_ok() { Self::IN_READS } else { Self::IN_POLLS }
+            }
+            decided => return decided == Self::IN_READS,
+        };
+        self.waits.store(next, Ordering::Relaxed);
+        next == Self::IN_READS
+    }
+}
+
 /// Whether there is unread data.
 pub(crate) fn has_input(socket: impl AsFd) -> bool {
     let mut byte = [0];
@@ -216,7 +279,9 @@ pub(crate) fn write_all(
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
+
+    use socket2::SockRef;
 
     use super::*;
 
@@ -285,6 +350,51 @@ mod tests {
         assert_eq!((read_present(&ours, &mut buffer).unwrap(), buffer[0]), (Some(1), 7));
         assert!(wait(&ours, For::Input, Instant::now() + Duration::from_secs(60)).unwrap());
         assert!(!has_input(&ours) && has_ended(&ours));
+    }
+
+    #[test]
+    fn a_read_that_waits_itself_ends_with_its_deadline_with_data_and_with_the_end() {
+        let (ours, mut theirs) = pair();
+        ours.set_nonblocking(true).unwrap();
+        let (reading, mut buffer) = (Reading::default(), [0; 9]);
+        let mut within = |ms| {
+            let started = Instant::now();
+            let read = reading.read(&ours, &mut buffer, started + Duration::from_millis(ms)).unwrap();
+            (read, started.elapsed())
+        };
+        let waits = || SockRef::from(&ours).nonblocking().map(|nonblocking| !nonblocking).unwrap();
+        theirs.write_all(&[7]).unwrap();
+        assert_eq!(within(60_000).0, Some(1));
+        assert!(!waits(), "most connections are waited for only once");
+        // The first second in a read, the rest in a poll.
+        let (read, took) = within(1200);
+        assert!(read.is_none() && took >= Duration::from_millis(1200), "{read:?} {took:?}");
+        assert!(waits());
+        assert_eq!(within(0).0, None);
+        let (read, took) = within(50);
+        assert!(read.is_none() && (50..900).contains(&took.as_millis()), "{read:?} {took:?}");
+        let sender = std::thread::Builder::new().spawn(move || {
+            std::thread::sleep(Duration::from_millis(1100));
+            theirs.write_all(&[1, 2]).unwrap();
+        });
+        assert_eq!((within(60_000).0, within(60_000).0), (Some(2), Some(0)));
+        sender.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_read_that_waits_itself_ends_when_its_thread_must_stop() {
+        let (ours, _theirs) = pair();
+        let reading = Reading::default();
+        // The last one waits in the read.
+        for (interval, waits) in [(10, Reading::NOT_YET), (2000, Reading::ONCE), (2000, Reading::IN_READS)] {
+            let started = Instant::now();
+            let asked = move || started.elapsed() > Duration::from_millis(20);
+            let deadline = started + Duration::from_secs(60);
+            let read = || reading.read(&ours, &mut [0; 9], deadline).unwrap();
+            assert_eq!(interrupt::interruptible(Duration::from_millis(interval), asked, read), None);
+            assert!(started.elapsed() < Duration::from_secs(30));
+            assert_eq!(reading.waits.load(Ordering::Relaxed), waits);
+        }
     }
 
     #[test]
