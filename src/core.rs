@@ -327,20 +327,18 @@ impl Core {
     /// Returns `Stopped` once the engine has been shut down, and `Forked` in a process that was forked from the
     /// engine's.
     pub(crate) fn check_running(&self) -> Result<()> {
-        if self.is_forked() {
-            Err(Error::Forked)
-        } else if self.is_stopping() {
-            Err(Error::Stopped)
-        } else {
-            Ok(())
-        }
+        if self.is_forked() { Err(Error::Forked) } else { self.check_not_stopped() }
+    }
+
+    /// Checks again in the same call, which is still in the process that it began in.
+    pub(crate) fn check_not_stopped(&self) -> Result<()> {
+        if self.is_stopping() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Called before opening a socket. Fails if the socket would be in another network namespace than the engine's.
     pub(crate) fn check_namespace(&self) -> Result<()> {
-        let elsewhere =
-            self.namespace.as_ref().zip(Namespace::current()).is_some_and(|(own, caller)| *own != caller);
-        if elsewhere { Err(Error::OtherNamespace) } else { Ok(()) }
+        let is_here = self.namespace.as_ref().is_none_or(Namespace::may_be_current);
+        if is_here { Ok(()) } else { Err(Error::OtherNamespace) }
     }
 
     /// Whether this process was forked from the engine's. It has none of the threads, and no identifiers of its own:

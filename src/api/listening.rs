@@ -105,7 +105,7 @@ impl Here {
         let request = interrupt::receive(&requests, None);
         objectives.listener_returned(nonce, &objective.name, &requests, self.core.now());
         // A request that is dropped counts as abandoned.
-        self.core.check_running()?;
+        self.core.check_not_stopped()?;
         let request = request.map_err(|error| match error {
             NotReceived::Disconnected => Error::NoSession,
             NotReceived::Over => Error::Unspec,

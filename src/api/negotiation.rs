@@ -373,7 +373,8 @@ impl Here {
         session: SessionNonce,
         exchange: &Exchange,
     ) -> Result<()> {
-        self.check_asa(nonce).inspect_err(|_| {
+        let registered = || self.core.node.registries.asas.check(nonce);
+        self.core.check_not_stopped().and_then(|()| registered()).inspect_err(|_| {
             self.end(session, exchange, Ending::Stopped);
         })
     }

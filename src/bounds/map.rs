@@ -8,8 +8,10 @@
 //! are easy to invent, displace each other and not the holders that were there before.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
+
+use super::hash::HashMap;
 
 /// The size of the map: entries, and bytes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +95,11 @@ where
     /// A map in which no group may have more than `share`.
     pub(crate) fn with_shares(capacity: Capacity, share: Capacity) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: BTreeMap::new(),
             groups: Ranking::default(),
-            holders: HashMap::new(),
-            numbers: HashMap::new(),
+            holders: HashMap::default(),
+            numbers: HashMap::default(),
             used: Usage::default(),
             next: 0,
             capacity,
@@ -288,7 +290,7 @@ struct Rank {
 
 impl<T> Default for Ranking<T> {
     fn default() -> Self {
-        Self { used: HashMap::new(), order: BTreeSet::new() }
+        Self { used: HashMap::default(), order: BTreeSet::new() }
     }
 }
 

@@ -4,7 +4,6 @@
 //! The decider uses them for relays, responses, requests and the queue; `threads` for readers and name look-ups;
 //! `bubbles` for browsers.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::hash::HashMap;
 use super::map::{BoundedMap, Capacity};
 use crate::config::Rate;
 
@@ -71,7 +71,7 @@ impl<K> fmt::Debug for Quota<K> {
 
 impl<K: Clone + Eq + Hash> Quota<K> {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        let usage = Mutex::new(Usage { used: 0, by: HashMap::new() });
+        let usage = Mutex::new(Usage { used: 0, by: HashMap::default() });
         Self { books: Arc::new(Books { usage, freed: Condvar::new() }), bounds }
     }
 

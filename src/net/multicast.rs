@@ -111,22 +111,27 @@ impl Receiver {
     }
 
     /// Waits for a datagram; `None` once the socket is closed. Longer datagrams are cut to the size of `buffer`. A
-    /// datagram without a sender is an error.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6)>> {
+    /// datagram without a sender is an error. Returns also whether it was waited for: then no other had come before it.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddrV6, bool)>> {
+        let mut flags = RecvFlags::DONTWAIT;
         // std's recv_from assumes that there is a sender, but a closed socket reports none.
         let received = loop {
-            let received = recvfrom(&self.socket, &mut *buffer, RecvFlags::empty());
+            let received = recvfrom(&self.socket, &mut *buffer, flags);
             if self.closed.load(Ordering::Acquire) {
                 return None;
             }
             // A signal is not an error, and datagrams that arrive in the meantime must not wait.
-            if !matches!(received, Err(Errno::INTR)) {
-                break received;
+            match received {
+                Err(Errno::AGAIN) => flags = RecvFlags::empty(),
+                Err(Errno::INTR) => {}
+                received => break received,
             }
         };
         Some(received.map_err(io::Error::from).and_then(|(_, length, sender)| {
             let sender = sender.and_then(|sender| SocketAddrV6::try_from(sender).ok());
-            sender.map(|sender| (length, sender)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+            sender
+                .map(|sender| (length, sender, flags.is_empty()))
+                .ok_or_else(|| io::ErrorKind::InvalidData.into())
         }))
     }
 

@@ -1,12 +1,12 @@
 //! Which askers the ASAs of this node admit to their objectives: hooks of ASAs, which `node` asks about each request.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::bounds::HashMap;
 use crate::types::AsaNonce;
 
 /// Decides by the address of the asker, and by its certified name where certificates secure the connection.

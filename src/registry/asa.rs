@@ -1,9 +1,8 @@
 //! The ASA registry (graspy's `_asa_registry`): the ASAs that may make calls.
 
-use std::collections::{HashMap, HashSet};
-
 use parking_lot::Mutex;
 
+use crate::bounds::{HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::types::AsaNonce;
 

@@ -1,12 +1,13 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::bounds::{BoundedMap, Capacity, Cause, Neighbour};
+use crate::bounds::{HashMap, HashSet};
 use crate::stats::Counters;
 use crate::trace::{Cache, CacheEvent, Event, Removal};
 use crate::types::{AsaLocator, Locator, Protocol, TaggedObjective};
@@ -68,7 +69,7 @@ impl Tag {
 impl FloodCache {
     pub(crate) fn new(capacity: Capacity, per_neighbour: Capacity, counters: Arc<Counters>) -> Self {
         let entries = BoundedMap::with_shares(capacity, per_neighbour).protecting(None);
-        let inner = Inner { entries, by_name: HashMap::new(), by_expiry: BTreeMap::new() };
+        let inner = Inner { entries, by_name: HashMap::default(), by_expiry: BTreeMap::new() };
         Self { inner: Mutex::new(inner), counters }
     }
 

@@ -1,7 +1,6 @@
 //! The objective registry (graspy's `_obj_registry`): the objectives that this node supports, their owners and their
 //! listeners.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -9,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::Transport;
 use super::request::{Close, NegotiationRequest, SynchRequest};
+use crate::bounds::HashMap;
 use crate::bounds::Neighbour;
 use crate::error::{Error, Result};
 use crate::types::{AsaLocator, AsaNonce, Objective, ObjectiveView};
@@ -113,7 +113,7 @@ impl Entry {
     fn queue_of(&mut self, nonce: AsaNonce) -> &mut Queue {
         self.negotiation.entry(nonce).or_insert_with(|| {
             let (tx, rx) = bounded(0);
-            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::new(), returned: None }
+            Queue { tx, rx, listeners: 0, waiting: 0, peers: HashMap::default(), returned: None }
         })
     }
 
@@ -176,7 +176,7 @@ impl ObjectiveRegistry {
             objective: objective.clone(),
             owners: vec![nonce],
             registration,
-            negotiation: HashMap::new(),
+            negotiation: HashMap::default(),
             synchronization: None,
         };
         inner.insert(objective.name.clone(), entry);

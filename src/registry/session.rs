@@ -1,7 +1,6 @@
 //! The session registry (graspy's `_session_id_cache`): the open sessions, their identifiers and their peers
 //! (RFC 8990 §2.7).
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::answer::Mailbox;
 use super::transport::Transport;
+use crate::bounds::HashMap;
 use crate::bounds::{Bounds, Cause, Neighbour, Permit, Quota};
 use crate::error::{Error, Result};
 use crate::stats::Counters;
@@ -242,7 +242,7 @@ impl SessionRegistry {
                 _ => None,
             });
             let relays: Vec<_> = relays.collect();
-            let mut shares: HashMap<Cause, usize> = HashMap::new();
+            let mut shares: HashMap<Cause, usize> = HashMap::default();
             relays.iter().for_each(|(_, relay)| *shares.entry(relay.cause).or_insert(0) += 1);
             let old = relays.iter().filter(|(_, relay)| relay.opened < since);
             let share = |relay: &OpenRelay| shares.get(&relay.cause).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! `_mclisten`: receives the multicasts of one interface, drops invalid ones, and queues the rest for `_mhandler`.
+//! `_mclisten`: receives the multicasts of one interface, drops invalid ones, and handles the rest or queues it for `_mhandler`.
 //! `_uclisten` does the same for datagrams sent only to this node (RFC 8990 §2.5.4.2).
 
 use std::io;
@@ -47,14 +47,14 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
     let mut since_pause = 0_usize;
     while let Some(received) = socket.receive(&mut buffer) {
         match received {
-            Ok((length, source)) => {
+            Ok((length, source, alone)) => {
                 let arrival = Arrival { ifi, source: *source.ip(), port: source.port(), multicast };
                 let bytes = buffer.get(..length).unwrap_or_default();
                 if !multicast {
                     core.host.hand_on(arrival.neighbour(), arrival.port, bytes, &core.node.counters);
                 }
                 // A panic must not end receiving.
-                contain(core, "receiving a datagram", || take(core, arrival, bytes, queue));
+                contain(core, "receiving a datagram", || take(core, arrival, bytes, alone, queue));
                 since_pause = since_pause.saturating_add(1);
                 if multicast && core.node.is_neighbour(&arrival) && !socket.has_more() {
                     if since_pause <= GATHERED && !core.pause(GATHER) {
@@ -74,8 +74,9 @@ fn listen(core: &Arc<Core>, socket: &Receiver, ifi: u32, multicast: bool, queue:
     }
 }
 
-/// Takes up a datagram that was received here, or that the front of this host has handed on.
-pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Queue) {
+/// Takes up a datagram that was received here, or that the front of this host has handed on. One that has come alone is handled at
+/// once: while others wait, receiving comes first, since the system drops what it has no room for.
+pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], alone: bool, queue: &Queue) {
     let Some(case) = core.node.gate(&arrival, bytes.len()) else {
         // Dropped without opening it, unless somebody listens to the trace.
         if core.node.tracer().is_on() {
@@ -109,8 +110,11 @@ pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], queue: &Que
         core.say_shared_link(arrival.ifi, other);
     }
     if let Some(datagram) = core.node.take_datagram(case, arrival, bytes, core.now()) {
-        queue.put(datagram);
-        core.node.counters.queue_peak.raise_to(queue.len());
+        if alone {
+            queue.handle_or_put(core, datagram);
+        } else {
+            queue.put(core, datagram);
+        }
     }
 }
 

@@ -195,8 +195,7 @@ fn serve(
         // A panic ends neither the connection nor the thread.
         contain(core, "taking a message of a neighbour", || {
             if let Some(datagram) = core.node.take_from_neighbour(arrival, &bytes, core.now()) {
-                queue.put(datagram);
-                core.node.counters.queue_peak.raise_to(queue.len());
+                queue.handle_or_put(core, datagram);
             }
         });
     }

@@ -70,7 +70,7 @@ fn take(core: &Arc<Core>, queue: &Queue, link: &Arc<Link>, told: Told<'_>) {
         Told::Datagram { ifi, source, port, bytes } => {
             // Not on an interface that this engine does not use, or where it receives itself.
             if core.addresses().link_local(ifi).is_some() && !core.host.hears(ifi) {
-                mclisten::take(core, Arrival { ifi, source, port, multicast: false }, bytes, queue);
+                mclisten::take(core, Arrival { ifi, source, port, multicast: false }, bytes, false, queue);
             }
         }
         Told::Question { number, ifi, source, bytes } => answer(core, link, number, (ifi, source), bytes),
