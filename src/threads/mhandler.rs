@@ -198,14 +198,14 @@ mod tests {
         let core = crate::threads::tests::core();
         core.node.set_secure(true);
         let (queue, queued) = queue(30);
-        let handled = || core.node.counters.snapshot().floods_received;
-        queue.handle_or_put(&core, arrived(&core.node, 1, false));
+        let handled = || core.node.counters.snapshot().discoveries_received;
+        queue.handle_or_put(&core, arrived(&core.node, 1, true));
         assert_eq!((handled(), queue.len()), (1, 0));
         let deciding = queued.deciding.lock();
-        queue.handle_or_put(&core, arrived(&core.node, 2, false));
+        queue.handle_or_put(&core, arrived(&core.node, 2, true));
         assert_eq!((handled(), queue.len()), (1, 1));
         drop(deciding);
-        queue.handle_or_put(&core, arrived(&core.node, 3, false));
+        queue.handle_or_put(&core, arrived(&core.node, 3, true));
         assert_eq!((handled(), queue.len()), (1, 2), "it has not overtaken the one before it");
         drop(queue);
         start(&core, queued).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grasp::{Config, Engine};
+use grasp::Config;
 use grasptests::lab::process::resident_kib;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, linked};
@@ -33,12 +33,6 @@ const BATCH: usize = 50;
 /// Plays a role until standard input ends.
 pub(crate) fn play(role: &str) -> Result<()> {
     match role {
-        "engine" => {
-            let engine = Engine::start(Config::new())?;
-            println!("{READY}");
-            wait_for_the_end();
-            engine.shutdown();
-        }
         "member" => neighbours::be_member()?,
         "sessions" => println!("{}", bytes_per_session()?),
         "peer-engine" => peers::play_engine(false),
@@ -47,12 +41,6 @@ pub(crate) fn play(role: &str) -> Result<()> {
         other => return Err(format!("there is no role {other}").into()),
     }
     Ok(())
-}
-
-fn wait_for_the_end() {
-    let mut line = String::new();
-    // Whatever ends the waiting, the process is to end.
-    let _ = std::io::stdin().read_line(&mut line);
 }
 
 /// A process that is killed when it is let go of.
@@ -112,6 +100,11 @@ impl Process {
         }
     }
 
+    /// Starts another program of this package on a node.
+    fn program(node: &Node, name: &str) -> Result<Self> {
+        Self::start(node.command(beside(name)?))
+    }
+
     fn proc(&self, rest: &str) -> PathBuf {
         format!("/proc/{}/{rest}", self.child.id()).into()
     }
@@ -129,6 +122,11 @@ impl Process {
     /// Its resident memory in KiB.
     pub(crate) fn resident(&self) -> Result<f64> {
         field(&fs::read_to_string(self.proc("status"))?, "VmRSS:")
+    }
+
+    /// Its own memory in KiB, without the pages of files, which the system has in its cache anyway.
+    pub(crate) fn private(&self) -> Result<f64> {
+        field(&fs::read_to_string(self.proc("status"))?, "RssAnon:")
     }
 
     /// How often its threads have been woken a second, over some time.
@@ -165,19 +163,36 @@ fn field(status: &str, name: &str) -> Result<f64> {
 /// The resident memory of an idle engine, and how often it wakes.
 pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     let (_lab, _, node, _) = linked();
-    let mut engine = Process::role(&node, "engine")?;
+    let mut engine = Process::program(&node, "idle")?;
     engine.ready()?;
-    resting(name, &engine, 4096.0, 5.0)
+    let mut figures = resting(name, &engine, 4096.0, 5.0)?;
+    let own = engine.private()?;
+    figures.push(Figure::plain(format!("{name}_own"), "KiB", Aim::AtMost(1024.0), own));
+    Ok(figures)
+}
+
+/// A program of this package, which is built if it is not there.
+fn beside(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let program = own.with_file_name(name);
+    if program.exists() {
+        return Ok(program);
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--quiet", "--offline", "-p", "grasptests", "--bin", name]);
+    eprintln!("bench: building {name}");
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
+    if !(built.success() && program.exists()) {
+        return Err(format!("{name} is not there: cargo build --release -p grasptests --bin {name}").into());
+    }
+    Ok(program)
 }
 
 /// The same of graspd, which serves its socket and nobody connects: of the program that `GRASPD` names, such as one that is packaged, or
 /// of that of the tests.
 pub(crate) fn graspd_idle(name: &str) -> Result<Vec<Figure>> {
-    let ours = std::env::current_exe()?.with_file_name("graspd-tested");
-    let program = std::env::var_os("GRASPD").map_or(ours, std::path::PathBuf::from);
-    if !program.exists() {
-        return Err("graspd is not there: cargo build --release -p grasptests --bin graspd-tested".into());
-    }
+    let program =
+        std::env::var_os("GRASPD").map_or_else(|| beside("graspd-tested"), |program| Ok(program.into()))?;
     let (_lab, _, node, _) = linked();
     let socket = std::env::temp_dir().join(format!("grasp-bench-{}.sock", std::process::id()));
     let mut command = node.command(program);
@@ -213,7 +228,7 @@ pub(crate) fn startup(name: &str, rounds: usize) -> Result<Figure> {
     let mut times = Vec::new();
     for _ in 0..=rounds {
         let started = Instant::now();
-        Process::role(&node, "engine")?.ready()?;
+        Process::program(&node, "idle")?.ready()?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(Figure::plain(name, "ms", Aim::AtMost(20.0), median(&mut times)))
