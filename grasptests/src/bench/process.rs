@@ -100,11 +100,6 @@ impl Process {
         }
     }
 
-    /// Starts another program of this package on a node.
-    fn program(node: &Node, name: &str) -> Result<Self> {
-        Self::start(node.command(beside(name)?))
-    }
-
     fn proc(&self, rest: &str) -> PathBuf {
         format!("/proc/{}/{rest}", self.child.id()).into()
     }
@@ -163,7 +158,7 @@ fn field(status: &str, name: &str) -> Result<f64> {
 /// The resident memory of an idle engine, and how often it wakes.
 pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     let (_lab, _, node, _) = linked();
-    let mut engine = Process::program(&node, "idle")?;
+    let mut engine = Process::start(node.command(smallest()?))?;
     engine.ready()?;
     let mut figures = resting(name, &engine, 4096.0, 5.0)?;
     let own = engine.private()?;
@@ -171,28 +166,35 @@ pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// A program of this package, which is built if it is not there.
-fn beside(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let program = own.with_file_name(name);
-    if program.exists() {
-        return Ok(program);
-    }
+/// The smallest program with an engine, built as programs are shipped.
+fn smallest() -> Result<PathBuf> {
+    built("grasp-idle", &["-p", "grasp-idle", "--profile", "dist"])
+}
+
+/// Builds a program of this workspace, if it is not up to date. The network is not there.
+fn built(name: &str, options: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--quiet", "--offline", "-p", "grasptests", "--bin", name]);
+    cargo.args(["build", "--offline", "--message-format", "json", "--bin", name]).args(options);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
     eprintln!("bench: building {name}");
-    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
-    if !(built.success() && program.exists()) {
-        return Err(format!("{name} is not there: cargo build --release -p grasptests --bin {name}").into());
-    }
-    Ok(program)
+    let output = cargo.output()?;
+    let program = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .find(|program| program.file_stem().is_some_and(|stem| stem == name));
+    program.ok_or_else(|| {
+        format!("{name} cannot be built: cargo build --bin {name} {}", options.join(" ")).into()
+    })
 }
 
 /// The same of graspd, which serves its socket and nobody connects: of the program that `GRASPD` names, such as one that is packaged, or
 /// of that of the tests.
 pub(crate) fn graspd_idle(name: &str) -> Result<Vec<Figure>> {
-    let program =
-        std::env::var_os("GRASPD").map_or_else(|| beside("graspd-tested"), |program| Ok(program.into()))?;
+    let program = std::env::var_os("GRASPD").map_or_else(
+        || built("graspd-tested", &["-p", "grasptests", "--release"]),
+        |program| Ok(program.into()),
+    )?;
     let (_lab, _, node, _) = linked();
     let socket = std::env::temp_dir().join(format!("grasp-bench-{}.sock", std::process::id()));
     let mut command = node.command(program);
@@ -226,9 +228,10 @@ pub(crate) fn settled(process: &Process) -> Result<(f64, f64)> {
 pub(crate) fn startup(name: &str, rounds: usize) -> Result<Figure> {
     let (_lab, _, node, _) = linked();
     let mut times = Vec::new();
+    let program = smallest()?;
     for _ in 0..=rounds {
         let started = Instant::now();
-        Process::program(&node, "idle")?.ready()?;
+        Process::start(node.command(&program))?.ready()?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(Figure::plain(name, "ms", Aim::AtMost(20.0), median(&mut times)))
