@@ -72,25 +72,30 @@ fn a_member_whose_name_has_no_address_is_no_neighbour_whoever_connects() {
     });
 }
 
+/// 300 times in a row, something opens connections: the victim has few threads more than before meanwhile. The connections stay until
+/// the end.
+fn takes_few_threads(domain: &Domain, mut open: impl FnMut(u32, &mut Vec<Talk>)) {
+    let engine = &domain.scene.victim.engine;
+    let before = engine.thread_count();
+    let (mut most, mut kept) = (0, Vec::new());
+    for number in 0..300 {
+        open(number, &mut kept);
+        most = most.max(engine.thread_count());
+    }
+    eprintln!("{most} threads instead of {before}");
+    assert!(most <= before + OF_ONE + 20, "{most} threads instead of {before}");
+}
+
 /// A member keeps opening connections as the same neighbour: each takes the place of the one before, which has its time to end.
 #[test]
 fn a_neighbour_that_connects_again_and_again_takes_few_threads() {
     isolated!(240);
     let domain = Domain::new();
     let (member, own) = (domain.member(), domain.attacker());
-    let Scene { attacker, victim, .. } = &domain.scene;
-    let threads = victim.engine.thread_count();
     domain.survives(|domain| {
         let to = domain.neighbour_port();
-        let (mut most, mut kept) = (0, Vec::new());
-        for _ in 0..300 {
-            // It may be refused meanwhile.
-            kept.extend(member.join(attacker, own, 7, to));
-            most = most.max(victim.engine.thread_count());
-        }
-        eprintln!("{most} threads instead of {threads}");
-        assert!(most <= threads + OF_ONE + 20, "{most} threads instead of {threads}");
-        drop(kept);
+        // It may be refused meanwhile.
+        takes_few_threads(domain, |_, kept| kept.extend(member.join(&domain.scene.attacker, own, 7, to)));
     });
 }
 
@@ -107,13 +112,12 @@ fn connections_beside_the_one_that_is_kept_take_few_threads() {
     let listener = intruder::listen(attacker, own);
     let port = listener.local_addr().unwrap().port();
     let socket = grasptests::lab::RawUdp::open(attacker, "eth0", own, 0).unwrap();
-    let threads = victim.engine.thread_count();
     domain.survives(|domain| {
         let to = domain.neighbour_port();
         let victim_address = domain.scene.link.link_local(&victim.node);
         listener.set_nonblocking(true).unwrap();
-        let (mut most, mut kept, mut opened) = (0, Vec::new(), false);
-        for number in 0..300 {
+        let mut opened = false;
+        takes_few_threads(domain, |number, kept| {
             if number % 20 == 0 && !opened {
                 socket.send(&announcement(own, port), victim_address, GRASP_LISTEN_PORT).unwrap();
                 socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
@@ -126,11 +130,7 @@ fn connections_beside_the_one_that_is_kept_take_few_threads() {
                 }
             }
             kept.extend(member.join(attacker, own, port, to));
-            most = most.max(victim.engine.thread_count());
-        }
-        eprintln!("{most} threads instead of {threads}");
-        assert!(most <= threads + OF_ONE + 20, "{most} threads instead of {threads}");
-        drop(kept);
+        });
     });
 }
 

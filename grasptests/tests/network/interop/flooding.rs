@@ -142,7 +142,7 @@ fn the_configuration_objective_is_taken_by_both() {
     let values = || -> Vec<_> {
         ours.flooded(&theirs.objective).into_iter().map(|tagged| tagged.objective.value).collect()
     };
-    assert_eq!(values(), [asked.objective.value.clone()]);
+    assert_eq!(values(), std::slice::from_ref(&asked.objective.value));
     assert_eq!(ours.engine.message_sizes(), (5000, 4000));
     let address = graspy.address().expect("graspy has an address");
     let tagged =
