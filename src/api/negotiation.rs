@@ -363,6 +363,12 @@ impl Here {
             Exchange { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let session = self.core.node.open_exchange(id, exchange.clone())?;
         self.check_still(nonce, session, &exchange)?;
+        // Another substrate may have come into force while it was connected; sessions that were open then have ended.
+        if exchange.transport.is_secured().is_some_and(|is_secured| !self.core.is_secured_as_now(is_secured))
+        {
+            self.end(session, &exchange, Ending::Stopped);
+            return Err(Error::NoSecurity);
+        }
         Ok((session, exchange))
     }
 

@@ -427,6 +427,10 @@ impl Transport for Connection {
         self.stream.peer_name().map(ToString::to_string)
     }
 
+    fn is_secured(&self) -> Option<bool> {
+        Some(self.is_to_be_secured())
+    }
+
     fn is_from_here(&self) -> bool {
         self.stream.socket().local_addr().is_ok_and(|local| mapped(local).ip() == self.peer.ip())
     }

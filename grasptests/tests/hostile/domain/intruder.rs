@@ -144,6 +144,15 @@ impl Talk {
         Ok(())
     }
 
+    /// Changes its keys, and asks the other side for the same.
+    pub(super) fn change_keys(&mut self) -> io::Result<()> {
+        self.connection.refresh_traffic_keys().map_err(io::Error::other)?;
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut self.stream)?;
+        }
+        Ok(())
+    }
+
     /// Says that nothing more comes, and keeps the connection.
     pub(super) fn half_close(&mut self) {
         self.connection.send_close_notify();

@@ -1,0 +1,106 @@
+//! A domain in reserve for an ACP, which comes and goes. On the other link of two members there are strangers, and a member.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddrV6;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use grasp::wire::{Body, Message, encode};
+use grasp::{Acp, Config, Objective};
+use grasptests::isolated;
+use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, eventually};
+use grasptests::nodes::{Host, step};
+
+use super::intruder::dial_from;
+use super::members::flood;
+use super::storms::Over;
+use super::{Domain, announcement_by, neighbours};
+use crate::scene::{LATER, Scene, flooded, neg_of, negotiates_at};
+
+/// What the attacker floods.
+const JUNK: &str = "junk";
+
+#[test]
+fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_gives_it_back() {
+    isolated!(240);
+    // That of the ACP is the next interface of two of them, and the third has none.
+    let mut interfaces = ["eth2", "eth1", "acp0"].into_iter();
+    let domain = Domain::each(Config::new(), |kept| Acp::Fallback {
+        acp: Box::new(Acp::Interfaces(vec![interfaces.next().unwrap().to_owned()])),
+        domain: Arc::clone(kept),
+    });
+    let Scene { victim, friend, .. } = &domain.scene;
+    let acp = domain.scene._lab.link(&victim.node, &friend.node).unwrap();
+    acp.unplug().unwrap();
+    let uses = |host: &Host, name: &str| host.engine.link_names() == [name] && neighbours(host) == 0;
+    let member = domain.member();
+    domain.survives(|domain| {
+        let (is_over, tried, answered) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let _over = Over(&is_over);
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    answered.fetch_add(says_in_the_clear(domain), Ordering::Relaxed);
+                    tried.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let works = |how: &str| {
+                negotiates_at(friend, victim, None).expect(how);
+                let before = tried.load(Ordering::Relaxed);
+                eventually(LATER, "the attacker has tried", || tried.load(Ordering::Relaxed) > before + 1);
+            };
+            for _ in 0..3 {
+                let port = domain.neighbour_port();
+                let own = domain.attacker();
+                let mut inside = member.join(&domain.scene.attacker, own, 7, port).expect("a member");
+                acp.heal().unwrap();
+                eventually(LATER, "the ACP is used", || uses(victim, "eth2") && uses(friend, "eth1"));
+                inside.end();
+                works("in the ACP");
+                assert!(member.join(&domain.scene.attacker, own, 7, port).is_err(), "not in the ACP");
+                acp.unplug().unwrap();
+                domain.is_whole();
+                works("in the domain");
+            }
+        });
+        assert_eq!(answered.load(Ordering::Relaxed), 0, "bytes of an answer");
+        assert!([victim, friend].iter().all(|host| flooded(host, JUNK).is_none()));
+    });
+}
+
+/// Asks, floods, announces itself and requests, without TLS. Returns how many bytes it was answered that are no alert of TLS.
+fn says_in_the_clear(domain: &Domain) -> usize {
+    let Scene { attacker, victim, friend, .. } = &domain.scene;
+    let own = domain.attacker();
+    let objective = Objective::new(neg_of(victim)).into();
+    let discovery = encode(&Message::new(Body::Discovery { session: 7, initiator: own.into(), objective }));
+    let socket = domain.scene.neighbour();
+    for datagram in
+        [discovery.clone(), flood(7, JUNK, vec![7; 10], own), announcement_by("GRASP-TCP", own, own, 7)]
+    {
+        socket.send(&datagram, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+    }
+    let request = |host| encode(&Message::new(Body::RequestNegotiate(step(7, &neg_of(host), 6, 1))));
+    let answers = [victim, friend].into_iter().flat_map(|host| {
+        let at =
+            |name: &str| SocketAddrV6::new(domain.scene.link.ula(&host.node).unwrap(), host.port(name), 0, 0);
+        let to = at(&neg_of(host));
+        [request(host), discovery.clone()].map(|message| attacker.run(|| answered(to, &message)))
+    });
+    answers
+        .filter(|answer| !matches!(answer[..], [] | [21, 3, _, 0, 2, _, _]))
+        .map(|answer| answer.len())
+        .sum()
+}
+
+/// What comes back in a moment, or until the connection is over.
+fn answered(to: SocketAddrV6, message: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // While the one gives way to the other, nobody may be there.
+    if let Ok(mut stream) = dial_from(None, to) {
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let _ = stream.write_all(message).and_then(|()| stream.read_to_end(&mut answer));
+    }
+    answer
+}
