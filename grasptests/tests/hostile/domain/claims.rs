@@ -72,6 +72,59 @@ fn a_member_whose_name_has_no_address_is_no_neighbour_whoever_connects() {
     });
 }
 
+/// What it announces is one neighbour, and the greeting is another's, which is itself.
+#[test]
+fn who_is_connected_with_and_greets_as_another_is_no_neighbour() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (member, own, attacker) = (domain.member(), domain.attacker(), &domain.scene.attacker);
+    let socket = domain.scene.neighbour();
+    domain.survives(|domain| {
+        let listener = intruder::listen(attacker, own);
+        let port = listener.local_addr().unwrap().port();
+        let growth = domain.scene.counted(|| {
+            socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+            // The victim and its friend.
+            for _ in 0..2 {
+                let mut talk = member.accept(&listener).unwrap();
+                talk.hear().expect("its greeting");
+                talk.say(&announcement(own, port ^ 1)).unwrap();
+                assert_eq!(talk.end(), 0);
+            }
+        });
+        assert_eq!(growth.of(|s| s.neighbours_joined), 0);
+    });
+}
+
+/// A neighbour that opens another connection may have said something on the first one before it knew.
+#[test]
+fn what_is_still_said_on_a_connection_that_another_has_replaced_is_taken_for_a_while() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (member, own, attacker) = (domain.member(), domain.attacker(), &domain.scene.attacker);
+    let noop = cbor!([0]).encode();
+    domain.survives(|domain| {
+        let to = domain.neighbour_port();
+        let mut first = member.join(attacker, own, 7, to).expect("a member");
+        let mut second = member.join(attacker, own, 7, to).expect("once more");
+        assert_eq!(first.end(), 0, "nothing more is said there");
+        let growth = domain.scene.counted(|| {
+            first.say(&noop).unwrap();
+            second.say(&noop).unwrap();
+        });
+        growth.is("both are heard", |s| s.noop_received, 2);
+        // But not for long: the attacker keeps it open.
+        let began = Instant::now();
+        eventually(LATER, "the first one is closed", || {
+            std::thread::sleep(Duration::from_millis(50));
+            first.say(&noop).is_err()
+        });
+        assert!(began.elapsed() < LATER / 3, "{:?}", began.elapsed());
+        assert_eq!(neighbours(&domain.scene.victim), 3);
+        second.say(&noop).unwrap();
+    });
+}
+
 /// 300 times in a row, something opens connections: the victim has few threads more than before meanwhile. The connections stay until
 /// the end.
 fn takes_few_threads(domain: &Domain, mut open: impl FnMut(u32, &mut Vec<Talk>)) {
