@@ -267,3 +267,29 @@ fn who_is_revoked_between_its_handshake_and_its_greeting_is_outside() {
         eventually(LATER, "it is no neighbour", || neighbours(&domain.scene.victim) == 2);
     });
 }
+
+/// The same where the others have connected, and wait for its greeting.
+#[test]
+fn who_is_revoked_before_it_answers_a_greeting_is_outside() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (own, attacker) = (domain.attacker(), &domain.scene.attacker);
+    let socket = domain.scene.neighbour();
+    domain.scene.survives(|_| {
+        let (member, to) = (domain.member(), domain.neighbour_port());
+        let mut early = member.join(attacker, own, 7, to).expect("a member");
+        let listener = intruder::listen(attacker, own);
+        let port = listener.local_addr().unwrap().port();
+        socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+        // The victim and its friend.
+        let mut late = [(); 2].map(|()| member.accept(&listener).expect("they connect"));
+        late.iter_mut().for_each(|talk| drop(talk.hear().expect("a greeting")));
+        domain.revoke(&member);
+        early.end();
+        for talk in &mut late {
+            let _ = talk.say(&announcement(own, port));
+            talk.end();
+        }
+        eventually(LATER, "it is no neighbour", || neighbours(&domain.scene.victim) == 2);
+    });
+}

@@ -4,13 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use grasp::wire::{Body, Message, encode};
-use grasp::{Acp, Config, Objective};
+use grasp::{Acp, Config, Negotiation, Objective, SessionNonce};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, eventually};
-use grasptests::nodes::{Host, step};
+use grasptests::nodes::{Host, joined, negotiable, offer, overlapping, step};
 
 use super::intruder::dial_from;
 use super::members::flood;
@@ -34,7 +35,8 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
     let acp = domain.scene._lab.link(&victim.node, &friend.node).unwrap();
     acp.unplug().unwrap();
     let uses = |host: &Host, name: &str| host.engine.link_names() == [name] && neighbours(host) == 0;
-    let member = domain.member();
+    let (member, held) = (domain.member(), negotiable("held", 1));
+    [victim, friend].iter().for_each(|host| host.register_with(&held, overlapping()));
     domain.survives(|domain| {
         let (is_over, tried, answered) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -54,9 +56,15 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
                 let port = domain.neighbour_port();
                 let own = domain.attacker();
                 let mut inside = member.join(&domain.scene.attacker, own, 7, port).expect("a member");
+                let (session, offer, waiting) = open_session(friend, victim, &held);
                 acp.heal().unwrap();
                 eventually(LATER, "the ACP is used", || uses(victim, "eth2") && uses(friend, "eth1"));
                 inside.end();
+                // By the link on which it was, it could go on.
+                let step = friend.run(|engine, asa| engine.negotiate_step(asa, session, &offer, Some(5000)));
+                assert!(step.is_err(), "the session of before has ended: {step:?}");
+                let waited = joined(waiting);
+                assert!(waited.is_err(), "on both sides: {waited:?}");
                 works("in the ACP");
                 assert!(member.join(&domain.scene.attacker, own, 7, port).is_err(), "not in the ACP");
                 acp.unplug().unwrap();
@@ -67,6 +75,23 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
         assert_eq!(answered.load(Ordering::Relaxed), 0, "bytes of an answer");
         assert!([victim, friend].iter().all(|host| flooded(host, JUNK).is_none()));
     });
+}
+
+/// A negotiation that has begun: the asker's session and what it was offered, and the other side, which waits for a minute.
+fn open_session(
+    asker: &Host,
+    server: &Host,
+    about: &Objective,
+) -> (SessionNonce, Objective, JoinHandle<grasp::Result<Negotiation>>) {
+    let wanted = about.clone();
+    let waiting = server.thread(move |engine, asa| {
+        let (session, asked) = engine.listen_negotiate(asa, &wanted)?;
+        engine.negotiate_step(asa, session, &asked, Some(60_000))
+    });
+    let at = server.locator(&about.name);
+    let (session, offer) =
+        offer(asker.run(|engine, asa| engine.req_negotiate(asa, about, Some(&at), Some(10_000))));
+    (session, offer, waiting)
 }
 
 /// Asks, floods, announces itself and requests, without TLS. Returns how many bytes it was answered that are no alert of TLS.
