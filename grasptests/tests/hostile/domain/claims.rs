@@ -256,6 +256,7 @@ fn who_is_revoked_between_its_handshake_and_its_greeting_is_outside() {
     domain.scene.survives(|_| {
         let (member, to) = (domain.member(), domain.neighbour_port());
         let mut early = member.join(attacker, own, 7, to).expect("a member");
+        eventually(LATER, "it has joined", || neighbours(&domain.scene.victim) == 3);
         let mut late = member.reach_from(attacker, Some(own), to).unwrap();
         let expelled = domain.scene.counted(|| {
             domain.revoke(&member);
@@ -278,6 +279,7 @@ fn who_is_revoked_before_it_answers_a_greeting_is_outside() {
     domain.scene.survives(|_| {
         let (member, to) = (domain.member(), domain.neighbour_port());
         let mut early = member.join(attacker, own, 7, to).expect("a member");
+        eventually(LATER, "it has joined", || neighbours(&domain.scene.victim) == 3);
         let listener = intruder::listen(attacker, own);
         let port = listener.local_addr().unwrap().port();
         socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
