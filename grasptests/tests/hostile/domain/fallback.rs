@@ -27,7 +27,7 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
     isolated!(240);
     // That of the ACP is the next interface of two of them, and the third has none.
     let mut interfaces = ["eth2", "eth1", "acp0"].into_iter();
-    let domain = Domain::each(Config::new(), |kept| Acp::Fallback {
+    let domain = Domain::each(Config::new().listen_grace(LATER), |kept| Acp::Fallback {
         acp: Box::new(Acp::Interfaces(vec![interfaces.next().unwrap().to_owned()])),
         domain: Arc::clone(kept),
     });
@@ -56,7 +56,19 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
                 let port = domain.neighbour_port();
                 let own = domain.attacker();
                 let mut inside = member.join(&domain.scene.attacker, own, 7, port).expect("a member");
-                let (session, offer, waiting) = open_session(friend, victim, &held);
+                let (session, offer, waiting) = open_session(friend, victim, &held, true);
+                // This request waits until the victim listens again.
+                let (attacker, to) = (&domain.scene.attacker, domain.scene.port_of("held"));
+                let mut queued = None;
+                // What it says in the clear uses up its share of handshakes.
+                eventually(LATER, "the member comes in", || {
+                    queued = member.reach_from(attacker, None, to).ok();
+                    queued.is_some()
+                });
+                let mut queued = queued.unwrap();
+                let request = Message::new(Body::RequestNegotiate(step(7, "held", 6, 1)));
+                let came = domain.scene.counted(|| queued.say(&encode(&request)).unwrap());
+                came.at_least("it has come", |s| s.negotiation_requests, 1);
                 acp.heal().unwrap();
                 eventually(LATER, "the ACP is used", || uses(victim, "eth2") && uses(friend, "eth1"));
                 inside.end();
@@ -66,6 +78,10 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
                 let waited = joined(waiting);
                 assert!(waited.is_err(), "on both sides: {waited:?}");
                 works("in the ACP");
+                let (session, _, waiting) = open_session(friend, victim, &held, false);
+                friend.run(|engine, asa| engine.end_negotiate(asa, session, true, None)).unwrap();
+                joined(waiting).expect("in the ACP");
+                assert_eq!(queued.end(), 0, "the request of before is not answered");
                 assert!(member.join(&domain.scene.attacker, own, 7, port).is_err(), "not in the ACP");
                 acp.unplug().unwrap();
                 domain.is_whole();
@@ -77,20 +93,22 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
     });
 }
 
-/// A negotiation that has begun: the asker's session and what it was offered, and the other side, which waits for a minute.
+/// A negotiation that has begun: the asker's session and what it was offered, and the other side, which waits for a minute. The asker
+/// connects with the address that the server has, or looks for it.
 fn open_session(
     asker: &Host,
     server: &Host,
     about: &Objective,
+    is_known: bool,
 ) -> (SessionNonce, Objective, JoinHandle<grasp::Result<Negotiation>>) {
     let wanted = about.clone();
     let waiting = server.thread(move |engine, asa| {
         let (session, asked) = engine.listen_negotiate(asa, &wanted)?;
         engine.negotiate_step(asa, session, &asked, Some(60_000))
     });
-    let at = server.locator(&about.name);
+    let at = is_known.then(|| server.locator(&about.name));
     let (session, offer) =
-        offer(asker.run(|engine, asa| engine.req_negotiate(asa, about, Some(&at), Some(10_000))));
+        offer(asker.run(|engine, asa| engine.req_negotiate(asa, about, at.as_ref(), Some(10_000))));
     (session, offer, waiting)
 }
 
