@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use grasp::acp::{AcpStatus, Neighbours, Substrate};
 use grasp::wire::{Body, Message, encode};
 use grasp::{Acp, Config, Negotiation, Objective, SessionNonce};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, eventually};
 use grasptests::nodes::{Host, joined, negotiable, offer, overlapping, step};
 
-use super::intruder::dial_from;
+use super::intruder::{self, dial_from};
 use super::members::flood;
 use super::storms::Over;
 use super::{Domain, announcement_by, neighbours};
@@ -91,6 +92,60 @@ fn whoever_is_outside_gets_nothing_while_a_domain_takes_the_place_of_an_acp_and_
         assert_eq!(answered.load(Ordering::Relaxed), 0, "bytes of an answer");
         assert!([victim, friend].iter().all(|host| flooded(host, JUNK).is_none()));
     });
+}
+
+/// An ACP whose neighbours have connections in the clear, and that is up when the test says so.
+#[derive(Debug)]
+struct OnAndOff(AtomicBool);
+
+impl Substrate for OnAndOff {
+    fn status(&self) -> AcpStatus {
+        if self.0.load(Ordering::Relaxed) { AcpStatus::Secure } else { AcpStatus::Down }
+    }
+
+    fn interfaces(&self) -> Option<Vec<String>> {
+        Some(vec!["eth0".to_owned(), "eth1".to_owned()])
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        Neighbours::Connections
+    }
+}
+
+/// It has been connected with in the ACP, in the clear, and greets once the domain is in force, of which it has no certificate.
+#[test]
+fn a_neighbour_in_the_acp_that_greets_too_late_is_none_in_the_domain() {
+    isolated!(120);
+    let acp = Arc::new(OnAndOff(AtomicBool::new(true)));
+    let domain = Domain::each(Config::new().connect_timeout(LATER), |kept| Acp::Fallback {
+        acp: Box::new(Acp::Custom(acp.clone())),
+        domain: Arc::clone(kept),
+    });
+    let own = domain.attacker();
+    let listener = intruder::listen(&domain.scene.attacker, own);
+    let port = listener.local_addr().unwrap().port();
+    let announced = announcement_by("GRASP-TCP", own, own, port);
+    domain.scene.neighbour().send(&announced, ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+    let (victims, victim) = (domain.scene.link.link_local(&domain.scene.victim.node), &domain.scene.victim);
+    let mut stream = loop {
+        let (mut stream, peer) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(LATER)).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "its greeting");
+        if peer.ip() == victims {
+            break stream;
+        }
+    };
+    let left = victim.engine.stats().neighbours_left;
+    acp.0.store(false, Ordering::Relaxed);
+    eventually(LATER, "the connections of the ACP have ended", || {
+        victim.engine.stats().neighbours_left == left + 2
+    });
+    domain.is_whole();
+    // As if it were one of the domain.
+    let _ = stream.write_all(&announcement_by("GRASP-TLS", own, own, port));
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the end, and not nothing");
+    assert_eq!((answer.len(), neighbours(victim)), (0, 2));
 }
 
 /// A negotiation that has begun: the asker's session and what it was offered, and the other side, which waits for a minute. The asker
