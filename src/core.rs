@@ -10,33 +10,24 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 
-use crate::acp::{AcpStatus, Neighbours, Protection, Substrate};
+use crate::acp::{Protection, Substrate};
 use crate::clock::monotonic_ms;
-#[cfg(feature = "domain")]
-use crate::config::environment;
 use crate::config::{Adjusted, Config};
 use crate::error::{Error, Result};
 use crate::net::changes::Changes;
-use crate::net::interfaces::{self, LeftOut};
+use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
-use crate::net::tcp::{Connection, Framing};
-use crate::node::{Carried, Node, Refusal};
-use crate::registry::{Addresses, Close, Transport as _};
+use crate::node::{Node, Refusal};
+use crate::registry::{Addresses, Close};
 #[cfg(feature = "domain")]
-use crate::tls::{Identity, KeyFile, TlsError};
+use crate::tls::Identity;
 use crate::trace::{Carrier, Direction, Event, MessageEvent};
 use crate::wire::encode;
 use crate::workers::host::Host;
 use crate::workers::{Closing, ReaderTable, ThreadGroup};
 
-/// Within which time a domain takes the place of an ACP that goes down.
-#[cfg(feature = "domain")]
-const FALLS_BACK_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often connections are checked for peers whose certificates have expired.
-#[cfg(feature = "domain")]
-const CHECKED_EVERY: Duration = Duration::from_secs(10);
+mod security;
 
 /// The sockets of one interface, with the address they are bound to.
 #[derive(Debug)]
@@ -187,131 +178,12 @@ impl Core {
         }
     }
 
-    /// Prepares TLS if the substrate has credentials for it.
-    ///
-    /// # Errors
-    /// If the system's random generator fails.
-    #[cfg(feature = "domain")]
-    pub(crate) fn prepare_tls(&mut self) -> std::result::Result<(), TlsError> {
-        let credentials = self.substrate.credentials().filter(|_| !self.node.config.dull);
-        *self.checked.lock() = credentials.as_ref().map(|kept| (kept.current(), Instant::now()));
-        let Some(credentials) = credentials else { return Ok(()) };
-        let key_log = if self.node.config.tls_key_log { key_log() } else { None };
-        self.identity = Some(Arc::new(Identity::new(credentials, key_log)?));
-        Ok(())
-    }
-
-    /// How often `_watcher` looks. A domain takes the place of an ACP within two seconds.
-    pub(crate) fn watch_interval(&self) -> Duration {
-        let interval = self.node.config.watch_interval;
-        #[cfg(feature = "domain")]
-        if matches!(self.node.config.acp, crate::acp::Acp::Fallback { .. }) {
-            return interval.min(FALLS_BACK_WITHIN / 2);
-        }
-        interval
-    }
-
-    /// Whether TLS may secure connections.
-    pub(crate) const fn uses_tls(&self) -> bool {
-        #[cfg(feature = "domain")]
-        return self.identity.is_some();
-        #[cfg(not(feature = "domain"))]
-        false
-    }
-
-    /// Asks the substrate for its status, and for how it secures traffic: if that is another way than before, everything that goes the
-    /// old way ends.
-    pub(crate) fn update_security(&self) {
-        self.substrate.observe(&|name| interfaces::is_usable(&self.node.config, name));
-        let up = self.substrate.status() != AcpStatus::Down;
-        if self.follow_substrate() {
-            self.end_traffic();
-        }
-        if self.node.set_secure(up) {
-            log::info!("the substrate is {}", if up { "up" } else { "down" });
-        }
-    }
-
-    /// Returns whether the way has changed.
-    fn follow_substrate(&self) -> bool {
-        let carried = match self.substrate.neighbours() {
-            _ if self.node.config.dull => Carried::ByDatagrams,
-            Neighbours::Datagrams => Carried::ByDatagrams,
-            Neighbours::Connections => Carried::InTheClear,
-            Neighbours::SecuredConnections => Carried::OverTls,
-        };
-        let other_way = self.node.carried() != carried;
-        self.node.set_carried(carried);
-        #[cfg(feature = "domain")]
-        if self.identity.is_some() {
-            let uses_tls = self.substrate.uses_tls();
-            return self.uses_tls.swap(uses_tls, Ordering::AcqRel) != uses_tls || other_way;
-        }
-        other_way
-    }
-
-    /// Ends all sessions, and closes all interfaces, which `_watcher` opens again: what has been learned by one way does not hold by another.
-    fn end_traffic(&self) {
-        let network = std::mem::take(&mut self.network.write().interfaces);
-        if !network.is_empty() {
-            log::warn!("the substrate secures traffic in another way now: all sessions end");
-        }
-        for (ifi, interface) in &network {
-            self.node.counters.interfaces_removed.add();
-            self.close_interface(*ifi, interface);
-        }
-        self.readers.close_all();
-        for exchange in self.node.registries.sessions.end_all() {
-            exchange.transport.close();
-        }
-        self.node.registries.discovery.purge(self.now(), |_| false);
-    }
-
     /// Closes an interface, and the connections with the neighbours there.
     pub(crate) fn close_interface(&self, ifi: u32, interface: &Interface) {
         interface.close();
         for neighbour in self.node.end_neighbours(Some(ifi)) {
             neighbour.close();
         }
-    }
-
-    /// Whether connections have to be checked for peers that are no members any more: every ten seconds by their time, and once the
-    /// credentials have been replaced by all of them, which `true` says.
-    pub(crate) fn is_membership_due(&self) -> Option<bool> {
-        #[cfg(feature = "domain")]
-        if let Some(kept) = self.substrate.credentials().filter(|_| self.identity.is_some()) {
-            let current = kept.current();
-            let mut checked = self.checked.lock();
-            let is_new = checked.as_ref().is_some_and(|(by, _)| !Arc::ptr_eq(by, &current));
-            if !is_new && checked.as_ref().is_some_and(|(_, at)| at.elapsed() < CHECKED_EVERY) {
-                return None;
-            }
-            *checked = Some((current, Instant::now()));
-            return Some(is_new);
-        }
-        None
-    }
-
-    /// The framing of this engine's TCP connections.
-    pub(crate) fn framing(&self) -> Framing {
-        Framing {
-            limits: self.node.unicast_limits(),
-            protection: self.protection.clone(),
-            #[cfg(feature = "domain")]
-            identity: self.identity.clone().filter(|_| self.uses_tls.load(Ordering::Acquire)),
-            counters: Arc::clone(&self.node.counters),
-        }
-    }
-
-    /// The framing of connections with neighbours: inside an ACP the links secure them.
-    pub(crate) fn neighbour_framing(&self) -> Framing {
-        let framing = self.framing();
-        #[cfg(feature = "domain")]
-        let framing = match self.node.carried() {
-            Carried::InTheClear => Framing { identity: None, ..framing },
-            Carried::ByDatagrams | Carried::OverTls => framing,
-        };
-        framing
     }
 
     /// The longest message that can be sent to the group: its protected form must fit.
@@ -422,12 +294,9 @@ impl Core {
         }
     }
 
-    /// Whether a connection came in by a permitted interface, or from this machine. An objective's port is open at all
-    /// addresses, including those that are not on the secure interfaces.
-    pub(crate) fn may_connect(&self, connection: &Connection) -> bool {
-        let network = self.network.read();
-        let Some(permitted) = &network.permitted else { return true };
-        connection.interface().is_ok_and(|ifi| permitted.contains(&ifi)) || connection.is_from_here()
+    /// Whether what comes in by an interface is taken.
+    pub(crate) fn hears(&self, ifi: u32) -> bool {
+        self.network.read().interfaces.contains_key(&ifi)
     }
 
     /// The longest datagram that is ever accepted.
@@ -545,28 +414,6 @@ impl Core {
         // Trace listeners are threads too; they end once they have read the remaining events.
         self.node.counters.tracer().end();
         self.threads.join_all();
-    }
-}
-
-/// Opens the file for the secrets of TLS connections, and says so loudly. One that cannot be opened is logged, not fatal.
-#[cfg(feature = "domain")]
-fn key_log() -> Option<Arc<KeyFile>> {
-    let Some(path) = environment::key_log() else {
-        log::warn!("tls_key_log has no effect: SSLKEYLOGFILE names no file");
-        return None;
-    };
-    match KeyFile::open(&path) {
-        Ok(file) => {
-            log::warn!(
-                "the secrets of all TLS connections are written to {}: whoever reads that file can read everything that they secure (tls_key_log, SSLKEYLOGFILE)",
-                path.display()
-            );
-            Some(Arc::new(file))
-        }
-        Err(error) => {
-            log::warn!("no secrets of TLS connections are written to {}: {error}", path.display());
-            None
-        }
     }
 }
 

@@ -220,7 +220,7 @@ counters! {
     noop_received: drop,
     /// Dropped: a datagram whose source is not a link-local address.
     dropped_bad_source: drop,
-    /// Dropped: there is no secure substrate.
+    /// Dropped: there is no secure substrate, or not on this interface any more.
     dropped_insecure: drop,
     /// Ignored: this engine's own multicasts.
     own_multicast: drop,

@@ -1,6 +1,6 @@
 -- GRASP, the GeneRic Autonomic Signaling Protocol (RFC 8990), for Wireshark and tshark. See README.md beside it.
 --
--- UDP port 7017; the TCP ports that discoveries are sent from and that locators name; TCP that looks like GRASP.
+-- UDP port 7017; the TCP ports that discoveries are sent from and that locators name; TCP, and what TLS has secured, that looks like GRASP.
 -- Whatever the bytes are: no Lua error, no recursion deeper than MAX_DEPTH, no more than MAX_ITEMS items a message.
 
 local grasp = Proto("grasp", "GeneRic Autonomic Signaling Protocol")
@@ -766,12 +766,27 @@ local function stream(tvb, pinfo, root)
   return tvb:len()
 end
 
+-- A record of TLS, in which GRASP may be.
+local function is_tls(tvb)
+  if tvb:len() < 2 then return false end
+  local kind = tvb(0, 1):uint()
+  return kind >= 20 and kind <= 23 and tvb(1, 1):uint() == 3
+end
+
 local function heuristic(tvb, pinfo, root)
+  if is_tls(tvb) then return false end
   local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
   local announced = places[source .. "|" .. pinfo.src_port] or places[destination .. "|" .. pinfo.dst_port]
     or ports[pinfo.src_port] or ports[pinfo.dst_port]
   if not announced and not (grasp.prefs.heuristics and looks_like_grasp(tvb)) then return false end
   if announced or looks_like_grasp(tvb) then pinfo.conversation = tcp_grasp end
+  stream(tvb, pinfo, root)
+  return true
+end
+
+-- What Wireshark has decrypted: the conversation remains that of TLS.
+local function tls_heuristic(tvb, pinfo, root)
+  if not (grasp.prefs.heuristics and looks_like_grasp(tvb)) then return false end
   stream(tvb, pinfo, root)
   return true
 end
@@ -787,5 +802,6 @@ end
 
 DissectorTable.get("udp.port"):add(7017, grasp)
 grasp:register_heuristic("tcp", heuristic)
+grasp:register_heuristic("tls", tls_heuristic)
 -- "Decode As" offers it too.
 DissectorTable.get("tcp.port"):add_for_decode_as(tcp_grasp)

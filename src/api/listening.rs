@@ -92,8 +92,8 @@ impl Here {
         self.check_secure()
     }
 
-    /// Waits for one request and accepts it. Returns `None` if that would exceed the limit on sessions, or if a session with
-    /// the same identifier is open with the peer (RFC 8990 §2.8.6): then the peer is refused, and the ASA, which has done
+    /// Waits for one request and accepts it. Returns `None` if that would exceed the limit on sessions, if a session with
+    /// the same identifier is open with the peer (RFC 8990 §2.8.6), or if it came by a substrate that is not in force any more: then the peer is refused, and the ASA, which has done
     /// nothing wrong, continues to listen.
     fn accept_next(
         &self,
@@ -118,6 +118,7 @@ impl Here {
             }
         };
         self.check_still(nonce, session, &exchange)?;
-        Ok(Some((session, objective)))
+        let is_over = self.ends_with_its_substrate(session, &exchange);
+        Ok((!is_over).then_some((session, objective)))
     }
 }

@@ -363,7 +363,21 @@ impl Here {
             Exchange { owner: nonce, transport, name: objective.name.as_str().into(), dry: objective.dry };
         let session = self.core.node.open_exchange(id, exchange.clone())?;
         self.check_still(nonce, session, &exchange)?;
+        if self.ends_with_its_substrate(session, &exchange) {
+            return Err(Error::NoSecurity);
+        }
         Ok((session, exchange))
+    }
+
+    /// Ends a session whose connection began before another substrate came into force: those that were open then have ended. Returns
+    /// whether it is one.
+    pub(super) fn ends_with_its_substrate(&self, session: SessionNonce, exchange: &Exchange) -> bool {
+        let is_secured = exchange.transport.is_secured();
+        let is_one = is_secured.is_some_and(|is_secured| !self.core.is_secured_as_now(is_secured));
+        if is_one {
+            self.end(session, exchange, Ending::Stopped);
+        }
+        is_one
     }
 
     /// Ends a session that was opened during a deregistration or a shutdown, which may have missed it.

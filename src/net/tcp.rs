@@ -25,8 +25,6 @@ use super::channel::{Opening, Tap};
 use super::listener::Listener;
 use crate::acp::{Protection, Whole};
 use crate::bounds::Neighbour;
-#[cfg(feature = "domain")]
-use crate::domain::{AcpAddress, NotMember};
 use crate::interrupt;
 use crate::registry::{Transport, TransportError};
 use crate::stats::Counters;
@@ -189,28 +187,6 @@ impl Connection {
         }
         let _ = deadline;
         Ok(())
-    }
-
-    /// Checks that the name of a member has an address, without which it is no neighbour (RFC 8994 §6.2.3, rule 5).
-    ///
-    /// # Errors
-    /// `Broken`, counted, if it has none.
-    pub(crate) fn check_neighbour(&self) -> Result<(), TransportError> {
-        #[cfg(feature = "domain")]
-        if self.stream.peer_name().is_some_and(|name| name.address() == AcpAddress::Omitted) {
-            self.framing.counters.connections_not_secured.add();
-            log::debug!("the connection with {} is not secured: {}", self.peer, NotMember::NoAddress);
-            return Err(TransportError::Broken);
-        }
-        Ok(())
-    }
-
-    /// The certificate that the peer has shown; `None` without TLS.
-    pub(crate) fn certificate(&self) -> Option<String> {
-        #[cfg(feature = "domain")]
-        return self.stream.peer_certificate();
-        #[cfg(not(feature = "domain"))]
-        None
     }
 
     /// Whether the connection has to be secured before it is used.
@@ -422,6 +398,10 @@ impl Transport for Connection {
     #[cfg(feature = "domain")]
     fn certified_name(&self) -> Option<String> {
         self.stream.peer_name().map(ToString::to_string)
+    }
+
+    fn is_secured(&self) -> Option<bool> {
+        Some(self.is_to_be_secured())
     }
 
     fn is_from_here(&self) -> bool {

@@ -371,3 +371,24 @@ impl Node {
         gone.inspect(|_| self.counters.neighbours_expelled.add()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn members_of_before_are_tried_before_invented_ones() {
+        let node = Node::new(Config::new(), false);
+        let id =
+            |last| NeighbourId { ifi: 2, address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last), port: 7 };
+        for last in 1..=9 {
+            node.registries.adjacencies.announced(id(last), u64::MAX);
+        }
+        node.authenticated(id(5).neighbour(), true);
+        let wanted = node.wanted_neighbours(0);
+        assert_eq!((wanted.first(), wanted.len()), (Some(&id(5)), 9));
+        node.authenticated(id(5).neighbour(), false);
+        assert_ne!(node.wanted_neighbours(0).first(), Some(&id(5)));
+    }
+}

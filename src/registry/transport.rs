@@ -53,6 +53,10 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
         let _ = again;
         true
     }
+    /// Whether TLS secures the connection; `None` where that is no question.
+    fn is_secured(&self) -> Option<bool> {
+        None
+    }
     /// Whether the peer is on this machine. There, two ASAs of one engine share a session identifier.
     fn is_from_here(&self) -> bool;
 }

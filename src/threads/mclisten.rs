@@ -92,6 +92,10 @@ pub(super) fn take(core: &Arc<Core>, arrival: Arrival, bytes: &[u8], alone: bool
         }
         return;
     }
+    // It may have waited here since another substrate was in force, which used other interfaces.
+    if !core.hears(arrival.ifi) {
+        return case.settle(MessageOutcome::Insecure);
+    }
     let opened = match &core.protection {
         None => None,
         Some(protection) => match protection.open(bytes) {

@@ -51,11 +51,11 @@ pub(super) fn accept_loop(
         match accepted {
             Ok((stream, peer)) => {
                 let case = core.node.connection();
-                let connection = Arc::new(Connection::new(stream, peer, framing(core)));
-                if !core.may_connect(&connection) {
+                let Some(connection) = core.accepted(stream, peer, framing) else {
                     case.settle(ConnectionOutcome::Outside);
                     continue;
-                }
+                };
+                let connection = Arc::new(connection);
                 // A panic must not end accepting.
                 contain(core, "taking up a connection", || {
                     take_up(core, listener, connection, case, handle.clone());

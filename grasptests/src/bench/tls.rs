@@ -9,18 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use grasp::domain::{Credentials, Kept};
 use grasp::{AsaLocator, Config, Objective};
 use grasptests::domains::{authority, credentials, with_tls};
+use grasptests::verifier::Verifier;
 use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::ring::cipher_suite::{TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
 use rustls::crypto::ring::kx_group::{SECP256R1, SECP384R1, X25519};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
 use super::bare::{BareServer, exchange, serve};
@@ -147,8 +146,14 @@ pub(super) struct Floor {
 impl Floor {
     /// What a client begins with: nothing to resume.
     pub(super) fn client(&self) -> Result<Arc<ClientConfig>> {
-        let verifier = Arc::new(PathOnly { roots: roots(&self.near)?, provider: Arc::new(provider()) });
-        let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
+        // What rustls itself checks of a server, without a name: the certificates have none that it knows.
+        let (roots, provider) = (roots(&self.near)?, Arc::new(provider()));
+        let algorithms = provider.signature_verification_algorithms.all;
+        let verifier = Verifier::new(Arc::clone(&provider), move |certificate, above, now| {
+            let certificate = ParsedCertificate::try_from(certificate)?;
+            verify_server_cert_signed_by_trust_anchor(&certificate, &roots, above, now, algorithms)
+        });
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -207,50 +212,4 @@ fn roots(credentials: &Credentials) -> Result<RootCertStore> {
 
 fn key(credentials: &Credentials) -> PrivateKeyDer<'static> {
     PrivateKeyDer::Pkcs8(credentials.key().pkcs8().clone_key())
-}
-
-/// What rustls itself checks of a server, without a name: the certificates have none that it knows.
-#[derive(Debug)]
-struct PathOnly {
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for PathOnly {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        let (roots, above) = (&self.roots, intermediates);
-        verify_server_cert_signed_by_trust_anchor(&certificate, roots, above, now, algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("there is no TLS 1.2 here".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -33,16 +33,7 @@ const WINDOW: u64 = 120_000;
 /// that has come is accounted for.
 pub fn handlers(input: &[u8]) {
     let Some((&choice, steps)) = input.split_first() else { return };
-    let mut scene = Scene::new(choice);
-    let mut u = Unstructured::new(steps);
-    while !u.is_empty() {
-        // The bytes are used up: the last step was not complete.
-        if scene.step(&mut u).is_err() {
-            break;
-        }
-        scene.check_bounds();
-    }
-    scene.finish();
+    super::play(Scene::new(choice), steps, Scene::step, Scene::check_bounds, Scene::finish);
 }
 
 struct Scene {

@@ -27,6 +27,7 @@ pub use neighbours::neighbours;
 pub use quads::quads;
 pub use reader::reader;
 
+use arbitrary::{Result, Unstructured};
 use grasp::QuadsKeys;
 use grasp::wire::Limits;
 
@@ -48,6 +49,25 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "quads", run: quads },
     Target { name: "reader", run: reader },
 ];
+
+/// Lets the bytes happen to a scene, step by step, and checks it after each step and in the end.
+fn play<Scene>(
+    mut scene: Scene,
+    bytes: &[u8],
+    step: impl Fn(&mut Scene, &mut Unstructured<'_>) -> Result<()>,
+    check: impl Fn(&Scene),
+    finish: impl FnOnce(Scene),
+) {
+    let mut u = Unstructured::new(bytes);
+    while !u.is_empty() {
+        // The bytes are used up: the last step was not complete.
+        if step(&mut scene, &mut u).is_err() {
+            break;
+        }
+        check(&scene);
+    }
+    finish(scene);
+}
 
 /// Some limits, the usual ones first.
 fn limits(choice: u8) -> Limits {

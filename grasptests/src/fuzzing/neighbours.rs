@@ -25,16 +25,7 @@ const LINKS: u8 = 2;
 /// is not of. There are never more neighbours than places, nor more connections of one name than it may have. What a neighbour asks is
 /// answered to it, at the port of its greeting, and nothing it says goes back to its link. In the end everything is accounted for.
 pub fn neighbours(input: &[u8]) {
-    let mut scene = Scene::new();
-    let mut u = Unstructured::new(input);
-    while !u.is_empty() {
-        // The bytes are used up: the last step was not complete.
-        if scene.step(&mut u).is_err() {
-            break;
-        }
-        scene.check_bounds();
-    }
-    scene.finish();
+    super::play(Scene::new(), input, Scene::step, Scene::check_bounds, Scene::finish);
 }
 
 struct Scene {

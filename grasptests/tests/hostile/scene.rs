@@ -10,7 +10,7 @@ use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use grasp::{Config, Discover, Engine, Negotiation, Objective, Stats, TaggedObjective, Value};
+use grasp::{AsaLocator, Config, Discover, Engine, Negotiation, Objective, Stats, TaggedObjective, Value};
 use grasptests::accounts::assert_accounts;
 use grasptests::lab::process::{descriptors, resident_kib, threads};
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Lab, Link, Node, RawUdp, eventually};
@@ -289,13 +289,21 @@ pub(crate) fn discovers(asker: &Host, name: &str) {
 }
 
 /// A negotiation of two steps with a host, which agrees. The peer is not looked for.
-pub(crate) fn negotiates(asker: &Host, server: &Host) -> Result<(), impl Debug> {
+pub(crate) fn negotiates(asker: &Host, server: &Host) -> Result<(), impl Debug + use<>> {
+    negotiates_at(asker, server, Some(&server.locator(&neg_of(server))))
+}
+
+/// The same with a peer that is looked for, if it is not given.
+pub(crate) fn negotiates_at(
+    asker: &Host,
+    server: &Host,
+    at: Option<&AsaLocator>,
+) -> Result<(), impl Debug + use<>> {
     let wish = negotiable(&neg_of(server), vec![Value::from("NZD"), Value::from(47)]);
-    let at = server.locator(&wish.name);
     asker.run(|engine, asa| {
         // For the first time or not.
         let _ = engine.register_obj(asa, &wish, overlapping());
-        let reply = engine.req_negotiate(asa, &wish, Some(&at), Some(10_000));
+        let reply = engine.req_negotiate(asa, &wish, at, Some(10_000));
         let Ok(Negotiation::Offer(session, offer)) = reply else { return Err(format!("{reply:?}")) };
         assert_eq!(offer.value, wish.value);
         match engine.negotiate_step(asa, session, &offer, Some(10_000)) {

@@ -142,18 +142,28 @@ fn a_capture_has_in_the_clear_what_tls_secures_only_if_a_setting_says_so() {
     assert!(String::from_utf8_lossy(&text[..200]).contains("in the clear, not as they were on the wire"));
 }
 
-/// The tests of a process share its environment, so that the variable needs a process of its own: this test in another one.
+/// The variable that names the file for the secrets of TLS.
+const KEY_LOG: &str = "SSLKEYLOGFILE";
+
+/// The file that the variable names, in a process of its own in which this test of the module runs; `None` where that has passed: the
+/// tests of a process share its environment.
+#[track_caller]
+fn with_key_log(test: &str) -> Option<PathBuf> {
+    if let Some(file) = std::env::var_os(KEY_LOG) {
+        return Some(file.into());
+    }
+    let directory = Directory::new();
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args([&format!("captures::{test}"), "--exact", "--include-ignored"]);
+    let output = alone.env(KEY_LOG, directory.0.join("secrets")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    None
+}
+
 #[test]
 fn secrets_are_written_only_if_a_setting_and_the_variable_ask_for_it() {
-    const VARIABLE: &str = "SSLKEYLOGFILE";
-    const NAME: &str = "captures::secrets_are_written_only_if_a_setting_and_the_variable_ask_for_it";
-    let Some(file) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
-        let directory = Directory::new();
-        let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args([NAME, "--exact"]).env(VARIABLE, directory.0.join("secrets"));
-        let output = test.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let Some(file) = with_key_log("secrets_are_written_only_if_a_setting_and_the_variable_ask_for_it") else {
         return;
     };
     isolated!();
@@ -168,5 +178,54 @@ fn secrets_are_written_only_if_a_setting_and_the_variable_ask_for_it() {
     for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "CLIENT_TRAFFIC_SECRET_0 ", "SERVER_TRAFFIC_SECRET_0 "]
     {
         assert!(secrets.lines().filter(|line| line.starts_with(label)).count() >= 3, "{label}: {secrets}");
+    }
+}
+
+/// What tshark with the dissector shows of a capture: the types of the messages, and the names in them.
+fn dissected(capture: &Path, secrets: Option<&Path>) -> (BTreeSet<String>, BTreeSet<String>) {
+    let dissector = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/wireshark/grasp.lua");
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-X", &format!("lua_script:{dissector}")]);
+    if let Some(secrets) = secrets {
+        command.args(["-o", &format!("tls.keylog_file:{}", secrets.display())]);
+    }
+    command.arg("-r").arg(capture).args(["-T", "fields", "-E", "separator=/t", "-E", "aggregator=|"]);
+    let output = command.args(["-e", "grasp.type", "-e", "grasp.objective.name"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).to_lowercase();
+    // "Running as user root" is all that it may say.
+    assert!(output.status.success() && !errors.contains("lua"), "{errors}");
+    let (mut types, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        for (column, values) in line.split('\t').zip([&mut types, &mut names]) {
+            values.extend(column.split('|').filter(|value| !value.is_empty()).map(str::to_owned));
+        }
+    }
+    (types, names)
+}
+
+/// Both the capture of the link and that of an engine: Wireshark has the secrets from the file, and the messages from the dissector.
+#[test]
+#[ignore = "needs tshark"]
+fn tshark_decrypts_a_capture_with_the_secrets_and_shows_its_messages() {
+    let Some(secrets) = with_key_log("tshark_decrypts_a_capture_with_the_secrets_and_shows_its_messages")
+    else {
+        return;
+    };
+    isolated!();
+    own_engine!();
+    let (directory, authority) = (Directory::new(), authority());
+    let config = |number| Config::new().acp(Acp::Domain(credentials(&authority, number))).tls_key_log(true);
+    talk(&directory, [config(1), config(2)]);
+    for name in ["link", "engine-asker", "engine-server"] {
+        let capture = directory.0.join(format!("{name}.pcapng"));
+        let announced = BTreeSet::from([AN_ACP.to_owned()]);
+        assert_eq!(dissected(&capture, None).1, announced, "{name} without the secrets");
+        let (types, names) = dissected(&capture, Some(&secrets));
+        // A discovery, its response, a negotiation of an offer and its end, a synchronization, a flood.
+        let expected = [1, 2, 3, 5, 6, 4, 8, 9].map(|number: u8| number.to_string());
+        assert!(expected.iter().all(|number| types.contains(number)), "{name}: {types:?}");
+        for what in ["negotiated", "served", "flooded"] {
+            assert!(names.contains(&format!("{MARKER}-{what}")), "{name}: {names:?}");
+        }
     }
 }

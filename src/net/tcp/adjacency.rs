@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::Connection;
+#[cfg(feature = "domain")]
+use crate::domain::{AcpAddress, NotMember};
 use crate::net::wait::{self, Watched};
 use crate::net::waker::Waker;
 use crate::registry::{Adjacent, Transport as _, TransportError};
@@ -189,6 +191,30 @@ impl Adjacency {
         outgoing.bytes = outgoing.bytes.saturating_add(message.len());
         outgoing.queue.push_back(Waiting { message: message.to_vec(), flooded });
         Ok(true)
+    }
+}
+
+impl Connection {
+    /// Checks that the name of a member has an address, without which it is no neighbour (RFC 8994 §6.2.3, rule 5).
+    ///
+    /// # Errors
+    /// `Broken`, counted, if it has none.
+    pub(crate) fn check_neighbour(&self) -> Result<(), TransportError> {
+        #[cfg(feature = "domain")]
+        if self.stream.peer_name().is_some_and(|name| name.address() == AcpAddress::Omitted) {
+            self.framing.counters.connections_not_secured.add();
+            log::debug!("the connection with {} is not secured: {}", self.peer, NotMember::NoAddress);
+            return Err(TransportError::Broken);
+        }
+        Ok(())
+    }
+
+    /// The certificate that the peer has shown; `None` without TLS.
+    pub(crate) fn certificate(&self) -> Option<String> {
+        #[cfg(feature = "domain")]
+        return self.stream.peer_certificate();
+        #[cfg(not(feature = "domain"))]
+        None
     }
 }
 

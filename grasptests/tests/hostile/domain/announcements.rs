@@ -66,6 +66,33 @@ fn an_announcement_that_leads_elsewhere_than_to_its_sender_leads_nowhere() {
     });
 }
 
+/// As after a link that was cut: whoever has not answered at all does not wait like one that refuses.
+#[test]
+fn who_was_silent_is_tried_at_once_when_it_announces_itself_again() {
+    isolated!(120);
+    const PORT: u16 = 4711;
+    let domain = Domain::new();
+    let Scene { attacker, victim, .. } = &domain.scene;
+    let (silent, socket) = (nobody(1), forger(attacker));
+    let failed = victim.engine.stats().connections_failed;
+    let began = Instant::now();
+    announce(&socket, silent, &announcement(silent, PORT));
+    eventually(LATER, "the attempt has failed", || victim.engine.stats().connections_failed > failed);
+    attacker.add_address("eth0", silent, 64).unwrap();
+    let scope = attacker.interface_index("eth0").unwrap();
+    let at = std::net::SocketAddrV6::new(silent, PORT, 0, scope);
+    let listener = attacker.run(|| std::net::TcpListener::bind(at)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let victims = domain.scene.link.link_local(&victim.node);
+    eventually(LATER, "the victim connects", || {
+        announce(&socket, silent, &announcement(silent, PORT));
+        std::thread::sleep(Duration::from_millis(50));
+        listener.accept().is_ok_and(|(_, peer)| peer.ip() == victims)
+    });
+    // One that had refused would have been tried ten seconds after the last time.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+}
+
 /// In a third party's name by forged source addresses: the third party is tried with, as often as any one address at most, whatever
 /// ports it is to have.
 #[test]

@@ -72,25 +72,83 @@ fn a_member_whose_name_has_no_address_is_no_neighbour_whoever_connects() {
     });
 }
 
+/// What it announces is one neighbour, and the greeting is another's, which is itself.
+#[test]
+fn who_is_connected_with_and_greets_as_another_is_no_neighbour() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (member, own, attacker) = (domain.member(), domain.attacker(), &domain.scene.attacker);
+    let socket = domain.scene.neighbour();
+    domain.survives(|domain| {
+        let listener = intruder::listen(attacker, own);
+        let port = listener.local_addr().unwrap().port();
+        let growth = domain.scene.counted(|| {
+            socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+            // The victim and its friend.
+            for _ in 0..2 {
+                let mut talk = member.accept(&listener).unwrap();
+                talk.hear().expect("its greeting");
+                talk.say(&announcement(own, port ^ 1)).unwrap();
+                assert_eq!(talk.end(), 0);
+            }
+        });
+        assert_eq!(growth.of(|s| s.neighbours_joined), 0);
+    });
+}
+
+/// A neighbour that opens another connection may have said something on the first one before it knew.
+#[test]
+fn what_is_still_said_on_a_connection_that_another_has_replaced_is_taken_for_a_while() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (member, own, attacker) = (domain.member(), domain.attacker(), &domain.scene.attacker);
+    let noop = cbor!([0]).encode();
+    domain.survives(|domain| {
+        let to = domain.neighbour_port();
+        let mut first = member.join(attacker, own, 7, to).expect("a member");
+        let mut second = member.join(attacker, own, 7, to).expect("once more");
+        assert_eq!(first.end(), 0, "nothing more is said there");
+        let growth = domain.scene.counted(|| {
+            first.say(&noop).unwrap();
+            second.say(&noop).unwrap();
+        });
+        growth.is("both are heard", |s| s.noop_received, 2);
+        // But not for long: the attacker keeps it open.
+        let began = Instant::now();
+        eventually(LATER, "the first one is closed", || {
+            std::thread::sleep(Duration::from_millis(50));
+            first.say(&noop).is_err()
+        });
+        assert!(began.elapsed() < LATER / 3, "{:?}", began.elapsed());
+        assert_eq!(neighbours(&domain.scene.victim), 3);
+        second.say(&noop).unwrap();
+    });
+}
+
+/// 300 times in a row, something opens connections: the victim has few threads more than before meanwhile. The connections stay until
+/// the end.
+fn takes_few_threads(domain: &Domain, mut open: impl FnMut(u32, &mut Vec<Talk>)) {
+    let engine = &domain.scene.victim.engine;
+    let before = engine.thread_count();
+    let (mut most, mut kept) = (0, Vec::new());
+    for number in 0..300 {
+        open(number, &mut kept);
+        most = most.max(engine.thread_count());
+    }
+    eprintln!("{most} threads instead of {before}");
+    assert!(most <= before + OF_ONE + 20, "{most} threads instead of {before}");
+}
+
 /// A member keeps opening connections as the same neighbour: each takes the place of the one before, which has its time to end.
 #[test]
 fn a_neighbour_that_connects_again_and_again_takes_few_threads() {
     isolated!(240);
     let domain = Domain::new();
     let (member, own) = (domain.member(), domain.attacker());
-    let Scene { attacker, victim, .. } = &domain.scene;
-    let threads = victim.engine.thread_count();
     domain.survives(|domain| {
         let to = domain.neighbour_port();
-        let (mut most, mut kept) = (0, Vec::new());
-        for _ in 0..300 {
-            // It may be refused meanwhile.
-            kept.extend(member.join(attacker, own, 7, to));
-            most = most.max(victim.engine.thread_count());
-        }
-        eprintln!("{most} threads instead of {threads}");
-        assert!(most <= threads + OF_ONE + 20, "{most} threads instead of {threads}");
-        drop(kept);
+        // It may be refused meanwhile.
+        takes_few_threads(domain, |_, kept| kept.extend(member.join(&domain.scene.attacker, own, 7, to)));
     });
 }
 
@@ -107,13 +165,12 @@ fn connections_beside_the_one_that_is_kept_take_few_threads() {
     let listener = intruder::listen(attacker, own);
     let port = listener.local_addr().unwrap().port();
     let socket = grasptests::lab::RawUdp::open(attacker, "eth0", own, 0).unwrap();
-    let threads = victim.engine.thread_count();
     domain.survives(|domain| {
         let to = domain.neighbour_port();
         let victim_address = domain.scene.link.link_local(&victim.node);
         listener.set_nonblocking(true).unwrap();
-        let (mut most, mut kept, mut opened) = (0, Vec::new(), false);
-        for number in 0..300 {
+        let mut opened = false;
+        takes_few_threads(domain, |number, kept| {
             if number % 20 == 0 && !opened {
                 socket.send(&announcement(own, port), victim_address, GRASP_LISTEN_PORT).unwrap();
                 socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
@@ -126,11 +183,7 @@ fn connections_beside_the_one_that_is_kept_take_few_threads() {
                 }
             }
             kept.extend(member.join(attacker, own, port, to));
-            most = most.max(victim.engine.thread_count());
-        }
-        eprintln!("{most} threads instead of {threads}");
-        assert!(most <= threads + OF_ONE + 20, "{most} threads instead of {threads}");
-        drop(kept);
+        });
     });
 }
 
@@ -203,6 +256,7 @@ fn who_is_revoked_between_its_handshake_and_its_greeting_is_outside() {
     domain.scene.survives(|_| {
         let (member, to) = (domain.member(), domain.neighbour_port());
         let mut early = member.join(attacker, own, 7, to).expect("a member");
+        eventually(LATER, "it has joined", || neighbours(&domain.scene.victim) == 3);
         let mut late = member.reach_from(attacker, Some(own), to).unwrap();
         let expelled = domain.scene.counted(|| {
             domain.revoke(&member);
@@ -211,6 +265,33 @@ fn who_is_revoked_between_its_handshake_and_its_greeting_is_outside() {
         expelled.is("the one that has greeted is expelled", |s| s.neighbours_expelled, 1);
         late.say(&announcement(own, 8)).unwrap();
         assert!(late.hear().is_err() || late.end() < 1000);
+        eventually(LATER, "it is no neighbour", || neighbours(&domain.scene.victim) == 2);
+    });
+}
+
+/// The same where the others have connected, and wait for its greeting.
+#[test]
+fn who_is_revoked_before_it_answers_a_greeting_is_outside() {
+    isolated!(120);
+    let domain = Domain::new();
+    let (own, attacker) = (domain.attacker(), &domain.scene.attacker);
+    let socket = domain.scene.neighbour();
+    domain.scene.survives(|_| {
+        let (member, to) = (domain.member(), domain.neighbour_port());
+        let mut early = member.join(attacker, own, 7, to).expect("a member");
+        eventually(LATER, "it has joined", || neighbours(&domain.scene.victim) == 3);
+        let listener = intruder::listen(attacker, own);
+        let port = listener.local_addr().unwrap().port();
+        socket.send(&announcement(own, port), ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT).unwrap();
+        // The victim and its friend.
+        let mut late = [(); 2].map(|()| member.accept(&listener).expect("they connect"));
+        late.iter_mut().for_each(|talk| drop(talk.hear().expect("a greeting")));
+        domain.revoke(&member);
+        early.end();
+        for talk in &mut late {
+            let _ = talk.say(&announcement(own, port));
+            talk.end();
+        }
         eventually(LATER, "it is no neighbour", || neighbours(&domain.scene.victim) == 2);
     });
 }

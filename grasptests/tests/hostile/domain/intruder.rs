@@ -7,14 +7,10 @@ use std::sync::Arc;
 use grasp::domain::{Certificate, Credentials, PrivateKey, Serial};
 use grasp::wire::{self, ItemScanner, Limits, Message, Progress};
 use grasptests::lab::Node;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, DistinguishedName, Error,
-    ServerConfig, ServerConnection, SignatureScheme,
-};
+use grasptests::verifier::Verifier;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::scene::LATER;
@@ -148,6 +144,15 @@ impl Talk {
         Ok(())
     }
 
+    /// Changes its keys, and asks the other side for the same.
+    pub(super) fn change_keys(&mut self) -> io::Result<()> {
+        self.connection.refresh_traffic_keys().map_err(io::Error::other)?;
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut self.stream)?;
+        }
+        Ok(())
+    }
+
     /// Says that nothing more comes, and keeps the connection.
     pub(super) fn half_close(&mut self) {
         self.connection.send_close_notify();
@@ -207,68 +212,6 @@ impl Talk {
 
 const LIMITS: Limits = Limits { size: 65_536, depth: 64 };
 
-fn anybody() -> Arc<Anybody> {
-    Arc::new(Anybody(Arc::new(ring::default_provider())))
-}
-
-/// Takes anybody for what it says it is.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-macro_rules! anything {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            _message: &[u8],
-            _cert: &CertificateDer<'_>,
-            _dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _message: &[u8],
-            _cert: &CertificateDer<'_>,
-            _dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    };
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    anything!();
-}
-
-impl ClientCertVerifier for Anybody {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    anything!();
+fn anybody() -> Arc<Verifier> {
+    Verifier::of_anybody(Arc::new(ring::default_provider()))
 }

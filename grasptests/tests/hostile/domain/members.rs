@@ -20,7 +20,7 @@ fn neighbour(domain: &Domain) -> Talk {
     talk
 }
 
-fn flood(session: u32, name: &str, value: Vec<u8>, initiator: std::net::Ipv6Addr) -> Vec<u8> {
+pub(super) fn flood(session: u32, name: &str, value: Vec<u8>, initiator: std::net::Ipv6Addr) -> Vec<u8> {
     let objective = WireObjective {
         name: name.to_owned(),
         flags: Flags(Flags::F_SYNCH),

@@ -3,8 +3,11 @@
 
 mod announcements;
 mod claims;
+mod fallback;
+mod forged;
 mod intruder;
 mod members;
+mod storms;
 mod strangers;
 
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -40,16 +43,18 @@ impl Domain {
 
     /// The victim has this configuration.
     fn with(config: Config) -> Self {
+        Self::each(config, |kept| Acp::Domain(Arc::clone(kept)))
+    }
+
+    /// The same with other substrates: of the victim, the friend and the far one.
+    fn each(config: Config, acp: impl FnMut(&Arc<Kept>) -> Acp) -> Self {
         let began = SystemTime::now() - 20 * DAY;
         let authority = Authority::create(DOMAIN, Algorithm::P256, began, 60 * DAY).expect("an authority");
         let kept = [1, 2, 3].map(|number| Arc::new(Kept::new(issued(&authority, &name(number)))));
-        let acp = |of: &Arc<Kept>| Acp::Domain(Arc::clone(of));
+        let [victims, friends, far_ones] = kept.each_ref().map(acp);
         let others = Config::new().watch_interval(WATCHED);
-        let configs = [
-            config.watch_interval(WATCHED).acp(acp(&kept[0])),
-            others.clone().acp(acp(&kept[1])),
-            others.acp(acp(&kept[2])),
-        ];
+        let configs =
+            [config.watch_interval(WATCHED).acp(victims), others.clone().acp(friends), others.acp(far_ones)];
         let domain = Self { authority, kept, scene: Scene::each(configs) };
         domain.is_whole();
         domain

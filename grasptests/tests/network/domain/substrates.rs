@@ -1,14 +1,16 @@
 //! The neighbours' connections inside an ACP, and a domain in reserve for one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use grasp::acp::{AcpStatus, Substrate};
 use grasp::trace::Event;
 use grasp::{Acp, Error, Objective};
 use grasptests::domains::{authority, credentials};
-use grasptests::isolated;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, failure, negotiable};
+use grasptests::{isolated, own_engine};
 
 use super::Member;
 use super::changes::open_session;
@@ -80,6 +82,43 @@ fn a_domain_takes_the_place_of_an_acp_that_goes_down_and_gives_it_back() {
         members.iter().all(|one| one.neighbours() == 0 && one.host.engine.link_names() == ["eth0"])
     });
     members[1].works_with(&members[0], "ACP-AGAIN");
+}
+
+/// An ACP that is up when the test says so.
+#[derive(Debug, Default)]
+struct OnAndOff(AtomicBool);
+
+impl Substrate for OnAndOff {
+    fn status(&self) -> AcpStatus {
+        if self.0.load(Ordering::Relaxed) { AcpStatus::Secure } else { AcpStatus::Down }
+    }
+
+    fn interfaces(&self) -> Option<Vec<String>> {
+        Some(vec!["eth0".to_owned()])
+    }
+}
+
+#[test]
+fn a_domain_takes_the_place_of_an_acp_on_the_same_link() {
+    isolated!();
+    own_engine!();
+    let (lab, authority) = (Lab::new().unwrap(), authority());
+    let [a, b] = ["a", "b"].map(|name| lab.node(name).unwrap());
+    lab.link(&a, &b).unwrap();
+    let acp = Arc::new(OnAndOff(AtomicBool::new(true)));
+    let start = |node: &Node, number| {
+        let kept = credentials(&authority, number);
+        let acp = Box::new(Acp::Custom(acp.clone()));
+        Member::start_with(node, Acp::Fallback { acp, domain: Arc::clone(&kept) }, kept)
+    };
+    let members = [start(&a, 1), start(&b, 2)];
+    for (name, is_up) in [("ACP", true), ("DOMAIN", false), ("ACP-AGAIN", true), ("DOMAIN-AGAIN", false)] {
+        acp.0.store(is_up, Ordering::Relaxed);
+        let wanted = if is_up { 0 } else { 1 };
+        eventually(SOON, name, || members.iter().all(|one| one.neighbours() == wanted));
+        members[0].works_with(&members[1], name);
+    }
+    assert!(members.iter().all(|one| one.stats().panics == 0));
 }
 
 #[test]
