@@ -244,7 +244,7 @@ counters! {
     discoveries_unanswered,
     /// Answers to relayed discoveries that this node passes on to the asker.
     answers_relayed,
-    /// Answers to relayed discoveries with nothing that the asker can use.
+    /// Answers to relayed discoveries with nothing that the asker can use, or has not been given.
     answers_not_relayed,
     /// M_RESPONSE sent in answer to a discovery, or M_SYNCH in its place.
     responses_sent,

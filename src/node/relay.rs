@@ -73,7 +73,7 @@ impl RelayTask {
         };
         self.node.counters.relays_peak.raise_to(self.node.quotas.relays.used());
         let (node, asker, id, name) = (Arc::clone(&self.node), self.asker, self.id, Arc::clone(&self.name));
-        Some(Relay { node, asker, id, name, first, passed: 0 })
+        Some(Relay { node, asker, id, name, first, passed: 0, told: first.map(|_| Vec::new()) })
     }
 }
 
@@ -98,6 +98,8 @@ pub(crate) struct Relay {
     pub(super) first: Option<First>,
     /// How many locators have been passed on.
     pub(super) passed: usize,
+    /// These locators, if the discovery is merged: it hears each answer from several sides. As many as `passed`.
+    told: Option<Vec<WireLocator>>,
 }
 
 impl Relay {
@@ -112,7 +114,8 @@ impl Relay {
                 return None;
             }
         };
-        let Some(locators) = passed_on(self.asker.ifi, found) else {
+        let Some(locators) = passed_on(self.asker.ifi, found).filter(|locators| self.is_news(locators))
+        else {
             count.answers_not_relayed.add();
             return None;
         };
@@ -121,10 +124,16 @@ impl Relay {
             return None;
         }
         self.passed = self.passed.saturating_add(locators.len());
+        self.told.iter_mut().for_each(|told| told.extend_from_slice(&locators));
         log::debug!("the answer for {:?} goes on to {}", self.name, self.asker.source);
         let case: Case<ResponseOutcome> = Case::open(count, |count| &count.answers_relayed);
         let message = response(self.id, found.ttl, vec![WireOption::Divert(locators)], None);
         self.node.admit_response(self.asker, message, None, case, now)
+    }
+
+    /// Whether there is something among the locators that has not been passed on.
+    fn is_news(&self, locators: &[WireLocator]) -> bool {
+        self.told.as_ref().is_none_or(|told| locators.iter().any(|locator| !told.contains(locator)))
     }
 
     /// Ends the relay. `answers` is the number of answers that remain in the mailbox.

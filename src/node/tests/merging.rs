@@ -48,6 +48,9 @@ fn an_equal_discovery_asks_where_the_first_did_not_and_gets_its_answers() {
     assert_eq!(passed.to, on(3));
     let Body::Response(response) = &passed.message.body else { panic!("{passed:?}") };
     assert_eq!((response.session, response.initiator), (8, OTHER));
+    // The same from elsewhere.
+    node.answer_from(2, PEER, &answer_to(8, OTHER, global(5, 2)), 30);
+    assert!(second.pass_on(&answers.try_recv().unwrap(), 30).is_none(), "its asker has it");
     // One to the second itself, from the link of the first asker.
     node.answer_from(2, PEER, &answer_to(8, OTHER, global(6, 2)), 31);
     assert!(second.pass_on(&answers.try_recv().unwrap(), 31).is_some());
