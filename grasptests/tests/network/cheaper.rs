@@ -112,10 +112,11 @@ fn burst(window: u32, delay: Duration, within: Duration) -> Result<Cost, LabErro
     grid.offer(0, "EX1");
     let times = grid.all_discover("EX1", within);
     let cost = Cost::of(&grid);
+    let Cost { datagrams, relayed, merged, after_all, from_caches } = cost;
+    let (half, all) = (times[times.len() / 2], times[times.len() - 1]);
     println!(
-        "links of {delay:?}, within {within:?}, window {window} ms: {cost:?}, half in {:?}, all in {:?}",
-        times[times.len() / 2],
-        times[times.len() - 1]
+        "links of {delay:?}, within {within:?}, window {window} ms: {datagrams} datagrams, {relayed} relayed, {merged} merged, \
+         {after_all} of these relayed then, {from_caches} from caches, half in {half:.0?}, all in {all:.0?}"
     );
     grid.assert_accounts();
     Ok(cost)
@@ -129,6 +130,52 @@ fn equal_discoveries_of_a_whole_grid_are_merged_and_everyone_finds() -> Result<(
     let (alone, merged) = (alone?, merged?);
     assert_eq!((alone.merged, alone.after_all), (0, 0));
     assert!(merged.merged > 0 && merged.relayed < alone.relayed, "{alone:?} {merged:?}");
+    Ok(())
+}
+
+/// ```text
+///   near ---+--- relay --- next --- server
+///   other --+
+/// ```
+/// What the first asks does not reach the server, and stands for nothing that goes farther.
+#[test]
+fn a_discovery_with_a_larger_loop_count_is_merged_with_none() -> Result<(), LabError> {
+    isolated!();
+    let lab = Lab::new()?;
+    let nodes: Vec<_> = ["near", "other", "relay", "next", "server"]
+        .iter()
+        .map(|name| lab.node(name))
+        .collect::<Result<_, _>>()?;
+    lab.lan(&[&nodes[0], &nodes[1], &nodes[2]])?;
+    lab.link(&nodes[2], &nodes[3])?;
+    lab.link(&nodes[3], &nodes[4])?;
+    let config = Config::new().merge_window(60_000);
+    let hosts: Vec<_> = nodes.iter().map(|node| Host::start(node, config.clone())).collect();
+    hosts[4].register_with(&synchronizable("EX1", 1), discoverable());
+    let ask = |host: &Host, name: &str, loop_count| {
+        let wanted = Objective { loop_count, ..synchronizable(name, ()) };
+        let options = Discover { enough: Some(1), ..Discover::default() };
+        host.run(|engine, asa| engine.discover(asa, &wanted, Some(u32::from(loop_count) * 100), options))
+            .expect("discover")
+            .len()
+    };
+    let relay = || hosts[2].engine.stats();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ask(&hosts[0], "EX1", 2));
+        eventually(SOON, "the first is relayed", || relay().discoveries_relayed == 1);
+        // Three hops; the rest of its time is for a busy machine.
+        assert_eq!(ask(&hosts[1], "EX1", 20), 1);
+        assert_eq!(first.join().expect("no panic"), 0);
+    });
+    assert_eq!(relay().not_relayed_merged, 0);
+    // The other way round it is merged: whom it reaches the first has reached, too.
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ask(&hosts[0], "nobody has this", 50));
+        eventually(SOON, "the first is relayed", || relay().discoveries_relayed == 3);
+        assert_eq!(ask(&hosts[1], "nobody has this", 2), 0);
+        assert_eq!(relay().not_relayed_merged, 1);
+        assert_eq!(first.join().expect("no panic"), 0);
+    });
     Ok(())
 }
 
@@ -167,10 +214,12 @@ fn one(expanding: bool, hops: usize) -> Result<(u64, Duration), LabError> {
 fn an_expanding_discovery_finds_what_is_near_without_asking_everyone_and_what_is_far_too()
 -> Result<(), LabError> {
     isolated!();
-    let near = one(true, 1)?.0;
-    assert_eq!(near, 2, "the two links of the corner");
     let everyone = one(false, 1)?.0;
-    assert!(everyone > 10 * near, "{everyone}");
+    // The first question waits for 50 ms. On a busy machine that may be too short, and the next one goes farther.
+    let near = std::iter::repeat_with(|| one(true, 1)).take(20);
+    let at_once = near.filter_map(Result::ok).find(|(_, time)| *time < Duration::from_millis(40));
+    assert_eq!(at_once.map(|(datagrams, _)| datagrams), Some(2), "the two links of the corner");
+    assert!(everyone > 20, "{everyone}");
     one(true, 8)?;
     Ok(())
 }
