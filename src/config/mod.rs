@@ -312,7 +312,7 @@ settings! {
         relay_limit: usize = 64;
         /// How many of these may be from one neighbour. Defaults to 32.
         relays_per_neighbour: usize = 32;
-        /// For how many milliseconds a relayed discovery stands for equal ones of other initiators: those are not relayed everywhere, but
+        /// For how many milliseconds a relayed discovery, while it is open, stands for equal ones of other initiators: those are not relayed everywhere, but
         /// wait for its answers, and are relayed only if none has come after 50 ms. Equal are discoveries with the same name and flags and no
         /// larger loop count. Defaults to 0: each discovery is relayed. docs/scaling.md has what it saves.
         merge_window: u32 = 0;
