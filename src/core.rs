@@ -18,7 +18,7 @@ use crate::net::changes::Changes;
 use crate::net::interfaces::LeftOut;
 use crate::net::multicast;
 use crate::net::namespace::Namespace;
-use crate::node::{Node, Refusal};
+use crate::node::{Links, Node, Refusal};
 use crate::registry::{Addresses, Close};
 #[cfg(feature = "domain")]
 use crate::tls::Identity;
@@ -305,10 +305,10 @@ impl Core {
         self.protection.as_ref().map_or(largest, |protection| protection.sealed_length(largest))
     }
 
-    /// Sends a multicast to the neighbours on every interface except `except`.
-    pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, except: Option<u32>) {
+    /// Sends a multicast to the neighbours on these interfaces.
+    pub(crate) fn multicast(&self, datagram: impl Fn(u32) -> Vec<u8>, links: Links) {
         if self.node.has_neighbours() {
-            return self.to_neighbours(datagram, except);
+            return self.to_neighbours(datagram, links);
         }
         let interfaces: Vec<_> = self
             .network
@@ -317,16 +317,16 @@ impl Core {
             .iter()
             .map(|(ifi, interface)| (*ifi, Arc::clone(interface)))
             .collect();
-        for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| Some(*ifi) != except) {
+        for (ifi, interface) in interfaces.into_iter().filter(|(ifi, _)| links.include(*ifi)) {
             self.send_to_group(ifi, &interface, &datagram(ifi));
         }
     }
 
     /// Sends a multicast over the connections with the neighbours.
-    fn to_neighbours(&self, message: impl Fn(u32) -> Vec<u8>, except: Option<u32>) {
+    fn to_neighbours(&self, message: impl Fn(u32) -> Vec<u8>, links: Links) {
         let mut made: Option<(u32, Vec<u8>)> = None;
         for (id, neighbour) in self.node.registries.adjacencies.all() {
-            if Some(id.ifi) == except {
+            if !links.include(id.ifi) {
                 continue;
             }
             let (_, bytes) = match made {

@@ -127,6 +127,7 @@ outcomes! {
         Relayed => discoveries_relayed,
         RelayFull => dropped_relay_full,
         RelayOpen => not_relayed_open,
+        Merged => not_relayed_merged,
     }
 
     /// The outcome of a response that is to be sent.

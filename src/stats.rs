@@ -33,7 +33,7 @@ macro_rules! counters {
         ///    `dropped_undecodable` + `dropped_evicted` + `replies_received` + `invalid_received` +
         ///    `dropped_bad_reply` + `items_received` + `dropped_asking_link` + `dropped_lost`.
         /// 2. Every discovery: `discoveries_received` = `discoveries_answered` + `discoveries_unanswered` +
-        ///    `discoveries_relayed` + `dropped_relay_full` + `not_relayed_open`.
+        ///    `discoveries_relayed` + `dropped_relay_full` + `not_relayed_open` + `not_relayed_merged`.
         /// 3. Every response that is to be sent: `discoveries_answered` + `answers_relayed` = `responses_sent` +
         ///    `responses_failed` + `rapid_negotiations` + `dropped_responder_full` + `dropped_asker_limit` +
         ///    `dropped_response_rate` + `dropped_repeated_discovery`.
@@ -47,7 +47,7 @@ macro_rules! counters {
         ///    `sessions_accepted` + `session_clashes` + `session_limit` + `requests_abandoned` + `synch_sent` +
         ///    `synch_failed` + `refused_wrong_kind` + `refused_not_admitted` + `refused_not_listening` + `refused_queue_full`.
         /// 8. Every session: `sessions_opened` + `sessions_accepted` + `discoveries_begun` +
-        ///    `discoveries_relayed` = `sessions_ended` +
+        ///    `discoveries_relayed` + `not_relayed_merged` = `sessions_ended` +
         ///    [`Engine::open_sessions`](crate::Engine::open_sessions).
         /// 9. Every connection: `connections_accepted` + `connections_opened` = `connections_closed` + the open ones:
         ///    at most one for each session, and those that wait for their peers to close them.
@@ -244,7 +244,7 @@ counters! {
     discoveries_unanswered,
     /// Answers to relayed discoveries that this node passes on to the asker.
     answers_relayed,
-    /// Answers to relayed discoveries with nothing that the asker can use.
+    /// Answers to relayed discoveries with nothing that the asker can use, or has not been given.
     answers_not_relayed,
     /// M_RESPONSE sent in answer to a discovery, or M_SYNCH in its place.
     responses_sent,
@@ -332,6 +332,12 @@ counters! {
     not_relayed_duplicate: drop,
     /// Discoveries not relayed: one with this identifier is still being relayed.
     not_relayed_open: drop,
+    /// Discoveries not relayed at once: an equal one of another initiator had just been relayed, whose answers they wait for.
+    not_relayed_merged: drop,
+    /// Of these, the discoveries that were relayed after all, because no answer had come.
+    merged_relayed,
+    /// Answers to relayed discoveries that are not passed on, because enough locators have been.
+    answers_over_limit: drop,
     /// Not relayed: the rate limit for relayed discoveries, in total or for this neighbour, was reached.
     dropped_discovery_rate: drop,
     /// Not relayed: the rate limit for relayed floods, in total or for this neighbour, was reached.

@@ -64,6 +64,7 @@ const LAWS: &[Law] = &[
             "discoveries_relayed",
             "dropped_relay_full",
             "not_relayed_open",
+            "not_relayed_merged",
         ],
     },
     Law {
@@ -130,8 +131,13 @@ const LAWS: &[Law] = &[
     },
 ];
 
-const SESSIONS_BEGUN: &[&str] =
-    &["sessions_opened", "sessions_accepted", "discoveries_begun", "discoveries_relayed"];
+const SESSIONS_BEGUN: &[&str] = &[
+    "sessions_opened",
+    "sessions_accepted",
+    "discoveries_begun",
+    "discoveries_relayed",
+    "not_relayed_merged",
+];
 
 /// What does not add up in the counters of an engine that has nothing in its hands and so many sessions open,
 /// a line each. Empty if everything has been accounted for.

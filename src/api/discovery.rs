@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 #[cfg(feature = "ipc")]
 use crate::ipc::Form as _;
-use crate::node::{RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
+use crate::node::{Links, RapidAnswer, Step, Wanted, all_locators, is_there, local_locators};
 use crate::registry::same_place;
 use crate::types::{AsaLocator, AsaNonce, Objective};
 
@@ -167,7 +167,7 @@ impl Here {
         loop {
             match search.next(core.now())? {
                 Step::Ask(datagram) => {
-                    core.multicast(|_| datagram.clone(), None);
+                    core.multicast(|_| datagram.clone(), Links::All);
                 }
                 Step::Wait(until) => {
                     let deadline = started + Duration::from_millis(until.saturating_sub(began));

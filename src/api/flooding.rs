@@ -4,6 +4,7 @@ use crate::engine::{Engine, Here, here};
 use crate::error::{Error, Result};
 #[cfg(feature = "ipc")]
 use crate::ipc::Form as _;
+use crate::node::Links;
 use crate::types::{AsaLocator, AsaNonce, Objective, TaggedObjective};
 use crate::wire::WireLocator;
 
@@ -44,7 +45,7 @@ impl Engine {
         let plan = here.core.node.plan_flood(tagged, ttl, limit)?;
         let addresses = here.core.addresses();
         plan.begin(here.core.now());
-        here.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), None);
+        here.core.multicast(|ifi| plan.datagram(addresses.link_local(ifi)), Links::All);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ macro_rules! bounded {
             requests_per_peer 0, LONGEST_QUEUE;
             multicast_queue 1, LONGEST_QUEUE;
             response_queue 1, LONGEST_QUEUE;
+            relay_answers 1, usize::MAX;
             nesting 1, DEEPEST;
             unicast_size SMALLEST_MESSAGE, LARGEST_MESSAGE;
             multicast_size SMALLEST_MESSAGE, LARGEST_DATAGRAM;

@@ -190,6 +190,10 @@ settings! {
         /// The timeout of negotiation and synchronization in milliseconds, if a call gives none. Defaults to
         /// 60000 (RFC 8990 §2.6).
         default_timeout: u32 = GRASP_DEF_TIMEOUT;
+        /// Whether a discovery asks near nodes first: with the loop counts 1, 2, 4 and so on, 50 ms for each hop, as long as half of the
+        /// time of the hops is left for the question with the whole loop count. The timeout stays the same. What is near is found with few
+        /// messages, and nodes behind it are not asked; what is far takes more of both. Defaults to off; docs/scaling.md has what it saves.
+        expanding_discovery: bool = false;
         /// How long connecting to a peer and sending a request may take. Defaults to 5 s, as in graspy.
         connect_timeout: Duration = Duration::from_secs(5);
         /// How long connecting to an asker and sending a response may take, and how long the asker then has to close the
@@ -308,6 +312,13 @@ settings! {
         relay_limit: usize = 64;
         /// How many of these may be from one neighbour. Defaults to 32.
         relays_per_neighbour: usize = 32;
+        /// For how many milliseconds a relayed discovery, while it is open, stands for equal ones of other initiators: those are not relayed everywhere, but
+        /// wait for its answers, and are relayed only if none has come after 50 ms. Equal are discoveries with the same name and flags and no
+        /// larger loop count. Defaults to 0: each discovery is relayed. docs/scaling.md has what it saves.
+        merge_window: u32 = 0;
+        /// After how many locators a relay passes on no more answers to one discovery; at least 1. Defaults to 32, as many as a
+        /// discovery collects by default.
+        relay_answers: usize = 32;
         /// How many relayed discoveries and floods are remembered to recognise duplicates. Defaults to 10000.
         relay_memory: usize = 10_000;
         /// How many discoveries are relayed. Defaults to 100 a second, 300 at once; docs/defaults.md has the

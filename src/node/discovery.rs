@@ -37,7 +37,7 @@ impl Node {
         let asks_again =
             cached.is_some() && !self.test_divert() && self.asks_again(arrival, id, objective, now);
         let case = if cached.is_none() || asks_again {
-            match self.relay(heard, objective, case) {
+            match self.relay(heard, objective, asks_again, case) {
                 Ok(relayed) => return relayed,
                 Err(case) => case,
             }

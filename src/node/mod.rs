@@ -12,6 +12,7 @@
 //! | a message of a neighbour's connection | [`Node::take_from_neighbour`], then [`Node::datagram`] | [`Effect`] |
 //! | an answer to a discovery | [`Node::answer`] | into the mailbox of the discovery |
 //! | an answer to a relayed discovery | [`Relay::pass_on`] | a [`Response`] |
+//! | the wait of a merged discovery is over | [`Relay::go_on`] | [`Links`] |
 //! | a request | [`Node::request`] | [`Requested`] |
 //! | an ASA asks | [`Node::search`], [`Search::next`] | [`Step`] |
 //! | a message in a session | [`Await::message`] | [`NegotiationReply`], [`SynchReply`] |
@@ -23,6 +24,7 @@ mod discovery;
 mod flood;
 mod gate;
 mod locators;
+mod merging;
 mod outgoing;
 mod quotas;
 mod relay;
@@ -35,9 +37,8 @@ pub(crate) use adjacency::{Carried, Membership, Opening};
 pub(crate) use discovery::{all_locators, local_locators};
 pub(crate) use gate::{Datagram, FirstMessage};
 pub(crate) use locators::{Via, acceptable};
-#[cfg(feature = "_simulator")]
-pub(crate) use relay::Relay;
-pub(crate) use relay::RelayTask;
+pub(crate) use merging::Links;
+pub(crate) use relay::{Relay, RelayTask};
 pub(crate) use reply::{Await, NegotiationReply, SynchReply, negotiation_reply, synch_reply};
 pub(crate) use request::{Place, Refusal, Requested};
 pub(crate) use response::{Response, Ticket};

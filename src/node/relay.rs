@@ -7,12 +7,12 @@ use super::discovery::{is_for_elsewhere, response, that_fit};
 use super::{Arrival, Effect, Heard, Node, Response};
 use crate::bounds::{Cause, Neighbour, Permit, RateLimit, Refused};
 use crate::outcome::{Case, DiscoveryOutcome, NotRelayed, ResponseOutcome};
-use crate::registry::{DiscoveryAnswer, Done, Found, Mailbox, OpenRelay};
+use crate::registry::{DiscoveryAnswer, Done, First, Found, Mailbox, Merging, OpenRelay, RelayOpened};
 use crate::types::SessionId;
-use crate::wire::{WireLocator, WireObjective, WireOption, with_loop_count};
+use crate::wire::{Flags, WireLocator, WireObjective, WireOption, with_loop_count};
 
 /// The time that a relay allows for each remaining hop, in milliseconds (RFC 8990 §2.5.4.4).
-const HOP_TIME: u64 = 100;
+pub(super) const HOP_TIME: u64 = 100;
 /// How long a relay keeps its permit, in milliseconds, while other discoveries need one: the time that a discovery with
 /// the default loop count needs.
 const HELD: u64 = 500;
@@ -28,6 +28,11 @@ pub(crate) struct RelayTask {
     /// How long to wait for answers, in milliseconds.
     pub(crate) timeout: u64,
     pub(crate) datagram: Vec<u8>,
+    flags: Flags,
+    /// The loop count that it is relayed with.
+    loop_count: u8,
+    /// Whether it may be merged with an equal one.
+    mergeable: bool,
     admission: Option<(Case<DiscoveryOutcome>, Permit<Neighbour>)>,
 }
 
@@ -38,21 +43,37 @@ impl RelayTask {
         let (case, permit) = self.admission.take()?;
         let open = OpenRelay {
             name: Arc::clone(&self.name),
+            flags: self.flags,
+            loop_count: self.loop_count,
             asker_ifi: self.asker.ifi,
             mailbox,
             opened: now,
             cause: cause(&self.asker, self.id),
+            merging: Merging::default(),
             _place: permit,
         };
-        if !self.node.registries.sessions.open_relay(self.id, open) {
-            case.settle(DiscoveryOutcome::RelayOpen);
-            return None;
-        }
-        case.settle(DiscoveryOutcome::Relayed);
+        let window = u64::from(self.node.config.merge_window);
+        let since = self.mergeable.then(|| now.saturating_sub(window.saturating_sub(1)));
+        let first = match self.node.registries.sessions.open_relay(self.id, open, since) {
+            RelayOpened::InUse => {
+                case.settle(DiscoveryOutcome::RelayOpen);
+                return None;
+            }
+            RelayOpened::New => {
+                case.settle(DiscoveryOutcome::Relayed);
+                self.node.tell_relayed(self.id.session, self.asker.ifi);
+                None
+            }
+            RelayOpened::Merged(first) => {
+                case.settle(DiscoveryOutcome::Merged);
+                let cause = cause(&self.asker, self.id);
+                self.node.registries.discovery.diverted(&self.name, cause, now);
+                Some(first)
+            }
+        };
         self.node.counters.relays_peak.raise_to(self.node.quotas.relays.used());
-        self.node.tell_relayed(self.id.session, self.asker.ifi);
         let (node, asker, id, name) = (Arc::clone(&self.node), self.asker, self.id, Arc::clone(&self.name));
-        Some(Relay { node, asker, id, name })
+        Some(Relay { node, asker, id, name, first, passed: 0, told: first.map(|_| Vec::new()) })
     }
 }
 
@@ -69,15 +90,21 @@ impl Drop for RelayTask {
 /// its mailbox is dropped.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    node: Arc<Node>,
-    asker: Arrival,
-    id: SessionId,
+    pub(super) node: Arc<Node>,
+    pub(super) asker: Arrival,
+    pub(super) id: SessionId,
     name: Arc<str>,
+    /// The discovery that it is merged with, while it waits for that one's answers.
+    pub(super) first: Option<First>,
+    /// How many locators have been passed on.
+    pub(super) passed: usize,
+    /// These locators, if the discovery is merged: it hears each answer from several sides. As many as `passed`.
+    told: Option<Vec<WireLocator>>,
 }
 
 impl Relay {
     /// Returns the response that passes an answer back to the asker, if any.
-    pub(crate) fn pass_on(&self, answer: &DiscoveryAnswer, now: u64) -> Option<Response> {
+    pub(crate) fn pass_on(&mut self, answer: &DiscoveryAnswer, now: u64) -> Option<Response> {
         let count = &self.node.counters;
         let found = match answer {
             DiscoveryAnswer::Found(found) => found,
@@ -87,14 +114,26 @@ impl Relay {
                 return None;
             }
         };
-        let Some(options) = passed_on(self.asker.ifi, found) else {
+        let Some(locators) = passed_on(self.asker.ifi, found).filter(|locators| self.is_news(locators))
+        else {
             count.answers_not_relayed.add();
             return None;
         };
+        if self.passed >= self.node.config.relay_answers {
+            count.answers_over_limit.add();
+            return None;
+        }
+        self.passed = self.passed.saturating_add(locators.len());
+        self.told.iter_mut().for_each(|told| told.extend_from_slice(&locators));
         log::debug!("the answer for {:?} goes on to {}", self.name, self.asker.source);
         let case: Case<ResponseOutcome> = Case::open(count, |count| &count.answers_relayed);
-        let message = response(self.id, found.ttl, options, None);
+        let message = response(self.id, found.ttl, vec![WireOption::Divert(locators)], None);
         self.node.admit_response(self.asker, message, None, case, now)
+    }
+
+    /// Whether there is something among the locators that has not been passed on.
+    fn is_news(&self, locators: &[WireLocator]) -> bool {
+        self.told.as_ref().is_none_or(|told| locators.iter().any(|locator| !told.contains(locator)))
     }
 
     /// Ends the relay. `answers` is the number of answers that remain in the mailbox.
@@ -109,15 +148,15 @@ impl Drop for Relay {
     }
 }
 
-/// Returns what a relay sends back for an answer: a Divert to the locators that mean the same to the asker. `None` if
-/// there are none, or if the answer came from the asker's own link, where the asker has received it too.
-fn passed_on(asker_ifi: u32, answer: &Found) -> Option<Vec<WireOption>> {
+/// Returns what a relay sends back for an answer: the locators that mean the same to the asker. `None` if there are
+/// none, or if the answer came from the asker's own link, where the asker has received it too.
+fn passed_on(asker_ifi: u32, answer: &Found) -> Option<Vec<WireLocator>> {
     if answer.ifi == asker_ifi {
         return None;
     }
     let usable = answer.locators.iter().filter(|locator| is_for_elsewhere(locator));
     let locators = that_fit(usable.filter_map(WireLocator::from_locator).collect());
-    (!locators.is_empty()).then(|| vec![WireOption::Divert(locators)])
+    (!locators.is_empty()).then_some(locators)
 }
 
 /// The neighbour and the initiator that cause the work this node does for a multicast.
@@ -127,11 +166,13 @@ pub(super) fn cause(arrival: &Arrival, id: SessionId) -> Cause {
 
 impl Node {
     /// Relays each discovery once, with the loop count reduced by one, for 100 ms per remaining hop
-    /// (RFC 8990 §2.5.4.4). Returns the case if the discovery is not relayed.
+    /// (RFC 8990 §2.5.4.4). Returns the case if the discovery is not relayed. If `doubted`, its asker was given something of no use: it
+    /// is not merged with another.
     pub(super) fn relay(
         self: &Arc<Self>,
         heard: &Heard<'_>,
         objective: &WireObjective,
+        doubted: bool,
         case: Case<DiscoveryOutcome>,
     ) -> Result<Option<Effect>, Case<DiscoveryOutcome>> {
         let Heard { arrival, id, origin, raw, now } = *heard;
@@ -171,6 +212,11 @@ impl Node {
             name: objective.name.as_str().into(),
             timeout,
             datagram,
+            flags: objective.flags,
+            loop_count,
+            mergeable: self.config.merge_window > 0
+                && !doubted
+                && !self.registries.discovery.has_asked(&objective.name, cause, now),
             admission: Some((case, permit)),
         })))
     }

@@ -29,13 +29,19 @@ struct Asking {
     deadline: u64,
     pause: u64,
     last: bool,
+    /// The loop count of the next question.
+    loop_count: u8,
+    /// That of the search.
+    whole: u8,
 }
 
 impl Asking {
-    fn new(loop_count: u8, timeout: Option<u32>) -> Self {
+    /// An `expanding` search asks near nodes first.
+    fn new(loop_count: u8, timeout: Option<u32>, expanding: bool) -> Self {
         let floor = HOP_TIME.saturating_mul(u64::from(loop_count.max(1)));
         let deadline = u64::from(timeout.unwrap_or(0)).max(floor);
-        Self { floor, deadline, pause: floor, last: false }
+        let first = if expanding { loop_count.min(1) } else { loop_count };
+        Self { floor, deadline, pause: floor, last: false, loop_count: first, whole: loop_count }
     }
 
     /// When the call ends, whether or not anything was found.
@@ -43,18 +49,38 @@ impl Asking {
         self.deadline
     }
 
-    /// Returns how long to wait for the answers to a question that is asked now; `None` if the time is over and no
+    /// Returns the loop count of a question that is asked now, and how long to wait for its answers; `None` if the time is over and no
     /// further question is asked.
-    fn next(&mut self, elapsed: u64) -> Option<u64> {
+    fn next(&mut self, elapsed: u64) -> Option<(u8, u64)> {
         if self.last {
             return None;
         }
+        if let Some(near) = self.near(elapsed) {
+            return Some(near);
+        }
+        self.loop_count = self.whole;
         let latest = self.deadline.saturating_sub(self.floor);
         let next = elapsed.saturating_add(self.pause).min(latest);
         self.pause = self.pause.saturating_mul(2);
         // Half the time of the hops is long enough for most answers, and leaves room for a caller that is late.
-        self.last = next < elapsed.saturating_add(self.floor.div_ceil(2));
-        Some(if self.last { self.deadline } else { next })
+        self.last = next < elapsed.saturating_add(self.half());
+        Some((self.whole, if self.last { self.deadline } else { next }))
+    }
+
+    /// Half of the time of the hops.
+    const fn half(&self) -> u64 {
+        self.floor.div_ceil(2)
+    }
+
+    /// The next question of an expanding search, if it has a smaller loop count than the search, and leaves time for the whole one.
+    fn near(&mut self, elapsed: u64) -> Option<(u8, u64)> {
+        let loop_count = self.loop_count;
+        let until = elapsed.saturating_add(u64::from(loop_count).saturating_mul(HOP_TIME / 2));
+        if loop_count >= self.whole || until.saturating_add(self.half()) > self.deadline {
+            return None;
+        }
+        self.loop_count = loop_count.saturating_mul(2);
+        Some((loop_count, until))
     }
 }
 
@@ -135,7 +161,11 @@ impl Node {
         }
         Search {
             node: Arc::clone(self),
-            asking: Asking::new(objective.loop_count, timeout),
+            asking: Asking::new(
+                objective.loop_count,
+                timeout,
+                self.config.expanding_discovery && !wanted.rapid,
+            ),
             doubts: objective.loop_count,
             objective,
             wanted,
@@ -177,7 +207,8 @@ impl Search {
         }
         match self.asking.next(now.saturating_sub(self.began)) {
             Some(_) if !self.node.may_handle() => Err(Error::NoSecurity),
-            Some(until) => {
+            Some((loop_count, until)) => {
+                self.objective.loop_count = loop_count;
                 self.until = self.at(until);
                 self.ask(now)
             }

@@ -257,15 +257,45 @@ fn only_a_question_in_rapid_mode_has_a_value_and_without_security_none_is_asked(
     assert!(matches!(refused, Err(Error::NoSecurity)), "{refused:?}");
 }
 
+/// Until when a question with the whole loop count waits for its answers.
+fn wait(asking: &mut Asking, elapsed: u64) -> Option<u64> {
+    let (loop_count, until) = asking.next(elapsed)?;
+    assert_eq!(loop_count, asking.whole);
+    Some(until)
+}
+
+#[test]
+fn an_expanding_search_asks_farther_and_farther_and_leaves_time_for_the_whole_way() {
+    let rounds = |loop_count, timeout| {
+        let mut asking = Asking::new(loop_count, timeout, true);
+        let mut elapsed = 0;
+        let rounds = std::iter::from_fn(|| {
+            let (loop_count, until) = asking.next(elapsed)?;
+            elapsed = until;
+            Some((loop_count, until))
+        });
+        rounds.collect::<Vec<_>>()
+    };
+    assert_eq!(rounds(6, None), [(1, 50), (2, 150), (6, 600)], "4 hops would leave less than 300 ms for 6");
+    assert_eq!(rounds(6, Some(700)), [(1, 50), (2, 150), (4, 350), (6, 700)]);
+    assert_eq!(rounds(6, Some(2000)), [(1, 50), (2, 150), (4, 350), (6, 950), (6, 1400), (6, 2000)]);
+    assert_eq!(rounds(1, None), [(1, 100)]);
+    assert_eq!(rounds(2, None), [(1, 50), (2, 200)]);
+    assert_eq!(rounds(0, None), [(0, 100)]);
+    let far = rounds(255, None);
+    assert_eq!(far.last(), Some(&(255, 25_500)));
+    assert_eq!(far.iter().filter(|(count, _)| *count == 128).count(), 1, "{far:?}");
+}
+
 #[test]
 fn a_question_is_repeated_with_growing_pauses_while_there_is_time_for_an_answer() {
-    let mut asking = Asking::new(2, Some(2000));
-    assert_eq!(asking.next(0), Some(200));
-    assert_eq!(asking.next(200), Some(600));
-    assert_eq!(asking.next(600), Some(1400));
-    assert_eq!(asking.next(1400), Some(1800), "after 3000 there would be none");
-    assert_eq!(asking.next(1800), Some(2000));
-    assert_eq!((asking.next(2000), asking.deadline()), (None, 2000));
+    let mut asking = Asking::new(2, Some(2000), false);
+    assert_eq!(wait(&mut asking, 0), Some(200));
+    assert_eq!(wait(&mut asking, 200), Some(600));
+    assert_eq!(wait(&mut asking, 600), Some(1400));
+    assert_eq!(wait(&mut asking, 1400), Some(1800), "after 3000 there would be none");
+    assert_eq!(wait(&mut asking, 1800), Some(2000));
+    assert_eq!((wait(&mut asking, 2000), asking.deadline()), (None, 2000));
 }
 
 /// In the last second before its cache entry expires, a relay of graspy neither answers nor relays; the first question
@@ -273,7 +303,7 @@ fn a_question_is_repeated_with_growing_pauses_while_there_is_time_for_an_answer(
 #[test]
 fn a_relay_that_answers_only_the_second_question_after_a_second_of_silence_is_heard() {
     for silent_until in (0..=1000).step_by(10) {
-        let mut asking = Asking::new(6, Some(3000));
+        let mut asking = Asking::new(6, Some(3000), false);
         let (mut elapsed, mut cached) = (0, None);
         let answered = loop {
             if cached.is_some_and(|cached| elapsed > cached) {
@@ -282,7 +312,7 @@ fn a_relay_that_answers_only_the_second_question_after_a_second_of_silence_is_he
             if elapsed >= silent_until {
                 cached = cached.or(Some(elapsed));
             }
-            match asking.next(elapsed) {
+            match wait(&mut asking, elapsed) {
                 // Each wait ends a little late.
                 Some(until) if until < asking.deadline() => elapsed = until + 2,
                 _ => break false,
@@ -294,12 +324,20 @@ fn a_relay_that_answers_only_the_second_question_after_a_second_of_silence_is_he
 
 #[test]
 fn the_least_time_is_that_of_the_hops_and_leaves_room_for_one_question() {
-    let mut asking = Asking::new(6, None);
-    assert_eq!((asking.next(0), asking.next(600)), (Some(600), None));
-    let mut asking = Asking::new(6, Some(899));
-    assert_eq!((asking.next(0), asking.next(899)), (Some(899), None), "the second would come too soon");
-    let mut asking = Asking::new(0, Some(50));
-    assert_eq!((asking.next(0), asking.next(100)), (Some(100), None));
-    let mut asking = Asking::new(2, Some(400));
-    assert_eq!((asking.next(0), asking.next(200)), (Some(200), Some(400)), "just enough for a second");
+    let mut asking = Asking::new(6, None, false);
+    assert_eq!((wait(&mut asking, 0), wait(&mut asking, 600)), (Some(600), None));
+    let mut asking = Asking::new(6, Some(899), false);
+    assert_eq!(
+        (wait(&mut asking, 0), wait(&mut asking, 899)),
+        (Some(899), None),
+        "the second would come too soon"
+    );
+    let mut asking = Asking::new(0, Some(50), false);
+    assert_eq!((wait(&mut asking, 0), wait(&mut asking, 100)), (Some(100), None));
+    let mut asking = Asking::new(2, Some(400), false);
+    assert_eq!(
+        (wait(&mut asking, 0), wait(&mut asking, 200)),
+        (Some(200), Some(400)),
+        "just enough for a second"
+    );
 }

@@ -15,6 +15,7 @@ use crate::wire::{
 
 mod announcing;
 mod locators;
+mod merging;
 mod outgoing;
 mod rapid;
 mod relays;
@@ -553,7 +554,7 @@ fn a_divert_fits_into_a_message_whatever_a_neighbour_has_answered() {
         Some(Effect::Respond(response)) => small(&response.message),
         other => panic!("{other:?}"),
     }
-    let (relay, _answers) = node.open(node.receive(discovery(8, "EX2", 6), 0), 0);
+    let (mut relay, _answers) = node.open(node.receive(discovery(8, "EX2", 6), 0), 0);
     let found = crate::registry::Found { locators: cached, ttl: 1, ifi: 3, stale: false };
     small(&relay.pass_on(&DiscoveryAnswer::Found(found), 0).unwrap().message);
 }

@@ -171,15 +171,20 @@ impl DiscoveryCache {
     /// forgotten. The same happens to the new answer if the asker asks once more: each relay on the way to the
     /// responder must be doubted in turn.
     pub(crate) fn was_diverted(&self, name: &str, asker: Cause, now: u64) -> bool {
-        let key = (name.to_owned(), asker);
-        let again = self.inner.lock().diverted.get(&key).is_some_and(|until| *until > now);
+        let again = self.has_asked(name, asker, now);
         if again {
             self.flush(name);
         }
         again
     }
 
-    /// Remembers that an asker is diverted.
+    /// Whether an asker was diverted for this name a moment ago, or its discovery was merged with another.
+    pub(crate) fn has_asked(&self, name: &str, asker: Cause, now: u64) -> bool {
+        let key = (name.to_owned(), asker);
+        self.inner.lock().diverted.get(&key).is_some_and(|until| *until > now)
+    }
+
+    /// Remembers that an asker is diverted, or that its discovery is merged with another.
     pub(crate) fn diverted(&self, name: &str, asker: Cause, now: u64) {
         let key = (name.to_owned(), asker);
         self.inner.lock().diverted.insert(key, now.saturating_add(ASKED_AGAIN), 0);

@@ -12,6 +12,7 @@ mod discovery_cache;
 mod flood_cache;
 mod identifiers;
 mod links;
+mod merging;
 #[cfg(any(test, feature = "_simulator"))]
 mod nowhere;
 mod objective;
@@ -29,6 +30,7 @@ pub(crate) use discovery_cache::{DiscoveryCache, RapidValue, same_place};
 pub(crate) use flood_cache::FloodCache;
 pub(crate) use identifiers::Identifiers;
 pub(crate) use links::{Addresses, Link, LinkRegistry};
+pub(crate) use merging::{First, Merging, RelayOpened};
 #[cfg(any(test, feature = "_simulator"))]
 pub(crate) use nowhere::Nowhere;
 pub(crate) use objective::{Dispatch, ObjectiveRegistry, Offering, QueueLimits, Registration};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::answer::Mailbox;
+use super::merging::{Merging, RelayOpened, follow, with_followers};
 use super::transport::Transport;
 use crate::bounds::HashMap;
 use crate::bounds::{Bounds, Cause, Neighbour, Permit, Quota};
@@ -31,14 +32,14 @@ pub(crate) struct Exchange {
 
 /// The identifier and a source: the peer's address, or the initiator's for a relayed discovery; none for sessions that
 /// began here.
-type Key = (u32, Option<IpAddr>);
+pub(super) type Key = (u32, Option<IpAddr>);
 
 fn key_of(nonce: SessionNonce) -> Key {
     (nonce.id_value, nonce.id_source.map(IpAddr::V6))
 }
 
 #[derive(Debug)]
-enum Session {
+pub(super) enum Session {
     /// A discovery of this node that collects answers for all its mailboxes.
     Discovery(OpenDiscovery),
     /// A discovery of another node, which this node relays.
@@ -52,10 +53,12 @@ enum Session {
 
 /// A discovery of this node.
 #[derive(Debug)]
-struct OpenDiscovery {
-    initiator: IpAddr,
-    question: Question,
+pub(super) struct OpenDiscovery {
+    pub(super) initiator: IpAddr,
+    pub(super) question: Question,
     answered: bool,
+    /// Whether relayed discoveries wait for its answers, too.
+    pub(super) followed: bool,
     mailboxes: Vec<Arc<dyn Mailbox>>,
 }
 
@@ -93,11 +96,15 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct OpenRelay {
     pub(crate) name: Arc<str>,
+    pub(crate) flags: Flags,
+    /// The loop count that it is relayed with.
+    pub(crate) loop_count: u8,
     /// The asker's interface: nothing that comes from this interface answers the discovery.
     pub(crate) asker_ifi: u32,
     pub(crate) mailbox: Arc<dyn Mailbox>,
     pub(crate) opened: u64,
     pub(crate) cause: Cause,
+    pub(crate) merging: Merging,
     /// Its relay permit, held until the relay ends.
     pub(crate) _place: Permit<Neighbour>,
 }
@@ -129,7 +136,7 @@ impl Session {
 /// Open sessions by identifier and source.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
-    inner: Mutex<HashMap<Key, Session>>,
+    pub(super) inner: Mutex<HashMap<Key, Session>>,
     limit: usize,
     /// Counts the sessions that each peer has opened here.
     accepted: Quota<Neighbour>,
@@ -177,7 +184,7 @@ impl SessionRegistry {
             return Opened::InUse;
         }
         let (initiator, mailboxes) = (id.initiator, vec![mailbox]);
-        let open = OpenDiscovery { initiator, question, answered: false, mailboxes };
+        let open = OpenDiscovery { initiator, question, answered: false, followed: false, mailboxes };
         self.begin(&mut inner, &mut events, key, Session::Discovery(open));
         self.counters.discoveries_begun.add();
         Opened::New
@@ -219,16 +226,19 @@ impl SessionRegistry {
         Some((id, open.question.asked))
     }
 
-    /// Opens a relayed discovery under the identifier that it came with. `false` if one is already open under it.
-    pub(crate) fn open_relay(&self, id: SessionId, relay: OpenRelay) -> bool {
+    /// Opens a relayed discovery under the identifier that it came with. It is merged with an equal discovery that was asked or relayed
+    /// at `since` or later, if `since` is given and there is one.
+    pub(crate) fn open_relay(&self, id: SessionId, mut relay: OpenRelay, since: Option<u64>) -> RelayOpened {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
         let key = (id.session, Some(id.initiator));
         if inner.contains_key(&key) {
-            return false;
+            return RelayOpened::InUse;
         }
+        let first = since.and_then(|since| follow(&mut inner, id.initiator, &relay, since));
+        relay.merging = Merging::new(relay.opened, first.map(|(key, _)| key));
         self.begin(&mut inner, &mut events, key, Session::Relay(relay));
-        true
+        first.map_or(RelayOpened::New, |(_, first)| RelayOpened::Merged(first))
     }
 
     /// Ends one relay to make room for another. Considers the relays that were opened before `since`, only those of one
@@ -259,12 +269,14 @@ impl SessionRegistry {
             && open.initiator == id.initiator
         {
             open.answered = true;
-            let (mailbox, name) = (open.mailbox(), Arc::clone(&open.question.name));
+            let (mailbox, name, followed) = (open.mailbox(), Arc::clone(&open.question.name), open.followed);
+            let mailbox = with_followers(&inner, (id.session, None), followed, mailbox);
             return Some(Waiting { mailbox, name, asker_ifi: None });
         }
-        match inner.get(&(id.session, Some(id.initiator))) {
+        let key = (id.session, Some(id.initiator));
+        match inner.get(&key) {
             Some(Session::Relay(relay)) => Some(Waiting {
-                mailbox: Arc::clone(&relay.mailbox),
+                mailbox: with_followers(&inner, key, relay.merging.is_followed(), Arc::clone(&relay.mailbox)),
                 name: Arc::clone(&relay.name),
                 asker_ifi: Some(relay.asker_ifi),
             }),

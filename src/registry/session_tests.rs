@@ -98,10 +98,13 @@ fn relay(quota: &Quota<Neighbour>, of: Cause, opened: u64) -> OpenRelay {
     let permit = quota.take(of.0).unwrap();
     OpenRelay {
         name: "EX1".into(),
+        flags: Flags(1),
+        loop_count: 5,
         asker_ifi: 2,
         mailbox: Arc::new(mailbox),
         opened,
         cause: of,
+        merging: Merging::default(),
         _place: permit,
     }
 }
@@ -119,8 +122,8 @@ fn answers_find_the_discovery_with_their_identifier_and_initiator() {
     assert!(sessions.waiting(own).is_some_and(|waiting| waiting.asker_ifi.is_none()));
     assert!(sessions.waiting(other).is_none());
     let cause = ((2, Ipv6Addr::LOCALHOST), other.initiator);
-    assert!(sessions.open_relay(other, relay(&quota, cause, 0)));
-    assert!(!sessions.open_relay(other, relay(&quota, cause, 0)));
+    assert_eq!(sessions.open_relay(other, relay(&quota, cause, 0), None), RelayOpened::New);
+    assert_eq!(sessions.open_relay(other, relay(&quota, cause, 0), None), RelayOpened::InUse);
     assert!(sessions.waiting(other).is_some_and(|waiting| waiting.asker_ifi == Some(2)));
     sessions.leave_discovery(7, &mailbox);
     assert!(sessions.waiting(own).is_none() && sessions.waiting(other).is_some());
@@ -147,10 +150,10 @@ fn a_relay_makes_room_once_it_has_had_its_time_and_whoever_has_most_first() {
     let initiator = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
     let neighbour = |ifi| (ifi, Ipv6Addr::LOCALHOST);
     let id = |session, last| SessionId { session, initiator: initiator(last) };
-    assert!(sessions.open_relay(id(1, 1), relay(&quota, (neighbour(2), initiator(1)), 5)));
+    sessions.open_relay(id(1, 1), relay(&quota, (neighbour(2), initiator(1)), 5), None);
     for session in [2, 3] {
         let opened = 10 + u64::from(session);
-        assert!(sessions.open_relay(id(session, 2), relay(&quota, (neighbour(2), initiator(2)), opened)));
+        sessions.open_relay(id(session, 2), relay(&quota, (neighbour(2), initiator(2)), opened), None);
     }
     assert!(!sessions.displace_relay(None, 5), "too early");
     assert!(!sessions.displace_relay(Some(neighbour(3)), 99), "it has none");

@@ -21,7 +21,8 @@ use crate::acp::Acp;
 use crate::config::Config;
 use crate::error::Result;
 use crate::node::{
-    Arrival, Datagram, Effect, FirstMessage, Node, Relay, RelayTask, Response, Search, Step, Ticket, Wanted,
+    Arrival, Datagram, Effect, FirstMessage, Links, Node, Relay, RelayTask, Response, Search, Step, Ticket,
+    Wanted,
 };
 use crate::registry::{Addresses, Link, Registration, Transport};
 use crate::stats::Stats;
@@ -90,6 +91,8 @@ pub struct SimulatedNode {
 struct OpenRelay {
     relay: Relay,
     until: u64,
+    /// When it goes on, and with what, if it is merged with an equal discovery.
+    goes_on: Option<(u64, Vec<u8>)>,
     answers: Answers,
 }
 
@@ -174,7 +177,7 @@ impl SimulatedNode {
         let tagged = [TaggedObjective::new(objective.clone(), Some(AsaLocator::new(address, None)))];
         let plan = self.node.plan_flood(&tagged, ttl, self.node.config.multicast_send_size)?;
         plan.begin(now);
-        Ok(self.multicast(plan.datagram(None), None))
+        Ok(self.multicast(plan.datagram(None), Links::All))
     }
 
     /// Starts a discovery, like a call of `discover` that finds nothing in the cache.
@@ -198,7 +201,7 @@ impl SimulatedNode {
         let before = open.search.found();
         loop {
             match open.search.next(now)? {
-                Step::Ask(datagram) => outputs.extend(self.multicast(datagram, None)),
+                Step::Ask(datagram) => outputs.extend(self.multicast(datagram, Links::All)),
                 Step::Wait(at) => {
                     // Before it asks again, a search looks at what others have learned.
                     let locators = open.search.found() - before;
@@ -261,7 +264,7 @@ impl SimulatedNode {
             Some(Effect::Negotiate { otherwise, .. }) => vec![self.respond(otherwise)],
             Some(Effect::RelayFlood { except, session, datagram, case }) => {
                 self.node.flood_relayed(session, except, case);
-                self.multicast(datagram, Some(except))
+                self.multicast(datagram, Links::Except(except))
             }
             Some(Effect::RelayDiscovery(task)) => self.relay(task, now),
         }
@@ -269,14 +272,16 @@ impl SimulatedNode {
 
     fn relay(&mut self, mut task: RelayTask, now: u64) -> Vec<Output> {
         let (mailbox, answers) = Answers::new(self.node.config.response_queue);
-        let (datagram, except) = (std::mem::take(&mut task.datagram), task.asker.ifi);
+        let datagram = std::mem::take(&mut task.datagram);
         let until = now.saturating_add(task.timeout);
         let Some(relay) = task.open(mailbox, now) else { return Vec::new() };
         // Another relay may have made room for this one.
         self.relays.retain(|open| !open.answers.are_over());
-        self.relays.push(OpenRelay { relay, until, answers });
-        let mut outputs = self.multicast(datagram, Some(except));
+        let goes_on = relay.goes_on_after().map(|wait| (now.saturating_add(wait), datagram.clone()));
+        let mut outputs = relay.links().map(|links| self.multicast(datagram, links)).unwrap_or_default();
+        outputs.extend(goes_on.iter().map(|(at, _)| Output::Wake { at: *at }));
         outputs.push(Output::Wake { at: until });
+        self.relays.push(OpenRelay { relay, until, goes_on, answers });
         outputs
     }
 
@@ -316,7 +321,7 @@ impl SimulatedNode {
     /// Lets the relays pass on the answers in their mailboxes.
     fn pass_on(&mut self, now: u64) -> Vec<Output> {
         let mut responses = Vec::new();
-        for open in &self.relays {
+        for open in &mut self.relays {
             let answers = open.answers.take().into_iter();
             responses.extend(answers.filter_map(|answer| open.relay.pass_on(&answer, now)));
         }
@@ -367,7 +372,7 @@ impl SimulatedNode {
     /// Ends the relays whose time is over; lets discoveries that have waited long enough ask again or end.
     pub fn advance(&mut self, now: u64) -> Vec<Output> {
         self.relays.retain(|open| open.until > now);
-        let mut outputs = Vec::new();
+        let mut outputs = self.go_on_relaying(now);
         for mut open in std::mem::take(&mut self.searches) {
             if let Ok(Some(more)) = self.go_on(&mut open, now) {
                 outputs.extend(more);
@@ -377,10 +382,21 @@ impl SimulatedNode {
         outputs
     }
 
-    fn multicast(&self, datagram: Vec<u8>, except: Option<u32>) -> Vec<Output> {
+    /// Relays the merged discoveries whose wait is over.
+    fn go_on_relaying(&mut self, now: u64) -> Vec<Output> {
+        let mut due = Vec::new();
+        for open in &mut self.relays {
+            if let Some((_, datagram)) = open.goes_on.take_if(|(at, _)| *at <= now) {
+                due.extend(open.relay.go_on(now).map(|links| (datagram, links)));
+            }
+        }
+        due.into_iter().flat_map(|(datagram, links)| self.multicast(datagram, links)).collect()
+    }
+
+    fn multicast(&self, datagram: Vec<u8>, to: Links) -> Vec<Output> {
         let datagram: Arc<[u8]> = datagram.into();
         let addresses = self.node.addresses();
-        let links = addresses.links.iter().filter(|link| Some(link.ifi) != except);
+        let links = addresses.links.iter().filter(|link| to.include(link.ifi));
         links.map(|link| Output::Multicast { ifi: link.ifi, datagram: Arc::clone(&datagram) }).collect()
     }
 

@@ -1,15 +1,15 @@
 //! `_disc_relay`: relays one discovery to the other interfaces, and sends the answers back to the asker as they arrive,
-//! until the relay's time is over (RFC 8990 §2.5.4.4).
+//! until the relay's time is over (RFC 8990 §2.5.4.4). One that is merged with an equal discovery goes on after a while.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{after, bounded, select};
+use crossbeam_channel::{after, bounded, never, select};
 
 use super::responder;
 use super::run;
 use crate::core::Core;
-use crate::node::RelayTask;
+use crate::node::{Links, RelayTask};
 
 /// Relays in a separate thread. If none can be started, the task is dropped and counted.
 pub(super) fn start(core: &Arc<Core>, task: RelayTask) {
@@ -19,10 +19,14 @@ pub(super) fn start(core: &Arc<Core>, task: RelayTask) {
 
 fn relay(core: &Arc<Core>, mut task: RelayTask) {
     let (mailbox, answers) = bounded(core.node.config.response_queue);
-    let (datagram, except) = (std::mem::take(&mut task.datagram), task.asker.ifi);
+    let datagram = std::mem::take(&mut task.datagram);
     let deadline = after(Duration::from_millis(task.timeout));
-    let Some(relay) = task.open(Arc::new(mailbox), core.now()) else { return };
-    core.multicast(|_| datagram.clone(), Some(except));
+    let Some(mut relay) = task.open(Arc::new(mailbox), core.now()) else { return };
+    let send = |links: Option<Links>| {
+        links.into_iter().for_each(|links| core.multicast(|_| datagram.clone(), links));
+    };
+    send(relay.links());
+    let goes_on = relay.goes_on_after().map_or_else(never, |wait| after(Duration::from_millis(wait)));
     loop {
         select! {
             recv(answers) -> answer => match answer {
@@ -34,6 +38,7 @@ fn relay(core: &Arc<Core>, mut task: RelayTask) {
                 // Another relay needs the permit.
                 Err(_) => break,
             },
+            recv(goes_on) -> _ => send(relay.go_on(core.now())),
             recv(deadline) -> _ => break,
             // Shutdown ends the sessions that it finds; this one may have been added afterwards.
             recv(core.stop_signal()) -> _ => break,

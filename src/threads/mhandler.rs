@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::{contain, disc_relay, responder, spawn};
 use crate::core::Core;
-use crate::node::{Datagram, Effect};
+use crate::node::{Datagram, Effect, Links};
 
 /// How many discoveries are handled before a waiting flood.
 const IN_A_ROW: usize = 8;
@@ -134,7 +134,7 @@ fn carry_out(core: &Arc<Core>, effect: Effect) {
         }
         Effect::RelayFlood { except, session, datagram, case } => {
             core.node.flood_relayed(session, except, case);
-            core.multicast(|_| datagram.clone(), Some(except));
+            core.multicast(|_| datagram.clone(), Links::Except(except));
         }
         Effect::RelayDiscovery(task) => disc_relay::start(core, task),
     }

@@ -1,5 +1,6 @@
 //! Every node, or some of them, flood or discover something within a given time: what the limits on relaying then drop.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 
 use grasp::Error;
@@ -33,6 +34,8 @@ pub struct StormFigures {
     pub relayed: u64,
     /// The most multicasts that a node remembers, and the most relays that it had open at a time.
     pub memory: (usize, usize),
+    /// How long the discoveries took until their first answers, in microseconds, the shortest first.
+    pub answers: Vec<u64>,
     /// When nothing was left to do, in microseconds; `None` if there still was something at [`LIMIT`].
     pub end: Option<u64>,
     /// Sessions, relays and responses that are open at the end.
@@ -63,6 +66,7 @@ pub fn storm(
     }
     let span = usize::try_from(within).unwrap_or(usize::MAX);
     let mut sources = Vec::new();
+    let mut asked = HashMap::new();
     for node in (0..nodes).filter(|node| node * askers / nodes != (node + 1) * askers / nodes) {
         match kind {
             Kind::Floods(count) => {
@@ -80,7 +84,9 @@ pub fn storm(
                     network.node(other).offer(&objective, PORT)?;
                 }
                 sources.push(node);
-                network.discover_at(random.below(span) as u64, node, objective, timeout);
+                let at = random.below(span) as u64;
+                asked.insert(node, at);
+                network.discover_at(at, node, objective, timeout);
             }
         }
     }
@@ -105,11 +111,16 @@ pub fn storm(
             (share(found.count() as u64, sources.len() as u64), stats.get("discoveries_relayed"))
         }
     };
+    let first_answers = network.tally.found.iter();
+    let mut answers: Vec<_> =
+        first_answers.filter_map(|(at, node, _)| Some(at - asked.remove(node)?)).collect();
+    answers.sort_unstable();
     Ok(StormFigures {
         reached,
         datagrams: Traffic::of(&network.tally).datagrams,
         relayed,
         memory: memory(&network),
+        answers,
         end: ended.then_some(network.now()),
         open: open(&network),
         stats,

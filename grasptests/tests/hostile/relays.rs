@@ -130,3 +130,38 @@ fn discoveries_with_the_largest_loop_count_do_not_block_the_relays() {
     assert!(!found.unwrap().is_empty(), "nothing found for {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
+
+/// The attacker asks what the friend will ask, before anybody offers it, in the names of many and with the largest loop count, so that
+/// nobody answers it. The friend's discovery is merged with one of these, and relayed all the same.
+#[test]
+fn whoever_asks_the_same_first_cannot_keep_anothers_discovery_from_being_relayed() {
+    isolated!();
+    let scene = Scene::new(Config::new().merge_window(60_000));
+    let round = std::sync::atomic::AtomicU32::new(0);
+    scene.survives(|scene| {
+        let round = round.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("late {round}");
+        let victim = || scene.victim.engine.stats();
+        let before = victim();
+        let socket = scene.at_link_local();
+        for number in 0..8_u32 {
+            let initiator = [0xfd, number as u8 + 1].repeat(8);
+            multicast(&socket, &cbor!([1, (100 * round + number), initiator, [(name.clone()), 5, 255, ()]]));
+        }
+        eventually(LATER, "the attacker's are relayed or merged", || {
+            let (relayed, merged) = (victim().discoveries_relayed, victim().not_relayed_merged);
+            relayed + merged == before.discoveries_relayed + before.not_relayed_merged + 8
+        });
+        scene.far.register_with(&synchronizable(&name, 1), discoverable());
+        let merged = victim().not_relayed_merged;
+        let wanted = synchronizable(&name, ());
+        let options = Discover { enough: Some(1), ..Discover::default() };
+        let started = Instant::now();
+        let found = scene.friend.run(|engine, asa| engine.discover(asa, &wanted, Some(5000), options));
+        assert!(!found.unwrap().is_empty(), "{:?}", victim());
+        println!("found after {:?}", started.elapsed());
+        assert_eq!(victim().not_relayed_merged, merged + 1, "merged once, and not when it asks again");
+        assert!(victim().merged_relayed > before.merged_relayed);
+        let _ = scene.far.run(|engine, asa| engine.deregister_obj(asa, &wanted));
+    });
+}

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod captures;
+mod cheaper;
 mod domain;
 mod failover;
 mod foreign;

@@ -5,9 +5,9 @@ use super::*;
 #[test]
 fn a_relay_sends_back_what_others_can_use() {
     let node = Fixture::new(Config::new());
-    let (relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
+    let (mut relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
     node.answer_from(3, PEER, &answer(&[AsaLocator::new(PEER, Some(3)), global(5, 3)], false), 0);
-    let passed = |node: &Fixture| {
+    let mut passed = |node: &Fixture| {
         let sent = relay.pass_on(&answers.try_recv().unwrap(), 0)?;
         let _ = node;
         sent.ticket.sent();
@@ -63,7 +63,7 @@ fn who_repeats_a_question_first_gets_the_answer_and_its_asker_does_when_it_asks_
     let node = Fixture::new(Config::new());
     let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x98);
     let thief = Arrival { ifi: 2, source: other, port: 1, multicast: true };
-    let (relay, answers) = node.open(node.receive_at(thief, discovery(7, "EX1", 6), 0), 0);
+    let (mut relay, answers) = node.open(node.receive_at(thief, discovery(7, "EX1", 6), 0), 0);
     assert!(node.receive(discovery(7, "EX1", 6), 1).is_none(), "each is relayed once, for whoever was first");
     node.answer_from(3, PEER, &Response { ttl: 60_000, ..answer(&[global(5, 3)], false) }, 2);
     assert_eq!(relay.pass_on(&answers.try_recv().unwrap(), 2).unwrap().to, thief);

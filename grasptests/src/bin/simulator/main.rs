@@ -1,6 +1,7 @@
 //! Runs the engine's decisions in many nodes on virtual time, and prints what floods and discoveries do:
 //! `cargo run --release -p grasptests --bin simulator -- --help`. The tables and plots of docs/scaling.md are its output.
 
+mod cheaper;
 mod life;
 mod options;
 mod saturations;
@@ -40,6 +41,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             Scenario::Churn => (life::churns(options, &networks)?, Vec::new()),
             Scenario::Partition => (life::partitions(options, &networks)?, Vec::new()),
             Scenario::Restart => (life::restarts(options, &networks)?, Vec::new()),
+            Scenario::Merging => (cheaper::merging(options, &networks)?, Vec::new()),
+            Scenario::Expanding => (cheaper::expanding(options, &networks)?, Vec::new()),
             Scenario::Saturation => saturations::saturations(options, &networks)?,
         };
         print!("\n{table}");

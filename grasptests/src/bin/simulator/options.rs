@@ -80,6 +80,8 @@ pub(crate) struct Options {
     pub(crate) churn: ChurnOptions,
     #[command(flatten)]
     pub(crate) saturation: SaturationOptions,
+    #[command(flatten)]
+    pub(crate) cheaper: CheaperOptions,
 }
 
 /// The rates of churn. Times are drawn between half and one and a half of what is given.
@@ -122,6 +124,21 @@ pub(crate) struct SaturationOptions {
     pub(crate) sources: u32,
 }
 
+/// What makes discoveries cheaper.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheaperOptions {
+    /// The values of `merge_window` to compare, in milliseconds, separated by commas.
+    #[arg(long, default_value = "0,20,50,100,200", value_delimiter = ',')]
+    pub(crate) windows: Vec<u32>,
+    /// Within how many milliseconds those ask whose discoveries are merged.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=500_000))]
+    pub(crate) burst: u64,
+    /// How many hops away what an expanding discovery looks for is, separated by commas; as far as there is something for what is more
+    /// than the network has.
+    #[arg(long, default_value = "1,2,3,1000", value_delimiter = ',')]
+    pub(crate) hops: Vec<usize>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// One flood.
@@ -140,6 +157,10 @@ pub(crate) enum Scenario {
     Restart,
     /// Floods, more and more of them.
     Saturation,
+    /// Some nodes discover the same within milliseconds, and relays merge that or not.
+    Merging,
+    /// One discovery, near or far, that expands or not.
+    Expanding,
 }
 
 impl Scenario {
@@ -154,6 +175,8 @@ impl Scenario {
             Self::Partition => "Partition",
             Self::Restart => "Restart of all nodes",
             Self::Saturation => "More and more floods",
+            Self::Merging => "The same discovery of some nodes",
+            Self::Expanding => "Discoveries that expand",
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn discoveries(options: &Options, networks: &[Built]) -> Result<Table
     ]);
     for (shape, percent, setting) in options.settings(networks) {
         for far in [false, true] {
-            let (distance, runs) = discovery_runs(options, &setting, far)?;
+            let (distance, runs) = discovery_runs(options, &setting, if far { usize::MAX } else { 3 })?;
             let found: Vec<_> = runs.iter().filter(|run| run.found).collect();
             let of_found = |value: f64| if found.is_empty() { "-".to_owned() } else { milliseconds(value) };
             let hops = found.iter().filter_map(|run| run.hops).max();
@@ -100,12 +100,12 @@ pub(crate) fn discoveries(options: &Options, networks: &[Built]) -> Result<Table
     Ok(table)
 }
 
-/// From random askers to a responder three hops away, or as far as there is one. With the distance, from the nearest to the
+/// From random askers to a responder so many hops away, or as far as there is one. With the distance, from the nearest to the
 /// farthest of the runs.
 pub(crate) fn discovery_runs(
     options: &Options,
     setting: &Setting<'_>,
-    far: bool,
+    hops: usize,
 ) -> Result<(String, Vec<DiscoveryFigures>), Error> {
     let mut random = Random::new(options.seed);
     let neighbours = setting.topology.neighbours();
@@ -113,7 +113,7 @@ pub(crate) fn discovery_runs(
         let (seed, asker) = (random.bits(), random.below(setting.topology.nodes));
         let distances = neighbours.distances(asker);
         let most = distances.iter().flatten().copied().max().unwrap_or(0);
-        let wanted = if far { most } else { most.min(3) };
+        let wanted = most.min(hops);
         let there: Vec<_> = (0..distances.len()).filter(|node| distances[*node] == Some(wanted)).collect();
         (seed, asker, there[random.below(there.len())], wanted)
     };

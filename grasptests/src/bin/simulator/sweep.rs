@@ -45,7 +45,7 @@ pub(crate) fn sweep(options: &Options) -> Result<(Table, Vec<Panel>), Box<dyn Er
             for (_, percent, setting) in options.settings(&network) {
                 let began = Instant::now();
                 let one = flood(&setting, nodes / 2)?;
-                let (_, runs) = discovery_runs(options, &setting, false)?;
+                let (_, runs) = discovery_runs(options, &setting, 3)?;
                 eprintln!(
                     "{} of {nodes}, loop count {}: {:.1?}",
                     shape.name(),
