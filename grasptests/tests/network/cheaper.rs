@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use grasp::{Config, Discover, Objective, Stats};
-use grasptests::accounts::assert_accounts;
+use grasptests::accounts::{assert_accounts, discrepancies};
 use grasptests::isolated;
 use grasptests::lab::{Lab, LabError, Topology, eventually};
 use grasptests::nodes::{Host, SOON, discoverable, synchronizable};
@@ -71,9 +71,18 @@ impl Grid {
         self.hosts.iter().map(|host| of(&host.engine.stats())).sum()
     }
 
-    /// Waits until no relay is open, and nothing more is sent.
+    /// Waits until all that was sent has been received at both ends of its link and decided about, and no relay is open.
     fn at_rest(&self) {
-        eventually(SOON, "all relays end", || self.hosts.iter().all(|host| host.engine.open_sessions() == 0));
+        let is_decided = |host: &Host| {
+            let open = host.engine.open_sessions();
+            open == 0 && discrepancies(&host.engine.stats(), open).is_empty()
+        };
+        eventually(SOON, "all relays end", || {
+            let sent = self.sum(|stats| stats.multicast_sent);
+            self.hosts.iter().all(is_decided)
+                && self.sum(|stats| stats.multicast_received) == 2 * sent
+                && self.sum(|stats| stats.multicast_sent) == sent
+        });
     }
 
     fn assert_accounts(&self) {

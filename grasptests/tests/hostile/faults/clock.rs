@@ -26,6 +26,7 @@ fn no_code_of_the_engine_decides_by_the_time_of_day() {
             if [
                 "domain",
                 "tls",
+                "acp/with_domain_tests.rs",
                 "net/channel_tests.rs",
                 "trace",
                 "bubbles",
