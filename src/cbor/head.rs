@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the next head.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head(&mut self) -> Result<Head, DecodeError> {
         let (&initial, rest) = self.rest.split_first().ok_or(DecodeError::Truncated)?;
         self.rest = rest;

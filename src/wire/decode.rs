@@ -26,11 +26,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, DecodeError> {
         return Err(DecodeError::TooLarge { limit: limits.size });
     }
     let mut items = Items::new(bytes, limits);
-    match message(&mut items) {
-        Ok(message) if items.unread() == 0 => Ok(message),
+    let message = message(&mut items);
+    match &message {
+        Ok(_) if items.unread() == 0 => message,
         Ok(_) => Err(DecodeError::TrailingBytes),
         // Whatever is wrong with the bytes as CBOR comes first.
-        Err(error) => cbor::decode(bytes, limits).and(Err(error)),
+        Err(_) => cbor::decode(bytes, limits).and(message),
     }
 }
 
@@ -69,7 +70,12 @@ fn message(items: &mut Items<'_>) -> Result<Message, DecodeError> {
         M_REQ_SYN => Body::RequestSynchronize(elements.step(false)?),
         M_NEGOTIATE => Body::Negotiate(elements.step(true)?),
         M_END => return elements.end(),
-        M_WAIT => elements.wait()?,
+        // wait-message = [M_WAIT, session-id, waiting-time]
+        // waiting-time = 0..4294967295 ; in milliseconds
+        M_WAIT => {
+            let session = elements.session()?;
+            Body::Wait { session, time: elements.number("waiting time")? }
+        }
         M_SYNCH => Body::Synch(elements.step(true)?),
         M_FLOOD => return elements.flood(),
         M_INVALID => elements.invalid()?,
@@ -157,6 +163,7 @@ impl Elements<'_, '_> {
     /// negotiation-message = [M_NEGOTIATE, session-id, objective]
     /// synch-message = [M_SYNCH, session-id, objective]
     /// ```
+    #[inline]
     fn step(&mut self, needs_value: bool) -> Result<Step, DecodeError> {
         let session = self.session()?;
         let objective = self.objective(needs_value)?;
@@ -184,16 +191,6 @@ impl Elements<'_, '_> {
         }
         let outcome = outcome.ok_or(invalid)?;
         Ok(Message { body: Body::End { session, outcome }, extra })
-    }
-
-    /// ```cddl
-    /// wait-message = [M_WAIT, session-id, waiting-time]
-    /// waiting-time = 0..4294967295 ; in milliseconds
-    /// ```
-    fn wait(&mut self) -> Result<Body, DecodeError> {
-        let session = self.session()?;
-        let time = self.number("waiting time")?;
-        Ok(Body::Wait { session, time })
     }
 
     /// ```cddl
@@ -265,22 +262,26 @@ impl Elements<'_, '_> {
     /// ```cddl
     /// session-id = 0..4294967295 ; up to 32 bits
     /// ```
+    #[inline]
     fn session(&mut self) -> Result<u32, DecodeError> {
         let session = self.number("session identifier")?;
         self.session = Some(session);
         Ok(session)
     }
 
+    #[inline]
     fn number(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         let number = self.items.next(&mut self.left).and_then(Items::uint);
         number.ok_or_else(|| self.wrong(what))
     }
 
+    #[inline]
     fn initiator(&mut self) -> Result<IpAddr, DecodeError> {
         let bytes = self.items.next(&mut self.left).and_then(Items::bytes);
         bytes.and_then(|bytes| option::address(&bytes)).ok_or_else(|| self.wrong("initiator"))
     }
 
+    #[inline]
     fn objective(&mut self, needs_value: bool) -> Result<WireObjective, DecodeError> {
         let objective = self.items.next(&mut self.left).and_then(option::objective);
         let objective = objective.ok_or_else(|| self.wrong("objective"))?;
@@ -306,13 +307,19 @@ impl Elements<'_, '_> {
         DecodeError::WrongElement { what, session: self.session }
     }
 
-    /// Reads all other elements.
+    /// Reads all other elements. Mostly there are none.
+    #[inline]
     fn rest(&mut self) -> Result<Vec<Value>, DecodeError> {
-        let mut rest = Vec::new();
+        if self.more() { self.extra() } else { Ok(Vec::new()) }
+    }
+
+    /// Reads an element that there is, and those after it.
+    fn extra(&mut self) -> Result<Vec<Value>, DecodeError> {
+        let mut extra = vec![self.value()?];
         while self.more() {
-            rest.push(self.value()?);
+            extra.push(self.value()?);
         }
-        Ok(rest)
+        Ok(extra)
     }
 }
 
