@@ -293,3 +293,66 @@ impl From<Built> for Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(bytes: &[u8]) -> Items<'_> {
+        Items::new(bytes, &Limits::default())
+    }
+
+    /// Otherwise arrays inside each other, each of which promises as many items as there are bytes, would cost far more
+    /// memory than their bytes.
+    #[test]
+    fn no_room_is_made_for_more_items_than_bytes_follow() {
+        let bytes = [0; 10];
+        let mut owed = 4;
+        let room = |head, owed: &mut usize| match items(&bytes).open(head, owed) {
+            Some(Open { built: Built::Array(room), .. }) => Some(room.capacity()),
+            Some(Open { built: Built::Map { pairs, .. }, .. }) => Some(pairs.capacity()),
+            _ => None,
+        };
+        assert_eq!(room(Head::Array(7), &mut owed.clone()), None);
+        assert_eq!(room(Head::Map(4), &mut owed.clone()), None);
+        assert_eq!(room(Head::Map(u64::MAX), &mut owed.clone()), None);
+        assert_eq!(room(Head::Map(3), &mut owed.clone()), Some(3));
+        assert_eq!(room(Head::Array(5), &mut owed), Some(5));
+        assert_eq!(owed, 9);
+        assert_eq!(room(Head::Array(2), &mut owed.clone()), None);
+        assert_eq!(room(Head::OpenArray, &mut owed), Some(0));
+    }
+
+    #[test]
+    fn an_array_is_left_only_at_its_end() {
+        for bytes in [&[0x82, 1, 2, 3][..], &[0x9f, 1, 2, 0xff, 3]] {
+            let mut items = items(bytes);
+            let mut array = items.enter().unwrap();
+            assert_eq!(items.next(&mut array).and_then(Items::uint), Some(1u8));
+            assert!(items.clone().leave(array).is_none());
+            assert_eq!(items.next(&mut array).and_then(Items::uint), Some(2u8));
+            assert!(items.next(&mut array).is_none());
+            items.leave(array).unwrap();
+            assert_eq!(items.value(), Some(Value::from(3)));
+            assert_eq!(items.unread(), 0);
+        }
+    }
+
+    #[test]
+    fn levels_count_inside_each_other_only() {
+        let limits = Limits { depth: 2, ..Limits::default() };
+        let bytes = [0x82, 0x81, 0, 0x81, 0, 0x81, 0x81, 0x80];
+        let mut items = Items::new(&bytes, &limits);
+        for _ in 0..2 {
+            let mut at = items.clone();
+            assert!(at.value().is_some());
+            assert!(at.value().is_none());
+        }
+        let mut array = items.enter().unwrap();
+        for _ in 0..2 {
+            assert!(items.next(&mut array).and_then(Items::value).is_some());
+        }
+        items.leave(array).unwrap();
+        assert!(items.value().is_none());
+    }
+}
