@@ -355,4 +355,15 @@ mod tests {
         items.leave(array).unwrap();
         assert!(items.value().is_none());
     }
+
+    #[test]
+    fn a_break_ends_only_what_is_open_and_complete() {
+        for bytes in [&[0x9f, 0xff][..], &[0x9f, 1, 0xff], &[0xbf, 0xff], &[0xbf, 1, 2, 0xff], &[0x5f, 0xff]]
+        {
+            assert!(items(bytes).value().is_some(), "{bytes:02x?}");
+        }
+        for bytes in [&[0xff][..], &[0xbf, 1, 0xff], &[0xc1, 0xff], &[0x82, 1, 0xff], &[0xa1, 1, 0xff]] {
+            assert!(items(bytes).value().is_none(), "{bytes:02x?}");
+        }
+    }
 }

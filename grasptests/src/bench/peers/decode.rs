@@ -16,6 +16,9 @@ pub(super) fn print(peers: &[&Peer], rounds: usize) {
 
 /// The first peer is what the others are compared with.
 fn table(peers: &[&Peer], rounds: usize) -> Result<()> {
+    if peers.is_empty() {
+        return Ok(());
+    }
     let mut running =
         peers.iter().map(|peer| Process::start(peer.local_command())).collect::<Result<Vec<_>>>()?;
     let name = |peer: &&Peer| format!("{}, {}", peer.name, peer.settings);

@@ -114,7 +114,7 @@ fn change(tree: &mut Value, path: &[u8], other: Option<Value>, replace: bool) {
 /// What may stand in the wrong place: options and objectives, well-formed or not quite, and other values.
 fn stranger() -> impl Strategy<Value = Value> {
     let number =
-        prop_oneof![Just(Value::Null), any::<u8>().prop_map(Value::from), Just(Value::from(1 << 40))];
+        prop_oneof![Just(Value::Null), any::<u8>().prop_map(Value::from), Just(Value::from(1_i64 << 40))];
     let place = prop_oneof![
         Just(Value::Bytes(vec![1; 16])),
         Just(Value::Bytes(vec![1; 4])),
@@ -122,16 +122,23 @@ fn stranger() -> impl Strategy<Value = Value> {
         Just(Value::from("")),
         value(),
     ];
-    let option = (99u8..108, vec(place.clone(), 0..2), vec(number.clone(), 0..3)).prop_map(
+    let locator = (0u8..4, vec(number.clone(), 0..4)).prop_map(|(kind, numbers)| {
+        let address = |length| Value::Bytes(vec![1; length]);
+        let place = [address(16), address(4), Value::from("a.example"), Value::from("coap://a")];
+        let head = [Value::from(103 + kind), place[usize::from(kind)].clone()];
+        Value::Array(head.into_iter().chain(numbers).collect())
+    });
+    let other = (99u8..108, vec(place.clone(), 0..2), vec(number.clone(), 0..3)).prop_map(
         |(kind, places, numbers)| {
             Value::Array([Value::from(kind)].into_iter().chain(places).chain(numbers).collect())
         },
     );
+    let option = prop_oneof![locator, other];
     let objective = (place, vec(number, 0..4))
         .prop_map(|(name, rest)| Value::Array([name].into_iter().chain(rest).collect()));
     let divert = vec(option.clone(), 0..3)
         .prop_map(|locators| Value::Array([Value::from(100)].into_iter().chain(locators).collect()));
-    prop_oneof![option, objective, divert, value(), any::<i64>().prop_map(Value::from)]
+    prop_oneof![2 => option, 1 => objective, 1 => divert, 1 => value(), 1 => any::<i64>().prop_map(Value::from)]
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
