@@ -31,7 +31,10 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, DecodeError> {
         Ok(_) if items.unread() == 0 => message,
         Ok(_) => Err(DecodeError::TrailingBytes),
         // Whatever is wrong with the bytes as CBOR comes first.
-        Err(_) => cbor::decode(bytes, limits).and(message),
+        Err(_) => match cbor::check_prefix(bytes, limits)? {
+            length if length == bytes.len() => message,
+            _ => Err(DecodeError::TrailingBytes),
+        },
     }
 }
 
@@ -44,7 +47,7 @@ pub fn decode_prefix(bytes: &[u8], limits: &Limits) -> Result<(Message, usize), 
     let before = items.unread();
     match message(&mut items) {
         Ok(message) => Ok((message, before.saturating_sub(items.unread()))),
-        Err(error) => cbor::decode_prefix(bytes, limits).and(Err(error)),
+        Err(error) => cbor::check_prefix(bytes, limits).and(Err(error)),
     }
 }
 
