@@ -38,7 +38,7 @@ pub(crate) enum Head {
 
 impl Head {
     /// The number of argument bytes that follow the initial byte (RFC 8949 §3).
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn argument_length(initial: u8) -> Result<u8, DecodeError> {
         match (initial >> 5, initial & 0x1f) {
             (_, 0..=23) => Ok(0),
@@ -52,7 +52,7 @@ impl Head {
     }
 
     /// The head with this initial byte and, if the initial byte needs one, this argument.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(initial: u8, following: u64) -> Result<Self, DecodeError> {
         let information = initial & 0x1f;
         let argument = if information < 24 { u64::from(information) } else { following };
