@@ -11,7 +11,8 @@ use serde_cbor::tags::{Tagged, current_cbor_tag};
 
 use super::Value;
 use super::framing::{ItemScanner, Progress};
-use super::head::{self, Head, Major, Reader};
+use super::head::{self, Major};
+use super::items::Items;
 use super::{DecodeError, Limits};
 
 /// Why a Rust value could not become CBOR, or CBOR a Rust value.
@@ -65,9 +66,16 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerdeError> {
 
 /// Decodes the first item in `bytes`; returns it with its length.
 pub(crate) fn decode_prefix(bytes: &[u8], limits: &Limits) -> Result<(Value, usize), DecodeError> {
-    let length = item_length(bytes, limits)?;
-    let value = read(&mut Reader::new(bytes))?;
-    Ok((value, length))
+    let mut items = Items::new(bytes, limits);
+    let before = items.unread();
+    match items.value() {
+        Some(value) => Ok((value, before.saturating_sub(items.unread()))),
+        None => {
+            item_length(bytes, limits)?;
+            // The scanner finds all other faults.
+            Err(DecodeError::malformed("text is not UTF-8"))
+        }
+    }
 }
 
 /// Decodes `bytes`, which must be exactly one item.
@@ -78,142 +86,19 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError
     }
 }
 
+/// The length of the first item in `bytes`, or what [`decode_prefix`] would say is wrong with it. Faster than that where
+/// something is.
+pub(crate) fn check_prefix(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
+    item_length(bytes, limits)?;
+    decode_prefix(bytes, limits).map(|(_, length)| length)
+}
+
 /// The length of the first item in `bytes`. `Ok` means that the item is well-formed and within the limits.
 pub(crate) fn item_length(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
     match ItemScanner::new(*limits).feed(bytes)? {
         Progress::Complete(length) => Ok(length),
         Progress::Incomplete => Err(DecodeError::Truncated),
     }
-}
-
-/// Builds a value from an item whose shape was verified: its declared lengths are true, so it is safe to allocate by
-/// them. Does not recurse.
-fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
-    let count = |count| usize::try_from(count).map_err(|_| DecodeError::Truncated);
-    let mut stack: Vec<Open> = Vec::new();
-    loop {
-        let mut complete = match reader.head()? {
-            Head::Array(items) => {
-                let items = count(items)?;
-                let room = Vec::with_capacity(items.min(reader.rest().len()));
-                stack.push(Open { missing: Some(items), built: Built::Array(room) });
-                None
-            }
-            Head::Map(pairs) => {
-                let pairs = count(pairs)?;
-                let room = Vec::with_capacity(pairs.min(reader.rest().len()));
-                let missing = Some(pairs.saturating_mul(2));
-                stack.push(Open { missing, built: Built::Map { pairs: room, key: None } });
-                None
-            }
-            Head::Tag(tag) => {
-                stack.push(Open { missing: Some(1), built: Built::Tag { tag, value: Value::Null } });
-                None
-            }
-            Head::OpenArray => {
-                stack.push(Open { missing: None, built: Built::Array(Vec::new()) });
-                None
-            }
-            Head::OpenMap => {
-                stack.push(Open { missing: None, built: Built::Map { pairs: Vec::new(), key: None } });
-                None
-            }
-            Head::Break => match stack.last_mut() {
-                Some(Open { missing: missing @ None, .. }) => {
-                    *missing = Some(0);
-                    None
-                }
-                _ => return Err(DecodeError::malformed("break without an open item")),
-            },
-            leaf => Some(read_leaf(leaf, reader)?),
-        };
-        // A complete item may complete the item that contains it.
-        loop {
-            match (complete.take(), stack.last_mut()) {
-                (Some(value), None) => return Ok(value),
-                (None, None) => return Err(DecodeError::Truncated),
-                (Some(value), Some(open)) => open.add(value),
-                (None, Some(_)) => {}
-            }
-            match stack.pop_if(|open| open.missing == Some(0)) {
-                Some(open) => complete = Some(open.built.into()),
-                None => break,
-            }
-        }
-    }
-}
-
-/// An item that is not complete yet. `missing` is the number of items that it still needs, if known.
-struct Open {
-    missing: Option<usize>,
-    built: Built,
-}
-
-enum Built {
-    Array(Vec<Value>),
-    Map { pairs: Vec<(Value, Value)>, key: Option<Value> },
-    Tag { tag: u64, value: Value },
-}
-
-impl Open {
-    fn add(&mut self, item: Value) {
-        self.missing = self.missing.map(|missing| missing.saturating_sub(1));
-        match &mut self.built {
-            Built::Array(items) => items.push(item),
-            Built::Map { pairs, key } => match key.take() {
-                None => *key = Some(item),
-                Some(key) => pairs.push((key, item)),
-            },
-            Built::Tag { value, .. } => *value = item,
-        }
-    }
-}
-
-impl From<Built> for Value {
-    fn from(built: Built) -> Self {
-        match built {
-            Built::Array(mut items) => {
-                items.shrink_to_fit();
-                Self::Array(items)
-            }
-            Built::Map { mut pairs, .. } => {
-                pairs.shrink_to_fit();
-                Self::Map(pairs)
-            }
-            Built::Tag { tag: TAG_ENCODED_CBOR, value: Self::Bytes(bytes) } => Self::EncodedCbor(bytes),
-            Built::Tag { tag, value } => Self::Tag(tag, Box::new(value)),
-        }
-    }
-}
-
-/// Reads an item that contains no other items.
-fn read_leaf(head: Head, reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
-    Ok(match head {
-        Head::Unsigned(number) => Value::Integer(i128::from(number)),
-        Head::Negative(number) => Value::Integer(!i128::from(number)),
-        Head::Bytes(length) => Value::Bytes(reader.take(length)?.to_vec()),
-        Head::Text(length) => Value::Text(utf8(reader.take(length)?)?.to_owned()),
-        Head::Simple(number) => simple(number),
-        Head::Float(number) => Value::Float(number),
-        Head::ByteChunks => {
-            let mut bytes = Vec::new();
-            while let Head::Bytes(length) = reader.head()? {
-                bytes.extend_from_slice(reader.take(length)?);
-            }
-            Value::Bytes(bytes)
-        }
-        Head::TextChunks => {
-            // Each chunk is text by itself (RFC 8949 §3.2.3).
-            let mut text = String::new();
-            while let Head::Text(length) = reader.head()? {
-                text.push_str(utf8(reader.take(length)?)?);
-            }
-            Value::Text(text)
-        }
-        Head::Array(_) | Head::Map(_) | Head::Tag(_) | Head::OpenArray | Head::OpenMap | Head::Break => {
-            return Err(DecodeError::malformed("an item where a string or number was expected"));
-        }
-    })
 }
 
 /// Converts a simple value (RFC 8949 §3.3).
@@ -225,10 +110,6 @@ pub(crate) const fn simple(number: u8) -> Value {
         head::UNDEFINED => Value::Undefined,
         _ => Value::Simple(number),
     }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(|_| DecodeError::malformed("text is not UTF-8"))
 }
 
 /// Appends a value in preferred form (RFC 8949 §4.1). Recurses as deep as the value is nested.

@@ -1,6 +1,6 @@
 //! Finds where a CBOR item ends in a stream (RFC 8990 §2.5.3: messages follow each other without any outer frame).
-//! `threads` uses it to cut messages out of a TCP stream, and the decoder to verify the shape of an item before it
-//! builds anything from it.
+//! `threads` uses it to cut messages out of a TCP stream, and the decoder to say what is wrong with bytes that it could
+//! not read.
 
 use super::head::Head;
 use super::{DecodeError, Limits};

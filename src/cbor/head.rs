@@ -38,6 +38,7 @@ pub(crate) enum Head {
 
 impl Head {
     /// The number of argument bytes that follow the initial byte (RFC 8949 §3).
+    #[inline(always)]
     pub(crate) const fn argument_length(initial: u8) -> Result<u8, DecodeError> {
         match (initial >> 5, initial & 0x1f) {
             (_, 0..=23) => Ok(0),
@@ -51,6 +52,7 @@ impl Head {
     }
 
     /// The head with this initial byte and, if the initial byte needs one, this argument.
+    #[inline(always)]
     pub(crate) fn new(initial: u8, following: u64) -> Result<Self, DecodeError> {
         let information = initial & 0x1f;
         let argument = if information < 24 { u64::from(information) } else { following };
@@ -73,6 +75,12 @@ impl Head {
         })
     }
 
+    /// Whether other items are inside it, which chunks are not.
+    #[inline]
+    pub(crate) const fn has_items(self) -> bool {
+        matches!(self, Self::Array(_) | Self::Map(_) | Self::Tag(_) | Self::OpenArray | Self::OpenMap)
+    }
+
     /// Major type 7: simple values and floating-point numbers (RFC 8949 §3.3).
     fn seventh(information: u8, argument: u64) -> Result<Self, DecodeError> {
         let wrong = DecodeError::malformed("reserved simple value");
@@ -93,7 +101,7 @@ impl Head {
 }
 
 /// Reads heads and strings from a slice.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -110,23 +118,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the next head.
+    #[inline(always)]
     pub(crate) fn head(&mut self) -> Result<Head, DecodeError> {
         let (&initial, rest) = self.rest.split_first().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
-        let length = Head::argument_length(initial)?;
-        if length == 0 {
-            return Head::new(initial, 0);
-        }
-        let argument = self.take(u64::from(length))?;
-        Head::new(initial, argument.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        let argument = match Head::argument_length(initial)? {
+            0 => 0,
+            1 => u64::from(u8::from_be_bytes(self.chunk()?)),
+            2 => u64::from(u16::from_be_bytes(self.chunk()?)),
+            4 => u64::from(u32::from_be_bytes(self.chunk()?)),
+            _ => u64::from_be_bytes(self.chunk()?),
+        };
+        Head::new(initial, argument)
     }
 
     /// Reads `length` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, length: u64) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
+    }
+
+    #[inline]
+    fn chunk<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], DecodeError> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
     }
 }
 

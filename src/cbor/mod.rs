@@ -10,6 +10,7 @@ pub mod codec;
 mod error;
 mod framing;
 pub(crate) mod head;
+pub(crate) mod items;
 mod notation;
 mod value;
 

@@ -248,7 +248,7 @@ impl Reader {
 
     fn initiator(&mut self, elements: &mut Known<'_>) {
         let Some(item) = self.element(elements, "initiator") else { return };
-        match item.leaf().and_then(option::address) {
+        match item.leaf().and_then(address) {
             Some(address) => item.note = format!("initiator {address}"),
             None => self.wrong(item, "not an initiator: 4 or 16 bytes are expected"),
         }
@@ -475,7 +475,7 @@ impl Reader {
         }
         let is_uri = kind == Some(O_URI_LOCATOR);
         if let Some(place) = rest.first_mut() {
-            let address = place.leaf().and_then(option::address);
+            let address = place.leaf().and_then(address);
             let is_text = matches!(place.leaf(), Some(Value::Text(_)));
             match (kind, address) {
                 _ if !place.complete => {}
@@ -554,3 +554,10 @@ fn milliseconds(time: u32) -> String {
 const TEXT: usize = 48 * 1024;
 /// The largest number of problems that are reported.
 const PROBLEMS: usize = 64;
+/// The address that an element is.
+fn address(leaf: &Value) -> Option<IpAddr> {
+    match leaf {
+        Value::Bytes(bytes) => option::address(bytes),
+        _ => None,
+    }
+}

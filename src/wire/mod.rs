@@ -1,9 +1,10 @@
 //! Converts bytes to [`Message`] and back (RFC 8990 §2.8 to §2.10, §4). Pure: uses no socket, no lock and no clock.
 //!
 //! Contract: decoding is total. For any input, it neither panics nor recurses, builds nothing deeper than
-//! [`Limits::depth`], and allocates no more than a small multiple of the input. The [`ItemScanner`], which keeps a
-//! bounded stack, verifies the shape of an item before anything is built from it. Everything that can be constructed
-//! can be encoded. `threads` calls this module for what arrives, `api` and `node` for what is sent.
+//! [`Limits::depth`], and allocates no more than a small multiple of the input: it reads a message in one pass, and
+//! makes room for no more items than bytes follow. If that fails, the [`ItemScanner`], which keeps a bounded stack,
+//! looks at all bytes and says what is wrong with them. Everything that can be constructed can be encoded. `threads`
+//! calls this module for what arrives, `api` and `node` for what is sent.
 #![deny(clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![deny(clippy::arithmetic_side_effects)]
 

@@ -1,42 +1,54 @@
-//! Parses options and objectives from decoded items (RFC 8990 §2.9, §2.10).
+//! Reads options and objectives of messages (RFC 8990 §2.9, §2.10).
 
 use std::net::IpAddr;
 
-use super::{Flags, Outcome, WireLocator, WireObjective};
+use super::{Flags, Outcome, WireLocator, WireObjective, WireOption};
+use crate::cbor::head::{self, Head};
+use crate::cbor::items::{Elements, Items};
 use crate::constants::option_type::{
     O_ACCEPT, O_DECLINE, O_DIVERT, O_FQDN_LOCATOR, O_IPV4_LOCATOR, O_IPV6_LOCATOR, O_URI_LOCATOR,
 };
-use crate::types::{Locator, Protocol, Value};
+use crate::types::{Locator, Protocol};
 
-/// An unsigned integer that fits into `T`; not a float, boolean, bignum or negative number.
-pub(super) fn uint<T: TryFrom<i128>>(value: &Value) -> Option<T> {
-    match value {
-        Value::Integer(number @ 0..) => T::try_from(*number).ok(),
-        _ => None,
-    }
+/// The type of the option that comes next: its first element, an unsigned integer (RFC 8990 §2.9.1). The option is not
+/// read yet.
+pub(super) fn option_type(items: &Items<'_>) -> Option<u64> {
+    let mut items = items.clone();
+    let mut option = items.enter()?;
+    items.next(&mut option)?.uint()
 }
 
-/// The type of an option: its first element, an unsigned integer (RFC 8990 §2.9.1).
-pub(super) fn option_type(items: &[Value]) -> Option<u64> {
-    items.first().and_then(uint)
-}
-
-/// Parses an address by its length: 4 bytes are IPv4, 16 are IPv6. An IPv4-mapped address stays IPv6.
+/// An address by its length: 4 bytes are IPv4, 16 are IPv6. An IPv4-mapped address stays IPv6.
 ///
 /// ```cddl
 /// initiator = ipv4-address / ipv6-address
 /// ipv4-address = bytes .size 4
 /// ipv6-address = bytes .size 16
 /// ```
-pub(super) fn address(value: &Value) -> Option<IpAddr> {
-    let Value::Bytes(bytes) = value else { return None };
-    <[u8; 16]>::try_from(bytes.as_slice())
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 16]>::try_from(bytes)
         .map(IpAddr::from)
-        .or_else(|_| <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from))
+        .or_else(|_| <[u8; 4]>::try_from(bytes).map(IpAddr::from))
         .ok()
 }
 
-/// Parses a locator option (RFC 8990 §2.9.5). `None` if the option is another one or malformed.
+/// What may stand in a response (RFC 8990 §2.8.5).
+pub(super) enum Element {
+    Objective(WireObjective),
+    Option(WireOption),
+}
+
+/// Reads an objective, a locator or a Divert. `None` if it is something else or malformed.
+pub(super) fn element(items: &mut Items<'_>) -> Option<Element> {
+    let mut inside = items.enter()?;
+    match items.next(&mut inside)?.peek()? {
+        Head::Unsigned(O_DIVERT) => divert(items, inside).map(WireOption::Divert).map(Element::Option),
+        Head::Unsigned(_) => locator_inside(items, inside).map(WireOption::Locator).map(Element::Option),
+        _ => objective_inside(items, inside).map(Element::Objective),
+    }
+}
+
+/// Reads a locator option (RFC 8990 §2.9.5). `None` if the option is another one or malformed.
 ///
 /// ```cddl
 /// locator-option = ipv6-locator-option / ipv4-locator-option / fqdn-locator-option / uri-locator-option
@@ -51,73 +63,83 @@ pub(super) fn address(value: &Value) -> Option<IpAddr> {
 /// Any other protocol number is accepted too: BRSKI floods 41, and §2.9.5.1 (note 3) expects numbers that are not in
 /// IANA's registry yet. Only a URI may have a null protocol or port, "if not required" (§2.9.5.4). For an address or a
 /// name, "the protocol number and port number to be used" must follow (§2.9.5.1 to §2.9.5.3), and null is not a number.
-pub(super) fn locator(items: &[Value]) -> Option<WireLocator> {
-    let kind = option_type(items)?;
-    let (locator, protocol, port) = match (kind, items) {
-        // graspy puts a URI without protocol and port into a Divert as `[106, text]`.
-        (O_URI_LOCATOR, [_, Value::Text(uri)]) => (Locator::Uri(uri.clone()), None, None),
-        // RFC 8990 §2.9.5.4: only a URI may have no protocol or port.
-        (O_URI_LOCATOR, [_, Value::Text(uri), protocol, port]) => {
-            let protocol = if protocol.is_null() { None } else { Some(transport(protocol)?) };
-            let port = if port.is_null() { None } else { Some(uint(port)?) };
-            (Locator::Uri(uri.clone()), protocol, port)
-        }
-        (_, [_, place, protocol, port]) => {
-            let locator = match (kind, place) {
-                (O_IPV6_LOCATOR, place) => address(place).filter(IpAddr::is_ipv6)?.into(), // RFC 8990 §2.9.5.1
-                (O_IPV4_LOCATOR, place) => address(place).filter(IpAddr::is_ipv4)?.into(), // RFC 8990 §2.9.5.2
-                (O_FQDN_LOCATOR, Value::Text(name)) => Locator::Fqdn(name.clone()), // RFC 8990 §2.9.5.3
-                _ => return None,
-            };
-            (locator, Some(transport(protocol)?), Some(uint(port)?))
-        }
+pub(super) fn locator(items: &mut Items<'_>) -> Option<WireLocator> {
+    let mut option = items.enter()?;
+    items.next(&mut option)?;
+    locator_inside(items, option)
+}
+
+/// The same from its first element on.
+fn locator_inside(items: &mut Items<'_>, mut option: Elements) -> Option<WireLocator> {
+    let kind: u64 = items.uint()?;
+    items.next(&mut option)?;
+    let locator = match kind {
+        O_IPV6_LOCATOR => address(&items.bytes()?).filter(IpAddr::is_ipv6)?.into(), // RFC 8990 §2.9.5.1
+        O_IPV4_LOCATOR => address(&items.bytes()?).filter(IpAddr::is_ipv4)?.into(), // RFC 8990 §2.9.5.2
+        O_FQDN_LOCATOR => Locator::Fqdn(items.text()?),                             // RFC 8990 §2.9.5.3
+        O_URI_LOCATOR => Locator::Uri(items.text()?),                               // RFC 8990 §2.9.5.4
         _ => return None,
     };
-    Some(WireLocator { locator, protocol, port })
-}
-
-fn transport(value: &Value) -> Option<Protocol> {
-    uint(value).map(Protocol::from_number)
-}
-
-/// Parses a Divert option (RFC 8990 §2.9.2). `None` if it is another option or malformed. Nested locators, which graspy
-/// once sent, are malformed.
-///
-/// ```cddl
-/// divert-option = [O_DIVERT, +locator-option]
-/// ```
-pub(super) fn divert(items: &[Value]) -> Option<Vec<WireLocator>> {
-    match (option_type(items)?, items) {
-        (O_DIVERT, [_, locators @ ..]) if !locators.is_empty() => {
-            locators.iter().map(|value| value.as_array().and_then(locator)).collect()
+    let is_uri = kind == O_URI_LOCATOR;
+    let (protocol, port) = match items.more(&mut option) {
+        // graspy puts a URI without protocol and port into a Divert as `[106, text]`.
+        false if is_uri => (None, None),
+        false => return None,
+        true => {
+            let protocol = number_or_null(items, is_uri)?;
+            items.next(&mut option)?;
+            (protocol, number_or_null(items, is_uri)?)
         }
+    };
+    items.leave(option)?;
+    Some(WireLocator { locator, protocol: protocol.map(Protocol::from_number), port })
+}
+
+/// RFC 8990 §2.9.5.4: only a URI may have no protocol or port.
+fn number_or_null<T: TryFrom<u64>>(items: &mut Items<'_>, null_is_allowed: bool) -> Option<Option<T>> {
+    match items.head()? {
+        Head::Unsigned(number) => T::try_from(number).ok().map(Some),
+        Head::Simple(head::NULL) if null_is_allowed => Some(None),
         _ => None,
     }
 }
 
-/// Whether this is an Accept or a Decline option, well-formed or not.
-pub(super) fn is_outcome(items: &[Value]) -> bool {
-    matches!(option_type(items), Some(O_ACCEPT | O_DECLINE))
+/// Reads a Divert option from its first element on (RFC 8990 §2.9.2). Nested locators, which graspy once sent, are
+/// malformed.
+///
+/// ```cddl
+/// divert-option = [O_DIVERT, +locator-option]
+/// ```
+fn divert(items: &mut Items<'_>, mut option: Elements) -> Option<Vec<WireLocator>> {
+    let _: u64 = items.uint()?;
+    let mut locators = Vec::new();
+    while items.more(&mut option) {
+        locators.push(locator(items)?);
+    }
+    items.leave(option)?;
+    (!locators.is_empty()).then_some(locators)
 }
 
-/// Parses an Accept or a Decline option (RFC 8990 §2.9.3, §2.9.4).
+/// Reads an Accept or a Decline option (RFC 8990 §2.9.3, §2.9.4). `None` if the option is another one or malformed.
 ///
 /// ```cddl
 /// accept-option = [O_ACCEPT]
 /// decline-option = [O_DECLINE, ?reason]
 /// reason = text
 /// ```
-pub(super) fn outcome(items: &[Value]) -> Option<Outcome> {
-    match (option_type(items)?, items) {
-        (O_ACCEPT, [_]) => Some(Outcome::Accept),
-        (O_DECLINE, [_]) => Some(Outcome::Decline(None)),
-        (O_DECLINE, [_, Value::Text(reason)]) => Some(Outcome::Decline(Some(reason.clone()))),
-        _ => None,
-    }
+pub(super) fn outcome(items: &mut Items<'_>) -> Option<Outcome> {
+    let mut option = items.enter()?;
+    let outcome = match items.next(&mut option)?.uint()? {
+        O_ACCEPT => Outcome::Accept,
+        O_DECLINE if items.more(&mut option) => Outcome::Decline(Some(items.text()?)),
+        O_DECLINE => Outcome::Decline(None),
+        _ => return None,
+    };
+    items.leave(option)?;
+    Some(outcome)
 }
 
-/// Parses an objective (RFC 8990 §2.10.1). Returns the items unchanged if they are not one. The name must not be empty,
-/// because no objective can be registered with an empty name.
+/// Reads an objective (RFC 8990 §2.10.1). `None` if the item is not one. The name must not be empty, because no objective can be registered with an empty name.
 ///
 /// ```cddl
 /// objective = [objective-name, objective-flags, loop-count, ?objective-value]
@@ -126,19 +148,18 @@ pub(super) fn outcome(items: &[Value]) -> Option<Outcome> {
 /// loop-count = 0..255
 /// objective-value = any
 /// ```
-pub(super) fn objective(items: Vec<Value>) -> Result<WireObjective, Vec<Value>> {
-    let numbers = match items.as_slice() {
-        [Value::Text(name), flags, count] | [Value::Text(name), flags, count, _] if !name.is_empty() => {
-            uint(flags).zip(uint(count))
-        }
-        _ => None,
-    };
-    let Some((flags, loop_count)) = numbers else { return Err(items) };
-    let mut items = items.into_iter();
-    match items.next() {
-        Some(Value::Text(name)) => {
-            Ok(WireObjective { name, flags: Flags(flags), loop_count, value: items.nth(2) })
-        }
-        _ => Err(items.collect()),
-    }
+pub(super) fn objective(items: &mut Items<'_>) -> Option<WireObjective> {
+    let mut objective = items.enter()?;
+    items.next(&mut objective)?;
+    objective_inside(items, objective)
+}
+
+/// The same from its first element on.
+fn objective_inside(items: &mut Items<'_>, mut objective: Elements) -> Option<WireObjective> {
+    let name = items.text().filter(|name| !name.is_empty())?;
+    let flags = Flags(items.next(&mut objective)?.uint()?);
+    let loop_count = items.next(&mut objective)?.uint()?;
+    let value = if items.more(&mut objective) { Some(items.value()?) } else { None };
+    items.leave(objective)?;
+    Some(WireObjective { name, flags, loop_count, value })
 }

@@ -37,6 +37,7 @@ pub(crate) fn play(role: &str) -> Result<()> {
         "sessions" => println!("{}", bytes_per_session()?),
         "peer-engine" => peers::play_engine(false),
         "peer-rapid-engine" => peers::play_engine(true),
+        "peer-decoder" => peers::play_decoder(),
         "peer-tcp" => peers::play_tcp(),
         other => return Err(format!("there is no role {other}").into()),
     }

@@ -51,7 +51,7 @@ struct Arguments {
     /// With --peers, only these jobs.
     #[arg(long, value_name = "JOBS", value_delimiter = ',', requires = "peers", value_parser = JOBS)]
     jobs: Vec<String>,
-    /// With --peers, only these of grasp, tcp, graspy, mdns-sd, zeroconf, avahi, zenoh and foca.
+    /// With --peers, only these of grasp, tcp, graspy, mdns-sd, zeroconf, avahi, zenoh, foca, minicbor and ciborium.
     #[arg(long, value_name = "PEERS", value_delimiter = ',', requires = "peers")]
     only_peers: Vec<String>,
     /// With --peers, spread a value over so many nodes; with --saturation, the nodes of the grid.

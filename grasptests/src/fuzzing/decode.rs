@@ -3,18 +3,19 @@
 use grasp::Value;
 use grasp::wire::{self, Body, ItemScanner, Limits, Message, Progress};
 
-use super::limits;
+use super::{limits, tree};
 
 /// The first byte chooses the limits (its lower half) and the length of the pieces; the others are what arrives.
 ///
 /// The scanner says the same however the bytes are cut, and agrees with the decoder about the end of the item and
-/// about everything that is wrong before it. What was decoded encodes to what decodes to itself. A relay can
+/// about everything that is wrong before it. A tree of values becomes the same message, or the same error. What was decoded encodes to what decodes to itself. A relay can
 /// change the loop count of every discovery and flood, and changes nothing else.
 pub fn decode(input: &[u8]) {
     let Some((&control, bytes)) = input.split_first() else { return };
     let limits = limits(control);
     let ended = scan(bytes, limits, usize::from(control >> 4) + 1);
     let prefix = wire::decode_prefix(bytes, &limits);
+    agrees(bytes, &limits);
     match (&ended, &prefix) {
         (Ok(Progress::Complete(end)), Ok((_, length))) => assert_eq!(end, length),
         (Ok(Progress::Complete(_)), Err(error)) => {
@@ -45,6 +46,14 @@ pub fn decode(input: &[u8]) {
         }
     }
     values(bytes);
+}
+
+/// One pass over the bytes finds what a tree of values becomes, and the same fault.
+pub fn agrees(bytes: &[u8], limits: &Limits) {
+    let whole = wire::decode(bytes, limits);
+    assert_eq!(format!("{whole:?}"), format!("{:?}", tree::decode(bytes, limits)), "{bytes:02x?}");
+    let prefix = wire::decode_prefix(bytes, limits);
+    assert_eq!(format!("{prefix:?}"), format!("{:?}", tree::decode_prefix(bytes, limits)), "{bytes:02x?}");
 }
 
 /// Where the item ends, which must not depend on how it is cut.

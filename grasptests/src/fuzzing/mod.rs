@@ -19,8 +19,9 @@ mod quads;
 mod reader;
 pub mod seeds;
 mod shapes;
+mod tree;
 
-pub use decode::decode;
+pub use decode::{agrees, decode};
 pub use handlers::handlers;
 pub use ipc::ipc;
 pub use neighbours::neighbours;

@@ -127,6 +127,8 @@ fn peers_do_the_same_jobs_and_those_that_cannot_be_had_are_skipped_with_a_senten
     // To find by default and in rapid mode, to ask in two ways, and to spread.
     assert_eq!((rows("this engine"), rows("plain TCP")), (5, 2), "{said}");
     assert!(!said.contains("could not be measured"), "{said}");
+    // Each vector is decoded, and after them comes their median.
+    assert_eq!((rows("m_flood-"), rows("**median**")), (4, 1), "{said}");
     for skipped in ["graspy is skipped: neither --graspy nor GRASPY_DIR", "zeroconf is skipped: /nonexistent"]
     {
         assert!(said.contains(skipped), "{said}");

@@ -13,12 +13,15 @@
 //! | `whole NODES ROLE` | `ready` once it is connected to all others, or knows them, as far as it needs to |
 //! | `spread NUMBER` | when it began to spread a value, as [`now`] |
 //! | `heard NUMBER` | when it had that value |
+//! | `show HEX` | a message as text, with all that was decoded |
+//! | `decode HEX` | how often a second it was decoded and dropped, over one round |
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::hint::black_box;
 use std::io::{BufRead as _, Write as _};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Why something failed.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -60,6 +63,28 @@ pub fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<String, Failu
     let started = std::time::Instant::now();
     work()?;
     Ok(started.elapsed().as_secs_f64().to_string())
+}
+
+/// An argument that is bytes in hexadecimal digits.
+pub fn bytes(arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+    let digits: Option<Vec<_>> =
+        arguments.first().ok_or("an argument is missing")?.chars().map(|digit| digit.to_digit(16)).collect();
+    let byte = |pair: &[u32]| u8::try_from(pair.iter().fold(0, |sum, digit| sum * 16 + digit));
+    Ok(digits.ok_or("not hexadecimal")?.chunks(2).map(byte).collect::<Result<_, _>>()?)
+}
+
+/// How often a second something is done with these bytes. What it returns is dropped, which is part of the work.
+pub fn rate<T>(bytes: &[u8], work: impl Fn(&[u8]) -> T) -> String {
+    const ROUND: Duration = Duration::from_millis(8);
+    // How often between two looks at the clock.
+    const BATCH: u32 = 200;
+    let mut count = 0;
+    let started = Instant::now();
+    while started.elapsed() < ROUND {
+        (0..BATCH).for_each(|_| drop(black_box(work(black_box(bytes)))));
+        count += BATCH;
+    }
+    (f64::from(count) / started.elapsed().as_secs_f64()).to_string()
 }
 
 /// When values came.

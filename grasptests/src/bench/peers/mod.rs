@@ -5,12 +5,13 @@
 //! | `which` | the peers: their settings, versions and programs, or why they cannot be had |
 //! | `ours` | our engine and plain TCP as such programs |
 //! | `driven` | a peer's process, and what it and its network have used |
-//! | `find`, `ask`, `spread` | the jobs |
+//! | `find`, `ask`, `spread`, `decode` | the jobs |
 //!
-//! Each side of a job is a process of its own in a node of its own. How they are told what to do is in
+//! Each side of a job is a process of its own in a node of its own; `decode` needs no network. How they are told what to do is in
 //! `grasptests/peers/common/src/lib.rs`.
 
 mod ask;
+mod decode;
 mod driven;
 mod find;
 mod ours;
@@ -20,11 +21,11 @@ mod which;
 use std::path::PathBuf;
 
 use super::figure::{Result, median};
-pub(crate) use ours::{play_engine, play_tcp};
+pub(crate) use ours::{play_decoder, play_engine, play_tcp};
 pub(crate) use which::Which;
 
 /// The jobs, in the order of the tables.
-pub(crate) const JOBS: [&str; 3] = ["find", "ask", "spread"];
+pub(crate) const JOBS: [&str; 4] = ["find", "ask", "spread", "decode"];
 
 /// What is to be measured.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub(crate) fn print(order: &Order, which: &Which) -> Result<()> {
         match *job {
             "find" => find::print(&peers, order.rounds),
             "ask" => ask::print(&peers, order.rounds),
+            "decode" => decode::print(&peers, order.rounds),
             _ => spread::print(&peers, order.rounds, order.nodes),
         }
         for (name, why) in skipped {

@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 
 use grasp::trace::{Cache, Event};
+use grasp::wire::{self, Limits};
 use grasp::{
     AsaLocator, AsaNonce, Config, Discover, Engine, Negotiation, Objective, RegisterObj, TaggedObjective,
 };
@@ -12,7 +13,7 @@ use grasptests::nodes::{discoverable, negotiable, synchronizable};
 use super::super::figure::Result;
 use super::super::pair::{request_and_value, steps};
 use super::super::{bare, process::READY};
-use common::{Heard, now, number, timed};
+use common::{Heard, bytes, now, number, rate, timed};
 
 #[expect(
     clippy::disallowed_types,
@@ -168,6 +169,16 @@ fn step() -> Objective {
 
 fn spread(value: usize) -> String {
     format!("spread{value}")
+}
+
+/// Plays our decoder, with its limits.
+pub(crate) fn play_decoder() {
+    let decode = |bytes: &[u8]| wire::decode(bytes, &Limits::default());
+    common::serve(|command, arguments| match command {
+        "show" => Ok(format!("{:?}", decode(&bytes(arguments)?)?)),
+        "decode" => Ok(rate(&bytes(arguments)?, decode)),
+        other => Err(format!("unknown: {other}").into()),
+    });
 }
 
 /// Plays a bare server or client with the bytes of our messages.

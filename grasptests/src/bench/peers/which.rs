@@ -27,6 +27,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// The command that starts it where this process is.
+    pub(super) fn local_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        command
+    }
+
     /// The command that starts it on a node.
     pub(super) fn command(&self, node: &Node) -> Command {
         let mut command = node.command(&self.program);
@@ -52,8 +59,10 @@ pub(crate) struct Which {
 const FIND: &[&str] = &["find"];
 const ASK: &[&str] = &["ask"];
 const SPREAD: &[&str] = &["spread"];
+const DECODE: &[&str] = &["decode"];
 const FIND_AND_ASK: &[&str] = &["find", "ask"];
 const ALL: &[&str] = &["find", "ask", "spread"];
+const OURS: &[&str] = &["find", "ask", "spread", "decode"];
 /// How a peer asks that can do both.
 const BOTH: &[(&str, &str)] = &[("a connection each", "ask"), ("in an open session", "step")];
 
@@ -66,7 +75,7 @@ impl Which {
             order.jobs.is_empty() || jobs.iter().any(|job| order.jobs.iter().any(|wanted| wanted == job))
         };
         for (name, jobs, look) in [
-            ("grasp", ALL, ours as Look),
+            ("grasp", OURS, ours as Look),
             ("tcp", ASK, tcp),
             ("graspy", ALL, graspy),
             ("mdns-sd", FIND, mdns),
@@ -74,6 +83,8 @@ impl Which {
             ("avahi", FIND, avahi),
             ("zenoh", ALL, zenoh),
             ("foca", SPREAD, foca),
+            ("minicbor", DECODE, minicbor),
+            ("ciborium", DECODE, ciborium),
         ] {
             if !wanted(name) || !in_order(&jobs) {
                 continue;
@@ -105,7 +116,8 @@ fn ours(_: &Order) -> Result<Vec<Peer>> {
             ..program(name.clone(), settings, std::env::current_exe()?, &[ROLE, role], jobs)
         })
     };
-    Ok(vec![peer("default", "peer-engine", ALL)?, peer("rapid mode", "peer-rapid-engine", FIND)?])
+    let decoder = peer("default limits", "peer-decoder", DECODE)?;
+    Ok(vec![peer("default", "peer-engine", ALL)?, peer("rapid mode", "peer-rapid-engine", FIND)?, decoder])
 }
 
 fn tcp(_: &Order) -> Result<Vec<Peer>> {
@@ -184,6 +196,20 @@ fn foca(_: &Order) -> Result<Vec<Peer>> {
         program(format!("foca {version}"), settings, file.clone(), arguments, SPREAD)
     };
     Ok(vec![peer("new_lan: 3 members every 200 ms", &[]), peer("5 members every 20 ms", &["tuned"])])
+}
+
+fn minicbor(_: &Order) -> Result<Vec<Peer>> {
+    general("minicbor", "types decoded by hand")
+}
+
+fn ciborium(_: &Order) -> Result<Vec<Peer>> {
+    general("ciborium", "types decoded through serde")
+}
+
+/// A general library for CBOR.
+fn general(library: &str, settings: &'static str) -> Result<Vec<Peer>> {
+    let (program_of_both, version) = built("peer-codec", library)?;
+    Ok(vec![program(format!("{library} {version}"), settings, program_of_both, &[library], DECODE)])
 }
 
 fn program(

@@ -3,6 +3,7 @@
 
 mod annotation;
 mod fuzz_regressions;
+mod one_pass;
 mod properties;
 mod quads_vectors;
 mod shapes;

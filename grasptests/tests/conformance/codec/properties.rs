@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 /// Any value that decoding can give: no integer beyond 64 bits, no simple value that has another name, no
 /// NaN (which equals nothing).
-fn value() -> impl Strategy<Value = Value> {
+pub(super) fn value() -> impl Strategy<Value = Value> {
     let float = prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO;
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -109,7 +109,7 @@ fn response() -> impl Strategy<Value = Message> {
     )
 }
 
-fn message() -> impl Strategy<Value = Message> {
+pub(super) fn message() -> impl Strategy<Value = Message> {
     let step = || (any::<u32>(), objective()).prop_map(|(session, objective)| Step { session, objective });
     let outcome = prop_oneof![Just(Outcome::Accept), option::of(".{0,20}").prop_map(Outcome::Decline)];
     let body = prop_oneof![
@@ -212,7 +212,7 @@ fn judge(bytes: &[u8]) {
     let _ = Value::from_python_bytes(bytes.to_vec());
 }
 
-fn cases(cases: u32) -> ProptestConfig {
+pub(super) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
