@@ -32,6 +32,11 @@ impl Capacity {
         part(used.entries, self.entries).max(part(used.bytes, self.bytes))
     }
 
+    /// The same as it counts for the order of eviction.
+    fn rank_of(self, used: Usage) -> usize {
+        Some(self.load(used)).filter(|load| *load >= LITTLE).unwrap_or(0)
+    }
+
     /// Whether one more entry of `bytes` bytes would be too much.
     fn is_exceeded(self, used: Usage, bytes: usize) -> bool {
         used.entries >= self.entries.max(1) || used.bytes.saturating_add(bytes) > self.bytes
@@ -310,32 +315,38 @@ impl<T: Clone + Ord + Hash> Ranking<T> {
     }
 
     fn charge(&mut self, who: &T, number: u64, bytes: usize, capacity: Capacity) {
-        let (before, rank) = self
-            .used
-            .get(who)
-            .copied()
-            .unwrap_or_else(|| (Usage::default(), Rank { load: 0, since: number }));
-        let used = Usage { entries: before.entries + 1, bytes: before.bytes.saturating_add(bytes) };
-        self.set(who, rank, used, capacity);
-    }
-
-    fn discharge(&mut self, who: &T, bytes: usize, capacity: Capacity) {
-        let Some((before, rank)) = self.used.get(who).copied() else { return };
-        let entries = before.entries.saturating_sub(1);
-        if entries == 0 {
-            self.used.remove(who);
-            self.order.remove(&(rank, who.clone()));
+        if let Some((used, rank)) = self.used.get_mut(who) {
+            used.entries += 1;
+            used.bytes = used.bytes.saturating_add(bytes);
+            let before = std::mem::replace(&mut rank.load, capacity.rank_of(*used));
+            Self::reorder(&mut self.order, who, before, *rank);
         } else {
-            self.set(who, rank, Usage { entries, bytes: before.bytes.saturating_sub(bytes) }, capacity);
+            let used = Usage { entries: 1, bytes };
+            let rank = Rank { load: capacity.rank_of(used), since: number };
+            self.used.insert(who.clone(), (used, rank));
+            self.order.insert((rank, who.clone()));
         }
     }
 
-    fn set(&mut self, who: &T, before: Rank, used: Usage, capacity: Capacity) {
-        let load = Some(capacity.load(used)).filter(|load| *load >= LITTLE).unwrap_or(0);
-        let rank = Rank { load, ..before };
-        self.order.remove(&(before, who.clone()));
-        self.order.insert((rank, who.clone()));
-        self.used.insert(who.clone(), (used, rank));
+    fn discharge(&mut self, who: &T, bytes: usize, capacity: Capacity) {
+        let Some((used, rank)) = self.used.get_mut(who) else { return };
+        used.entries = used.entries.saturating_sub(1);
+        used.bytes = used.bytes.saturating_sub(bytes);
+        if used.entries == 0 {
+            self.order.remove(&(*rank, who.clone()));
+            self.used.remove(who);
+        } else {
+            let before = std::mem::replace(&mut rank.load, capacity.rank_of(*used));
+            Self::reorder(&mut self.order, who, before, *rank);
+        }
+    }
+
+    /// Most changes are too small to change the order.
+    fn reorder(order: &mut BTreeSet<(Rank, T)>, who: &T, before: usize, rank: Rank) {
+        if before != rank.load {
+            order.remove(&(Rank { load: before, ..rank }, who.clone()));
+            order.insert((rank, who.clone()));
+        }
     }
 }
 
