@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grasp::Config;
+use grasp::{Config, Engine};
 use grasptests::lab::process::resident_kib;
 use grasptests::lab::{Lab, Node, eventually};
 use grasptests::nodes::{SOON, linked};
@@ -33,6 +33,12 @@ const BATCH: usize = 50;
 /// Plays a role until standard input ends.
 pub(crate) fn play(role: &str) -> Result<()> {
     match role {
+        "engine" => {
+            let engine = Engine::start(Config::new())?;
+            println!("{READY}");
+            std::io::stdin().read_line(&mut String::new())?;
+            engine.shutdown();
+        }
         "member" => neighbours::be_member()?,
         "sessions" => println!("{}", bytes_per_session()?),
         "peer-engine" => peers::play_engine(false),
@@ -159,7 +165,7 @@ fn field(status: &str, name: &str) -> Result<f64> {
 /// The resident memory of an idle engine, and how often it wakes.
 pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     let (_lab, _, node, _) = linked();
-    let mut engine = Process::start(node.command(smallest()?))?;
+    let mut engine = Smallest::built()?.start(&node)?;
     engine.ready()?;
     let mut figures = resting(name, &engine, 4096.0, 5.0)?;
     let own = engine.private()?;
@@ -167,9 +173,21 @@ pub(crate) fn idle(name: &str) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The smallest program with an engine, built as programs are shipped.
-fn smallest() -> Result<PathBuf> {
-    built("grasp-idle", &["-p", "grasp-idle", "--profile", "dist"])
+/// The smallest program with an engine, built as programs are shipped. A bench that is not optimized itself measures nothing, and plays it.
+struct Smallest(Option<PathBuf>);
+
+impl Smallest {
+    fn built() -> Result<Self> {
+        let shipped = || built("grasp-idle", &["-p", "grasp-idle", "--profile", "dist"]);
+        Ok(Self(if cfg!(debug_assertions) { None } else { Some(shipped()?) }))
+    }
+
+    fn start(&self, node: &Node) -> Result<Process> {
+        match &self.0 {
+            Some(program) => Process::start(node.command(program)),
+            None => Process::role(node, "engine"),
+        }
+    }
 }
 
 /// Builds a program of this workspace, if it is not up to date. The network is not there.
@@ -193,7 +211,7 @@ fn built(name: &str, options: &[&str]) -> Result<PathBuf> {
 /// of that of the tests.
 pub(crate) fn graspd_idle(name: &str) -> Result<Vec<Figure>> {
     let program = std::env::var_os("GRASPD").map_or_else(
-        || built("graspd-tested", &["-p", "grasptests", "--release"]),
+        || built("graspd-tested", &["-p", "grasptests", "--profile", "dist"]),
         |program| Ok(program.into()),
     )?;
     let (_lab, _, node, _) = linked();
@@ -229,10 +247,10 @@ pub(crate) fn settled(process: &Process) -> Result<(f64, f64)> {
 pub(crate) fn startup(name: &str, rounds: usize) -> Result<Figure> {
     let (_lab, _, node, _) = linked();
     let mut times = Vec::new();
-    let program = smallest()?;
+    let program = Smallest::built()?;
     for _ in 0..=rounds {
         let started = Instant::now();
-        Process::start(node.command(&program))?.ready()?;
+        program.start(&node)?.ready()?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(Figure::plain(name, "ms", Aim::AtMost(20.0), median(&mut times)))
