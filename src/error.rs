@@ -164,7 +164,7 @@ pub enum Error {
     Connection(Arc<ConnectionError>),
     /// 3 `unspec`. The calling thread is in another network namespace than the thread that started the engine, and the
     /// call needs a socket, which would be made in that other namespace. A retry helps from a thread in the engine's
-    /// namespace.
+    /// namespace. A thread is asked where it is ten times a second at most.
     OtherNamespace,
     /// 3 `unspec`. This process was forked from the one that started the engine, and has none of the engine's threads.
     /// A retry does not help: start another engine in this process.

@@ -184,7 +184,8 @@ impl Reading {
     ) -> io::Result<Option<usize>> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if interrupt::slice(left) < LONGEST || !self.may_wait(socket) {
+            // The system's timers for this may be late by an eighth.
+            if interrupt::slice(left) < LONGEST + LONGEST / 4 || !self.may_wait(socket) {
                 if !wait(socket, For::Input, deadline)? {
                     return Ok(None);
                 }
@@ -367,8 +368,8 @@ mod tests {
         assert_eq!(within(60_000).0, Some(1));
         assert!(!waits(), "most connections are waited for only once");
         // The first second in a read, the rest in a poll.
-        let (read, took) = within(1200);
-        assert!(read.is_none() && took >= Duration::from_millis(1200), "{read:?} {took:?}");
+        let (read, took) = within(1300);
+        assert!(read.is_none() && took >= Duration::from_millis(1300), "{read:?} {took:?}");
         assert!(waits());
         assert_eq!(within(0).0, None);
         let (read, took) = within(50);

@@ -48,11 +48,12 @@ impl Relay {
         self.first.map(|_| MERGED_FOR)
     }
 
-    /// The wait of a merged discovery is over. Returns the links to send it out of now; `None` if an answer has been passed on, or the
-    /// relay has ended.
+    /// The wait of a merged discovery is over. Returns the links to send it out of now; `None` if an answer has been passed on and others
+    /// may follow, or the relay has ended.
     pub(crate) fn go_on(&mut self, now: u64) -> Option<Links> {
         let first = self.first.take()?;
-        if self.passed > 0 || !self.node.registries.sessions.relay_merged(self.id, now) {
+        let sessions = &self.node.registries.sessions;
+        if (self.has_passed && sessions.is_following(self.id)) || !sessions.relay_merged(self.id, now) {
             return None;
         }
         self.node.counters.merged_relayed.add();

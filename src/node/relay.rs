@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::discovery::{is_for_elsewhere, response, that_fit};
+use super::search::is_brief;
 use super::{Arrival, Effect, Heard, Node, Response};
 use crate::bounds::{Cause, Neighbour, Permit, RateLimit, Refused};
 use crate::outcome::{Case, DiscoveryOutcome, NotRelayed, ResponseOutcome};
@@ -73,7 +74,8 @@ impl RelayTask {
         };
         self.node.counters.relays_peak.raise_to(self.node.quotas.relays.used());
         let (node, asker, id, name) = (Arc::clone(&self.node), self.asker, self.id, Arc::clone(&self.name));
-        Some(Relay { node, asker, id, name, first, passed: 0, told: first.map(|_| Vec::new()) })
+        let is_merged = first.is_some();
+        Some(Relay { node, asker, id, name, first, is_merged, has_passed: false, told: Vec::new() })
     }
 }
 
@@ -96,10 +98,13 @@ pub(crate) struct Relay {
     name: Arc<str>,
     /// The discovery that it is merged with, while it waits for that one's answers.
     pub(super) first: Option<First>,
-    /// How many locators have been passed on.
-    pub(super) passed: usize,
-    /// These locators, if the discovery is merged: it hears each answer from several sides. As many as `passed`.
-    told: Option<Vec<WireLocator>>,
+    /// Whether it is merged with another: then it hears each answer from several sides.
+    is_merged: bool,
+    /// Whether anything has been passed on.
+    pub(super) has_passed: bool,
+    /// The locators that have been passed on, each once, without those that expire before the asker can use them. At most as many as
+    /// `relay_answers` allows, and those of one more message.
+    told: Vec<WireLocator>,
 }
 
 impl Relay {
@@ -114,26 +119,31 @@ impl Relay {
                 return None;
             }
         };
-        let Some(locators) = passed_on(self.asker.ifi, found).filter(|locators| self.is_news(locators))
-        else {
+        let Some(locators) = passed_on(self.asker.ifi, found) else {
             count.answers_not_relayed.add();
             return None;
         };
-        if self.passed >= self.node.config.relay_answers {
+        let mut news: Vec<_> =
+            locators.iter().filter(|locator| !self.told.contains(locator)).cloned().collect();
+        news.dedup();
+        if news.is_empty() && self.is_merged {
+            count.answers_not_relayed.add();
+            return None;
+        }
+        if self.told.len() >= self.node.config.relay_answers {
             count.answers_over_limit.add();
             return None;
         }
-        self.passed = self.passed.saturating_add(locators.len());
-        self.told.iter_mut().for_each(|told| told.extend_from_slice(&locators));
         log::debug!("the answer for {:?} goes on to {}", self.name, self.asker.source);
         let case: Case<ResponseOutcome> = Case::open(count, |count| &count.answers_relayed);
         let message = response(self.id, found.ttl, vec![WireOption::Divert(locators)], None);
-        self.node.admit_response(self.asker, message, None, case, now)
-    }
-
-    /// Whether there is something among the locators that has not been passed on.
-    fn is_news(&self, locators: &[WireLocator]) -> bool {
-        self.told.as_ref().is_none_or(|told| locators.iter().any(|locator| !told.contains(locator)))
+        let admitted = self.node.admit_response(self.asker, message, None, case, now)?;
+        self.has_passed = true;
+        // What the asker discards is none of the answers that are enough.
+        if !is_brief(found.ttl) {
+            self.told.append(&mut news);
+        }
+        Some(admitted)
     }
 
     /// Ends the relay. `answers` is the number of answers that remain in the mailbox.

@@ -20,6 +20,11 @@ const HOP_TIME: u64 = 100;
 /// How long, in milliseconds, what is found must be valid when the search ends, so that its caller can use it.
 const BRIEF: u64 = 200;
 
+/// Whether something found is not valid for long enough to be used; 0 is for ever.
+pub(super) fn is_brief(ttl: u32) -> bool {
+    ttl != 0 && u64::from(ttl) < BRIEF
+}
+
 /// How long a discovery waits, and when it asks again with a new session: with exponential back-off while nothing is
 /// found (RFC 8990 §2.5.4.3), and a last time when just enough time is left for the answer. All times are milliseconds
 /// since the search began.
@@ -316,7 +321,7 @@ impl Search {
         match answer {
             DiscoveryAnswer::Found(found) => {
                 // What expires in this moment is of no use to whoever asks; a relay knows of something else soon.
-                let is_brief = found.ttl != 0 && u64::from(found.ttl) < BRIEF;
+                let is_brief = is_brief(found.ttl);
                 self.stale |= found.stale || is_brief;
                 if !is_brief {
                     self.add(found.locators);

@@ -49,6 +49,15 @@ pub(crate) enum RelayOpened {
 }
 
 impl SessionRegistry {
+    /// Whether the discovery that this one is merged with is still open, so that more answers may come.
+    pub(crate) fn is_following(&self, id: SessionId) -> bool {
+        let inner = self.inner.lock();
+        match inner.get(&(id.session, Some(id.initiator))) {
+            Some(Session::Relay(relay)) => relay.merging.follows.is_some_and(|key| inner.contains_key(&key)),
+            _ => false,
+        }
+    }
+
     /// Records that a merged discovery is relayed now. It still gets the answers to the other one. `false` if it has ended.
     pub(crate) fn relay_merged(&self, id: SessionId, now: u64) -> bool {
         match self.inner.lock().get_mut(&(id.session, Some(id.initiator))) {

@@ -255,6 +255,8 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         shares_link: AtomicBool::new(false),
         announced: Mutex::default(),
     });
+    // Before anything is received, which is taken only from interfaces that are used.
+    core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
     let started = mclisten::start(core, link.ifi, &interface, queue)
         .and_then(|()| match core.node.has_neighbours() {
             false => drlisten::start(core, link.ifi, listener),
@@ -262,12 +264,12 @@ fn open(core: &Arc<Core>, link: &Link, queue: &Queue) -> Result<(), StartError> 
         })
         .map_err(StartError::Thread);
     if let Err(error) = started {
+        core.network.write().interfaces.remove(&link.ifi);
         interface.close();
         return Err(error);
     }
     log::info!("interface {} with {} is used", link.name, link.link_local);
     core.node.counters.interfaces_added.add();
-    core.network.write().interfaces.insert(link.ifi, Arc::clone(&interface));
     // Shutdown closes the interfaces only once: one that was added too late closes itself.
     if core.is_stopping() {
         interface.close();

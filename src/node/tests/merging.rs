@@ -188,3 +188,35 @@ fn a_relay_passes_on_no_more_locators_than_enough() {
     }
     assert_eq!((passed, node.stats().answers_over_limit), (3, 2));
 }
+
+#[test]
+fn what_is_said_twice_expires_at_once_or_is_refused_is_none_of_the_answers_that_are_enough() {
+    let node = Fixture::new(Config::new().relay_answers(2).responder_limit(1));
+    let (mut relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
+    let mut hears = |response: &Response| {
+        node.answer_from(3, PEER, response, 0);
+        relay.pass_on(&answers.try_recv().unwrap(), 0)
+    };
+    for _ in 0..5 {
+        assert!(hears(&answer(&[global(1, 3)], false)).is_some());
+        assert!(hears(&Response { ttl: 199, ..answer(&[global(2, 3), global(3, 3)], true) }).is_some());
+    }
+    let being_sent = hears(&answer(&[global(1, 3)], false));
+    assert!(hears(&answer(&[global(4, 3), global(5, 3)], true)).is_none(), "there is no responder");
+    drop(being_sent);
+    assert!(hears(&answer(&[global(6, 3)], false)).is_some());
+    assert_eq!(node.stats().answers_over_limit, 0);
+    assert!(hears(&answer(&[global(7, 3)], false)).is_none());
+    assert_eq!(node.stats().answers_over_limit, 1);
+}
+
+#[test]
+fn one_whose_first_has_ended_goes_on_although_it_has_an_answer() {
+    let node = merging();
+    let (first, _) = relayed(&node, 2, equal(7, INITIATOR, 6), 0);
+    let (mut second, answers) = relayed(&node, 3, equal(8, OTHER, 6), 10);
+    node.answer_from(4, PEER, &answer_to(7, INITIATOR, global(5, 4)), 30);
+    assert!(second.pass_on(&answers.try_recv().unwrap(), 30).is_some());
+    drop(first);
+    assert_eq!(second.go_on(60), Some(Links::ExceptBoth(3, 2)), "nothing more comes to the first");
+}
