@@ -199,12 +199,17 @@ impl Scene {
             _ => Endpoint { ifi, address: shapes::neighbour(u)?, port: 50_000 },
         };
         let bytes = self.bytes(u)?;
+        let merged = self.node.stats().not_relayed_merged;
         let outputs = if u.ratio(1, 8)? {
             self.node.receive_unicast(from, &bytes, self.now)
         } else {
             self.node.receive_datagram(from, &bytes, self.now)
         };
         let message = self.decoded(&bytes);
+        if self.node.stats().not_relayed_merged > merged {
+            // It is open, although it may have to be sent nowhere yet.
+            self.asked.extend(message.as_ref().and_then(identity));
+        }
         let relayed: Vec<_> = outputs
             .iter()
             .filter_map(|output| match output {
