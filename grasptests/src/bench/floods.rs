@@ -58,7 +58,7 @@ pub(crate) fn hop(name: &str, rounds: usize) -> Result<Figure> {
         })
     };
     let figure =
-        alternate((name, "µs", Aim::RatioAtMost(2.0)), rounds, over(GRASP_LISTEN_PORT)?, over(PORT)?);
+        alternate((name, "µs", Aim::RatioAtMost(1.5)), rounds, over(GRASP_LISTEN_PORT)?, over(PORT)?);
     stopping.store(true, Ordering::Relaxed);
     relay.engine.shutdown();
     figure

@@ -82,7 +82,7 @@ pub(crate) fn measure(name: &str, rounds: usize) -> Result<Vec<Figure>> {
         "negotiate_connect_16" => negotiation::connect(name, 16, rounds)?,
         "negotiate_step" => negotiation::step(name, rounds)?,
         "synchronize" => negotiation::synchronize(name, rounds)?,
-        "discover_first" => discovery::first(name, 1, Aim::RatioAtMost(1.5), rounds)?,
+        "discover_first" => discovery::first(name, 1, Aim::RatioAtMost(1.3), rounds)?,
         "discover_5_hops" => discovery::first(name, 5, Aim::RatioAtMost(2.0), rounds)?,
         "flood_hop" => floods::hop(name, rounds)?,
         "floods_handled" => floods::handled(name, rounds)?,
