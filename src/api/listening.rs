@@ -93,8 +93,8 @@ impl Here {
     }
 
     /// Waits for one request and accepts it. Returns `None` if that would exceed the limit on sessions, if a session with
-    /// the same identifier is open with the peer (RFC 8990 §2.8.6), or if it came by a substrate that is not in force any more: then the peer is refused, and the ASA, which has done
-    /// nothing wrong, continues to listen.
+    /// the same identifier is open with the peer (RFC 8990 §2.8.6), or if the request came by a substrate that is no longer
+    /// in force: then the peer is refused, and the ASA, which has done nothing wrong, continues to listen.
     fn accept_next(
         &self,
         nonce: AsaNonce,

@@ -123,9 +123,12 @@ impl Relay {
             count.answers_not_relayed.add();
             return None;
         };
-        let mut news: Vec<_> =
-            locators.iter().filter(|locator| !self.told.contains(locator)).cloned().collect();
-        news.dedup();
+        let mut news: Vec<WireLocator> = Vec::new();
+        for locator in &locators {
+            if !self.told.contains(locator) && !news.contains(locator) {
+                news.push(locator.clone());
+            }
+        }
         if news.is_empty() && self.is_merged {
             count.answers_not_relayed.add();
             return None;

@@ -211,6 +211,17 @@ fn what_is_said_twice_expires_at_once_or_is_refused_is_none_of_the_answers_that_
 }
 
 #[test]
+fn a_message_that_says_the_same_by_turns_says_it_once() {
+    let node = Fixture::new(Config::new().relay_answers(3));
+    let (mut relay, answers) = node.open(node.receive(discovery(7, "EX1", 6), 0), 0);
+    let by_turns = [global(1, 3), global(2, 3), global(1, 3), global(2, 3)];
+    for locators in [&by_turns[..], &[global(3, 3)]] {
+        node.answer_from(3, PEER, &answer(locators, true), 0);
+        assert!(relay.pass_on(&answers.try_recv().unwrap(), 0).is_some());
+    }
+}
+
+#[test]
 fn one_whose_first_has_ended_goes_on_although_it_has_an_answer() {
     let node = merging();
     let (first, _) = relayed(&node, 2, equal(7, INITIATOR, 6), 0);
