@@ -47,6 +47,18 @@ fn offers(stream: &mut RawStream, request: &Message) {
 }
 
 #[test]
+fn an_engine_that_has_started_has_all_its_threads() {
+    isolated!();
+    let lab = Lab::new().unwrap();
+    let node = lab.node("a").unwrap();
+    lab.lan(&[&node]).unwrap();
+    // `_host` and the starting thread both look for what to hear: a race, which shows about once in 30 starts.
+    let counts: Vec<_> =
+        (0..150).map(|_| node.run(|| Engine::start(Config::new())).unwrap().thread_count()).collect();
+    assert!(counts.iter().all(|count| *count == 7), "{counts:?}");
+}
+
+#[test]
 fn shutdown_wakes_every_blocked_call_and_leaves_nothing_behind() {
     isolated!();
     let (_lab, _, a, _) = linked();

@@ -193,6 +193,7 @@ fn join(core: &Core, link: &Link, waker: &Waker) -> Joined {
 /// Receives at port 7017 of each interface where that is this engine's task, and of no other. Tries again where another program
 /// held the port. Returns whether there is nothing left to try.
 pub(super) fn hear(core: &Arc<Core>, queue: &Queue) -> bool {
+    let _alone = core.host.hearing.lock();
     if core.node.has_neighbours() {
         // Datagrams are not secured.
         return hear_connections(core);
@@ -229,7 +230,7 @@ fn hear_interface(core: &Arc<Core>, ifi: u32, interface: &Interface, queue: &Que
     };
     {
         let mut unicasts = interface.unicasts.lock();
-        // Another thread may have been quicker, or the interface may be gone.
+        // The interface may be gone, or this task another engine's.
         if !matches!(*unicasts, Unicasts::Unheard) || !core.host.hears(ifi) {
             return true;
         }

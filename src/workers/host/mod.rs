@@ -102,6 +102,8 @@ pub(crate) struct Host {
     told: Mutex<Status>,
     /// The listener of TCP port 7017, if this engine is the front and has the port.
     pub(crate) door: Mutex<Option<Arc<Listener>>>,
+    /// Held while what this engine hears at port 7017 changes, so that who has held it finds everything heard, with its threads.
+    pub(crate) hearing: Mutex<()>,
 }
 
 impl Host {
