@@ -8,60 +8,23 @@
 //! are easy to invent, displace each other and not the holders that were there before.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
+use slab::Slab;
+
+use super::chain::{Chain, Links};
 use super::hash::HashMap;
-
-/// The size of the map: entries, and bytes of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    pub(crate) entries: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Capacity {
-    /// Bounded by the number of entries only.
-    pub(crate) const fn entries(entries: usize) -> Self {
-        Self { entries, bytes: usize::MAX }
-    }
-
-    /// How much of the capacity is used, in thousandths: of the entries or of the bytes, whichever is more.
-    fn load(self, used: Usage) -> usize {
-        let part = |used: usize, of: usize| used.saturating_mul(1000) / of.max(1);
-        part(used.entries, self.entries).max(part(used.bytes, self.bytes))
-    }
-
-    /// The same as it counts for the order of eviction.
-    fn rank_of(self, used: Usage) -> usize {
-        Some(self.load(used)).filter(|load| *load >= LITTLE).unwrap_or(0)
-    }
-
-    /// Whether one more entry of `bytes` bytes would be too much.
-    fn is_exceeded(self, used: Usage, bytes: usize) -> bool {
-        used.entries >= self.entries.max(1) || used.bytes.saturating_add(bytes) > self.bytes
-    }
-}
-
-/// In thousandths of the whole: all holders that use less than this rank equal.
-const LITTLE: usize = 10;
-
-/// How much a holder or a group has, or all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Usage {
-    entries: usize,
-    bytes: usize,
-}
+use super::ranking::{Capacity, Ranking, Usage};
 
 /// A map that never exceeds its capacity. `G` is the type of the groups, `H` that of the holders.
 #[derive(Debug)]
 pub(crate) struct BoundedMap<K, V, G = (), H = ()> {
-    entries: HashMap<K, Entry<V, G, H>>,
-    /// The keys by age, or by last use where `touch` is called; the oldest comes first.
-    order: BTreeMap<u64, K>,
-    groups: Ranking<G>,
-    holders: HashMap<G, Ranking<H>>,
-    numbers: HashMap<(G, H), BTreeSet<u64>>,
+    positions: HashMap<K, usize>,
+    entries: Slab<Entry<K, V, G, H>>,
+    /// All entries by age, or by last use where `touch` is called.
+    all: Chain,
+    /// The same of each holder.
+    groups: Ranking<G, Ranking<H, Chain>>,
     used: Usage,
     next: u64,
     capacity: Capacity,
@@ -71,12 +34,15 @@ pub(crate) struct BoundedMap<K, V, G = (), H = ()> {
 }
 
 #[derive(Debug)]
-struct Entry<V, G, H> {
+struct Entry<K, V, G, H> {
+    key: K,
     value: V,
     group: G,
     holder: H,
     bytes: usize,
     number: u64,
+    in_all: Links,
+    in_holder: Links,
 }
 
 impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
@@ -100,11 +66,10 @@ where
     /// A map in which no group may have more than `share`.
     pub(crate) fn with_shares(capacity: Capacity, share: Capacity) -> Self {
         Self {
-            entries: HashMap::default(),
-            order: BTreeMap::new(),
+            positions: HashMap::default(),
+            entries: Slab::new(),
+            all: Chain::default(),
             groups: Ranking::default(),
-            holders: HashMap::default(),
-            numbers: HashMap::default(),
             used: Usage::default(),
             next: 0,
             capacity,
@@ -130,10 +95,33 @@ where
         }
         let number = self.next;
         self.next += 1;
-        self.order.insert(number, key.clone());
-        self.charge(&group, &holder, number, bytes);
-        self.entries.insert(key, Entry { value, group, holder, bytes, number });
+        self.used.charge(bytes);
+        let links = Links::default();
+        let entry = Entry {
+            key: key.clone(),
+            value,
+            group: group.clone(),
+            holder: holder.clone(),
+            bytes,
+            number,
+            in_all: links,
+            in_holder: links,
+        };
+        let position = self.entries.insert(entry);
+        self.all.push(&mut self.entries, |entry| &mut entry.in_all, position);
+        let holders = self.groups.charge(&group, number, bytes, self.capacity);
+        let own = holders.charge(&holder, number, bytes, self.capacity);
+        own.push(&mut self.entries, |entry| &mut entry.in_holder, position);
+        self.positions.insert(key, position);
         evicted
+    }
+
+    fn entry<Q>(&self, key: &Q) -> Option<&Entry<K, V, G, H>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.entries.get(*self.positions.get(key)?)
     }
 
     pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
@@ -141,7 +129,7 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.entries.get(key).map(|entry| &entry.value)
+        self.entry(key).map(|entry| &entry.value)
     }
 
     pub(crate) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
@@ -149,7 +137,7 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.entries.get_mut(key).map(|entry| &mut entry.value)
+        self.entries.get_mut(*self.positions.get(key)?).map(|entry| &mut entry.value)
     }
 
     /// The group of an entry.
@@ -158,7 +146,7 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.entries.get(key).map(|entry| &entry.group)
+        self.entry(key).map(|entry| &entry.group)
     }
 
     /// The position of an entry in the order: the newest has the largest number.
@@ -167,7 +155,7 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.entries.get(key).map(|entry| entry.number)
+        self.entry(key).map(|entry| entry.number)
     }
 
     /// Counts as a use: makes the entry the newest.
@@ -176,16 +164,18 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let before = std::mem::replace(&mut entry.number, self.next);
-        if let Some(key) = self.order.remove(&before) {
-            self.order.insert(self.next, key);
-        }
-        if let Some(numbers) = self.numbers.get_mut(&(entry.group.clone(), entry.holder.clone())) {
-            numbers.remove(&before);
-            numbers.insert(self.next);
-        }
+        let Some(position) = self.positions.get(key).copied() else { return };
+        let Some(entry) = self.entries.get_mut(position) else { return };
+        entry.number = self.next;
         self.next += 1;
+        let (in_all, in_holder) = (entry.in_all, entry.in_holder);
+        let (group, holder) = (entry.group.clone(), entry.holder.clone());
+        self.all.unlink(&mut self.entries, |entry| &mut entry.in_all, in_all);
+        self.all.push(&mut self.entries, |entry| &mut entry.in_all, position);
+        if let Some(own) = self.groups.content_mut(&group).and_then(|holders| holders.content_mut(&holder)) {
+            own.unlink(&mut self.entries, |entry| &mut entry.in_holder, in_holder);
+            own.push(&mut self.entries, |entry| &mut entry.in_holder, position);
+        }
     }
 
     pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
@@ -193,23 +183,26 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let number = self.number(key)?;
-        self.take(number).map(|(_, value)| value)
+        let position = self.positions.remove(key)?;
+        self.release(position).map(|(_, value)| value)
     }
 
     /// Removes and returns the entries for which `goes` is true, the oldest first.
     pub(crate) fn extract(&mut self, goes: impl Fn(&K, &V) -> bool) -> Vec<(K, V)> {
-        let gone = |(number, key): (&u64, &K)| {
-            self.entries.get(key).is_some_and(|entry| goes(key, &entry.value)).then_some(*number)
-        };
-        let numbers: Vec<u64> = self.order.iter().filter_map(gone).collect();
-        numbers.into_iter().filter_map(|number| self.take(number)).collect()
+        let entry = |position: &usize| self.entries.get(*position);
+        let gone = |position: &usize| entry(position).is_some_and(|entry| goes(&entry.key, &entry.value));
+        let positions: Vec<usize> = self.positions().filter(gone).collect();
+        positions.into_iter().filter_map(|position| self.take(position)).collect()
     }
 
     /// All entries, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        let entries = self.order.values().filter_map(|key| self.entries.get_key_value(key));
-        entries.map(|(key, entry)| (key, &entry.value))
+        let entries = self.positions().filter_map(|position| self.entries.get(position));
+        entries.map(|entry| (&entry.key, &entry.value))
+    }
+
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        self.all.walk(|position| self.entries.get(position).map(|entry| entry.in_all))
     }
 
     /// Returns a number that no entry has had.
@@ -228,125 +221,40 @@ where
         self.used.bytes
     }
 
-    /// The number of the entry that must be evicted before another entry of this group fits; `None` if there is room.
-    fn in_the_way(&self, group: &G, bytes: usize) -> Option<u64> {
+    /// The position of the entry that must be evicted before another entry of this group fits; `None` if there is room.
+    fn in_the_way(&mut self, group: &G, bytes: usize) -> Option<usize> {
         let has_a_share = self.protected.as_ref() != Some(group);
-        let from = if has_a_share && self.share.is_exceeded(self.groups.used(group), bytes) {
-            // A group that has nothing has nothing to give up: its one entry is kept, however large it is.
-            self.holders.contains_key(group).then_some(group)
+        let own = self.groups.used(group);
+        // A group that has nothing has nothing to give up: its one entry is kept, however large it is.
+        let from = if has_a_share && own.entries > 0 && self.share.is_exceeded(own, bytes) {
+            group.clone()
+        } else if self.capacity.is_exceeded(self.used, bytes) {
+            self.groups.most(self.protected.as_ref(), self.capacity)?
         } else {
-            None
+            return None;
         };
-        let from = match from {
-            Some(own) => own,
-            None if !self.capacity.is_exceeded(self.used, bytes) => return None,
-            None => self.groups.most(self.protected.as_ref())?,
-        };
-        let holder = self.holders.get(from)?.most(None)?;
-        self.numbers.get(&(from.clone(), holder.clone()))?.first().copied()
+        let holders = self.groups.content_mut(&from)?;
+        let holder = holders.most(None, self.capacity)?;
+        holders.content_mut(&holder)?.oldest()
     }
 
-    fn take(&mut self, number: u64) -> Option<(K, V)> {
-        let key = self.order.remove(&number)?;
-        let (key, entry) = self.entries.remove_entry(&key)?;
-        let Entry { value, group, holder, bytes, .. } = entry;
-        self.used.entries = self.used.entries.saturating_sub(1);
-        self.used.bytes = self.used.bytes.saturating_sub(bytes);
-        self.groups.discharge(&group, bytes, self.capacity);
-        if let Some(holders) = self.holders.get_mut(&group) {
-            holders.discharge(&holder, bytes, self.capacity);
-            if holders.is_empty() {
-                self.holders.remove(&group);
-            }
-        }
-        let place = (group, holder);
-        if let Some(numbers) = self.numbers.get_mut(&place) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.numbers.remove(&place);
-            }
+    fn take(&mut self, position: usize) -> Option<(K, V)> {
+        self.positions.remove(&self.entries.get(position)?.key);
+        self.release(position)
+    }
+
+    /// Removes an entry whose key is removed already.
+    fn release(&mut self, position: usize) -> Option<(K, V)> {
+        let Entry { key, value, group, holder, bytes, in_all, in_holder, .. } =
+            self.entries.try_remove(position)?;
+        self.used.discharge(bytes);
+        self.all.unlink(&mut self.entries, |entry| &mut entry.in_all, in_all);
+        if let Some(holders) = self.groups.discharge(&group, bytes, self.capacity)
+            && let Some(own) = holders.discharge(&holder, bytes, self.capacity)
+        {
+            own.unlink(&mut self.entries, |entry| &mut entry.in_holder, in_holder);
         }
         Some((key, value))
-    }
-
-    fn charge(&mut self, group: &G, holder: &H, number: u64, bytes: usize) {
-        self.used.entries += 1;
-        self.used.bytes = self.used.bytes.saturating_add(bytes);
-        self.groups.charge(group, number, bytes, self.capacity);
-        let holders = self.holders.entry(group.clone()).or_default();
-        holders.charge(holder, number, bytes, self.capacity);
-        self.numbers.entry((group.clone(), holder.clone())).or_default().insert(number);
-    }
-}
-
-/// How much each holder or group has, and which of them is evicted from next.
-#[derive(Debug)]
-struct Ranking<T> {
-    used: HashMap<T, (Usage, Rank)>,
-    order: BTreeSet<(Rank, T)>,
-}
-
-/// The order of eviction: the largest first. By load; among equals, the one that came last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    load: usize,
-    since: u64,
-}
-
-impl<T> Default for Ranking<T> {
-    fn default() -> Self {
-        Self { used: HashMap::default(), order: BTreeSet::new() }
-    }
-}
-
-impl<T: Clone + Ord + Hash> Ranking<T> {
-    fn is_empty(&self) -> bool {
-        self.used.is_empty()
-    }
-
-    fn used(&self, who: &T) -> Usage {
-        self.used.get(who).map(|(used, _)| *used).unwrap_or_default()
-    }
-
-    /// The one with the most; `last` only if there is no other.
-    fn most(&self, last: Option<&T>) -> Option<&T> {
-        let order = || self.order.iter().rev().map(|(_, who)| who);
-        order().find(|who| Some(*who) != last).or_else(|| order().next())
-    }
-
-    fn charge(&mut self, who: &T, number: u64, bytes: usize, capacity: Capacity) {
-        if let Some((used, rank)) = self.used.get_mut(who) {
-            used.entries += 1;
-            used.bytes = used.bytes.saturating_add(bytes);
-            let before = std::mem::replace(&mut rank.load, capacity.rank_of(*used));
-            Self::reorder(&mut self.order, who, before, *rank);
-        } else {
-            let used = Usage { entries: 1, bytes };
-            let rank = Rank { load: capacity.rank_of(used), since: number };
-            self.used.insert(who.clone(), (used, rank));
-            self.order.insert((rank, who.clone()));
-        }
-    }
-
-    fn discharge(&mut self, who: &T, bytes: usize, capacity: Capacity) {
-        let Some((used, rank)) = self.used.get_mut(who) else { return };
-        used.entries = used.entries.saturating_sub(1);
-        used.bytes = used.bytes.saturating_sub(bytes);
-        if used.entries == 0 {
-            self.order.remove(&(*rank, who.clone()));
-            self.used.remove(who);
-        } else {
-            let before = std::mem::replace(&mut rank.load, capacity.rank_of(*used));
-            Self::reorder(&mut self.order, who, before, *rank);
-        }
-    }
-
-    /// Most changes are too small to change the order.
-    fn reorder(order: &mut BTreeSet<(Rank, T)>, who: &T, before: usize, rank: Rank) {
-        if before != rank.load {
-            order.remove(&(Rank { load: before, ..rank }, who.clone()));
-            order.insert((rank, who.clone()));
-        }
     }
 }
 
@@ -374,8 +282,8 @@ mod tests {
         assert_eq!(map.extract(|key, _| *key == 1), [(1, 'c')]);
         assert_eq!((map.remove(&4), map.len()), (Some('e'), 0));
         assert_eq!(
-            (map.numbers.len(), map.holders.len(), map.groups.used.len()),
-            (0, 0, 0),
+            (map.positions.len(), map.groups.len(), map.used),
+            (0, 0, Usage::default()),
             "nothing is left"
         );
     }
@@ -468,6 +376,111 @@ mod tests {
             map.insert_for("relay", invented, 10_000 + invented, 'x', 0);
         }
         assert!((0..10).all(|key| map.get(&key).is_some()));
-        assert_eq!((map.len(), map.numbers.len()), (1000, 991));
+        let holders = map.groups.content_mut(&"relay").map(|holders| holders.len());
+        assert_eq!((map.len(), holders), (1000, Some(991)));
+    }
+
+    /// What the map promises, decided anew from a plain list, oldest first, at every step.
+    #[derive(Default)]
+    struct Model {
+        entries: Vec<(u32, u8, u8, usize)>,
+        /// When a group or a holder in it came, by the number of insertions.
+        since: std::collections::BTreeMap<(u8, Option<u8>), usize>,
+        inserted: usize,
+    }
+
+    const SIZE: Capacity = Capacity { entries: 100, bytes: 3000 };
+    const PART: Capacity = Capacity { entries: 60, bytes: 2000 };
+    const PROTECTED: u8 = 0;
+
+    impl Model {
+        fn used(&self, belongs: impl Fn(u8, u8) -> bool) -> Usage {
+            let own = self.entries.iter().filter(|(_, group, holder, _)| belongs(*group, *holder));
+            own.fold(Usage::default(), |used, entry| Usage {
+                entries: used.entries + 1,
+                bytes: used.bytes + entry.3,
+            })
+        }
+
+        fn rank(&self, group: u8, holder: Option<u8>) -> (usize, usize) {
+            let used = self.used(|g, h| g == group && holder.is_none_or(|holder| h == holder));
+            let load = (used.entries * 1000 / SIZE.entries).max(used.bytes * 1000 / SIZE.bytes);
+            (if load < 10 { 0 } else { load }, self.since[&(group, holder)])
+        }
+
+        fn insert(&mut self, key: u32, group: u8, holder: u8, bytes: usize) -> Vec<u32> {
+            self.entries.retain(|entry| entry.0 != key);
+            let mut evicted = Vec::new();
+            loop {
+                let own = self.used(|g, _| g == group);
+                let fits = |size: Capacity, used: Usage| {
+                    used.entries < size.entries && used.bytes + bytes <= size.bytes
+                };
+                let from = if group != PROTECTED && own.entries > 0 && !fits(PART, own) {
+                    group
+                } else if self.entries.is_empty() || fits(SIZE, self.used(|_, _| true)) {
+                    break;
+                } else {
+                    let groups = self.entries.iter().map(|entry| entry.1);
+                    groups.max_by_key(|group| (*group != PROTECTED, self.rank(*group, None))).unwrap()
+                };
+                let holders = self.entries.iter().filter(|entry| entry.1 == from).map(|entry| entry.2);
+                let holder = holders.max_by_key(|holder| self.rank(from, Some(*holder))).unwrap();
+                let at = self.entries.iter().position(|entry| (entry.1, entry.2) == (from, holder)).unwrap();
+                evicted.push(self.entries.remove(at).0);
+            }
+            for place in [(group, None), (group, Some(holder))] {
+                if self.used(|g, h| g == group && place.1.is_none_or(|holder| h == holder)).entries == 0 {
+                    self.since.insert(place, self.inserted);
+                }
+            }
+            self.inserted += 1;
+            self.entries.push((key, group, holder, bytes));
+            evicted
+        }
+    }
+
+    #[test]
+    fn it_evicts_what_a_plain_list_would() {
+        let mut seed = 1_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let mut evictions = 0;
+        for _ in 0..8 {
+            let mut model = Model::default();
+            let mut map = BoundedMap::with_shares(SIZE, PART).protecting(PROTECTED);
+            for _ in 0..600 {
+                let key = u32::try_from(random(400)).unwrap();
+                // Most belong to one group, and in that to one holder.
+                let group = u8::try_from(random(4).min(random(4))).unwrap();
+                let holder = u8::try_from(random(9).min(random(9))).unwrap();
+                match random(10) {
+                    0 => {
+                        let removed = map.remove(&key).is_some();
+                        assert_eq!(removed, model.entries.iter().any(|entry| entry.0 == key));
+                        model.entries.retain(|entry| entry.0 != key);
+                    }
+                    1 => {
+                        map.touch(&key);
+                        if let Some(at) = model.entries.iter().position(|entry| entry.0 == key) {
+                            let entry = model.entries.remove(at);
+                            model.entries.push(entry);
+                        }
+                    }
+                    _ => {
+                        let bytes = usize::try_from(random(60)).unwrap();
+                        let evicted = map.insert_for(group, holder, key, 'x', bytes);
+                        let evicted: Vec<u32> = evicted.into_iter().map(|(key, _)| key).collect();
+                        assert_eq!(evicted, model.insert(key, group, holder, bytes));
+                        evictions += evicted.len();
+                    }
+                }
+                let expected: Vec<u32> = model.entries.iter().map(|entry| entry.0).collect();
+                assert_eq!((keys(&map), map.used), (expected, model.used(|_, _| true)));
+            }
+        }
+        assert!(evictions > 500, "{evictions}");
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::hash::HashMap;
-use super::map::{BoundedMap, Capacity};
+use super::map::BoundedMap;
+use super::ranking::Capacity;
 use crate::config::Rate;
 
 /// A neighbour: an interface and the neighbour's link-local address there. For other addresses the interface is 0.

@@ -1,6 +1,5 @@
 //! The flood cache (graspy's `_flood_cache`): flooded objectives with their tags (RFC 8990 §2.8.11).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,13 +25,13 @@ pub(crate) type Source = Option<Cause>;
 #[derive(Debug)]
 struct Inner {
     entries: BoundedMap<Key, TaggedObjective, Option<Neighbour>, Option<IpAddr>>,
-    by_name: HashMap<String, HashSet<Tag>>,
-    /// The keys of the entries that expire, by expiry.
-    by_expiry: BTreeMap<u64, HashSet<Key>>,
+    by_name: HashMap<String, HashSet<Key>>,
+    /// No entry expires before this.
+    next_expiry: u64,
 }
 
 /// Identifies an entry: the name and the tag.
-type Key = (String, Tag);
+type Key = Arc<(String, Tag)>;
 
 /// The approximate size of an entry in bytes, without its name, value and locator.
 const ENTRY: usize = 400;
@@ -69,7 +68,7 @@ impl Tag {
 impl FloodCache {
     pub(crate) fn new(capacity: Capacity, per_neighbour: Capacity, counters: Arc<Counters>) -> Self {
         let entries = BoundedMap::with_shares(capacity, per_neighbour).protecting(None);
-        let inner = Inner { entries, by_name: HashMap::default(), by_expiry: BTreeMap::new() };
+        let inner = Inner { entries, by_name: HashMap::default(), next_expiry: u64::MAX };
         Self { inner: Mutex::new(inner), counters }
     }
 
@@ -88,10 +87,13 @@ impl FloodCache {
         inner.take(&key);
         added.push(|| Event::CacheAdded(entry(&tagged)));
         let (neighbour, initiator) = source.unzip();
-        inner.index(&key, tagged.source.expire);
+        if tagged.source.expire != 0 {
+            inner.next_expiry = inner.next_expiry.min(tagged.source.expire);
+        }
+        inner.index(&key);
         let evicted = inner.entries.insert_for(neighbour, initiator, key, tagged, bytes);
         for (key, gone) in &evicted {
-            inner.unindex(key, gone.source.expire);
+            inner.unindex(key);
             events.push(|| Event::CacheRemoved(entry(gone), Removal::Evicted));
         }
         self.counters.flood_cache_evicted.add_many(evicted.len());
@@ -134,14 +136,16 @@ impl FloodCache {
     pub(crate) fn purge(&self, now: u64) {
         let mut events = self.counters.tracer().later();
         let mut inner = self.inner.lock();
-        while let Some(expired) = inner.by_expiry.first_entry().filter(|first| *first.key() <= now) {
-            for key in expired.remove() {
-                if let Some(gone) = inner.take(&key) {
-                    events.push(|| Event::CacheRemoved(entry(&gone), Removal::Expired));
-                    self.counters.flood_cache_expired.add();
-                }
-            }
+        if now < inner.next_expiry {
+            return;
         }
+        for (key, gone) in inner.entries.extract(|_, tagged| !tagged.source.is_valid_at(now)) {
+            inner.unindex(&key);
+            events.push(|| Event::CacheRemoved(entry(&gone), Removal::Expired));
+            self.counters.flood_cache_expired.add();
+        }
+        let expiries = inner.entries.iter().map(|(_, tagged)| tagged.source.expire);
+        inner.next_expiry = expiries.filter(|expire| *expire != 0).min().unwrap_or(u64::MAX);
     }
 
     /// All entries with the neighbour that they came from, the oldest received first.
@@ -159,7 +163,7 @@ impl FloodCache {
 }
 
 fn key_of(tagged: &TaggedObjective) -> Key {
-    (tagged.objective.name.clone(), Tag::of(&tagged.source))
+    Arc::new((tagged.objective.name.clone(), Tag::of(&tagged.source)))
 }
 
 fn entry(tagged: &TaggedObjective) -> CacheEvent {
@@ -170,35 +174,28 @@ fn entry(tagged: &TaggedObjective) -> CacheEvent {
 impl Inner {
     /// The entries of a name, each with its position in the order of reception.
     fn of(&self, name: &str) -> impl Iterator<Item = (u64, &TaggedObjective)> {
-        let keys = self.by_name.get(name).into_iter().flatten().map(|tag| (name.to_owned(), tag.clone()));
-        keys.filter_map(|key| Some((self.entries.number(&key)?, self.entries.get(&key)?)))
+        let keys = self.by_name.get(name).into_iter().flatten();
+        keys.filter_map(|key| Some((self.entries.number(key)?, self.entries.get(key)?)))
     }
 
     fn take(&mut self, key: &Key) -> Option<TaggedObjective> {
         let gone = self.entries.remove(key)?;
-        self.unindex(key, gone.source.expire);
+        self.unindex(key);
         Some(gone)
     }
 
-    fn index(&mut self, key: &Key, expire: u64) {
-        self.by_name.entry(key.0.clone()).or_default().insert(key.1.clone());
-        if expire != 0 {
-            self.by_expiry.entry(expire).or_default().insert(key.clone());
-        }
+    fn index(&mut self, key: &Key) {
+        let keyed = self.by_name.hasher();
+        // New keys for every set would take longer than all the rest.
+        let empty = HashSet::with_hasher(keyed.clone());
+        self.by_name.entry(key.0.clone()).or_insert(empty).insert(Arc::clone(key));
     }
 
-    fn unindex(&mut self, key: &Key, expire: u64) {
-        if let Some(tags) = self.by_name.get_mut(&key.0) {
-            tags.remove(&key.1);
-            if tags.is_empty() {
-                self.by_name.remove(&key.0);
-            }
-        }
-        if let Some(keys) = self.by_expiry.get_mut(&expire) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_expiry.remove(&expire);
-            }
+    fn unindex(&mut self, key: &Key) {
+        let Some(keys) = self.by_name.get_mut(&key.0) else { return };
+        keys.remove(key);
+        if keys.is_empty() {
+            self.by_name.remove(&key.0);
         }
     }
 }
@@ -342,7 +339,7 @@ mod tests {
             assert!(cache.expire(&copy));
         }
         let inner = cache.inner.lock();
-        assert_eq!((inner.entries.bytes(), inner.by_expiry.len(), inner.by_name.len()), (0, 0, 0));
+        assert_eq!((inner.entries.bytes(), inner.by_name.len()), (0, 0));
     }
 
     #[test]
@@ -389,8 +386,15 @@ mod tests {
         cache.purge(200);
         let names: Vec<_> = cache.list().into_iter().map(|t| t.objective.name).collect();
         assert_eq!(names, ["a", "c", "b"]);
-        let inner = cache.inner.lock();
-        assert_eq!((inner.by_name.len(), inner.by_expiry.len()), (3, 2));
+        {
+            let inner = cache.inner.lock();
+            assert_eq!((inner.by_name.len(), inner.next_expiry), (3, 300));
+        }
+        cache.insert(tagged("f", None, 250, 1), None);
+        cache.purge(250);
+        assert_eq!((cache.list().len(), cache.inner.lock().next_expiry), (3, 300));
+        cache.purge(400);
+        assert_eq!((cache.list().len(), cache.inner.lock().next_expiry), (1, u64::MAX));
     }
 
     #[test]
