@@ -209,19 +209,16 @@ impl AdjacencyRegistry {
         }
     }
 
-    /// An attempt is over. After a failure the next one waits longer. If the neighbour did not answer, it waits no longer than until
-    /// the neighbour announces itself again: then the link between them is there again.
-    pub(crate) fn tried(&self, id: NeighbourId, how: Tried, now: u64) {
+    /// An attempt that began then is over. After a failure the next one waits longer. If the neighbour did not answer, it waits no longer
+    /// than until the neighbour announces itself again: then the link between them is there again. If it was reached, there is a pause
+    /// too, for the time in which the connection is not yet taken up, or has ended already.
+    pub(crate) fn tried(&self, id: NeighbourId, how: Tried, began: u64) {
         if let Some(one) = self.0.lock().known(&id) {
             one.is_tried = false;
             one.was_silent = how == Tried::Silent;
-            if how == Tried::Reached {
-                one.failed = 0;
-            } else {
-                let pause = FIRST_PAUSE.saturating_mul(1_u64.checked_shl(one.failed).unwrap_or(u64::MAX));
-                one.failed = one.failed.saturating_add(1);
-                one.not_before = now.saturating_add(pause.min(LONGEST_PAUSE));
-            }
+            one.failed = if how == Tried::Reached { 0 } else { one.failed.saturating_add(1) };
+            let doubled = 1_u64.checked_shl(one.failed.saturating_sub(1)).unwrap_or(u64::MAX);
+            one.not_before = began.saturating_add(FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE));
         }
     }
 
@@ -383,7 +380,13 @@ mod tests {
         }
         assert!(registry.begin(id(HIGH), now));
         registry.tried(id(HIGH), Tried::Reached, now);
-        assert!(registry.begin(id(HIGH), now), "a success ends that");
+        // Its connection is about to be taken up.
+        assert!(registry.wanted(now + 9_999).is_empty());
+        for pause in [10_000, 10_000, 20_000] {
+            now += pause;
+            assert!(registry.begin(id(HIGH), now), "a success ends that");
+            registry.tried(id(HIGH), Tried::Refused, now);
+        }
     }
 
     #[test]

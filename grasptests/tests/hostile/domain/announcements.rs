@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use grasptests::isolated;
 use grasptests::lab::{ALL_GRASP_NEIGHBORS, GRASP_LISTEN_PORT, Node, RawUdp, eventually};
 
-use super::{Domain, announcement, announcement_by, intruder, kernel_file, neighbours};
+use super::{Domain, announcement, announcement_by, announcement_for, intruder, kernel_file, neighbours};
 use crate::scene::{LATER, Scene, nobody};
 
 /// How often each member tries one address: at once, and then a second.
@@ -136,7 +136,9 @@ fn invented_neighbours_take_few_threads_and_keep_no_member_away() {
             scope.spawn(|| {
                 until(&is_over, |number| {
                     let address = nobody(number % 8000);
-                    announce(&socket, address, &announcement(address, 7));
+                    // Long enough to be tried, and not much longer than the attack.
+                    let briefly = announcement_for(5000, "GRASP-TLS", address, (address, 7));
+                    announce(&socket, address, &briefly);
                     std::thread::sleep(Duration::from_micros(300));
                 });
             });

@@ -163,6 +163,16 @@ fn kernel_file(node: &Node, file: &str) -> String {
 
 /// What announces a node there, by this method.
 fn announcement_by(method: &str, initiator: Ipv6Addr, address: Ipv6Addr, port: u16) -> Vec<u8> {
+    announcement_for(210_000, method, initiator, (address, port))
+}
+
+/// The same for so many milliseconds.
+fn announcement_for(
+    ttl: u32,
+    method: &str,
+    initiator: Ipv6Addr,
+    (address, port): (Ipv6Addr, u16),
+) -> Vec<u8> {
     let objective = WireObjective {
         name: "AN_ACP".to_owned(),
         flags: Flags(Flags::F_SYNCH),
@@ -172,12 +182,7 @@ fn announcement_by(method: &str, initiator: Ipv6Addr, address: Ipv6Addr, port: u
     let locator =
         WireLocator { locator: Locator::Ipv6(address), protocol: Some(Protocol::Tcp), port: Some(port) };
     let objectives = vec![(objective, Some(locator))];
-    encode(&Message::new(Body::Flood(Flood {
-        session: 7,
-        initiator: initiator.into(),
-        ttl: 210_000,
-        objectives,
-    })))
+    encode(&Message::new(Body::Flood(Flood { session: 7, initiator: initiator.into(), ttl, objectives })))
 }
 
 /// What announces a node that is there.
