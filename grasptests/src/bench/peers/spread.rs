@@ -17,15 +17,6 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 pub(super) fn print(peers: &[&Peer], rounds: usize, nodes: u16) {
     println!("### spread: a value to {nodes} nodes\n");
-    for family in ["ipv4", "ipv6"] {
-        let (setting, needed) = (format!("net.{family}.neigh.default.gc_thresh3"), pairs(nodes));
-        if let Some(room) = sysctl(&setting).filter(|room| *room < needed) {
-            println!(
-                "This system has room for {room} neighbours of all nodes together ({setting}), and {needed} are needed where each node \
-                 sends to each other one: who does that may not get through.\n"
-            );
-        }
-    }
     println!(
         "| peer | settings | until the last node has it | missed | CPU of the first, of all others | frames | bytes | the same at rest, a second | memory of a node |\n|---|---|---|--:|--:|--:|--:|---|--:|"
     );
@@ -97,17 +88,6 @@ fn row(peer: &Peer, rounds: usize, count: u16) -> Result<String> {
         (resting.cpu.0 + resting.cpu.1) * 1e3,
         memory / 1024.0
     ))
-}
-
-/// How many neighbours all nodes have together that send to all others.
-fn pairs(nodes: u16) -> u64 {
-    u64::from(nodes) * u64::from(nodes.saturating_sub(1))
-}
-
-/// The number that the system has for a setting, if it has it.
-fn sysctl(setting: &str) -> Option<u64> {
-    let path = format!("/proc/sys/{}", setting.replace('.', "/"));
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn ready(driven: &mut Driven) -> Result<()> {
