@@ -209,16 +209,16 @@ impl AdjacencyRegistry {
         }
     }
 
-    /// An attempt that began then is over. After a failure the next one waits longer. If the neighbour did not answer, it waits no longer
-    /// than until the neighbour announces itself again: then the link between them is there again. If it was reached, there is a pause
-    /// too, for the time in which the connection is not yet taken up, or has ended already.
-    pub(crate) fn tried(&self, id: NeighbourId, how: Tried, began: u64) {
+    /// An attempt is over. The next one waits, counted from `since`: 10 s, and after each further failure twice as long. If the neighbour
+    /// did not answer, it waits no longer than until the neighbour announces itself again: then the link between them is there again.
+    /// It waits after a success too: the connection is not taken up yet, or may have ended already.
+    pub(crate) fn tried(&self, id: NeighbourId, how: Tried, since: u64) {
         if let Some(one) = self.0.lock().known(&id) {
             one.is_tried = false;
             one.was_silent = how == Tried::Silent;
             one.failed = if how == Tried::Reached { 0 } else { one.failed.saturating_add(1) };
             let doubled = 1_u64.checked_shl(one.failed.saturating_sub(1)).unwrap_or(u64::MAX);
-            one.not_before = began.saturating_add(FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE));
+            one.not_before = since.saturating_add(FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE));
         }
     }
 
