@@ -164,6 +164,12 @@ fn ask_while_it_goes_down(scene: &Scene) -> grasp::Result<Value> {
             is_over.store(true, Ordering::Relaxed);
             if scene.dropped() > 0 {
                 scene.host.expect_quiet();
+            } else {
+                assert_eq!(
+                    engine.open_sessions(),
+                    1,
+                    "it has not looked: what it reads it drops, and ends the session"
+                );
             }
             result
         },
